@@ -1,0 +1,81 @@
+"""One episode as its reader hands it over, whatever the format on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from preference.config import Dataset
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """A time range of a video file: LeRobot v3.0 keeps many episodes in one mp4."""
+
+    path: Path
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The arrays of one episode. T rows, T ≥ 1, in step with the video's frames."""
+
+    episode_index: int
+    task_type: str
+    environment_id: str
+    source: str
+    success: bool | None
+    true_return: float
+    """Simulator's return over the whole episode; nan where there is none."""
+    quality: float
+    """The user's own ground-truth quality; nan where there is none."""
+    fps: float
+    time: np.ndarray
+    """(T,) float64, seconds from the first frame."""
+    actions: np.ndarray
+    """(T, A) float32."""
+    state: np.ndarray
+    """(T, S) float32; S may be 0."""
+    gripper: np.ndarray
+    """(T,) float32 in [0, 1], 1 = closed; all nan where there is none."""
+    effector: np.ndarray
+    """(T, 3) float64, position of the end effector; all nan where there is none."""
+    success_rows: np.ndarray
+    """(T,) bool: the rows at which the task counts as done; all False where unknown."""
+    video: VideoSpan | None
+    """The primary camera; None for datasets without images."""
+
+
+class Reader(Protocol):
+    """One format of trajectory data. Adding a format is adding a file that has a class like this."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Read the dataset's metadata only.
+
+        Raises:
+            DataError: the metadata is missing or broken.
+        """
+        ...
+
+    def episode_indices(self) -> list[int]: ...
+
+    def read(self, episode_index: int) -> Episode:
+        """Read one episode.
+
+        Raises:
+            DataError: naming the file and the field.
+        """
+        ...
+
+    def rewards(self, episode_index: int) -> np.ndarray:
+        """(T,) float32: the simulator's reward, for simulated annotators; empty where there is none."""
+        ...
+
+
+FrameIterator = Iterator[np.ndarray]
+"""Yields (H, W, 3) uint8 RGB frames."""

@@ -1,0 +1,270 @@
+"""robopref.toml: everything that a run depends on, typed, with the protocol's numbers as defaults.
+
+The only place that reads environment variables: secrets and addresses that differ between machines come from there
+and win over the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from preference.errors import ConfigError
+
+CONFIG_NAME = "robopref.toml"
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of robopref.toml; a key that it does not know is an error, not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Dataset(Section):
+    """One dataset of the pool."""
+
+    path: Path
+    """Relative paths start at robopref.toml."""
+    name: str = ""
+    """Default: the folder's name. Part of every trajectory_id, so keep it stable."""
+    format: Literal["auto", "lerobot_v3"] = "auto"
+    source: str = ""
+    """Who made these episodes, where the dataset itself does not say."""
+    task_type: str = ""
+    """Default: the episode's task text."""
+    environment_id: str = ""
+    camera: str = ""
+    """Video key of the primary camera; default: the first."""
+    effector: list[str] = []
+    """Names of the state's x, y and z of the end effector; default: usual names are looked for."""
+    gripper: str = ""
+    """Column of the gripper in [0, 1], 1 = closed; default: usual names are looked for."""
+    quality: str = ""
+    """Episode column with a ground-truth quality of your own; default: Robopref's score."""
+
+
+class Pool(Section):
+    dataset: list[Dataset] = []
+    expert_share: Fraction = 0.2
+    """Share of the demonstrations that makes the expert tier."""
+    demonstrations: list[str] = ["expert", "novice", "scripted"]
+    """Sources that count as demonstrations."""
+
+
+class Clips(Section):
+    size: Annotated[int, Field(ge=64, multiple_of=2)] = 480
+    fps: Annotated[int, Field(ge=1, le=60)] = 15
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    before_s: Annotated[float, Field(ge=0)] = 1.0
+    """Kept before the first non-trivial action."""
+    after_s: Annotated[float, Field(ge=0)] = 2.0
+    """Kept after completion or time-out."""
+    freeze_s: Annotated[float, Field(ge=0)] = 2.0
+    """The last frame stands still for so long."""
+
+
+class Strata(Section):
+    adjacent: Fraction = 0.4
+    same: Fraction = 0.3
+    distant: Fraction = 0.3
+
+
+class Pairs(Section):
+    batch: Annotated[int, Field(ge=1)] = 200
+    """Pairs in a batch; the protocol says 200-500."""
+    strata: Strata = Strata()
+    duplicates: Fraction = 0.07
+    """Share of each annotator's pairs shown again with the sides swapped; 5-10 %."""
+    duplicate_distance: Annotated[int, Field(ge=1)] = 20
+    """At least so many tasks between a pair and its duplicate."""
+    overlap: Annotated[int, Field(ge=1)] = 2
+    """Annotators per pair; 3 for high stakes."""
+    question: str = "Which robot did the task better?"
+
+
+class Calibration(Section):
+    pairs: Annotated[int, Field(ge=4)] = 40
+    """Pairs in each of the two sets; the protocol says 30-50."""
+    min_kappa: float = 0.65
+
+
+class Quality(Section):
+    min_alpha: float = 0.55
+    max_gold_disagreement: Fraction = 0.2
+    min_response_s: float = 3.0
+    min_self_consistency: Fraction = 0.8
+    min_majority_agreement: Fraction = 0.6
+    min_answers: Annotated[int, Field(ge=1)] = 10
+    """No flag from fewer answers of the kind it looks at."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Draws for each interval."""
+
+
+Teacher = Literal["expert", "good", "oracle", "mistake", "noisy", "skip", "myopic", "equal", "careless", "left_biased"]
+
+
+class SimulatedAnnotator(Section):
+    """An annotator played by Robopref: a B-Pref teacher over the simulator's return."""
+
+    id: str
+    teacher: Teacher = "good"
+
+
+class Annotators(Section):
+    expert: str = "expert"
+    """E-mail address, or simulated id, of the person whose calibration answers are the truth."""
+    people: list[str] = []
+    """E-mail addresses."""
+    simulated: list[SimulatedAnnotator] = []
+    email_domain: str = "annotators.example"
+    """Simulated annotators sign in as id@email_domain."""
+
+
+class LabelStudio(Section):
+    url: str = "http://127.0.0.1:8080"
+    token: SecretStr = SecretStr("")
+    """Legacy token or personal access token; better in ROBOPREF_LABEL_STUDIO_TOKEN."""
+    clips: Literal["local"] = "local"
+    """How Label Studio reaches the clips: `local` file serving."""
+    request_timeout_s: float = 30.0
+
+
+class Reward(Section):
+    encoder: str = "resnet18"
+    weights: str = "imagenet"
+    """`imagenet`, `none` (a fixed random network), or a local file; where ImageNet weights cannot be had,
+    the run says so and goes on with `none`."""
+    inputs: list[Literal["frames", "actions", "state"]] = ["frames", "actions", "state"]
+    sample_fps: Annotated[float, Field(gt=0)] = 5.0
+    """Frames per second that the model looks at."""
+    max_frames: Annotated[int, Field(ge=2)] = 64
+    temporal: Literal["mean", "conv1d"] = "conv1d"
+    hidden: Annotated[int, Field(ge=1)] = 64
+    members: Annotated[int, Field(ge=1)] = 5
+    """Size of the ensemble."""
+    ties: Literal["soft", "davidson", "margin", "drop"] = "soft"
+    margin: float = 0.3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    batch_pairs: Annotated[int, Field(ge=1)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] = 20
+    min_preferences: Annotated[int, Field(ge=1)] = 20
+
+
+class Active(Section):
+    strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal"] = "d_optimal"
+    pairs: Annotated[int, Field(ge=1)] = 50
+    """Pairs a round; the protocol says 50-100."""
+    bootstrap: Annotated[int, Field(ge=1)] = 200
+    """Stratified comparisons before the first active round; the protocol says 200-500."""
+    audit: Fraction = 0.1
+    """Share of each round drawn uniformly: the unbiased test set."""
+    within_sd: float = 0.5
+    """`closest` takes candidates whose rewards differ by less than so many standard deviations."""
+
+
+class Service(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    user: str = "robopref"
+    password: SecretStr = SecretStr("")
+    """Basic auth; better in ROBOPREF_SERVICE_PASSWORD."""
+    webhook_secret: SecretStr = SecretStr("")
+    """Value of the X-Robopref-Secret header; better in ROBOPREF_WEBHOOK_SECRET."""
+
+
+class Release(Section):
+    license: str = "Apache-2.0"
+    pseudonyms: bool = True
+    """Annotators' ids are replaced in what is released."""
+
+
+class Config(Section):
+    name: str = "preferences"
+    """Name of the dataset: part of the release's name."""
+    work: Path = Path("work")
+    """Everything that Robopref writes; relative paths start at robopref.toml."""
+    database: SecretStr = SecretStr("")
+    """Database URL (it may hold a password); default: SQLite in the work folder."""
+    seed: int = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes for work on trajectories; 0 = one per core."""
+    pool: Pool = Pool()
+    clips: Clips = Clips()
+    pairs: Pairs = Pairs()
+    calibration: Calibration = Calibration()
+    quality: Quality = Quality()
+    annotators: Annotators = Annotators()
+    label_studio: LabelStudio = LabelStudio()
+    reward: Reward = Reward()
+    active: Active = Active()
+    service: Service = Service()
+    release: Release = Release()
+
+
+ENVIRONMENT: dict[str, tuple[str, ...]] = {
+    "ROBOPREF_DATABASE_URL": ("database",),
+    "ROBOPREF_LABEL_STUDIO_URL": ("label_studio", "url"),
+    "ROBOPREF_LABEL_STUDIO_TOKEN": ("label_studio", "token"),
+    "ROBOPREF_SERVICE_HOST": ("service", "host"),
+    "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),
+    "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
+    "ROBOPREF_WORK": ("work",),
+}
+"""Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them."""
+
+
+def load_config(path: Path) -> Config:
+    """Read, complete and check `path`; relative paths in it become absolute.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or holds a wrong field; every wrong field is named.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist.", fix="Run `robopref init` here, or name the file with --config."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+    for variable, keys in ENVIRONMENT.items():
+        if value := os.environ.get(variable):
+            table = raw
+            for key in keys[:-1]:
+                table = table.setdefault(key, {})
+            table[keys[-1]] = value
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_describe(error)}") from None
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _describe(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        secret = place.endswith(("token", "password", "secret", "database"))
+        found = "" if secret or item["type"] == "missing" else f", found {item['input']!r}"
+        lines.append(f"{place}: {item['msg']}{found}")
+    return "; ".join(lines) + "."
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    config.work = (base / config.work.expanduser()).resolve()
+    for dataset in config.pool.dataset:
+        dataset.path = (base / dataset.path.expanduser()).resolve()
+        dataset.name = dataset.name or dataset.path.name
+    names = [dataset.name for dataset in config.pool.dataset]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"pool.dataset: the name {doubled[0]!r} is used twice.",
+            fix="Give each dataset a `name` of its own.",
+        )
+    return config

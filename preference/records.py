@@ -1,0 +1,233 @@
+"""The things that travel between the rooms, one frozen record each.
+
+Conventions, stated once: a pair's first trajectory is `a`, its second `b`; an answer is `"A"`, `"B"` or `"equal"`;
+a resolved label is the float 1.0 (A), 0.0 (B) or 0.5 (tie); P(a ≻ b) = σ(r_a − r_b).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args
+
+Answer = Literal["A", "B", "equal"]
+Side = Literal["left", "equal", "right"]
+Stratum = Literal["same", "adjacent", "distant"]
+Kind = Literal["production", "gold", "calibration", "active"]
+Role = Literal["annotator", "expert"]
+BatchStatus = Literal["open", "accepted", "held"]
+ResolutionReason = Literal["unanimous", "majority", "single", "ambiguous", "needs_third", "unanswered"]
+
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
+LABELS: dict[str, float] = {"A": 1.0, "B": 0.0, "equal": 0.5}
+OPPOSITE: dict[Answer, Answer] = {"A": "B", "B": "A", "equal": "equal"}
+
+
+class Record:
+    """What all records share: a plain dictionary in, a plain dictionary out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Self:
+        """Build the record from `row`; keys that the record does not have are left aside."""
+        return cls(**{f.name: row[f.name] for f in fields(cls) if f.name in row})  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class Trajectory(Record):
+    """One row of manifest.csv: an episode, where it came from and how good it is.
+
+    A measure that could not be taken is `nan`, never 0.
+    """
+
+    trajectory_id: str
+    dataset: str
+    """Name of the dataset in robopref.toml."""
+    episode_index: int
+    source: str
+    """`expert`, `novice`, `policy_checkpoint_N`, `scripted`, `random`, or the team's own word."""
+    task_type: str
+    environment_id: str = ""
+    success: bool | None = None
+    tier: str = ""
+    """The quality class: `expert` for the best 20 % of demonstrations, otherwise the source."""
+    quartile: int = 0
+    """1 (worst) to 4 (best) by `quality`, within the task type; 0 = not ranked."""
+    quality: float = float("nan")
+    """Ground-truth quality, higher is better; only its order within a task type means anything."""
+    true_return: float = float("nan")
+    """The simulator's return where the dataset has one: for validation and simulated annotators only."""
+    path_efficiency: float = float("nan")
+    """Straight-line over travelled distance of the end effector, in (0, 1]; higher is better."""
+    smoothness: float = float("nan")
+    """Spectral arc length (SPARC), ≤ 0; higher is smoother."""
+    grasp_stability: float = float("nan")
+    """1 − oscillation of the gripper while holding, in [0, 1]; higher is better."""
+    duration_s: float = float("nan")
+    """Seconds from the first non-trivial action to completion or time-out; lower is better."""
+    start_s: float = 0.0
+    """Where the trimmed span begins, in seconds from the first frame."""
+    end_s: float = 0.0
+    """Where the trimmed span ends, in seconds from the first frame."""
+    num_frames: int = 0
+    """Frames of the episode as recorded."""
+    fps: float = 0.0
+    """Frames per second as recorded."""
+    clip: str = ""
+    """Path of the clip, relative to the work folder; empty = not rendered."""
+    clip_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Pair(Record):
+    """Two trajectories of one task type that somebody is to compare."""
+
+    pair_id: str
+    trajectory_a_id: str
+    trajectory_b_id: str
+    task_type: str
+    stratum: Stratum
+    kind: Kind
+    batch_id: str = ""
+    """The batch it is asked in; a calibration set (`calibration-1`, `calibration-2`) is a batch too."""
+    expected: Answer | None = None
+    """The answer to hold annotators against: the expert's for calibration, the ground truth's for gold."""
+    dimension: str = ""
+    """What a calibration pair is about: `smoothness`, `efficiency`, `grasp`, `recovery`."""
+    reasoning: str = ""
+    """The expert's words on a calibration pair."""
+    strategy: str = ""
+    """The selection rule that proposed an active pair; `uniform` marks the audit arm."""
+
+
+@dataclass(frozen=True)
+class Annotator(Record):
+    """A person, or a simulated one, who answers."""
+
+    annotator_id: str
+    email: str
+    role: Role = "annotator"
+    active: bool = True
+    teacher: str = ""
+    """For a simulated annotator its teacher's name; empty for a person."""
+    studio_user_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Assignment(Record):
+    """One pair given to one annotator."""
+
+    assignment_id: str
+    """Opaque: shown to nobody, but also carried in task data, so it tells nothing of pair or quality."""
+    pair_id: str
+    annotator_id: str
+    batch_id: str
+    position: int
+    """Place in the annotator's order within the batch, from 0."""
+    left: Literal["A", "B"]
+    """Which trajectory of the pair is shown on the left."""
+    duplicate_of: str | None = None
+    """The assignment that this one repeats with the sides swapped."""
+    project_id: int | None = None
+    task_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgment(Record):
+    """An annotator's answer to one assignment, already mapped from left/right to A/B."""
+
+    assignment_id: str
+    annotator_id: str
+    pair_id: str
+    preference: Answer
+    confidence: int
+    """1 (guess) to 5 (sure)."""
+    response_time_ms: int
+    """From first play to answer where the plugin measured it, otherwise Label Studio's lead time."""
+    free_text_reason: str = ""
+    lead_time_ms: int | None = None
+    annotation_id: int | None = None
+    task_id: int | None = None
+    created_at: str = ""
+    """ISO 8601, UTC."""
+    raw: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Label Studio's annotation as it came."""
+
+
+@dataclass(frozen=True)
+class Rejection(Record):
+    """An annotation that could not become a judgment, and why."""
+
+    annotation_id: int
+    task_id: int | None
+    reason: str
+    raw: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Batch(Record):
+    """A set of pairs asked together; the gate between two batches is QC."""
+
+    batch_id: str
+    kind: Kind
+    status: BatchStatus = "open"
+    created_at: str = ""
+    reasons: list[str] = field(default_factory=list)
+    """Why the gate passed or held it."""
+
+
+@dataclass(frozen=True)
+class Certification(Record):
+    """The outcome of one attempt at a calibration set."""
+
+    annotator_id: str
+    batch_id: str
+    """The calibration set."""
+    attempt: int
+    kappa: float
+    kappa_low: float
+    kappa_high: float
+    certified: bool
+    pairs: int
+    created_at: str = ""
+    findings: list[str] = field(default_factory=list)
+    """Error patterns, as sentences for the second training session."""
+
+
+@dataclass(frozen=True)
+class Preference(Record):
+    """The resolved label of a pair, or the reason why it has none."""
+
+    pair_id: str
+    trajectory_a_id: str
+    trajectory_b_id: str
+    preference: float | None
+    """1.0 (A), 0.0 (B), 0.5 (tie); None where the pair has no label."""
+    confidence_mean: float
+    num_annotators: int
+    agreement: float
+    """Fraction of the annotators who gave the winning answer."""
+    annotator_ids: list[str]
+    reason: ResolutionReason
+
+
+@dataclass(frozen=True)
+class ModelVersion(Record):
+    """A trained reward model and how good it is."""
+
+    version: str
+    path: str
+    """Folder of the model, relative to the work folder."""
+    created_at: str
+    preferences: int
+    """Labelled pairs that it was trained, validated and tested on."""
+    ranking_accuracy: float
+    """On held-out test pairs, ties left out."""
+    spearman: float
+    """Rank correlation with the ground truth, averaged over task types; nan without a ground truth."""
+    encoder: str
+    weights: str
+    """`imagenet`, a file's name, or `none`."""
+    active: bool = True
+    metrics: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,41 @@
+"""Bring a database's tables to this version's, with Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from preference.errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Create or migrate the tables; does nothing where they are current.
+
+    Raises:
+        StoreError: the tables were made by a newer Robopref.
+    """
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current == scripts.get_current_head():
+            return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise StoreError(
+                f"The database {engine.url.render_as_string(hide_password=True)} has tables of version {current}, "
+                "which this Robopref does not know.",
+                fix="Install the newer Robopref that made them.",
+            )
+        if engine.dialect.name == "postgresql":
+            # two processes that start together migrate one after the other (SQLite's BEGIN IMMEDIATE does the same)
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7263)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,304 @@
+"""Records into the database and out again.
+
+Every write is one transaction and can be repeated: writing the same records twice changes nothing. `nan` is stored
+as NULL and comes back as `nan`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from preference.errors import StoreError
+from preference.records import (
+    Annotator,
+    Assignment,
+    Batch,
+    BatchStatus,
+    Certification,
+    Judgment,
+    ModelVersion,
+    Pair,
+    Record,
+    Rejection,
+    Trajectory,
+)
+from preference.store import tables as t
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class AssignmentView:
+    """An assignment with its pair: what mapping an answer back, or showing a task, needs."""
+
+    assignment: Assignment
+    pair: Pair
+
+
+class Store:
+    """One database; cheap to hold, safe to share between threads.
+
+    Use `Store.open(url)`, which also brings the tables up to date.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Connect, and create or migrate the tables.
+
+        Raises:
+            StoreError: the URL is wrong, the server is away, or the tables are newer than this Robopref.
+        """
+        from preference.store.migrate import upgrade
+
+        try:
+            engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+            raise StoreError(
+                f"The database URL cannot be used: {error}.",
+                fix="Use sqlite:///FILE or postgresql://HOST/NAME.",
+            ) from None
+        if engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_immediate)
+        with _translated(engine):
+            upgrade(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def put_trajectories(self, records: Iterable[Trajectory]) -> None:
+        self._upsert(t.trajectories, records)
+
+    def put_annotators(self, records: Iterable[Annotator]) -> None:
+        self._upsert(t.annotators, records)
+
+    def put_pairs(self, batch: Batch, pairs: Iterable[Pair], assignments: Iterable[Assignment]) -> None:
+        """A batch with its pairs and assignments, all or nothing; pairs already there stay as they are."""
+        with self._transaction() as connection:
+            self._upsert(t.batches, [batch], connection, keep_existing=True)
+            self._upsert(t.pairs, pairs, connection, keep_existing=True)
+            # originals first: a duplicate refers to its original
+            ordered = sorted(assignments, key=lambda a: (a.duplicate_of is not None, a.position))
+            self._upsert(t.assignments, ordered, connection, keep_existing=True)
+
+    def put_expert_answers(self, pairs: Iterable[Pair]) -> None:
+        """What the expert said of calibration pairs: `expected` and `reasoning`."""
+        with self._transaction() as connection:
+            for pair in pairs:
+                connection.execute(
+                    t.pairs.update()
+                    .where(t.pairs.c.pair_id == pair.pair_id)
+                    .values(expected=pair.expected, reasoning=pair.reasoning, dimension=pair.dimension)
+                )
+
+    def set_tasks(self, tasks: Iterable[tuple[str, int, int]]) -> None:
+        """`(assignment_id, project_id, task_id)` of tasks that now exist in Label Studio."""
+        rows = [{"key": a, "project_id": p, "task_id": k} for a, p, k in tasks]
+        if not rows:
+            return
+        with self._transaction() as connection:
+            connection.execute(t.assignments.update().where(t.assignments.c.assignment_id == sa.bindparam("key")), rows)
+
+    def put_judgments(self, judgments: Iterable[Judgment], rejections: Iterable[Rejection] = ()) -> int:
+        """Store answers and refusals; the newest annotation of an assignment wins. Returns how many are new."""
+        judgments = list(judgments)
+        with self._transaction() as connection:
+            known = set(connection.scalars(sa.select(t.judgments.c.assignment_id)))
+            self._upsert(t.judgments, judgments, connection)
+            self._upsert(t.rejected, rejections, connection)
+        return len({j.assignment_id for j in judgments} - known)
+
+    def delete_judgments(self, annotation_ids: Sequence[int]) -> None:
+        """Forget answers whose annotations were deleted in Label Studio."""
+        with self._transaction() as connection:
+            connection.execute(t.judgments.delete().where(t.judgments.c.annotation_id.in_(annotation_ids)))
+            connection.execute(t.rejected.delete().where(t.rejected.c.annotation_id.in_(annotation_ids)))
+
+    def put_certification(self, record: Certification) -> None:
+        self._upsert(t.certifications, [record])
+
+    def set_batch_status(self, batch_id: str, status: BatchStatus, reasons: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                t.batches.update().where(t.batches.c.batch_id == batch_id).values(status=status, reasons=list(reasons))
+            )
+
+    def put_model_version(self, record: ModelVersion) -> None:
+        """Store a version; when it is active, it is the only active one."""
+        with self._transaction() as connection:
+            if record.active:
+                connection.execute(t.model_versions.update().values(active=False))
+            self._upsert(t.model_versions, [record], connection)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def trajectories(self) -> list[Trajectory]:
+        return self._read(Trajectory, sa.select(t.trajectories).order_by(t.trajectories.c.trajectory_id))
+
+    def batches(self) -> list[Batch]:
+        return self._read(Batch, sa.select(t.batches).order_by(t.batches.c.created_at, t.batches.c.batch_id))
+
+    def pairs(self, batch_id: str | None = None) -> list[Pair]:
+        query = sa.select(t.pairs).order_by(t.pairs.c.pair_id)
+        if batch_id is not None:
+            query = query.where(t.pairs.c.batch_id == batch_id)
+        return self._read(Pair, query)
+
+    def annotators(self) -> list[Annotator]:
+        return self._read(Annotator, sa.select(t.annotators).order_by(t.annotators.c.annotator_id))
+
+    def assignments(self, batch_id: str | None = None, *, without_task: bool = False) -> list[AssignmentView]:
+        """Assignments with their pairs, in each annotator's order."""
+        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
+            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
+        )
+        if batch_id is not None:
+            query = query.where(t.assignments.c.batch_id == batch_id)
+        if without_task:
+            query = query.where(t.assignments.c.task_id.is_(None))
+        order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
+        with self._transaction() as connection:
+            rows = connection.execute(query.order_by(*order)).mappings().all()
+        return [
+            AssignmentView(
+                Assignment.from_dict(dict(row)),
+                Pair.from_dict({k.removeprefix("pair__"): v for k, v in row.items() if k.startswith("pair__")}),
+            )
+            for row in rows
+        ]
+
+    def judgments(self, batch_id: str | None = None) -> list[Judgment]:
+        query = (
+            sa.select(t.judgments, t.assignments.c.annotator_id, t.assignments.c.pair_id)
+            .join(t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id)
+            .order_by(t.judgments.c.created_at, t.judgments.c.assignment_id)
+        )
+        if batch_id is not None:
+            query = query.where(t.assignments.c.batch_id == batch_id)
+        return self._read(Judgment, query)
+
+    def rejections(self) -> list[Rejection]:
+        return self._read(Rejection, sa.select(t.rejected).order_by(t.rejected.c.annotation_id))
+
+    def certifications(self) -> list[Certification]:
+        order = (t.certifications.c.annotator_id, t.certifications.c.attempt)
+        return self._read(Certification, sa.select(t.certifications).order_by(*order))
+
+    def certified(self) -> list[str]:
+        """Ids of the active annotators whose latest attempt passed, sorted."""
+        latest = {record.annotator_id: record.certified for record in self.certifications()}
+        return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
+
+    def model_versions(self) -> list[ModelVersion]:
+        return self._read(ModelVersion, sa.select(t.model_versions).order_by(t.model_versions.c.created_at))
+
+    def active_model(self) -> ModelVersion | None:
+        return next((record for record in self.model_versions() if record.active), None)
+
+    # -- the engine room -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self):
+        with _translated(self.engine), self.engine.begin() as connection:
+            yield connection
+
+    def _read(self, record: type[R], query: sa.Select[Any]) -> list[R]:
+        with self._transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+        floats = {c.name for c in query.selected_columns if isinstance(c.type, sa.Float)}
+        return [
+            record.from_dict({k: math.nan if v is None and k in floats else v for k, v in row.items()}) for row in rows
+        ]
+
+    def _upsert(
+        self,
+        table: sa.Table,
+        records: Iterable[Record],
+        connection: sa.Connection | None = None,
+        *,
+        keep_existing: bool = False,
+    ) -> None:
+        names = [column.name for column in table.columns]
+        rows = [_row(record, names) for record in records]
+        if not rows:
+            return
+        if connection is None:
+            with self._transaction() as own:
+                self._upsert_rows(table, rows, own, keep_existing)
+        else:
+            self._upsert_rows(table, rows, connection, keep_existing)
+
+    def _upsert_rows(
+        self, table: sa.Table, rows: list[dict[str, Any]], connection: sa.Connection, keep_existing: bool
+    ) -> None:
+        statement = self._insert(table)
+        keys = [column.name for column in table.primary_key]
+        if keep_existing:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        else:
+            new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=new)
+        connection.execute(statement, rows)
+
+
+def _row(record: Record, names: Sequence[str]) -> dict[str, Any]:
+    values = record.to_dict()
+    return {k: None if isinstance(values[k], float) and math.isnan(values[k]) else values[k] for k in names}
+
+
+def _prefixed(table: sa.Table) -> list[sa.Label[Any]]:
+    return [column.label(f"pair__{column.name}") for column in table.columns]
+
+
+def _with_driver(url: str) -> str:
+    if url.startswith("postgres://"):
+        url = url.replace("postgres://", "postgresql://", 1)
+    if url.startswith("postgresql://"):
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+    if url.startswith("sqlite:///") and url != "sqlite:///:memory:":
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return url
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Transactions are begun by us (below): the driver's own begin would take the write lock too late, and two
+    # writers that both read first would then fail with "database is locked" in place of waiting.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated(engine: sa.Engine):
+    place = engine.url.render_as_string(hide_password=True)
+    try:
+        yield
+    except IntegrityError as error:
+        raise StoreError(f"{place} refused a record that breaks its rules: {error.orig}.") from error
+    except OperationalError as error:
+        raise StoreError(
+            f"The database {place} cannot be used: {str(error.orig).strip()}.",
+            fix="Check the URL, that its server runs, and that its disk has space; then run again.",
+        ) from error
+    except DBAPIError as error:
+        raise StoreError(f"The database {place} answered: {str(error.orig).strip()}.") from error

@@ -1,0 +1,198 @@
+"""The tables. Column names are the records' field names, so that a row and a record are the same thing.
+
+Foreign keys and check constraints do the guarding: whatever client writes, an answer belongs to an assignment that
+exists, and a preference is one of three words. Changing a table means a new migration beside this file.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _text(name: str, *args: object, **kwargs: object) -> sa.Column[str]:
+    kwargs.setdefault("nullable", False)
+    return sa.Column(name, sa.Text, *args, **kwargs)  # type: ignore[arg-type]
+
+
+def _one_of(column: str, *values: str) -> sa.CheckConstraint:
+    words = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+trajectories = sa.Table(
+    "trajectories",
+    metadata,
+    _text("trajectory_id", primary_key=True),
+    _text("dataset"),
+    sa.Column("episode_index", sa.Integer, nullable=False),
+    _text("source"),
+    _text("task_type"),
+    _text("environment_id"),
+    sa.Column("success", sa.Boolean),
+    _text("tier"),
+    sa.Column("quartile", sa.Integer, nullable=False),
+    *(
+        sa.Column(name, sa.Float)
+        for name in (
+            "quality",
+            "true_return",
+            "path_efficiency",
+            "smoothness",
+            "grasp_stability",
+            "duration_s",
+            "start_s",
+            "end_s",
+        )
+    ),
+    sa.Column("num_frames", sa.Integer, nullable=False),
+    sa.Column("fps", sa.Float, nullable=False),
+    _text("clip"),
+    _text("clip_sha256"),
+    sa.CheckConstraint("quartile BETWEEN 0 AND 4", name="quartile"),
+    sa.UniqueConstraint("dataset", "episode_index"),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    _text("batch_id", primary_key=True),
+    _text("kind"),
+    _text("status"),
+    _text("created_at"),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    _one_of("kind", "production", "calibration", "active"),
+    _one_of("status", "open", "accepted", "held"),
+)
+
+pairs = sa.Table(
+    "pairs",
+    metadata,
+    _text("pair_id", primary_key=True),
+    _text("trajectory_a_id", sa.ForeignKey("trajectories.trajectory_id")),
+    _text("trajectory_b_id", sa.ForeignKey("trajectories.trajectory_id")),
+    _text("task_type"),
+    _text("stratum"),
+    _text("kind"),
+    _text("batch_id", sa.ForeignKey("batches.batch_id"), index=True),
+    _text("expected", nullable=True),
+    _text("dimension"),
+    _text("reasoning"),
+    _text("strategy"),
+    sa.CheckConstraint("trajectory_a_id <> trajectory_b_id", name="two_trajectories"),
+    _one_of("stratum", "same", "adjacent", "distant"),
+    _one_of("kind", "production", "gold", "calibration", "active"),
+    _one_of("expected", "A", "B", "equal"),
+)
+
+annotators = sa.Table(
+    "annotators",
+    metadata,
+    _text("annotator_id", primary_key=True),
+    _text("email", unique=True),
+    _text("role"),
+    sa.Column("active", sa.Boolean, nullable=False),
+    _text("teacher"),
+    sa.Column("studio_user_id", sa.Integer),
+    _one_of("role", "annotator", "expert"),
+)
+
+assignments = sa.Table(
+    "assignments",
+    metadata,
+    _text("assignment_id", primary_key=True),
+    _text("pair_id", sa.ForeignKey("pairs.pair_id"), index=True),
+    _text("annotator_id", sa.ForeignKey("annotators.annotator_id"), index=True),
+    _text("batch_id", sa.ForeignKey("batches.batch_id"), index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    _text("left"),
+    _text("duplicate_of", sa.ForeignKey("assignments.assignment_id"), nullable=True),
+    sa.Column("project_id", sa.Integer),
+    sa.Column("task_id", sa.Integer, unique=True),
+    _one_of("left", "A", "B"),
+    sa.UniqueConstraint("annotator_id", "batch_id", "position"),
+)
+sa.Index(
+    "uq_assignments_pair_annotator",
+    assignments.c.pair_id,
+    assignments.c.annotator_id,
+    unique=True,
+    sqlite_where=assignments.c.duplicate_of.is_(None),
+    postgresql_where=assignments.c.duplicate_of.is_(None),
+)
+
+judgments = sa.Table(
+    "judgments",
+    metadata,
+    _text("assignment_id", sa.ForeignKey("assignments.assignment_id"), primary_key=True),
+    _text("preference"),
+    sa.Column("confidence", sa.Integer, nullable=False),
+    sa.Column("response_time_ms", sa.Integer, nullable=False),
+    _text("free_text_reason"),
+    sa.Column("lead_time_ms", sa.Integer),
+    sa.Column("annotation_id", sa.Integer, unique=True),
+    sa.Column("task_id", sa.Integer),
+    _text("created_at"),
+    sa.Column("raw", sa.JSON, nullable=False),
+    _one_of("preference", "A", "B", "equal"),
+    sa.CheckConstraint("confidence BETWEEN 1 AND 5", name="confidence"),
+    sa.CheckConstraint("response_time_ms >= 0", name="response_time_ms"),
+)
+
+rejected = sa.Table(
+    "rejected",
+    metadata,
+    sa.Column("annotation_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("task_id", sa.Integer),
+    _text("reason"),
+    sa.Column("raw", sa.JSON, nullable=False),
+)
+
+certifications = sa.Table(
+    "certifications",
+    metadata,
+    _text("annotator_id", sa.ForeignKey("annotators.annotator_id"), primary_key=True),
+    _text("batch_id", sa.ForeignKey("batches.batch_id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("kappa", sa.Float),
+    sa.Column("kappa_low", sa.Float),
+    sa.Column("kappa_high", sa.Float),
+    sa.Column("certified", sa.Boolean, nullable=False),
+    sa.Column("pairs", sa.Integer, nullable=False),
+    _text("created_at"),
+    sa.Column("findings", sa.JSON, nullable=False),
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    _text("version", primary_key=True),
+    _text("path"),
+    _text("created_at"),
+    sa.Column("preferences", sa.Integer, nullable=False),
+    sa.Column("ranking_accuracy", sa.Float),
+    sa.Column("spearman", sa.Float),
+    _text("encoder"),
+    _text("weights"),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+)
+
+RESPONSES_VIEW = """
+CREATE VIEW responses AS
+SELECT p.pair_id, p.trajectory_a_id, p.trajectory_b_id, a.annotator_id,
+       j.preference, j.confidence, j.response_time_ms, j.free_text_reason
+FROM judgments j
+JOIN assignments a ON a.assignment_id = j.assignment_id
+JOIN pairs p ON p.pair_id = a.pair_id
+"""
+"""The protocol's eight columns, for whoever opens the database with a plain SQL client."""

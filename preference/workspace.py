@@ -1,0 +1,119 @@
+"""The work folder of one project: its configuration, its database, and where each file lives.
+
+work/robopref.db             the database (unless a URL names another)
+work/pool/                   manifest.csv, failures.csv, a picture of the pool
+work/clips/                  one mp4 per trajectory
+work/features/               cached frame features
+work/models/VERSION/         one reward model each
+work/reports/BATCH/          qc.json and report.html
+work/preferences.jsonl       the resolved labels
+work/releases/               what the policy team gets
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from preference.config import Config, load_config
+from preference.errors import UserError
+from preference.store import Store
+
+
+class Workspace:
+    """What every stage is handed."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.root = config.work
+
+    @classmethod
+    def open(cls, config_path: Path) -> Workspace:
+        """The workspace that `config_path` (a robopref.toml) describes; made where it does not exist yet."""
+        workspace = cls(load_config(config_path))
+        try:
+            workspace.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The work folder {workspace.root} cannot be made: {error.strerror}.") from None
+        return workspace
+
+    @cached_property
+    def store(self) -> Store:
+        url = self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
+        return Store.open(url)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, so that one stage's draws never shift another's."""
+        return np.random.default_rng([self.config.seed, *purpose.encode()])
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "pool" / "manifest.csv"
+
+    @property
+    def clips(self) -> Path:
+        return self.root / "clips"
+
+    @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def preferences(self) -> Path:
+        return self.root / "preferences.jsonl"
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    So a file (or a folder made at the temporary path) exists only when it is complete, whenever the run is killed.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        temporary = holder / path.name
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            path.rename(holder / f"{path.name}.old")
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno == 28:
+            raise UserError(f"No space left on the disk for {path}.", fix="Free some and run again.") from None
+        raise
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def confined(root: Path, relative: str | Path) -> Path:
+    """`root / relative`, resolved; an error where that leaves `root`.
+
+    Raises:
+        UserError: the path is absolute, or climbs out by `..` or by a link.
+    """
+    resolved = (root / relative).resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise UserError(f"The path {str(relative)!r} leads out of {root}.", fix="Paths must stay inside the folder.")
+    return resolved
