@@ -68,7 +68,7 @@ def annotator_session(base_url: str, email: str, password: str) -> requests.Sess
             fix="Check the address and the password.",
         )
     session.headers["Referer"] = page  # Django asks for it over https
-    session.headers["X-CSRFToken"] = session.cookies.get("csrftoken", "")
+    session.headers["X-CSRFToken"] = session.cookies.get("csrftoken") or ""
     return session
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 
 from preference.errors import StoreError
 from preference.records import (
@@ -65,14 +66,14 @@ class Store:
 
         try:
             engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+        except (ArgumentError, NoSuchModuleError) as error:
             raise StoreError(
                 f"The database URL cannot be used: {error}.",
                 fix="Use sqlite:///FILE or postgresql://HOST/NAME.",
             ) from None
         if engine.dialect.name == "sqlite":
-            sa.event.listen(engine, "connect", _prepare_sqlite)
-            sa.event.listen(engine, "begin", _begin_immediate)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_immediate)
         with _translated(engine):
             upgrade(engine)
         return cls(engine)

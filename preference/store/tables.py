@@ -26,7 +26,7 @@ def _text(name: str, *args: object, **kwargs: object) -> sa.Column[str]:
 
 def _one_of(column: str, *values: str) -> sa.CheckConstraint:
     words = ", ".join(f"'{value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({words})", name=column)
+    return sa.CheckConstraint(f'"{column}" IN ({words})', name=column)
 
 
 trajectories = sa.Table(

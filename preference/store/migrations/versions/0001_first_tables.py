@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("teacher", sa.Text(), nullable=False),
         sa.Column("studio_user_id", sa.Integer(), nullable=True),
-        sa.CheckConstraint("role IN ('annotator', 'expert')", name=op.f("ck_annotators_role")),
+        sa.CheckConstraint("\"role\" IN ('annotator', 'expert')", name=op.f("ck_annotators_role")),
         sa.PrimaryKeyConstraint("annotator_id", name=op.f("pk_annotators")),
         sa.UniqueConstraint("email", name=op.f("uq_annotators_email")),
     )
@@ -30,8 +30,8 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("reasons", sa.JSON(), nullable=False),
-        sa.CheckConstraint("kind IN ('production', 'calibration', 'active')", name=op.f("ck_batches_kind")),
-        sa.CheckConstraint("status IN ('open', 'accepted', 'held')", name=op.f("ck_batches_status")),
+        sa.CheckConstraint("\"kind\" IN ('production', 'calibration', 'active')", name=op.f("ck_batches_kind")),
+        sa.CheckConstraint("\"status\" IN ('open', 'accepted', 'held')", name=op.f("ck_batches_status")),
         sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_batches")),
     )
     op.create_table(
@@ -114,9 +114,9 @@ def upgrade() -> None:
         sa.Column("dimension", sa.Text(), nullable=False),
         sa.Column("reasoning", sa.Text(), nullable=False),
         sa.Column("strategy", sa.Text(), nullable=False),
-        sa.CheckConstraint("expected IN ('A', 'B', 'equal')", name=op.f("ck_pairs_expected")),
-        sa.CheckConstraint("kind IN ('production', 'gold', 'calibration', 'active')", name=op.f("ck_pairs_kind")),
-        sa.CheckConstraint("stratum IN ('same', 'adjacent', 'distant')", name=op.f("ck_pairs_stratum")),
+        sa.CheckConstraint("\"expected\" IN ('A', 'B', 'equal')", name=op.f("ck_pairs_expected")),
+        sa.CheckConstraint("\"kind\" IN ('production', 'gold', 'calibration', 'active')", name=op.f("ck_pairs_kind")),
+        sa.CheckConstraint("\"stratum\" IN ('same', 'adjacent', 'distant')", name=op.f("ck_pairs_stratum")),
         sa.CheckConstraint("trajectory_a_id <> trajectory_b_id", name=op.f("ck_pairs_two_trajectories")),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.batch_id"], name=op.f("fk_pairs_batch_id")),
         sa.ForeignKeyConstraint(
@@ -139,7 +139,7 @@ def upgrade() -> None:
         sa.Column("duplicate_of", sa.Text(), nullable=True),
         sa.Column("project_id", sa.Integer(), nullable=True),
         sa.Column("task_id", sa.Integer(), nullable=True),
-        sa.CheckConstraint("left IN ('A', 'B')", name=op.f("ck_assignments_left")),
+        sa.CheckConstraint("\"left\" IN ('A', 'B')", name=op.f("ck_assignments_left")),
         sa.ForeignKeyConstraint(
             ["annotator_id"], ["annotators.annotator_id"], name=op.f("fk_assignments_annotator_id")
         ),
@@ -175,7 +175,7 @@ def upgrade() -> None:
         sa.Column("task_id", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("raw", sa.JSON(), nullable=False),
-        sa.CheckConstraint("preference IN ('A', 'B', 'equal')", name=op.f("ck_judgments_preference")),
+        sa.CheckConstraint("\"preference\" IN ('A', 'B', 'equal')", name=op.f("ck_judgments_preference")),
         sa.CheckConstraint("confidence BETWEEN 1 AND 5", name=op.f("ck_judgments_confidence")),
         sa.CheckConstraint("response_time_ms >= 0", name=op.f("ck_judgments_response_time_ms")),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,21 @@
+# One image for every service of compose.yaml: Label Studio with the plugin, the ML backend, the worker, the stages.
+FROM python:3.11-slim-bookworm
+
+RUN useradd --create-home robopref
+WORKDIR /opt/robopref
+
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY preference preference
+COPY labeling_config labeling_config
+COPY importer importer
+COPY qc_reports qc_reports
+COPY ml_backend ml_backend
+COPY robopref robopref
+RUN pip install --no-cache-dir --constraint constraints.txt ".[studio]" \
+ && install --directory --owner robopref /data /project
+
+USER robopref
+WORKDIR /project
+VOLUME ["/data", "/project"]
+ENTRYPOINT []
+CMD ["robopref", "--help"]

@@ -1,0 +1,61 @@
+"""A folder in, the same archive out on every machine and every day: sorted members, no times, no owners.
+
+SHA256SUMS has the format of `sha256sum`, so that a release can be checked without Robopref:
+`sha256sum --check SHA256SUMS`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+SUMS = "SHA256SUMS"
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+"""What `write_archive` begins with: no name, time 0, slowest compression, unknown system."""
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file under `folder`, in the order of their relative names."""
+    return sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.relative_to(folder).as_posix()
+    )
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS over every other file of `folder`."""
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_of(folder)]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """Relative name → SHA-256.
+
+    Raises:
+        ValueError: a line is not `HASH  NAME`.
+    """
+    sums: dict[str, str] = {}
+    for line in text.splitlines():
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64 or not set(digest) <= set("0123456789abcdef") or not name:
+            raise ValueError(f"{SUMS} has a line that is not `SHA-256  NAME`: {line[:80]!r}")
+        sums[name] = digest
+    return sums
+
+
+def write_archive(folder: Path, archive: Path, name: str) -> None:
+    """`folder` as a gzip-compressed tar at `archive`, its members under `name/`."""
+    with archive.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for path in files_of(folder):
+                member = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+                data = path.read_bytes()
+                member.size, member.mode, member.mtime = len(data), 0o644, 0
+                tar.addfile(member, io.BytesIO(data))

@@ -1,0 +1,400 @@
+"""Score robot trajectories with the released reward model: images and actions in, one number out; higher is better.
+
+Needs numpy and onnxruntime, and nothing else; video files also need PyAV (`av`), LeRobot datasets also pyarrow.
+
+    from inference import RewardModel
+    model = RewardModel.load("reward_model.onnx")
+    reward = model.score(images, actions, state, fps=30)        # one trajectory -> float
+    rewards = model.score_many([episode, ...])                  # many -> (N,) float64, with a progress bar
+
+    python inference.py episode.npz more.npz                    # keys: images, actions, state, fps
+    python inference.py --video clip.mp4 --actions actions.npy --state state.npy
+    python inference.py --lerobot DATASET --episode 3 [--start 0.4 --end 7.2]
+
+Rewards say which of two trajectories of one task people would prefer: P(a over b) = 1 / (1 + exp(r_b - r_a)). Only
+their differences within a task mean anything. What the arrays must look like is in INPUT_FORMAT.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+import numpy as np
+
+RANGE_TOLERANCE = 5.0
+"""A value further from the trained range than so many of its widths is taken for another unit, and refused."""
+
+
+class InputError(ValueError):
+    """The input is not what the model was trained on; says what was found and what is expected."""
+
+
+class RewardModel:
+    """The released reward model. Make it with `RewardModel.load`."""
+
+    def __init__(self, session: Any, contract: Mapping[str, Any]) -> None:
+        self.session = session
+        self.contract = contract
+        self.inputs = set(contract["inputs"])
+
+    @classmethod
+    def load(cls, path: str | Path = Path(__file__).parent, threads: int = 0) -> RewardModel:
+        """The model in `path`: reward_model.onnx, or the release's folder. `threads` 0 = one per core."""
+        import onnxruntime
+
+        path = Path(path)
+        path = path / "reward_model.onnx" if path.is_dir() else path
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; expected the release's reward_model.onnx.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        if "robopref" not in metadata:
+            raise InputError(f"{path} is no Robopref reward model: it carries no description of its input.")
+        return cls(session, json.loads(metadata["robopref"]))
+
+    def score(self, images: Any, actions: Any, state: Any = None, fps: float | None = None) -> float | np.ndarray:
+        """The reward of one trajectory, or of a batch of equally long ones.
+
+        Args:
+            images: (T, H, W, 3) RGB, uint8 in 0-255 or float in 0-1; any H and W. A batch: (B, T, H, W, 3).
+            actions: (T, A) or (B, T, A), as recorded: not normalized.
+            state: (T, S) or (B, T, S), where the model uses it.
+            fps: Frames per second of the arrays. Rows are then taken at the rate that the model was trained at;
+                None means that they already come at that rate.
+
+        Returns:
+            A float; for a batch (B,) float64.
+        """
+        return self._run(images, actions, state, fps, output=0)
+
+    def spread(self, images: Any, actions: Any, state: Any = None, fps: float | None = None) -> float | np.ndarray:
+        """How far the ensemble's members disagree about the reward (standard deviation); same arguments as `score`."""
+        return self._run(images, actions, state, fps, output=1)
+
+    def score_many(self, episodes: Iterable[Mapping[str, Any]], progress: bool = True) -> np.ndarray:
+        """(N,) rewards of episodes of any lengths; each a mapping with images, actions and perhaps state and fps."""
+        episodes = list(episodes)
+        rewards = []
+        bar = Progress(len(episodes), shown=progress)
+        for number, episode in enumerate(episodes):
+            try:
+                rewards.append(float(self.score(**_known(episode))))
+            except InputError as error:
+                raise InputError(f"Episode {number}: {error}") from None
+            bar.advance()
+        return np.asarray(rewards, dtype=np.float64)
+
+    def _run(self, images: Any, actions: Any, state: Any, fps: float | None, output: int) -> float | np.ndarray:
+        images = check_images(images)
+        batched = images.ndim == 5
+        images = images if batched else images[None]
+        feeds = {"frames": images}
+        for name, values in (("actions", actions), ("state", state)):
+            if name in self.inputs:
+                feeds[name] = check_rows(values, name, self.contract[name], images.shape[:2], batched)
+        rows = sample_rows(images.shape[1], fps, self.contract["sample_fps"])
+        feeds = {name: np.ascontiguousarray(values[:, rows]) for name, values in feeds.items()}
+        feeds["mask"] = np.ones(feeds["frames"].shape[:2], dtype=bool)
+        taken = {node.name for node in self.session.get_inputs()}
+        result = self.session.run(None, {k: v for k, v in feeds.items() if k in taken})[output].astype(np.float64)
+        return result if batched else float(result[0])
+
+
+def sample_rows(rows: int, fps: float | None, sample_fps: float) -> np.ndarray:
+    """Which of `rows` rows, recorded at `fps`, the model looks at: the nearest row to each tick of `sample_fps`."""
+    if fps is None:
+        return np.arange(rows)
+    if not np.isfinite(fps) or fps <= 0:
+        raise InputError(f"fps is {fps!r}; expected frames per second, greater than 0.")
+    if fps <= sample_fps:
+        return np.arange(rows)
+    ticks = np.arange(0.0, (rows - 1) / fps + 1e-9, 1.0 / sample_fps)
+    return np.clip(np.rint(ticks * fps).astype(np.int64), 0, rows - 1)
+
+
+def check_images(images: Any) -> np.ndarray:
+    """`images` as uint8 (T, H, W, 3) or (B, T, H, W, 3)."""
+    images = np.asarray(images)
+    if images.ndim not in (4, 5) or images.shape[-1] != 3 or 0 in images.shape:
+        hint = ""
+        if images.ndim in (4, 5) and images.shape[-3] == 3:
+            hint = " The channels seem to stand before height and width: move them to the end."
+        raise InputError(f"images have shape {images.shape}; expected (T, H, W, 3) or (B, T, H, W, 3), RGB.{hint}")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f"images have dtype {images.dtype}; expected uint8 in 0-255 or float in 0-1.")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0.0 and high <= 1.0):  # also refuses nan
+        raise InputError(f"float images range from {low:g} to {high:g}; expected 0-1. For 0-255 pass uint8.")
+    return np.rint(images * 255.0).astype(np.uint8)
+
+
+def check_rows(
+    values: Any, name: str, expected: Mapping[str, Any], leading: tuple[int, ...], batched: bool
+) -> np.ndarray:
+    """`values` as float32 (B, T, size), in step with the images and in the units of training."""
+    size = expected["size"]
+    layout = ", ".join(expected["names"])
+    if values is None:
+        raise InputError(f"{name} are missing; this model needs {size} numbers a row: {layout}.")
+    values = np.asarray(values)
+    values = values if batched else values[None]
+    shape = (*leading, size)
+    if values.shape != shape:
+        found, wanted = (values.shape, shape) if batched else (values.shape[1:], shape[1:])
+        raise InputError(f"{name} have shape {found}; expected {wanted}: one row per image, with {layout}.")
+    if not (np.issubdtype(values.dtype, np.number) and not np.iscomplexobj(values)):
+        raise InputError(f"{name} have dtype {values.dtype}; expected float32.")
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} hold nan or infinity.")
+    low, high = np.asarray(expected["low"], np.float32), np.asarray(expected["high"], np.float32)
+    slack = RANGE_TOLERANCE * np.maximum(high - low, 1e-3)
+    outside = (values < low - slack) | (values > high + slack)
+    if outside.any():
+        column = int(np.argwhere(outside)[0][-1])
+        found = values[..., column]
+        raise InputError(
+            f"{name} column {column} ({expected['names'][column]}) ranges from {found.min():g} to {found.max():g}; "
+            f"in training it was {low[column]:g} to {high[column]:g}. Pass values as recorded, in the same units."
+        )
+    return values
+
+
+class Progress:
+    """A line on stderr with count, rate and time left."""
+
+    def __init__(self, total: int, shown: bool = True) -> None:
+        self.total, self.done, self.start = total, 0, time.monotonic()
+        self.shown = shown and total > 1
+        self.moving = sys.stderr.isatty()
+
+    def advance(self) -> None:
+        self.done += 1
+        if not self.shown or (not self.moving and self.done < self.total):
+            return
+        rate = self.done / max(time.monotonic() - self.start, 1e-9)
+        filled = 30 * self.done // self.total
+        line = f"[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total}  {rate:.1f}/s"
+        line += f"  {(self.total - self.done) / rate:.0f} s left "
+        end = "\n" if self.done == self.total else ""
+        print(("\r" if self.moving else "") + line, end=end, file=sys.stderr, flush=True)
+
+
+def _known(episode: Mapping[str, Any]) -> dict[str, Any]:
+    missing = {"images", "actions"} - set(episode)
+    if missing:
+        raise InputError(
+            f"there is no {' and no '.join(sorted(missing))}; found {', '.join(sorted(episode)) or 'nothing'}."
+        )
+    return {name: episode[name] for name in ("images", "actions", "state", "fps") if name in episode}
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def load_npz(path: Path) -> dict[str, Any]:
+    """An episode from an npz with images, actions and, where given, state and fps."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            episode = _known({name: file[name] for name in file.files})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as npz: {error}.") from None
+    if "fps" in episode:
+        episode["fps"] = float(episode["fps"])
+    return episode
+
+
+def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) -> tuple[np.ndarray, float]:
+    """The frames between two times of a video, (T, H, W, 3) uint8 RGB, and its frames per second."""
+    try:
+        import av
+    except ImportError:
+        raise InputError("Reading video needs PyAV: pip install av. Or pass images in an npz.") from None
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate or 0)
+            if start_s > 0:
+                container.seek(int(start_s / stream.time_base), stream=stream, backward=True)
+            half = 0.5 / fps if fps else 0.0
+            frames = []
+            for frame in container.decode(stream):
+                if frame.time is None or frame.time < start_s - half:
+                    continue
+                if frame.time >= end_s - half:
+                    break
+                frames.append(frame.to_ndarray(format="rgb24"))
+    except (av.FFmpegError, IndexError) as error:
+        raise InputError(f"{path} cannot be decoded: {error}.") from None
+    if not frames:
+        raise InputError(f"{path} has no frame between {start_s:g} and {end_s:g} s.")
+    return np.stack(frames), fps
+
+
+def load_lerobot(
+    root: Path, episode: int, camera: str = "", start_s: float = 0.0, end_s: float = float("inf")
+) -> dict[str, Any]:
+    """An episode of a LeRobot dataset, v2.1 or v3.0: frames, `action` and `observation.state`.
+
+    Args:
+        camera: Video key; default: the first.
+        start_s: Where the span begins, in seconds from the episode's first frame.
+        end_s: Where it ends.
+    """
+    info = _read_json(root / "meta" / "info.json")
+    features = info.get("features", {})
+    cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
+    camera = camera or (cameras[0] if cameras else "")
+    if camera not in cameras:
+        raise InputError(f"{root}: there is no camera {camera!r}; expected one of {', '.join(cameras) or 'none'}.")
+    fps = float(info["fps"])
+    if str(info.get("codebase_version", "")).startswith("v3"):
+        table, video, offset, end = _lerobot_v3(root, info, episode, camera)
+    else:
+        where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
+        table = _read_parquet(root / info["data_path"].format(**where))
+        video, offset = root / info["video_path"].format(video_key=camera, **where), 0.0
+        end = len(table["action"]) / fps
+    images, _ = read_video(video, offset, end)
+    rows = min(len(images), len(table["action"]))
+    times = np.arange(rows) / fps
+    kept = (times >= start_s - 1e-6) & (times <= end_s + 1e-6)
+    if not kept.any():
+        raise InputError(f"{root}: episode {episode} has no frame between {start_s:g} and {end_s:g} s.")
+    loaded = {"images": images[:rows][kept], "actions": np.stack(table["action"][:rows])[kept], "fps": fps}
+    if "observation.state" in table:
+        loaded["state"] = np.stack(table["observation.state"][:rows])[kept]
+    return loaded
+
+
+def _lerobot_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[dict, Path, float, float]:
+    for meta_path in sorted((root / "meta" / "episodes").rglob("*.parquet")):
+        meta = _read_parquet(meta_path)
+        if episode in meta["episode_index"]:
+            at = list(meta["episode_index"]).index(episode)
+            break
+    else:
+        raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
+    data = {"chunk_index": meta["data/chunk_index"][at], "file_index": meta["data/file_index"][at]}
+    table = _read_parquet(root / info["data_path"].format(**data))
+    mine = [row for row, index in enumerate(table["episode_index"]) if index == episode]
+    table = {name: [column[row] for row in mine] for name, column in table.items()}
+    key = f"videos/{camera}/"
+    place = {"chunk_index": meta[f"{key}chunk_index"][at], "file_index": meta[f"{key}file_index"][at]}
+    video = root / info["video_path"].format(video_key=camera, **place)
+    return table, video, meta[f"{key}from_timestamp"][at], meta[f"{key}to_timestamp"][at]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def _read_parquet(path: Path) -> dict[str, list]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("Reading a LeRobot dataset needs pyarrow: pip install pyarrow. Or pass an npz.") from None
+    try:
+        return parquet.read_table(path).to_pydict()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Score robot trajectories with the released reward model.")
+    parser.add_argument("npz", nargs="*", type=Path, help="npz files, or folders of them: images, actions, state, fps")
+    parser.add_argument(
+        "--model", type=Path, default=Path(__file__).parent, help="default: reward_model.onnx beside this"
+    )
+    parser.add_argument("--video", type=Path, help="a video of one trajectory")
+    parser.add_argument("--actions", type=Path, help="its actions, a .npy of (T, A), one row per frame")
+    parser.add_argument("--state", type=Path, help="its state, a .npy of (T, S)")
+    parser.add_argument("--lerobot", type=Path, help="folder of a LeRobot dataset, v2.1 or v3.0")
+    parser.add_argument("--episode", type=int, action="append", help="episode to score; may be given more than once")
+    parser.add_argument("--camera", default="", help="video key of the LeRobot dataset; default: the first")
+    parser.add_argument("--start", type=float, default=0.0, help="where the span begins, in seconds")
+    parser.add_argument("--end", type=float, default=float("inf"), help="where the span ends, in seconds")
+    parser.add_argument("--fps", type=float, help="frames per second of the npz, where it has none")
+    parser.add_argument("--threads", type=int, default=0, help="0 = one per core")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line in place of text")
+    parsed = parser.parse_args(arguments)
+    chosen = [bool(parsed.npz), parsed.video is not None, parsed.lerobot is not None]
+    if sum(chosen) != 1:
+        parser.error("name npz files, or --video with --actions, or --lerobot with --episode")
+    if parsed.video is not None and parsed.actions is None:
+        parser.error("--video needs --actions")
+    if parsed.lerobot is not None and not parsed.episode:
+        parser.error("--lerobot needs --episode")
+    return parsed
+
+
+def episodes_of(parsed: argparse.Namespace) -> list[tuple[str, Any]]:
+    """(name, loader) of each episode that the command line names; nothing is read yet."""
+    if parsed.lerobot is not None:
+        span = (parsed.start, parsed.end)
+        return [
+            (f"episode {index}", lambda index=index: load_lerobot(parsed.lerobot, index, parsed.camera, *span))
+            for index in parsed.episode
+        ]
+    if parsed.video is not None:
+        return [(parsed.video.name, lambda: _video_episode(parsed))]
+    paths = [q for p in parsed.npz for q in (sorted(p.glob("*.npz")) if p.is_dir() else [p])]
+    if not paths:
+        raise InputError(f"There is no npz file in {', '.join(str(p) for p in parsed.npz)}.")
+    return [(path.name, lambda path=path: {"fps": parsed.fps, **load_npz(path)}) for path in paths]
+
+
+def _video_episode(parsed: argparse.Namespace) -> dict[str, Any]:
+    images, fps = read_video(parsed.video, parsed.start, parsed.end)
+    episode = {"images": images, "fps": parsed.fps or fps or None}
+    for name, path in (("actions", parsed.actions), ("state", parsed.state)):
+        if path is not None:
+            try:
+                episode[name] = np.load(path, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path} cannot be read as npy: {error}.") from None
+    return episode
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parsed = parse_arguments(arguments)
+    try:
+        model = RewardModel.load(parsed.model, parsed.threads)
+        episodes = episodes_of(parsed)
+        bar = Progress(len(episodes))
+        for name, load in episodes:
+            try:
+                reward = model.score(**_known(load()))
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
+            print(
+                json.dumps({"episode": name, "reward": reward}) if parsed.json else f"{reward:+.4f}  {name}", flush=True
+            )
+            bar.advance()
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m robopref` is `robopref`."""
+
+from robopref.cli import main
+
+main()

@@ -1,0 +1,245 @@
+"""`robopref demo`: the whole loop on the sample pool, in a real Label Studio, with simulated annotators.
+
+Every step is the stage that a real project would run, so the demo is also the shortest description of the workflow.
+Each stage does what is missing and nothing twice: a second run goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from preference.config import CONFIG_NAME
+from preference.errors import UserError
+from preference.work import console
+from preference.workspace import Workspace, replacing
+from robopref.processes import BackendProcess, free_port
+from robopref.studio import LabelStudioServer
+from robopref.summary import summarize, tell
+
+POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"
+NEEDED_BYTES = 1_000_000_000
+"""The demo writes about 300 MB; on a disk with less than this it would end half-way."""
+
+CONFIG = """# Written by `robopref demo` at every start: ports change. It holds secrets of this demo alone.
+name = "metaworld-demo"
+work = "work"
+seed = 7
+
+[annotators]
+expert = "expert"
+simulated = [
+  {{ id = "expert", teacher = "expert" }},
+  {{ id = "alice", teacher = "good" }},
+  {{ id = "bo", teacher = "good" }},
+  {{ id = "chidi", teacher = "good" }},
+  {{ id = "dana", teacher = "good" }},
+  {{ id = "hasty", teacher = "careless" }},
+  {{ id = "lefty", teacher = "left_biased" }},
+]
+
+[label_studio]
+url = "{studio_url}"
+token = "{studio_token}"
+
+[service]
+port = {port}
+password = "{password}"
+webhook_secret = "{secret}"
+
+[[pool.dataset]]
+path = "{pool}"
+name = "sample"
+"""
+
+
+class Clock:
+    """Seconds per stage, as summary.json reports them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, title: str) -> Iterator[None]:
+        console.print(f"\n[bold]{title}[/]")
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
+
+
+def run_demo(root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL) -> None:
+    """Run the course, print its story and write `root`/summary.json.
+
+    Args:
+        root: Everything is put there; made where it does not exist.
+        fresh: Start over.
+        stop: Stop both servers at the end instead of leaving them for a person.
+        port: Label Studio's; 0 = a free one.
+
+    Raises:
+        UserError: the sample pool is missing, `root` is somebody else's folder, the disk is full, a port is taken,
+            or a server did not come up. The servers are stopped, and the next run goes on.
+    """
+    root = root.resolve()
+    _check(root, pool)
+    clock = Clock()
+    with ExitStack() as servers:
+        studio = LabelStudioServer(root / "label_studio", root / "work", port=port or None)
+        studio.stop_stale()
+        if fresh:
+            _remove(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
+            servers.callback(studio.stop)
+            studio.start()
+        config_path, password, secret = _write_config(root, pool, studio)
+        ws = Workspace.open(config_path)
+        backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log", {})
+        servers.callback(backend.stop)
+        with clock.stage("backend", "Starting the ML backend"):
+            backend.start()
+        course(ws, clock, backend.url)
+        summary = summarize(ws, clock.seconds)
+        with replacing(root / "summary.json") as temporary:
+            temporary.write_text(summary.to_json(), encoding="utf-8")
+        tell(summary, root)
+        if not stop:
+            servers.pop_all()
+            studio.leave_running()
+            backend.leave_running()
+            _say_where(studio, ws)
+
+
+def course(ws: Workspace, clock: Clock, backend_url: str) -> None:
+    """Pool → clips → calibration → certification → production → QC → reward model → active round → release."""
+    from importer import stages
+    from ml_backend.release import release
+    from ml_backend.stages import train
+
+    with clock.stage("pool", "Reading the trajectory pool"):
+        stages.pool(ws)
+    with clock.stage("clips", "Rendering clips"):
+        stages.clips(ws)
+    with clock.stage("calibration", "Calibration: everybody answers the pairs that the expert has answered"):
+        _calibrate(ws, backend_url)
+    with clock.stage("production", "Production: stratified pairs for the certified"):
+        _produce(ws, backend_url)
+    with clock.stage("round", "Active round: train, rank, ask the most informative pairs"):
+        _active_round(ws, backend_url)
+    with clock.stage("train", "Training the reward model on everything"):
+        train(ws)
+    with clock.stage("release", "Packaging the release"):
+        release(ws, "1.0.0")
+
+
+def _calibrate(ws: Workspace, backend_url: str) -> None:
+    from importer import batches
+    from importer.simulate import simulate
+    from importer.studio_stages import pull, push
+    from qc_reports.stages import certify
+
+    batches.add_annotators(ws)
+    batches.calibration(ws)
+    push(ws, backend_url=backend_url)
+    simulate(ws)
+    pull(ws)
+    refused = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
+    if refused:
+        console.print(f"Not certified at the first attempt: {', '.join(refused)}. They get the second set.")
+        batches.retest(ws, refused)
+        push(ws, backend_url=backend_url)
+        simulate(ws)
+        pull(ws)
+        certify(ws, "calibration-2")
+
+
+def _produce(ws: Workspace, backend_url: str) -> None:
+    from importer import batches
+    from importer.studio_stages import push
+
+    if not any(batch.kind == "production" for batch in ws.store.batches()):
+        batches.next_batch(ws)
+    push(ws, backend_url=backend_url)
+    _answer_and_check(ws)
+
+
+def _active_round(ws: Workspace, backend_url: str) -> None:
+    from importer.studio_stages import push
+    from ml_backend.rounds import run_round
+
+    if not any(batch.kind == "active" for batch in ws.store.batches()):
+        run_round(ws)
+    push(ws, backend_url=backend_url)
+    _answer_and_check(ws)
+
+
+def _answer_and_check(ws: Workspace) -> None:
+    """Answers, third answers where two differ, then QC of every batch that has none."""
+    from importer.simulate import simulate
+    from ml_backend.rounds import settle
+    from qc_reports.stages import qc
+
+    simulate(ws)
+    settle(ws)
+    simulate(ws)
+    settle(ws)
+    for batch in ws.store.batches():
+        if batch.kind != "calibration" and batch.status == "open":
+            report = qc(ws, batch.batch_id)
+            console.print(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}", highlight=False)
+
+
+def _check(root: Path, pool: Path) -> None:
+    if not pool.is_dir():
+        raise UserError(f"The sample pool {pool} is missing.", fix="Run the demo from a checkout of Robopref.")
+    if root.exists() and any(root.iterdir()) and not (root / CONFIG_NAME).exists() and not _ours(root):
+        raise UserError(f"{root} holds something that is not a demo.", fix="Name another folder with --root.")
+    existing = root if root.exists() else root.parent
+    if (free := shutil.disk_usage(existing).free) < NEEDED_BYTES:
+        raise UserError(
+            f"{free // 10**6} MB are free on the disk of {existing}; the demo needs {NEEDED_BYTES // 10**6} MB.",
+            fix="Free some, or name a folder on another disk with --root.",
+        )
+
+
+def _ours(root: Path) -> bool:
+    """A first start that was killed leaves Label Studio's folder and no robopref.toml."""
+    return {path.name for path in root.iterdir()} <= {"label_studio", "work", "backend.log", "backend.pid"}
+
+
+def _remove(root: Path) -> None:
+    backend = BackendProcess(root / CONFIG_NAME, "", root / "backend.log", {})
+    backend.end_stale()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _write_config(root: Path, pool: Path, studio: LabelStudioServer) -> tuple[Path, str, str]:
+    path = root / CONFIG_NAME
+    password, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    text = CONFIG.format(
+        studio_url=studio.url,
+        studio_token=studio.token,
+        port=free_port(),
+        password=password,
+        secret=secret,
+        pool=pool,
+    )
+    with replacing(path) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_text(text, encoding="utf-8")
+    return path, password, secret
+
+
+def _say_where(studio: LabelStudioServer, ws: Workspace) -> None:
+    console.print(
+        f"\nBoth servers go on running. Label Studio: [bold]{studio.url}[/]\n"
+        f"  as the manager: {studio.username}, password {studio.password}\n"
+        f"  as an annotator: the addresses and passwords in {ws.root / 'credentials.json'}\n"
+        "`robopref demo --exit` stops them.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,130 @@
+"""`robopref doctor`: look for what is wrong before it hurts, and say how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from preference.config import Config
+from preference.errors import ConfigError, UserError
+from preference.workspace import Workspace
+
+STUDIO_VERSION = "1.23.2"
+LOW_DISK = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["good", "note", "bad"]
+    what: str
+    fix: str = ""
+
+
+def examine(config_path: Path) -> list[Finding]:
+    """Look at packages, settings, disk, database, Label Studio, ML backend and weights, in this order."""
+    findings = list(_packages())
+    if not config_path.exists():
+        return [
+            *findings,
+            Finding("note", f"{config_path} does not exist.", "Run `robopref init`, or name it with -c."),
+        ]
+    try:
+        ws = Workspace.open(config_path)
+    except ConfigError as error:
+        return [*findings, Finding("bad", error.message, error.fix)]
+    findings.append(Finding("good", f"{config_path} is valid."))
+    for look in (_disk, _datasets, _database, _label_studio, _backend, _weights):
+        try:
+            findings.extend(look(ws))
+        except UserError as error:
+            findings.append(Finding("bad", error.message, error.fix))
+    return findings
+
+
+def _packages() -> Iterator[Finding]:
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    yield Finding("good", f"Robopref {importlib.metadata.version('robopref')}.")
+    try:
+        yield Finding("good", f"ffmpeg: {Path(get_ffmpeg_exe()).name}.")
+    except RuntimeError as error:
+        yield Finding("bad", f"No ffmpeg: {error}.", "Reinstall imageio-ffmpeg.")
+    try:
+        found = importlib.metadata.version("label-studio")
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("note", "Label Studio is not installed here; only `robopref demo` needs it here.")
+        return
+    level = "good" if found == STUDIO_VERSION else "note"
+    yield Finding(level, f"Label Studio {found} is installed; the plugin was made for {STUDIO_VERSION}.")
+
+
+def _disk(ws: Workspace) -> Iterator[Finding]:
+    free = shutil.disk_usage(ws.root).free
+    text = f"{free / 1e9:.1f} GB free for {ws.root}."
+    yield Finding("good", text) if free > LOW_DISK else Finding("bad", text, "Free some before rendering clips.")
+
+
+def _datasets(ws: Workspace) -> Iterator[Finding]:
+    from importer.pool import open_reader
+
+    if not ws.config.pool.dataset:
+        yield Finding("note", "No dataset is named.", "Add [[pool.dataset]] to robopref.toml.")
+    for dataset in ws.config.pool.dataset:
+        count = len(open_reader(dataset).episode_indices())
+        yield Finding("good", f"Dataset {dataset.name}: {count} episodes.")
+
+
+def _database(ws: Workspace) -> Iterator[Finding]:
+    store = ws.store
+    place = store.engine.url.render_as_string(hide_password=True)
+    counts = f"{len(store.trajectories())} trajectories, {len(store.judgments())} judgments"
+    yield Finding("good", f"Database {place}: {counts}.")
+    if rejections := store.rejections():
+        yield Finding("note", f"{len(rejections)} answers were rejected; the newest: {rejections[-1].reason}.")
+    if store.engine.dialect.name == "sqlite" and len(store.annotators()) > 10:
+        yield Finding("note", "More than 10 annotators on SQLite.", "PostgreSQL is calmer: set `database` to its URL.")
+
+
+def _label_studio(ws: Workspace) -> Iterator[Finding]:
+    from importer.label_studio import LabelStudio
+
+    settings: Config = ws.config
+    studio = LabelStudio(
+        settings.label_studio.url,
+        settings.label_studio.token.get_secret_value(),
+        timeout_s=settings.label_studio.request_timeout_s,
+    )
+    yield Finding(
+        "good", f"Label Studio {studio.version()} answers at {settings.label_studio.url} and takes the token."
+    )
+
+
+def _backend(ws: Workspace) -> Iterator[Finding]:
+    import requests
+
+    url = f"http://{ws.config.service.host}:{ws.config.service.port}"
+    try:
+        answer = requests.get(f"{url}/health", timeout=2).json()
+        yield Finding("good", f"The ML backend answers at {url} with model {answer['model_version']}.")
+    except (requests.RequestException, ValueError, KeyError):
+        yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref serve`.")
+
+
+def _weights(ws: Workspace) -> Iterator[Finding]:
+    model = ws.store.active_model()
+    if model is None:
+        yield Finding("note", "No reward model yet.")
+    elif model.weights == "none":
+        yield Finding(
+            "note",
+            f"Model {model.version} looks through a random {model.encoder}: ImageNet weights could not be had.",
+            "Name a local weights file in reward.weights, or train where the network reaches them.",
+        )
+    else:
+        yield Finding("good", f"Model {model.version}: {model.encoder} with {model.weights} weights.")

@@ -1,0 +1,184 @@
+"""Results as a person reads them, or as one JSON object for a script."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from preference.errors import NotReady, UserError
+from preference.records import Batch, Certification, Preference
+from preference.work import console
+from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    from importer.clips import ClipsResult
+    from importer.pool import PoolResult
+    from ml_backend.ranking import Choice
+    from qc_reports.stages import BatchReport
+    from robopref.doctor import Finding
+
+
+def as_plain(value: Any) -> Any:
+    """Records, paths and numbers as JSON knows them; nan becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(k): as_plain(v) for k, v in value.items() if k != "raw"}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return as_plain(value.item())
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(as_plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    drawn = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    console.print(drawn)
+
+
+def record(result: Any, as_json: bool) -> None:
+    """Any flat result: its fields, one a line."""
+    if as_json:
+        print_json(result)
+        return
+    for key, value in as_plain(result).items():
+        if isinstance(value, float):
+            value = number(value)
+        elif isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list)))
+        elif isinstance(value, list):
+            value = "; ".join(str(v) for v in value[:5]) + (f" and {len(value) - 5} more" if len(value) > 5 else "")
+        if value not in (None, "", "–"):
+            console.print(f"{key.replace('_', ' ')}: {escape(str(value))}", highlight=False, soft_wrap=True)
+
+
+def pool(result: PoolResult, as_json: bool) -> None:
+    counts: dict[tuple[str, str], int] = {}
+    for trajectory in result.trajectories:
+        key = (trajectory.task_type, trajectory.source)
+        counts[key] = counts.get(key, 0) + 1
+    if as_json:
+        print_json({"trajectories": len(result.trajectories), "failures": result.failures})
+    else:
+        rows = [[task, source, str(n)] for (task, source), n in sorted(counts.items())]
+        table(f"{len(result.trajectories)} trajectories", ["task", "source", "episodes"], rows)
+    _fail_for(result.failures, "episodes could not be read", as_json)
+
+
+def clips(result: ClipsResult, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        console.print(f"{result.rendered} clips rendered, {result.kept} kept.")
+    _fail_for(result.failures, "clips could not be rendered", as_json)
+
+
+def _fail_for(failures: Sequence[Any], what: str, as_json: bool) -> None:
+    """Name the failures; the good items are done, and the exit code says that not all are."""
+    if not failures:
+        return
+    if not as_json:
+        for failure in failures[:10]:
+            console.print(f"[yellow]{escape(str(failure))}[/]", highlight=False, soft_wrap=True)
+    raise UserError(f"{len(failures)} {what}; the others are done.", fix="See failures.csv in the pool's folder.")
+
+
+def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:
+    rows = []
+    for batch in made:
+        views = ws.store.assignments(batch.batch_id)
+        pairs = ws.store.pairs(batch.batch_id)
+        strata = {name: sum(p.stratum == name for p in pairs) for name in ("adjacent", "same", "distant")}
+        duplicates = sum(v.assignment.duplicate_of is not None for v in views)
+        rows.append({"batch": batch.batch_id, "pairs": len(pairs), "assignments": len(views), **strata,
+                     "duplicates": duplicates})  # fmt: skip
+    if as_json:
+        print_json({"batches": rows})
+    elif rows:
+        table("Batches", list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+
+
+def certifications(results: Sequence[Certification], as_json: bool) -> None:
+    if as_json:
+        print_json({"certifications": list(results)})
+        return
+    rows = [
+        [r.annotator_id, number(r.kappa), f"{number(r.kappa_low, 2)} to {number(r.kappa_high, 2)}",
+         "certified" if r.certified else "not certified", " ".join(r.findings[:2])]
+        for r in results
+    ]  # fmt: skip
+    table("Agreement with the expert", ["annotator", "kappa", "95 % interval", "", "what to look at"], rows)
+
+
+def newest_batch(ws: Workspace) -> str:
+    """Id of the newest production or active batch."""
+    asked = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
+    if not asked:
+        raise NotReady("No batch has been asked yet.", fix="Run `robopref pairs` first.")
+    return asked[-1]
+
+
+def quality(ws: Workspace, report: BatchReport, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    colour = "green" if report.status == "accepted" else "yellow"
+    console.print(f"Batch {report.batch_id}: [{colour}]{report.status}[/]. " + escape(" ".join(report.reasons)))
+    console.print(f"Report: {ws.reports / report.batch_id / 'report.html'}", soft_wrap=True)
+
+
+def preferences(results: Sequence[Preference], as_json: bool) -> None:
+    counts: dict[str, int] = {}
+    for preference in results:
+        counts[preference.reason] = counts.get(preference.reason, 0) + 1
+    labelled = sum(p.preference is not None for p in results)
+    if as_json:
+        print_json({"pairs": len(results), "labelled": labelled, "reasons": counts})
+        return
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(counts.items()))
+    console.print(f"{labelled} of {len(results)} pairs have a label ({reasons}).")
+
+
+def ranking(chosen: Sequence[Choice], as_json: bool) -> None:
+    if as_json:
+        print_json({"pairs": list(chosen)})
+        return
+    rows = [[*choice.trajectories, choice.strategy, number(choice.score)] for choice in chosen]
+    table("Most worth asking", ["trajectory a", "trajectory b", "strategy", "score"], rows)
+
+
+def findings(results: Sequence[Finding], as_json: bool) -> None:
+    """The doctor's findings; the exit code is 1 when something is wrong."""
+    if as_json:
+        print_json({"findings": list(results)})
+    else:
+        marks = {"good": "[green]✓[/]", "note": "[yellow]•[/]", "bad": "[red]✗[/]"}
+        for finding in results:
+            fix = f" {finding.fix}" if finding.fix else ""
+            console.print(f"{marks[finding.level]} {escape(finding.what + fix)}", highlight=False, soft_wrap=True)
+    bad = sum(finding.level == "bad" for finding in results)
+    if bad:
+        raise UserError(f"{bad} thing{'s' if bad > 1 else ''} to mend.")

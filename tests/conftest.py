@@ -1,0 +1,60 @@
+"""Fixtures that several test files share: real servers, started once."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """Address of a PostgreSQL server of our own, on a free port; Debian's package brings its programs."""
+    programs = POSTGRES_BIN[-1] if POSTGRES_BIN else None
+    if programs is None and not shutil.which("initdb"):
+        pytest.skip("PostgreSQL is not installed; get it with `apt-get install postgresql`")
+    found = programs or Path(shutil.which("initdb")).resolve().parent
+    folder = tmp_path_factory.mktemp("postgres")
+    as_user = []
+    if os.geteuid() == 0:  # its programs refuse to run as root
+        as_user = ["runuser", "-u", "postgres", "--"]
+        for parent in (folder, *folder.parents):
+            if parent.name.startswith("pytest-"):
+                parent.chmod(0o755)
+        shutil.chown(folder, "postgres", "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = folder / "data"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+
+    def run(program, *arguments):
+        subprocess.run(
+            [*as_user, str(found / program), *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=60
+        )
+
+    run("initdb", "-D", str(data), "-U", "robopref", "--auth=trust", "-E", "UTF8")
+    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    yield f"robopref@127.0.0.1:{port}"
+    run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'robopref.db'}"
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres")
+    name = f"test_{os.urandom(6).hex()}"
+    with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield f"postgresql://{server}/{name}"
+    with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,184 @@
+"""The database keeps what it is given, refuses what breaks its rules, and is the same on SQLite and PostgreSQL."""
+
+import math
+import sqlite3
+import threading
+from dataclasses import replace
+
+import pytest
+
+from preference.errors import StoreError
+from preference.records import Annotator, Assignment, Batch, Certification, Judgment, ModelVersion, Pair, Trajectory
+from preference.store import Store
+
+BATCH = Batch("production-001", "production", created_at="2026-01-01T00:00:00Z")
+PAIR = Pair("p1", "t1", "t2", "push", "adjacent", "production", batch_id=BATCH.batch_id)
+FIRST = Assignment("x1", "p1", "alice", BATCH.batch_id, 0, "A")
+AGAIN = Assignment("x2", "p1", "alice", BATCH.batch_id, 30, "B", duplicate_of="x1")
+
+
+@pytest.fixture
+def store(database_url):
+    store = Store.open(database_url)
+    store.put_trajectories([Trajectory(name, "d", i, "expert", "push") for i, name in enumerate(("t1", "t2"))])
+    store.put_annotators([Annotator("alice", "alice@example.org")])
+    store.put_pairs(BATCH, [PAIR], [AGAIN, FIRST])
+    yield store
+    store.close()
+
+
+def judgment(**changes):
+    return replace(Judgment("x1", "alice", "p1", "A", 4, 5200, annotation_id=7, raw={"id": 7}), **changes)
+
+
+def test_records_come_back_as_they_went_in(store):
+    assert [view.assignment for view in store.assignments()] == [FIRST, AGAIN]
+    assert store.assignments()[0].pair == PAIR
+    assert store.batches() == [BATCH]
+    store.put_judgments([judgment()])
+    assert store.judgments() == [judgment()]
+    assert store.judgments()[0].raw == {"id": 7}
+
+
+def test_nan_survives_the_database(store):
+    assert math.isnan(store.trajectories()[0].true_return)
+
+
+def test_writing_twice_changes_nothing(store):
+    store.put_pairs(BATCH, [PAIR], [FIRST, AGAIN])
+    assert store.put_judgments([judgment()]) == 1
+    assert store.put_judgments([judgment()]) == 0
+    assert len(store.assignments()) == 2
+    assert len(store.judgments()) == 1
+
+
+def test_an_answer_without_an_assignment_is_refused(store):
+    with pytest.raises(StoreError, match="breaks its rules"):
+        store.put_judgments([judgment(assignment_id="nobody")])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"confidence": 6}, {"confidence": 0}, {"preference": "left"}, {"response_time_ms": -1}]
+)
+def test_the_database_itself_guards_the_answers(store, wrong):
+    with pytest.raises(StoreError, match="breaks its rules"):
+        store.put_judgments([judgment(**wrong)])
+    assert store.judgments() == []
+
+
+def test_a_failed_batch_leaves_nothing_behind(store):
+    other = Batch("production-002", "production")
+    broken = replace(PAIR, pair_id="p2", batch_id=other.batch_id, trajectory_b_id="nowhere")
+    with pytest.raises(StoreError):
+        store.put_pairs(other, [broken], [])
+    assert store.batches() == [BATCH]
+
+
+def test_a_pair_goes_to_an_annotator_once_unless_it_is_a_duplicate(store):
+    with pytest.raises(StoreError):
+        store.put_pairs(BATCH, [], [Assignment("x3", "p1", "alice", BATCH.batch_id, 31, "A")])
+
+
+def test_the_newest_annotation_of_an_assignment_wins(store):
+    store.put_judgments([judgment()])
+    store.put_judgments([judgment(preference="equal", annotation_id=8)])
+    assert [(j.preference, j.annotation_id) for j in store.judgments()] == [("equal", 8)]
+
+
+def test_only_the_latest_attempt_certifies(store):
+    store.put_pairs(Batch("calibration-1", "calibration"), [], [])
+    store.put_pairs(Batch("calibration-2", "calibration"), [], [])
+    failed = Certification("alice", "calibration-1", 1, 0.4, 0.2, 0.6, certified=False, pairs=40)
+    store.put_certification(failed)
+    assert store.certified() == []
+    store.put_certification(replace(failed, batch_id="calibration-2", attempt=2, kappa=0.8, certified=True))
+    assert store.certified() == ["alice"]
+
+
+def test_one_model_is_active(store):
+    model = ModelVersion("rm-0001", "models/rm-0001", "2026-01-01", 100, 0.8, 0.7, "resnet18", "none")
+    store.put_model_version(model)
+    store.put_model_version(replace(model, version="rm-0002", created_at="2026-01-02"))
+    assert [(m.version, m.active) for m in store.model_versions()] == [("rm-0001", False), ("rm-0002", True)]
+    assert store.active_model().version == "rm-0002"
+
+
+def test_writers_wait_for_each_other_and_lose_nothing(store, database_url):
+    """Eight threads, each with a store of its own, as webhook, pull and worker are."""
+    people = [Annotator(f"a{i}", f"a{i}@example.org") for i in range(8)]
+    store.put_annotators(people)
+    store.put_pairs(
+        BATCH, [], [Assignment(f"y{p.annotator_id}", "p1", p.annotator_id, "production-001", 0, "A") for p in people]
+    )
+    errors = []
+
+    def write(person):
+        own = Store.open(database_url)
+        try:
+            for i in range(10):
+                own.put_judgments(
+                    [judgment(assignment_id=f"y{person.annotator_id}", annotation_id=None, confidence=1 + i % 5)]
+                )
+        except StoreError as error:
+            errors.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=write, args=(person,)) for person in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(store.judgments()) == 8
+
+
+def test_the_view_has_the_protocols_eight_columns_for_any_sql_client(tmp_path):
+    path = tmp_path / "r.db"
+    Store.open(f"sqlite:///{path}").close()
+    cursor = sqlite3.connect(path).execute("SELECT * FROM responses")
+    assert [column[0] for column in cursor.description] == [
+        "pair_id",
+        "trajectory_a_id",
+        "trajectory_b_id",
+        "annotator_id",
+        "preference",
+        "confidence",
+        "response_time_ms",
+        "free_text_reason",
+    ]
+
+
+def test_a_database_of_a_newer_robopref_is_refused(tmp_path):
+    path = tmp_path / "r.db"
+    Store.open(f"sqlite:///{path}").close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="version 9999"):
+        Store.open(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysterydb://x/y"])
+def test_a_wrong_url_is_one_clear_message(url):
+    with pytest.raises(StoreError, match="database URL"):
+        Store.open(url)
+
+
+def test_a_database_server_that_is_away_is_one_clear_message_without_the_password():
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql://someone:s3cret@127.0.0.1:1/x")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(database_url):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from preference.store.tables import metadata
+
+    store = Store.open(database_url)
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    store.close()
