@@ -1,5 +1,5 @@
 """`python -m robopref` is `robopref`."""
 
-from robopref.cli import main
+from robopref.cli import app
 
-main()
+app()

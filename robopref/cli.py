@@ -9,13 +9,12 @@ first · 130 interrupted.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
@@ -23,7 +22,25 @@ from preference.work import console
 from preference.workspace import Workspace
 from robopref import show
 
+
+class Stages(TyperGroup):
+    """A person's mistakes become one clear message, Ctrl-C a calm one; bugs keep their traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            console.print(f"[bold red]robopref:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+            if error.fix:
+                console.print(escape(error.fix), highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            console.print("\nStopped. What was finished is kept; the same command goes on from here.")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Stages,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -34,40 +51,17 @@ app = typer.Typer(
 )
 
 
-@dataclass(frozen=True)
-class Options:
-    """What every command knows."""
-
-    config: Path
-    json: bool
-
-    def workspace(self) -> Workspace:
-        return Workspace.open(self.config)
-
-
-@app.callback()
-def common(
-    context: typer.Context,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The project's settings.")] = Path(CONFIG_NAME),
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
-) -> None:
-    context.obj = Options(config, json)
-
-
-def _options(context: typer.Context) -> Options:
-    options = context.obj
-    if not isinstance(options, Options):
-        raise TypeError("the callback has not run")
-    return options
-
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The project's settings.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+DEFAULT = Path(CONFIG_NAME)
 
 SETUP, ASK, CHECK, LEARN, RUN = "Pool and clips", "Asking", "Checking", "Learning", "Running"
 
 
 @app.command(rich_help_panel=SETUP)
 def init(
-    context: typer.Context,
     dataset: Annotated[Path | None, typer.Argument(help="A dataset to start with.")] = None,
+    config: ConfigPath = DEFAULT,
 ) -> None:
     """Write a robopref.toml here, with every setting explained.
 
@@ -75,35 +69,40 @@ def init(
     """
     from robopref.init import write_config
 
-    path = write_config(_options(context).config, dataset)
+    path = write_config(config, dataset)
     console.print(f"Wrote {path}. Next: look through it, then `robopref pool`.")
 
 
 @app.command(rich_help_panel=SETUP)
-def pool(context: typer.Context) -> None:
+def pool(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Read the datasets, measure every episode, and write manifest.csv."""
     from importer import stages
 
-    options = _options(context)
-    show.pool(stages.pool(options.workspace()), options.json)
+    show.pool(stages.pool(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=SETUP)
-def clips(context: typer.Context) -> None:
+def clips(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Render one standardized clip per trajectory; finished ones are kept."""
     from importer import stages
 
-    options = _options(context)
-    show.clips(stages.clips(options.workspace()), options.json)
+    show.clips(stages.clips(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=ASK)
 def pairs(
-    context: typer.Context,
     calibration: Annotated[bool, typer.Option("--calibration", help="Make the two calibration sets instead.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Open a batch although the one before is not accepted.")
     ] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Plan the next batch: stratified pairs, gold items, duplicates, and who gets which.
 
@@ -111,155 +110,161 @@ def pairs(
     """
     from importer import batches
 
-    options = _options(context)
-    ws = options.workspace()
+    ws = Workspace.open(config)
     batches.add_annotators(ws)
     made = batches.calibration(ws) if calibration else [batches.next_batch(ws, force=force)]
-    show.batches(ws, made, options.json)
+    show.batches(ws, made, json)
 
 
 @app.command(rich_help_panel=ASK)
-def push(context: typer.Context) -> None:
+def push(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Bring everything planned into Label Studio: users, projects, tasks."""
     from importer import studio_stages
 
-    options = _options(context)
-    show.record(studio_stages.push(options.workspace()), options.json)
+    show.record(studio_stages.push(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=ASK)
-def pull(context: typer.Context) -> None:
+def pull(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Fetch the answers; what the webhook already brought is not fetched twice."""
     from importer import studio_stages
 
-    options = _options(context)
-    show.record(studio_stages.pull(options.workspace()), options.json)
+    show.record(studio_stages.pull(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=ASK)
 def simulate(
-    context: typer.Context,
     batch: Annotated[str, typer.Option(help="Only this batch; default: all open tasks.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Let the simulated annotators of robopref.toml answer their open tasks, through Label Studio's API."""
     from importer.simulate import simulate as run
 
-    options = _options(context)
-    show.record(run(options.workspace(), batch or None), options.json)
+    show.record(run(Workspace.open(config), batch or None), json)
 
 
 @app.command(rich_help_panel=CHECK)
 def certify(
-    context: typer.Context,
     batch: Annotated[str, typer.Option(help="The calibration set.")] = "calibration-1",
     retest: Annotated[bool, typer.Option("--retest", help="Give the second set to those who failed.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Compare each annotator with the expert: Cohen's kappa, and who may go on."""
     from importer import batches
     from qc_reports import stages
 
-    options = _options(context)
-    ws = options.workspace()
+    ws = Workspace.open(config)
     results = stages.certify(ws, batch)
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
         batches.retest(ws, failed)
-    show.certifications(results, options.json)
+    show.certifications(results, json)
 
 
 @app.command(rich_help_panel=CHECK)
 def qc(
-    context: typer.Context,
     batch: Annotated[str, typer.Option(help="Default: the newest batch.")] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Accept the batch whatever the gate says; recorded.")
     ] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Check a batch: agreement, gold items, speed, self-consistency; write its report and pass or hold it."""
     from qc_reports import stages
 
-    options = _options(context)
-    ws = options.workspace()
+    ws = Workspace.open(config)
     batch_id = batch or show.newest_batch(ws)
     report = stages.qc(ws, batch_id)
     if accept:
         ws.store.set_batch_status(batch_id, "accepted", [*report.reasons, "accepted by hand"])
-    show.quality(ws, report, options.json)
+    show.quality(ws, report, json)
 
 
 @app.command(rich_help_panel=CHECK)
-def resolve(context: typer.Context) -> None:
+def resolve(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Turn the answers into one label per pair; where two annotators differ a third is asked."""
     from ml_backend.rounds import settle
 
-    options = _options(context)
-    show.preferences(settle(options.workspace()), options.json)
+    show.preferences(settle(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=LEARN)
-def train(context: typer.Context) -> None:
+def train(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Train the reward model on the resolved preferences and validate it."""
     from ml_backend import stages
 
-    options = _options(context)
-    show.record(stages.train(options.workspace()), options.json)
+    show.record(stages.train(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=LEARN)
 def rank(
-    context: typer.Context,
     count: Annotated[int, typer.Option(help="How many pairs.")] = 50,
     strategy: Annotated[str, typer.Option(help="Default: active.strategy of robopref.toml.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """List the pairs that are most worth asking next."""
     from ml_backend import stages
 
-    options = _options(context)
-    show.ranking(stages.rank(options.workspace(), count, strategy or None), options.json)
+    show.ranking(stages.rank(Workspace.open(config), count, strategy or None), json)
 
 
 @app.command(name="round", rich_help_panel=LEARN)
 def active_round(
-    context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, ask nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Although a batch is unfinished or held.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """One active-learning round: QC gate, train, rank, assign, push."""
     from ml_backend.rounds import run_round
 
-    options = _options(context)
-    show.record(run_round(options.workspace(), dry_run=dry_run, force=force), options.json)
+    show.record(run_round(Workspace.open(config), dry_run=dry_run, force=force), json)
 
 
 @app.command(rich_help_panel=LEARN)
 def release(
-    context: typer.Context,
     version: Annotated[str, typer.Option("--version", help="Semantic version, such as 1.2.0.")],
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Package preferences, manifest, reward model, inference script, card and notebook."""
     from ml_backend.release import release as build
 
-    options = _options(context)
-    show.record(build(options.workspace(), version), options.json)
+    show.record(build(Workspace.open(config), version), json)
 
 
 @app.command(rich_help_panel=RUN)
-def serve(context: typer.Context) -> None:
+def serve(config: ConfigPath = DEFAULT) -> None:
     """Run the ML backend that Label Studio talks to."""
     from robopref.processes import serve as run
 
-    run(_options(context).workspace())
+    run(Workspace.open(config))
 
 
 @app.command(rich_help_panel=RUN)
 def worker(
-    context: typer.Context,
-    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 60.0,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 60.0, config: ConfigPath = DEFAULT
 ) -> None:
     """Run rounds by itself whenever enough was answered."""
     from ml_backend.worker import work
 
     work(
-        _options(context).workspace(),
+        Workspace.open(config),
         every_s=every,
         on_round=lambda result: show.record(result, as_json=False),
         on_trouble=lambda error: console.print(f"[yellow]{escape(str(error))}[/]"),
@@ -283,29 +288,11 @@ def demo(
 
 
 @app.command(rich_help_panel=RUN)
-def doctor(context: typer.Context) -> None:
+def doctor(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Look for what is wrong: versions, disk, database, Label Studio, backend, weights."""
     from robopref.doctor import examine
 
-    options = _options(context)
-    show.findings(examine(options.config), options.json)
-
-
-def main() -> None:
-    """Entry point: a person's mistakes become one clear message, Ctrl-C a calm one; bugs keep their traceback."""
-    from click.exceptions import Abort, ClickException
-
-    try:
-        code = app(standalone_mode=False)
-    except UserError as error:
-        console.print(f"[bold red]robopref:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-        if error.fix:
-            console.print(escape(error.fix), highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, Abort):
-        console.print("\nStopped. What was finished is kept; the same command goes on from here.")
-        sys.exit(130)
-    sys.exit(code or 0)
+    show.findings(examine(config), json)

@@ -96,7 +96,7 @@ def run_demo(root: Path, *, fresh: bool = False, stop: bool = False, port: int =
         with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
             servers.callback(studio.stop)
             studio.start()
-        config_path, password, secret = _write_config(root, pool, studio)
+        config_path = _write_config(root, pool, studio)
         ws = Workspace.open(config_path)
         backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log", {})
         servers.callback(backend.stop)
@@ -217,21 +217,20 @@ def _remove(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def _write_config(root: Path, pool: Path, studio: LabelStudioServer) -> tuple[Path, str, str]:
+def _write_config(root: Path, pool: Path, studio: LabelStudioServer) -> Path:
     path = root / CONFIG_NAME
-    password, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     text = CONFIG.format(
         studio_url=studio.url,
         studio_token=studio.token,
         port=free_port(),
-        password=password,
-        secret=secret,
+        password=secrets.token_urlsafe(24),
+        secret=secrets.token_urlsafe(24),
         pool=pool,
     )
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")
-    return path, password, secret
+    return path
 
 
 def _say_where(studio: LabelStudioServer, ws: Workspace) -> None:

@@ -72,7 +72,7 @@ class BackendProcess:
         self.end_stale()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "robopref", "--config", str(self._config_path), "serve"],
+                [sys.executable, "-m", "robopref", "serve", "--config", str(self._config_path)],
                 env={**os.environ, **self._environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,57 @@
+"""Each adapter is one file: whoever looks for how we talk to a library finds one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("preference", "labeling_config", "importer", "qc_reports", "ml_backend", "robopref")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def importers(library):
+    files = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    return sorted(str(path.relative_to(ROOT)) for path in files if library in imports_of(path))
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("label_studio_sdk", ["importer/label_studio.py"]),
+        ("ffmpeg", ["importer/clips.py"]),
+        ("flask", ["ml_backend/service.py"]),
+    ],
+)
+def test_an_adapter_is_one_file(library, places):
+    assert importers(library) == places
+
+
+def test_only_the_store_knows_sqlalchemy():
+    assert [path for path in importers("sqlalchemy") if not path.startswith("preference/store/")] == []
+
+
+def test_environment_variables_are_read_in_one_place():
+    """The child processes' own environment is passed on elsewhere, but settings are read in config.py alone."""
+    readers = []
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            text = path.read_text()
+            if "os.environ.get" in text or "os.getenv" in text:
+                readers.append(str(path.relative_to(ROOT)))
+    assert [path for path in readers if not path.startswith("labeling_config/plugin/")] == ["preference/config.py"]
+
+
+def test_there_is_no_assert_on_input_in_the_rooms():
+    found = []
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            found += [f"{path.name}:{n.lineno}" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)]
+    assert found == []
