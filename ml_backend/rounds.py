@@ -10,17 +10,11 @@ from dataclasses import dataclass, field
 
 from importer.batches import active_batch, thirds
 from importer.studio_stages import pull, push, rescore
+from ml_backend.queue_scores import queue_scores
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
 from qc_reports.stages import qc, resolve
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Where Label Studio finds our ML backend, and the secret that it and the webhooks carry."""
-
-    url: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     Raises:
         NotReady: a batch is unfinished or held, or the bootstrap batch has not been asked yet.
     """
-    from ml_backend.stages import rank, score_open_tasks, train
+    from ml_backend.stages import rank, train
 
     preferences = settle(ws)
     if not force:
@@ -86,7 +80,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
         return RoundResult(model, None, len(chosen), strategies, waiting_for=reason)
     batch = active_batch(ws, [choice.trajectories for choice in chosen], [choice.strategy for choice in chosen])
     push(ws)
-    rescore(ws, score_open_tasks(ws, model), model.version)
+    rescore(ws, queue_scores(ws), model.version)
     return RoundResult(model, batch, len(chosen), strategies)
 
 

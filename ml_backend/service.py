@@ -18,14 +18,17 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ml_backend.queue_scores import QueueScores
+from ml_backend.worker import TRAINING_REQUEST
 from preference.errors import UserError
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from flask import Flask
 
+T = TypeVar("T")
 SECRET_HEADER = "X-Robopref-Secret"
 MAX_BODY = 32 * 1024 * 1024
 """Label Studio posts a whole batch of tasks at once; 32 MiB is some ten thousand of ours."""
@@ -33,43 +36,33 @@ log = logging.getLogger("robopref.service")
 
 
 def create_app(ws: Workspace) -> Flask:
-    """The service over one workspace.
-
-    Raises:
-        ImportError: flask is not installed.
-    """
-    from flask import Flask, Response, jsonify, render_template_string, request
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-    from werkzeug.exceptions import HTTPException
-
-    from importer.annotations import delete_annotations, record_annotations
-    from ml_backend.queue_scores import QueueScores
-    from ml_backend.worker import TRAINING_REQUEST
+    """The service over one workspace; each call makes an app of its own."""
+    from flask import Flask
 
     app = Flask("robopref")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    scores = QueueScores(ws)
-    registry = CollectorRegistry()
-    seconds = Histogram("robopref_request_seconds", "Time to answer", ["endpoint"], registry=registry)
-    received = Counter("robopref_webhook_events_total", "Webhooks by action", ["action"], registry=registry)
-    judgments = Gauge("robopref_judgments", "Judgments in the database", registry=registry)
-    waiting = Gauge("robopref_open_assignments", "Assignments without an answer", registry=registry)
-    model_preferences = Gauge("robopref_model_preferences", "Pairs of the newest model", ["version"], registry=registry)
+    _guard(app, ws)
+    _answer_label_studio(app, ws, QueueScores(ws))
+    _answer_people(app, ws)
+    _answer_mistakes(app)
+    return app
+
+
+def _guard(app: Flask, ws: Workspace) -> None:
+    """Nobody past /health without the password; for webhooks, which carry none, the secret header will do."""
+    from flask import Response, request
 
     @app.before_request
-    def guard():
-        request.environ["robopref.start"] = time.perf_counter()
-        if request.path in ("/health", "/webhook") and _secret_fits(request.headers.get(SECRET_HEADER), ws):
-            return None
+    def check() -> Response | None:
         if request.path == "/health" or _password_fits(request.authorization, ws):
+            return None
+        if request.path == "/webhook" and _secret_fits(request.headers.get(SECRET_HEADER), ws):
             return None
         return Response('{"error": "credentials are missing or wrong"}', 401, {"WWW-Authenticate": "Basic"})
 
-    @app.after_request
-    def measure(response: Response) -> Response:
-        elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
-        seconds.labels(request.endpoint or "unknown").observe(elapsed)
-        return response
+
+def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores) -> None:
+    from flask import jsonify, request
 
     @app.get("/health")
     def health():
@@ -81,32 +74,57 @@ def create_app(ws: Workspace) -> Flask:
 
     @app.post("/predict")
     def predict():
-        tasks = _object(request.get_json()).get("tasks")
-        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-            return jsonify(error="`tasks` must be a list of objects"), 400
+        tasks = [_object(task) for task in _list(_object(request.get_json()).get("tasks"))]
         version = scores.version()
-        results = [{"result": [], "score": scores.score(task), "model_version": version} for task in tasks]
+        results = [{"result": [], "score": score, "model_version": version} for score in scores.of(tasks)]
         return jsonify(results=results, model_version=version)
 
     @app.post("/webhook")
     def webhook():
-        event = _object(request.get_json())
-        action = str(event.get("action", ""))
-        received.labels(action if action in EVENTS else "other").inc()
-        if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
-            annotation = dict(_object(event.get("annotation")))
-            annotation.setdefault("task", _object(event.get("task")).get("id"))
-            record_annotations(ws.store, [annotation])
-        elif action == "ANNOTATIONS_DELETED":
-            deleted = event.get("annotations") or []
-            delete_annotations(ws.store, [int(_object(item)["id"]) for item in deleted if "id" in _object(item)])
-        elif action == "START_TRAINING":
-            (ws.root / TRAINING_REQUEST).touch()
+        _take_event(ws, _object(request.get_json()))
         return jsonify(status="ok"), 201
 
     @app.get("/versions")
     def versions():
         return jsonify(versions=[record.version for record in ws.store.model_versions()])
+
+
+def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
+    """Store what one webhook says; events that do not concern us pass."""
+    from importer.annotations import delete_annotations, record_annotations
+
+    action = event.get("action")
+    if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
+        annotation = dict(_object(event.get("annotation")))
+        if "task" not in annotation and isinstance(event.get("task"), dict):
+            annotation["task"] = event["task"].get("id")
+        record_annotations(ws.store, [annotation])
+    elif action == "ANNOTATIONS_DELETED":
+        ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
+        delete_annotations(ws.store, [identifier for identifier in ids if isinstance(identifier, int)])
+    elif action == "START_TRAINING":
+        (ws.root / TRAINING_REQUEST).touch()
+
+
+def _answer_people(app: Flask, ws: Workspace) -> None:
+    from flask import Response, render_template_string, request
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+
+    registry = CollectorRegistry()
+    seconds = Histogram("robopref_request_seconds", "Time to answer", ["endpoint", "status"], registry=registry)
+    judgments = Gauge("robopref_judgments", "Judgments in the database", registry=registry)
+    waiting = Gauge("robopref_open_assignments", "Assignments without an answer", registry=registry)
+    pairs = Gauge("robopref_model_preferences", "Labelled pairs of a model", ["version"], registry=registry)
+
+    @app.before_request
+    def start() -> None:
+        request.environ["robopref.start"] = time.perf_counter()
+
+    @app.after_request
+    def measure(response: Response) -> Response:
+        elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
+        seconds.labels(request.endpoint or "unknown", str(response.status_code)).observe(elapsed)
+        return response
 
     @app.get("/metrics")
     def metrics():
@@ -114,12 +132,18 @@ def create_app(ws: Workspace) -> Flask:
         judgments.set(status["judgments"])
         waiting.set(status["open"])
         for model in status["models"]:
-            model_preferences.labels(model["version"]).set(model["preferences"])
+            pairs.labels(model["version"]).set(model["preferences"])
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/")
     def index():
         return render_template_string(STATUS_PAGE, **_status(ws))
+
+
+def _answer_mistakes(app: Flask) -> None:
+    """Every error is JSON, and none shows a traceback to a client."""
+    from flask import jsonify
+    from werkzeug.exceptions import HTTPException
 
     @app.errorhandler(Exception)
     def failed(error: Exception):
@@ -131,28 +155,21 @@ def create_app(ws: Workspace) -> Flask:
         log.exception("request failed")
         return jsonify(error="internal error; see the service's log"), 500
 
-    return app
-
-
-EVENTS = frozenset(
-    {
-        "ANNOTATION_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED",
-        "START_TRAINING",
-        "PROJECT_UPDATED",
-        "TASKS_CREATED",
-        "TASKS_DELETED",
-    }
-)
-
 
 def _object(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object; anything else is the client's mistake."""
+    return _expect(dict, value)
+
+
+def _list(value: Any) -> list[Any]:
+    return _expect(list, value)
+
+
+def _expect(kind: type[T], value: Any) -> T:
+    """`value` where it is of the kind; anything else is the client's mistake."""
     from werkzeug.exceptions import BadRequest
 
-    if not isinstance(value, dict):
-        raise BadRequest(f"expected a JSON object, found {type(value).__name__}")
+    if not isinstance(value, kind):
+        raise BadRequest(f"expected a JSON {'object' if kind is dict else 'array'}, found {type(value).__name__}")
     return value
 
 

@@ -71,7 +71,9 @@ class Clock:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
 
 
-def run_demo(root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL) -> None:
+def run_demo(
+    root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL, extra: str = ""
+) -> None:
     """Run the course, print its story and write `root`/summary.json.
 
     Args:
@@ -79,6 +81,8 @@ def run_demo(root: Path, *, fresh: bool = False, stop: bool = False, port: int =
         fresh: Start over.
         stop: Stop both servers at the end instead of leaving them for a person.
         port: Label Studio's; 0 = a free one.
+        pool: A LeRobot v3.0 dataset to run on.
+        extra: More TOML for the demo's robopref.toml: a smaller course, say.
 
     Raises:
         UserError: the sample pool is missing, `root` is somebody else's folder, the disk is full, a port is taken,
@@ -96,7 +100,7 @@ def run_demo(root: Path, *, fresh: bool = False, stop: bool = False, port: int =
         with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
             servers.callback(studio.stop)
             studio.start()
-        config_path = _write_config(root, pool, studio)
+        config_path = _write_config(root, pool, studio, extra)
         ws = Workspace.open(config_path)
         backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log", {})
         servers.callback(backend.stop)
@@ -217,7 +221,7 @@ def _remove(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def _write_config(root: Path, pool: Path, studio: LabelStudioServer) -> Path:
+def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str) -> Path:
     path = root / CONFIG_NAME
     text = CONFIG.format(
         studio_url=studio.url,
@@ -227,6 +231,7 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer) -> Path:
         secret=secrets.token_urlsafe(24),
         pool=pool,
     )
+    text += extra
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")

@@ -1,7 +1,8 @@
 """A real Label Studio as a child process, for the demo and the tests.
 
-In: a data folder (kept between runs), the folder whose clips it may serve, a port. Out: a server on 127.0.0.1 that answers,
-with an administrator's name, password and token. SQLite, local file serving, no telemetry; nothing leaves the machine.
+In: a data folder (kept between runs), the folder whose clips it may serve, a port. Out: a server on 127.0.0.1 that
+answers, with an administrator's name, password and token. SQLite, local file serving, no telemetry: nothing leaves the
+machine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import IO, Self
 import requests
 
 import labeling_config
+from labeling_config.plugin.subnets import banned
 from preference.errors import StudioError
 
 HOST = "127.0.0.1"
@@ -41,11 +43,6 @@ QUIET = {
     "DEBUG": "false",
     "LOG_LEVEL": "WARNING",
 }
-# Label Studio's own list of addresses that it must not call, without 127.0.0.0/8 where our ML backend listens.
-# (ML_BLOCK_LOCAL_IP=false opens one of its two guards only.) The plugin's settings do the same.
-BANNED = "0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.0.0.0/24,192.168.0.0/16,198.18.0.0/15,\
-224.0.0.0/4,240.0.0.0/4,::/128,::ffff:0:0/96,64:ff9b::/96,2002::/16,fc00::/7,fe80::/10,ff00::/8"
-
 Progress = Callable[[str, float], None]  # what is happening, and how much of it is done (0 to 1)
 
 
@@ -109,8 +106,7 @@ class LabelStudioServer:
             first = not (self.data_dir / "label_studio.sqlite3").exists()
             self._read_credentials(first)
             self._port = _claim_port(self._port)
-            self._spawn()
-            self._wait(FIRST_START_S if first else LATER_START_S, on_progress or (lambda *_: None))
+            self._wait(self._spawn(), FIRST_START_S if first else LATER_START_S, on_progress or (lambda *_: None))
         except BaseException:  # Ctrl-C too: no server is left behind
             self.stop()
             raise
@@ -199,12 +195,11 @@ class LabelStudioServer:
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.document_root),
             "USE_DEFAULT_BANNED_SUBNETS": "false",
-            "USER_ADDITIONAL_BANNED_SUBNETS": BANNED,
-            "ML_BLOCK_LOCAL_IP": "false",
+            "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(banned()),
         }
         return environment | ({"DJANGO_SETTINGS_MODULE": SETTINGS} if self.plugin else {})
 
-    def _spawn(self) -> None:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         reading, self._lifeline = os.pipe()
         command = [sys.executable, "-m", "robopref.studio_child", str(reading), "start", "--no-browser"]
         command += ["--data-dir", str(self.data_dir), "--internal-host", HOST, "--port", str(self._port)]
@@ -216,13 +211,13 @@ class LabelStudioServer:
             )  # fmt: skip
         os.close(reading)
         self._pid_file.write_text(str(self._process.pid))
+        return self._process
 
-    def _wait(self, expected_s: float, on_progress: Progress) -> None:
-        assert self._process is not None
+    def _wait(self, process: subprocess.Popen[bytes], expected_s: float, on_progress: Progress) -> None:
         started = time.monotonic()
         while (elapsed := time.monotonic() - started) < self._timeout_s:
-            if self._process.poll() is not None:
-                raise StudioError(f"Label Studio ended with code {self._process.returncode}.{self._last_lines()}")
+            if process.poll() is not None:
+                raise StudioError(f"Label Studio ended with code {process.returncode}.{self._last_lines()}")
             if self._answers():
                 on_progress("Label Studio is ready", 1.0)
                 return
@@ -236,9 +231,15 @@ class LabelStudioServer:
             if not requests.get(f"{self.url}/health", timeout=5).ok:
                 return False
             header = {"Authorization": f"Token {self.token}"}
-            return requests.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20).ok
+            known = requests.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20)
         except requests.RequestException:
             return False
+        if known.status_code in (401, 403):
+            raise StudioError(
+                f"The Label Studio at {self.url} does not know the token kept in {self.data_dir}.",
+                fix="Its first start was cut short, or its users were edited; delete that folder to start over.",
+            )
+        return known.ok
 
     def _last_lines(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-12:] if self.log.exists() else []

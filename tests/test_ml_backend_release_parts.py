@@ -1,0 +1,214 @@
+"""The parts of a release that need no model: versions, tables, archives and their verification."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_backend.release.archive import sha256_of, write_archive, write_sums
+from ml_backend.release.notebook import dumps, to_notebook
+from ml_backend.release.preferences import COLUMNS, labelled, preference_rows, pseudonyms, redacted, write_parquet
+from ml_backend.release.verify import verify_release
+from ml_backend.release.versions import Version, compare, folder_name
+from preference.errors import NotReady, UserError
+from preference.records import Preference
+
+
+def preference(pair_id: str, label: float | None, **changes: object) -> Preference:
+    row = {"confidence_mean": 4.0, "num_annotators": 2, "agreement": 1.0, "annotator_ids": ["bo", "al"]}
+    row |= {"trajectory_a_id": "x", "trajectory_b_id": "y", "reason": "unanimous" if label is not None else "ambiguous"}
+    return Preference.from_dict({"pair_id": pair_id, "preference": label} | row | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small release with a subfolder and a file that does not compress."""
+    root = tmp_path / "robopref-x-1.0.0"
+    (root / "plots").mkdir(parents=True)
+    (root / "preferences.jsonl").write_text('{"pair_id": "p"}\n')
+    (root / "plots" / "labels.png").write_bytes(np.random.default_rng(0).bytes(5000))
+    write_sums(root)
+    return root
+
+
+@pytest.fixture
+def archive(folder: Path) -> Path:
+    path = folder.with_name(folder.name + ".tar.gz")
+    write_archive(folder, path, folder.name)
+    return path
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1.2", "v1.2.3", "1.02.3", "1.2.3.4", "", "1.2.3-", "../1.0.0", "1.2.3+build"])
+def test_a_version_that_is_not_semver_is_refused_by_name(text):
+    with pytest.raises(UserError, match=r"MAJOR\.MINOR\.PATCH"):
+        Version.parse(text)
+
+
+def test_versions_are_ordered_as_semver_says():
+    ordered = [
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-beta.2",
+        "1.0.0-beta.11",
+        "1.0.0-rc.1",
+        "1.0.0",
+        "1.2.0",
+        "1.10.0",
+    ]
+    assert [str(v) for v in sorted(map(Version.parse, reversed(ordered)))] == ordered
+
+
+@pytest.mark.parametrize(
+    ("after", "model_changed", "suggested"),
+    [
+        ({"p": 1.0}, False, "1.2.4"),
+        ({"p": 1.0}, True, "1.3.0"),
+        ({"p": 1.0, "q": 0.5}, False, "1.3.0"),
+        ({"p": 0.0}, False, "2.0.0"),
+        ({"q": 1.0}, False, "2.0.0"),
+    ],
+)
+def test_the_suggested_version_follows_from_what_changed(after, model_changed, suggested):
+    changes = compare({"p": 1.0}, after, previous=Version(1, 2, 3), model_changed=model_changed)
+    assert str(changes.suggested) == suggested
+
+
+def test_a_dataset_name_cannot_lead_out_of_the_releases_folder():
+    assert folder_name("../../my data", Version(1, 0, 0)) == "robopref-my-data-1.0.0"
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_released_columns_are_exactly_the_protocols_and_the_split(tmp_path):
+    from pyarrow import parquet
+
+    names = pseudonyms(["al", "bo"], "x")
+    rows = preference_rows([preference("p", 0.5)], {"p": "test"}, names)
+    write_parquet(rows, tmp_path / "p.parquet", [*COLUMNS, "split"])
+    table = parquet.read_table(tmp_path / "p.parquet")
+    assert table.column_names == [
+        "pair_id",
+        "trajectory_a_id",
+        "trajectory_b_id",
+        "preference",
+        "confidence_mean",
+        "num_annotators",
+        "agreement",
+        "annotator_ids",
+        "split",
+    ]
+    assert table.to_pylist()[0]["preference"] == 0.5
+    assert table.to_pylist()[0]["annotator_ids"] == ["annotator_01", "annotator_02"]
+
+
+def test_pairs_without_a_label_are_not_released_and_none_at_all_is_an_error():
+    assert [p.pair_id for p in labelled([preference("q", 1.0), preference("p", None)])] == ["q"]
+    with pytest.raises(NotReady, match="No pair has a resolved preference"):
+        labelled([preference("p", None)])
+
+
+def test_a_model_trained_on_other_pairs_is_refused_with_the_difference():
+    with pytest.raises(UserError, match=r"1 labelled pairs are new \(such as q\), 1 are gone \(such as old\)"):
+        preference_rows([preference("q", 1.0)], {"old": "train"}, {"al": "1", "bo": "2"})
+
+
+def test_pseudonyms_are_stable_within_a_release_and_do_not_follow_the_alphabet():
+    ids = [f"person{n}" for n in range(12)]
+    names = pseudonyms(ids, "x")
+    assert names == pseudonyms(reversed(ids), "x")
+    assert len(set(names.values())) == 12
+    assert [names[i] for i in sorted(ids)] != sorted(names.values())
+    assert names != pseudonyms(ids, "y")
+
+
+def test_free_text_loses_addresses_and_names_and_nothing_else():
+    text = redacted("Ask Alice or bob.b@lab.example.org: alices grip slipped", {"alice": "annotator_01"})
+    assert text == "Ask [annotator] or [e-mail]: alices grip slipped"
+
+
+# -- archives ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_release_verifies_as_folder_and_as_archive(folder, archive):
+    assert verify_release(folder).ok and verify_release(folder).files == 2
+    result = verify_release(archive)
+    assert result.ok and result.files == 2 and result.sha256 == sha256_of(archive)
+
+
+def test_the_archive_does_not_depend_on_times_or_order(folder, archive, tmp_path):
+    import os
+
+    for path in folder.rglob("*"):
+        os.utime(path, (1, 1))
+    again = tmp_path / "again.tar.gz"
+    write_archive(folder, again, folder.name)
+    assert again.read_bytes() == archive.read_bytes()
+
+
+def test_a_flipped_byte_anywhere_in_the_archive_is_found(archive):
+    archive.with_name(archive.name + ".sha256").write_text(f"{sha256_of(archive)}  {archive.name}\n")
+    whole = archive.read_bytes()
+    for position in [*range(0, len(whole), 97), len(whole) - 1]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        archive.write_bytes(damaged)
+        assert not verify_release(archive).ok, position
+
+
+def test_a_flipped_byte_of_the_content_is_found_without_the_checksum_beside(archive):
+    whole = archive.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0x10
+    archive.write_bytes(damaged)
+    assert not verify_release(archive).ok
+
+
+def test_changed_missing_and_added_files_are_named(folder):
+    (folder / "plots" / "labels.png").unlink()
+    (folder / "preferences.jsonl").write_text("changed")
+    (folder / "extra.txt").write_text("x")
+    problems = " ".join(verify_release(folder).problems)
+    assert "plots/labels.png is missing" in problems
+    assert "preferences.jsonl was changed" in problems
+    assert "extra.txt was not released" in problems
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "robopref-x-1.0.0/../../outside.txt", "link"])
+def test_a_hostile_archive_is_reported_and_writes_nothing(tmp_path, name):
+    path = tmp_path / "bad.tar.gz"
+    with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        if name == "link":
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member, io.BytesIO(b""))
+    before = set(tmp_path.rglob("*"))
+    problems = verify_release(path).problems
+    assert any("no plain file inside the release" in problem for problem in problems)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_what_is_no_archive_is_said_to_be_damaged(tmp_path):
+    (tmp_path / "a.tar.gz").write_text("hello")
+    assert any("damaged" in problem for problem in verify_release(tmp_path / "a.tar.gz").problems)
+
+
+# -- notebook ----------------------------------------------------------------------------------------------------------
+
+
+def test_cells_become_a_valid_notebook_with_the_same_bytes_each_time():
+    import nbformat
+
+    source = "# %% [markdown]\n# # Title\n#\n# words\n# %%\nx = 1\n\ny = 2\n"
+    notebook = nbformat.reads(dumps(to_notebook(source)), as_version=4)
+    nbformat.validate(notebook)
+    assert [cell.source for cell in notebook.cells] == ["# Title\n\nwords", "x = 1\n\ny = 2"]
+    assert dumps(to_notebook(source)) == dumps(to_notebook(source))

@@ -1,0 +1,180 @@
+"""The ML backend speaks Label Studio's protocol, keeps every answer, and lets nobody in without the secret."""
+
+import base64
+import json
+
+import pytest
+
+from preference.records import Annotator, Assignment, Batch, ModelVersion, Pair, Trajectory
+from preference.workspace import Workspace
+
+SECRET, PASSWORD = "webhook-secret", "backend-password"
+BASIC = {"Authorization": "Basic " + base64.b64encode(f"robopref:{PASSWORD}".encode()).decode()}
+HEADER = {"X-Robopref-Secret": SECRET}
+
+
+@pytest.fixture
+def ws(tmp_path):
+    (tmp_path / "robopref.toml").write_text(
+        f"[service]\npassword = '{PASSWORD}'\nwebhook_secret = '{SECRET}'\n[annotators]\nexpert = 'e'\n"
+    )
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(4)])
+    ws.store.put_annotators([Annotator("alice", "alice@example.org", studio_user_id=5)])
+    pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(3)]
+    assignments = [
+        Assignment(f"x{i}", f"p{i}", "alice", "production-001", i, "B", project_id=2, task_id=10 + i) for i in range(3)
+    ]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, assignments)
+    yield ws
+    ws.store.close()
+
+
+@pytest.fixture
+def client(ws):
+    from ml_backend.service import create_app
+
+    return create_app(ws).test_client()
+
+
+def annotation(side="left", identifier=77, task=10):
+    from labeling_config.contract import result_of
+
+    return {
+        "id": identifier, "task": task, "completed_by": 5, "lead_time": 8.5, "was_cancelled": False,
+        "created_at": "2026-01-01T10:00:00Z", "result": result_of(side, 4, "steadier"),
+    }  # fmt: skip
+
+
+def event(action, **rest):
+    return {"action": action, **rest}
+
+
+def test_health_needs_no_password_and_says_up(client):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json["status"] == "UP"
+
+
+def test_setup_answers_with_the_model_version_and_keeps_no_token(client, ws):
+    body = {"project": "2.1795394922", "schema": "<View/>", "hostname": "http://x", "access_token": "sesame-open"}
+    answer = client.post("/setup", json=body, headers=BASIC)
+    assert answer.json["model_version"]
+    assert all(b"sesame-open" not in path.read_bytes() for path in ws.root.rglob("*") if path.is_file())
+
+
+def test_predictions_rank_and_pre_select_nothing(client):
+    tasks = [{"id": 10 + i, "data": {"assignment_id": f"x{i}"}} for i in range(3)]
+    answer = client.post("/predict", json={"tasks": tasks, "project": "2.1"}, headers=BASIC).json
+    assert [row["result"] for row in answer["results"]] == [[], [], []]
+    scores = [row["score"] for row in answer["results"]]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == 3
+
+
+def test_a_task_that_is_not_ours_comes_last(client):
+    tasks = [{"id": 1, "data": {}}, {"id": 10, "data": {"assignment_id": "x0"}}]
+    foreign, ours = client.post("/predict", json={"tasks": tasks}, headers=BASIC).json["results"]
+    assert ours["score"] < foreign["score"]
+
+
+def test_a_webhook_stores_the_judgment_mapped_to_the_pair(client, ws):
+    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    assert answer.status_code == 201
+    (judgment,) = ws.store.judgments()
+    assert (judgment.preference, judgment.confidence, judgment.free_text_reason) == ("B", 4, "steadier")
+
+
+def test_the_same_webhook_twice_is_one_judgment_and_an_update_replaces_it(client, ws):
+    for action, side in (
+        ("ANNOTATION_CREATED", "left"),
+        ("ANNOTATION_CREATED", "left"),
+        ("ANNOTATION_UPDATED", "equal"),
+    ):
+        client.post("/webhook", json=event(action, annotation=annotation(side)), headers=HEADER)
+    assert [judgment.preference for judgment in ws.store.judgments()] == ["equal"]
+
+
+def test_a_deleted_annotation_is_forgotten(client, ws):
+    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    client.post("/webhook", json=event("ANNOTATIONS_DELETED", annotations=[{"id": 77}]), headers=HEADER)
+    assert ws.store.judgments() == []
+
+
+def test_a_bogus_answer_is_kept_as_rejected_with_its_reason(client, ws):
+    wrong = annotation() | {"result": []}
+    assert (
+        client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=wrong), headers=HEADER).status_code == 201
+    )
+    assert ws.store.judgments() == []
+    assert ws.store.rejections()[0].reason
+
+
+def test_start_training_only_leaves_a_request_for_the_worker(client, ws):
+    assert client.post("/webhook", json=event("START_TRAINING", project={"id": 2}), headers=BASIC).status_code == 201
+    assert (ws.root / "train.requested").exists()
+    assert not ws.models.exists()
+
+
+@pytest.mark.parametrize("action", ["PROJECT_UPDATED", "TASKS_CREATED", "TASKS_DELETED", "SOMETHING_NEW", ""])
+def test_events_that_do_not_concern_us_are_taken_calmly(client, action):
+    assert client.post("/webhook", json=event(action, project={"id": 2}), headers=HEADER).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/webhook", {}),
+        ("/webhook", {"X-Robopref-Secret": "wrong"}),
+        ("/predict", HEADER),
+        ("/setup", {}),
+        ("/predict", {"Authorization": "Basic " + base64.b64encode(b"robopref:wrong").decode()}),
+    ],
+)
+def test_without_the_right_secret_nothing_is_done(client, ws, path, headers):
+    answer = client.post(path, json=event("ANNOTATION_CREATED", annotation=annotation(), tasks=[]), headers=headers)
+    assert answer.status_code == 401
+    assert ws.store.judgments() == []
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/versions"])
+def test_what_people_and_prometheus_read_needs_the_password(client, path):
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers=BASIC).status_code == 200
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", '"x"', "{", '{"tasks": 3}', '{"tasks": [1]}'])
+def test_malformed_bodies_are_the_clients_mistake(client, body):
+    answer = client.post("/predict", data=body, headers=BASIC, content_type="application/json")
+    assert answer.status_code == 400
+    assert "error" in json.loads(answer.data)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "ANNOTATION_CREATED"},
+        {"action": "ANNOTATION_CREATED", "annotation": 3},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [3]},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": "x"}]},
+        {"action": "ANNOTATIONS_DELETED", "annotations": 3},
+    ],
+)
+def test_malformed_events_never_are_our_error(client, body):
+    assert client.post("/webhook", json=body, headers=HEADER).status_code < 500
+
+
+def test_unknown_paths_are_json_too(client):
+    answer = client.get("/nowhere", headers=BASIC)
+    assert (answer.status_code, "error" in answer.json) == (404, True)
+
+
+def test_metrics_count_what_is_there(client, ws):
+    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    ws.store.put_model_version(ModelVersion("rm-0001", "m", "2026-01-01", 50, 0.8, 0.7, "resnet18", "none"))
+    text = client.get("/metrics", headers=BASIC).text
+    for line in ("robopref_judgments 1.0", "robopref_open_assignments 2.0", 'version="rm-0001"} 50.0'):
+        assert line in text
+    page = client.get("/", headers=BASIC).text
+    assert "rm-0001" in page
+    assert "0.800" in page

@@ -1,0 +1,176 @@
+"""The whole loop in a real Label Studio: killed half-way, run again, it arrives where it should and leaves nothing running."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
+
+SMALL = """
+[pairs]
+batch = 60
+[calibration]
+pairs = 30
+[active]
+pairs = 12
+[quality]
+bootstrap = 200
+[reward]
+sample_fps = 2.0
+"""
+"""A smaller course than the demo's own, on the same pool and through the same stages."""
+
+RUN = "import sys; from pathlib import Path; from robopref.demo import run_demo; \
+run_demo(Path(sys.argv[1]), stop=True, extra=sys.argv[2])"
+
+
+def start(root):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(root), SMALL], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def judgments(root):
+    path = root / "work" / "robopref.db"
+    if not path.exists():
+        return 0
+    try:
+        return sqlite3.connect(path, timeout=30).execute("SELECT count(*) FROM judgments").fetchone()[0]
+    except sqlite3.OperationalError:  # the tables are not there yet
+        return 0
+
+
+def processes_of(root):
+    """Every process that names the folder on its command line, other than ours."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:
+            continue
+        if str(root) in command and int(entry.parent.name) != os.getpid():
+            found.append(command)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The course, killed with kill -9 in the middle of calibration and run again."""
+    root = tmp_path_factory.mktemp("demo") / "demo"
+    first = start(root)
+    deadline = time.monotonic() + 400
+    while judgments(root) < 20 and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert first.poll() is None, first.stdout.read()
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    for _ in range(100):
+        if not processes_of(root):
+            break
+        time.sleep(0.2)
+    orphans = processes_of(root)
+    second = start(root)
+    output, _ = second.communicate(timeout=500)
+    return root, second.returncode, output, orphans
+
+
+@pytest.fixture(scope="module")
+def summary(finished):
+    root, code, output, _ = finished
+    assert code == 0, output
+    return json.loads((root / "summary.json").read_text())
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_run_leaves_no_server_and_the_next_one_goes_on(finished, summary):
+    root, _, _, orphans = finished
+    assert orphans == []
+    assert processes_of(root) == []
+    assert summary["trajectories"] == summary["clips"] >= 72
+
+
+def test_the_careless_and_the_biased_are_refused_and_the_good_are_certified(summary):
+    certified = {annotator["id"]: annotator["certified"] for annotator in summary["annotators"]}
+    assert certified == {"alice": True, "bo": True, "chidi": True, "dana": True, "hasty": False, "lefty": False}
+
+
+def test_the_batch_keeps_the_strata_and_repeats_some_pairs(summary):
+    assert summary["strata"] == {"adjacent": 24, "same": 18, "distant": 18}
+    assert summary["duplicates"] > 0
+
+
+def test_each_assignment_has_exactly_one_task_and_one_judgment(finished, summary):
+    root, *_ = finished
+    database = sqlite3.connect(root / "work" / "robopref.db")
+    (assignments, tasks) = database.execute("SELECT count(*), count(DISTINCT task_id) FROM assignments").fetchone()
+    unanswered = database.execute(
+        "SELECT count(*) FROM assignments WHERE assignment_id NOT IN (SELECT assignment_id FROM judgments)"
+    ).fetchone()[0]
+    assert assignments == tasks == summary["judgments"]
+    assert unanswered == 0
+    studio = sqlite3.connect(root / "label_studio" / "label_studio.sqlite3")
+    assert studio.execute("SELECT count(*) FROM task").fetchone()[0] == tasks
+
+
+def test_only_the_certified_got_production_pairs(finished, summary):
+    root, *_ = finished
+    query = "SELECT DISTINCT annotator_id FROM assignments WHERE batch_id NOT LIKE 'calibration%' ORDER BY 1"
+    rows = sqlite3.connect(root / "work" / "robopref.db").execute(query).fetchall()
+    assert [row[0] for row in rows] == ["alice", "bo", "chidi", "dana"]
+
+
+def test_the_active_round_asked_what_the_model_wanted_and_made_it_train_again(summary):
+    assert summary["active"]["pairs"] == 12
+    assert len(summary["models"]) == 2
+    assert summary["models"][1]["preferences"] > summary["models"][0]["preferences"]
+
+
+def test_the_release_is_whole_and_says_which_weights_were_used(finished, summary):
+    from ml_backend.release import verify_release
+
+    archive = Path(summary["release"]["path"])
+    assert verify_release(archive).ok
+    card = (archive.parent / archive.name.removesuffix(".tar.gz") / "README.md").read_text()
+    assert summary["weights"] in ("none", "imagenet")
+    assert ("ImageNet" in card) or (summary["weights"] not in ("none", "imagenet"))
+
+
+def test_the_story_names_the_figures(finished, summary):
+    output = finished[2]
+    assert "What happened" in output
+    assert f"{summary['trajectories']} trajectories" in output
+    assert summary["models"][-1]["version"] in output
+
+
+def test_a_port_that_is_taken_is_one_clear_message(tmp_path):
+    import socket
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        run = subprocess.run(
+            [sys.executable, "-m", "robopref", "demo", "--exit", "--root", str(tmp_path / "d"), "--port", str(port)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert run.returncode == 1
+    assert str(port) in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    run = subprocess.run(
+        [sys.executable, "-m", "robopref", "demo", "--exit", "--fresh", "--root", str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "not a demo" in run.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
