@@ -143,7 +143,8 @@ def owners_of(description: str | None) -> frozenset[str]:
 
 
 def _region(name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"from_name": name, "to_name": TO_NAME, "type": kind, "value": value, "origin": "manual"}
+    # The screen draws a random id; it has to be unique within one annotation only.
+    return {"id": name, "from_name": name, "to_name": TO_NAME, "type": kind, "value": value, "origin": "manual"}
 
 
 def _named(result: Iterable[Any], name: str) -> list[dict[str, Any]]:

@@ -131,6 +131,8 @@ class LabelStudio(Section):
     """Legacy token or personal access token; better in ROBOPREF_LABEL_STUDIO_TOKEN."""
     clips: Literal["local"] = "local"
     """How Label Studio reaches the clips: `local` file serving."""
+    document_root: str = ""
+    """Folder whose files Label Studio may serve (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT); default: the work folder."""
     request_timeout_s: float = 30.0
 
 

@@ -24,25 +24,10 @@ from typing import IO, Self
 
 import requests
 
-import labeling_config
-from labeling_config.plugin.subnets import banned
 from preference.errors import StudioError
+from robopref.studio_child import HOST, environment
 
-HOST = "127.0.0.1"
-SETTINGS = "labeling_config.plugin.settings"
 FIRST_START_S, LATER_START_S = 40.0, 6.0  # on two cores; what a progress bar is drawn against
-# All that the child inherits. Label Studio reads its settings from bare names too (HOST, PORT, DEBUG, USERNAME),
-# so a stray variable of the caller's would change the server.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-QUIET = {
-    "COLLECT_ANALYTICS": "false",
-    "SENTRY_DSN": "",
-    "FRONTEND_SENTRY_DSN": "",
-    "LATEST_VERSION_CHECK": "false",
-    "FEATURE_FLAGS_OFFLINE": "true",
-    "DEBUG": "false",
-    "LOG_LEVEL": "WARNING",
-}
 Progress = Callable[[str, float], None]  # what is happening, and how much of it is done (0 to 1)
 
 
@@ -127,6 +112,17 @@ class LabelStudioServer:
         self._process = None
         self._let_go()
 
+    def stop_stale(self) -> None:
+        """End the server that an earlier run left on this data folder, if there is one; `start` does so by itself.
+
+        Raises:
+            StudioError: another run of Robopref is using the folder.
+        """
+        if self._process is None and self.data_dir.is_dir():
+            self._take_lock()
+            self._end_stale()
+            self._let_go()
+
     @property
     def _pid_file(self) -> Path:
         return self.data_dir / "label_studio.pid"
@@ -153,7 +149,8 @@ class LabelStudioServer:
         """End the server that a killed run, or `leave_running`, left on this data folder."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._pid_file.read_text())
-            _end(pid, lambda: self._is_ours(pid))
+            if self._is_ours(pid):
+                _end(pid, lambda: _running(pid))
         self._pid_file.unlink(missing_ok=True)
 
     def _is_ours(self, pid: int) -> bool:
@@ -180,33 +177,16 @@ class LabelStudioServer:
                 fix=f"Put it back, or start over by deleting {self.data_dir}.",
             ) from None
 
-    def _environment(self) -> dict[str, str]:
-        home = Path(labeling_config.__file__).resolve().parents[1]
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment |= QUIET | {
-            "PYTHONPATH": str(home),
-            "PYTHONUNBUFFERED": "1",
-            "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir),
-            "LABEL_STUDIO_USERNAME": self.username,
-            "LABEL_STUDIO_PASSWORD": self.password,
-            "LABEL_STUDIO_USER_TOKEN": self.token,
-            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "1",
-            "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
-            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.document_root),
-            "USE_DEFAULT_BANNED_SUBNETS": "false",
-            "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(banned()),
-        }
-        return environment | ({"DJANGO_SETTINGS_MODULE": SETTINGS} if self.plugin else {})
-
     def _spawn(self) -> subprocess.Popen[bytes]:
         reading, self._lifeline = os.pipe()
         command = [sys.executable, "-m", "robopref.studio_child", str(reading), "start", "--no-browser"]
         command += ["--data-dir", str(self.data_dir), "--internal-host", HOST, "--port", str(self._port)]
+        account = {"USERNAME": self.username, "PASSWORD": self.password, "USER_TOKEN": self.token}
+        given = environment(self.data_dir, self.document_root, account, plugin=self.plugin)
         descriptor = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as log:
             self._process = subprocess.Popen(
-                command, env=self._environment(), cwd=self.data_dir, stdin=subprocess.DEVNULL, stdout=log,
+                command, env=given, cwd=self.data_dir, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, pass_fds=[reading], start_new_session=True,
             )  # fmt: skip
         os.close(reading)
@@ -265,6 +245,15 @@ def _command_line(pid: int) -> str:
     except OSError:  # gone, or a system without /proc
         found = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return found.stdout
+
+
+def _running(pid: int) -> bool:
+    """Until it has let go of its port: its last thread does, and a dead child may then wait long to be reaped."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except OSError:
+        return bool(_command_line(pid))
 
 
 def _end(pid: int, alive: Callable[[], bool], patience_s: float = 10.0) -> None:

@@ -58,3 +58,50 @@ def database_url(request, tmp_path):
     yield f"postgresql://{server}/{name}"
     with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory):
+    """One real Label Studio with the plugin, for all tests; its document root holds clips/a.mp4 and clips/b.mp4."""
+    pytest.importorskip("label_studio", reason="pip install 'robopref[studio]'")
+    from robopref.studio import LabelStudioServer
+
+    folder = tmp_path_factory.mktemp("label_studio")
+    _two_clips(folder / "documents" / "clips")
+    with LabelStudioServer(folder / "data", folder / "documents") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser to drive: Playwright's own Chromium, or the system's."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        found = [driver.chromium.executable_path, *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
+        program = next((path for path in found if path and Path(path).exists()), None)
+        if program is None:
+            pytest.skip("No Chromium; get it with `playwright install chromium` or `apt-get install chromium`")
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield browser
+        browser.close()
+
+
+def _two_clips(folder):
+    """Real H.264 clips of 480x480 at 15 fps, 3 s long."""
+    import imageio_ffmpeg
+
+    folder.mkdir(parents=True)
+    for name, source in (("a", "testsrc"), ("b", "testsrc2")):
+        picture = f"{source}=size=480x480:rate=15:duration=3"
+        command = [
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            picture,
+            "-pix_fmt",
+            "yuv420p",
+            str(folder / f"{name}.mp4"),
+        ]
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *command], check=True, timeout=60)

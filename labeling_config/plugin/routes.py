@@ -1,0 +1,235 @@
+"""What an annotator may ask of Label Studio: a list, recorded from a real course in a browser. All else is refused.
+
+A route is named as Django resolves it, so that an address that a later version adds stays closed until someone opens it
+here. Each entry says which methods, and a check of the objects that the request names. Label Studio's own object check
+(access.OwnedProjectMixin) comes after this one, where a view has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from labeling_config.plugin.access import owns
+
+READ = ("GET", "HEAD", "OPTIONS")
+Check = Callable[["Asked"], bool]
+
+# What the screen sends with an answer; more (ground_truth, reviews) is not an annotator's to say.
+DRAFT_KEYS = frozenset(
+    ("id", "result", "lead_time", "draft_id", "parent_annotation", "parent_prediction", "started_at", "project", "task")
+)
+ANNOTATION_KEYS = DRAFT_KEYS | {"was_cancelled", "unique_id", "completed_by", "ground_truth", "bulk_created"}
+NO_BODY: dict[str, Any] = {}
+
+
+class Asked:
+    """One request by one annotator, with what it names."""
+
+    def __init__(self, request: Any, user: Any, kwargs: dict[str, Any]) -> None:
+        self.request, self.user, self.kwargs = request, user, kwargs
+
+    def body(self) -> dict[str, Any] | None:
+        """The JSON object sent; None where it is something else, or could be read in two ways."""
+        if self.nothing_sent():
+            return NO_BODY
+        kind = self.request.headers.get("Content-Type", "").lower().replace(" ", "")
+        if kind not in ("application/json", "application/json;charset=utf-8"):
+            return None
+        try:
+            sent = json.loads(self.request.body.decode("utf-8"))
+        except ValueError:
+            return None
+        return sent if isinstance(sent, dict) else None
+
+    def nothing_sent(self) -> bool:
+        return (
+            self.request.headers.get("Content-Length", "0") in ("", "0")
+            and "Transfer-Encoding" not in self.request.headers
+        )
+
+    def owns_project(self, pk: object) -> bool:
+        from projects.models import Project  # pyright: ignore[reportMissingImports]
+
+        return owns(self.user, _first(Project, pk))
+
+    def owns_task(self, pk: object) -> bool:
+        from tasks.models import Task  # pyright: ignore[reportMissingImports]
+
+        task = _first(Task, pk)
+        return task is not None and owns(self.user, task.project)
+
+    def own_annotation(self, pk: object) -> Any:
+        from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
+
+        return self._own(_first(Annotation, pk), "completed_by_id")
+
+    def own_draft(self, pk: object) -> Any:
+        from tasks.models import AnnotationDraft  # pyright: ignore[reportMissingImports]
+
+        return self._own(_first(AnnotationDraft, pk), "user_id")
+
+    def _own(self, row: Any, author: str) -> Any:
+        mine = row is not None and getattr(row, author) == self.user.id and owns(self.user, row.task.project)
+        return row if mine else None
+
+
+def anyone(_: Asked) -> bool:
+    return True
+
+
+def project_in_path(asked: Asked) -> bool:
+    return asked.owns_project(asked.kwargs.get("pk"))
+
+
+def project_in_query(asked: Asked) -> bool:
+    """Named in the address, once or more, and each time their own; a body could name another."""
+    named = asked.request.GET.getlist("project")
+    return bool(named) and all(map(asked.owns_project, named)) and asked.nothing_sent()
+
+
+def next_task_only(asked: Asked) -> bool:
+    """The label stream asks for its next task as an "action"; all other actions change or export data."""
+    named, ids = asked.request.GET.getlist("project"), asked.request.GET.getlist("id")
+    return bool(named) and all(map(asked.owns_project, named)) and ids == ["next_task"] and asked.body() is not None
+
+
+def view_of_own_project(asked: Asked) -> bool:
+    """A Data Manager tab: made for, or changed within, a project of their own."""
+    from data_manager.models import View  # pyright: ignore[reportMissingImports]
+
+    body = asked.body()
+    if body is None or any(not asked.owns_project(pk) for pk in asked.request.GET.getlist("project")):
+        return False
+    if "pk" in asked.kwargs:
+        view = _first(View, asked.kwargs["pk"])
+        return (
+            view is not None
+            and owns(asked.user, view.project)
+            and body.get("project", view.project_id) == view.project_id
+        )
+    return asked.owns_project(body.get("project"))
+
+
+def task_in_path(asked: Asked) -> bool:
+    named = asked.request.GET.getlist("project")
+    return asked.owns_task(asked.kwargs.get("pk", asked.kwargs.get("task_id"))) and all(map(asked.owns_project, named))
+
+
+def answer_a_task(asked: Asked) -> bool:
+    return task_in_path(asked) and _says_only(asked, ANNOTATION_KEYS, task_id=asked.kwargs["pk"])
+
+
+def change_answer(asked: Asked) -> bool:
+    annotation = asked.own_annotation(asked.kwargs.get("pk"))
+    return annotation is not None and _says_only(asked, ANNOTATION_KEYS, task_id=annotation.task_id)
+
+
+def draft_a_task(asked: Asked) -> bool:
+    annotation = asked.kwargs.get("annotation_id")
+    if annotation is not None and asked.own_annotation(annotation) is None:
+        return False
+    return task_in_path(asked) and _says_only(asked, DRAFT_KEYS, task_id=asked.kwargs["pk"])
+
+
+def change_draft(asked: Asked) -> bool:
+    draft = asked.own_draft(asked.kwargs.get("pk"))
+    return draft is not None and _says_only(asked, DRAFT_KEYS, task_id=draft.task_id)
+
+
+def themselves(asked: Asked) -> bool:
+    return str(asked.kwargs.get("pk")) == str(asked.user.pk)
+
+
+def _says_only(asked: Asked, keys: frozenset[str], *, task_id: int) -> bool:
+    """An answer in their own name, to this task, and nothing else."""
+    body = asked.body()
+    if body is None or not set(body) <= keys or body.get("ground_truth"):
+        return False
+    if body.get("completed_by", asked.user.id) != asked.user.id or str(body.get("task", task_id)) != str(task_id):
+        return False
+    return ("project" not in body or _task_is_in(task_id, body["project"])) and _own_parents(asked, body)
+
+
+def _own_parents(asked: Asked, body: dict[str, Any]) -> bool:
+    draft, parent = body.get("draft_id"), body.get("parent_annotation")
+    if draft and asked.own_draft(draft) is None and _exists_draft(draft):
+        return False
+    return (not parent or asked.own_annotation(parent) is not None) and not body.get("parent_prediction")
+
+
+def _task_is_in(task_id: int, project: object) -> bool:
+    from tasks.models import Task  # pyright: ignore[reportMissingImports]
+
+    task = _first(Task, task_id)
+    return task is not None and str(task.project_id) == str(project)
+
+
+def _exists_draft(pk: object) -> bool:
+    from tasks.models import AnnotationDraft  # pyright: ignore[reportMissingImports]
+
+    return _first(AnnotationDraft, pk) is not None
+
+
+def _first(model: Any, pk: object) -> Any:
+    try:
+        return model.objects.filter(pk=int(str(pk))).first()
+    except ValueError:
+        return None
+
+
+# route -> method -> check
+ROUTES: dict[str, dict[str, Check]] = {}
+
+
+def _allow(check: Check, methods: str, *routes: str) -> None:
+    for route in routes:
+        ROUTES.setdefault(route, {}).update(dict.fromkeys(methods.split(), check))
+
+
+# Pages, scripts, pictures, and what concerns only themselves.
+_allow(anyone, "GET HEAD", "main", "projects:project-index", "favicon", "robopref-script", "robopref-guidelines")
+_allow(anyone, "GET HEAD", "core.utils.static_serve.serve", "core.views.serve_file", "django.views.generic.base.view")
+_allow(
+    anyone, "GET HEAD", "django.views.static.serve", "version", "api-version", "health", "heidi_tips", "collect_metrics"
+)
+_allow(anyone, "GET HEAD POST", "user-login", "user-signup", "user-account", "user-account-anything", "logout")
+_allow(anyone, "GET HEAD OPTIONS", "current-user-whoami", "current-user-token")
+_allow(anyone, "GET HEAD PATCH", "current-user-hotkeys", "product-tour")
+_allow(
+    anyone,
+    "GET POST",
+    "jwt_auth:token_manage",
+    "jwt_auth:token_refresh",
+    "jwt_auth:token_blacklist",
+    "jwt_auth:token_rotate",
+)
+_allow(
+    anyone, "GET", "projects:api:project-list", "user-list", "jwt_auth:api-jwt-settings"
+)  # narrowed to their own rows
+_allow(themselves, "GET", "user-detail")
+# Their own projects, to look at.
+_allow(
+    project_in_path, "GET HEAD", "data_manager:project-data", "projects:api:project-detail", "projects:api:project-next"
+)
+_allow(project_in_path, "GET", "projects:api:label-stream-history")
+_allow(project_in_query, "GET", "data_manager:dm-project", "data_manager:dm-columns", "data_manager:dm-actions")
+_allow(
+    project_in_query,
+    "GET",
+    "tasks:api:task-list",
+    "data_manager:api:view-list",
+    "labels_manager:api-labels:label_link-list",
+)
+_allow(view_of_own_project, "POST", "data_manager:api:view-list")
+_allow(view_of_own_project, "GET PUT PATCH", "data_manager:api:view-detail")
+_allow(next_task_only, "POST", "data_manager:dm-actions")
+# Their own tasks and answers. Clips on local disk are checked by Label Studio against the project of the storage.
+_allow(anyone, "GET HEAD", "storages:localfiles_data")
+_allow(task_in_path, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts", "storages:task-storage-data-resolve")
+_allow(task_in_path, "GET HEAD", "storages:task-storage-data-presign")
+_allow(answer_a_task, "POST", "tasks:api:task-annotations")
+_allow(draft_a_task, "POST", "tasks:api:task-drafts", "tasks:api:task-annotations-drafts")
+_allow(change_answer, "GET PUT PATCH", "tasks:api-annotations:annotation-detail")
+_allow(change_draft, "GET PUT PATCH DELETE", "tasks:api-drafts:draft-detail")

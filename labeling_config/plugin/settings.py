@@ -1,0 +1,63 @@
+"""Label Studio's settings with Robopref's on top: DJANGO_SETTINGS_MODULE=labeling_config.plugin.settings.
+
+What changes: the plugin is loaded; sign-up needs the organization's invite link; SQLite stands several annotators at
+once; the guard against calling private addresses stays, but lets the ML backend's network through
+(ROBOPREF_BACKEND_SUBNETS, by default loopback). Everything else is read from Label Studio's own variables.
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+_found = find_spec("label_studio")
+if _found is None or _found.origin is None:
+    raise ImportError("Label Studio is not installed, so its settings cannot be extended.")
+# Label Studio imports its own apps by bare names (core, users, projects), as its start script arranges.
+if (_home := str(Path(_found.origin).parent)) not in sys.path:
+    sys.path.insert(0, _home)
+# Read by core.settings.base while it is imported; nothing of ours is to be reported anywhere.
+os.environ.setdefault("SENTRY_DSN", "")
+os.environ.setdefault("FRONTEND_SENTRY_DSN", "")
+
+# Twice on purpose: the second asks Django for settings while it is imported, and gets what this module holds so far.
+from core.settings.base import *  # noqa: E402, F403  # pyright: ignore[reportMissingImports]
+from label_studio.core.settings.label_studio import *  # noqa: E402, F403  # pyright: ignore[reportMissingImports, reportWildcardImportFromLibrary]
+from label_studio.core.settings.label_studio import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    DATABASES,
+    INSTALLED_APPS,
+    LOGGING,
+    MIDDLEWARE,
+)
+
+from labeling_config.plugin.subnets import LOOPBACK, banned  # noqa: E402
+
+INSTALLED_APPS = [*INSTALLED_APPS, "labeling_config.plugin.apps.PluginConfig"]
+ROOT_URLCONF = "labeling_config.plugin.urls"
+# Views' hooks run once all of these have seen the request, so the user is known however they came: session, legacy
+# token or personal access token. In front of the one that writes "last activity", so that a refusal writes nothing.
+_at = MIDDLEWARE.index("core.middleware.UpdateLastActivityMiddleware")
+MIDDLEWARE = [
+    *MIDDLEWARE[:_at],
+    "labeling_config.plugin.middleware.AccessMiddleware",
+    "labeling_config.plugin.middleware.ScriptMiddleware",
+    *MIDDLEWARE[_at:],
+]
+PROJECT_MIXIN = "labeling_config.plugin.access.OwnedProjectMixin"
+DISABLE_SIGNUP_WITHOUT_LINK = True
+
+# As shipped, four annotators at once meet "database is locked", and answers are saved though the reply was an error.
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 30,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=30000;",
+    }
+
+# One log line per request would bury the warnings, and would carry invite links.
+LOGGING["loggers"]["django.server"] = {"handlers": ["console"], "level": "WARNING", "propagate": False}
+
+_ALLOWED = os.environ.get("ROBOPREF_BACKEND_SUBNETS", LOOPBACK).replace(",", " ").split()
+ML_BLOCK_LOCAL_IP = True
+USE_DEFAULT_BANNED_SUBNETS = False
+USER_ADDITIONAL_BANNED_SUBNETS = banned(_ALLOWED)

@@ -1,0 +1,51 @@
+"""A small workspace with pairs and assignments, whose clips a Label Studio of the tests can serve."""
+
+import shutil
+from pathlib import Path
+
+from preference.config import Config
+from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
+from preference.workspace import Workspace
+
+SECRET = "quiet-otters"
+
+
+def make_workspace(server, name, *, simulated=("ann",), expert=None):
+    """A workspace in the server's document root: four trajectories with clips, the people, nothing planned."""
+    root = Path(server.document_root) / name
+    (root / "clips").mkdir(parents=True)
+    for index in range(4):
+        source = Path(server.document_root) / "clips" / ("ab"[index % 2] + ".mp4")
+        shutil.copy(source, root / "clips" / f"d-{index:06d}.mp4")
+    studio = {"url": server.url, "token": server.token, "document_root": str(server.document_root)}
+    ws = Workspace(Config.model_validate({"work": root, "label_studio": studio, "service": {"webhook_secret": SECRET}}))
+    ws.store.put_trajectories(
+        Trajectory(f"d-{i:06d}", "d", i, "expert", "push", quartile=i + 1, clip=f"clips/d-{i:06d}.mp4", quality=float(i))
+        for i in range(4)
+    )
+    people = [Annotator(who, f"{who}.{name}@annotators.example", teacher="oracle") for who in simulated]
+    if expert:
+        people.append(Annotator(expert, f"{expert}.{name}@annotators.example", role="expert", teacher="expert"))
+    ws.store.put_annotators(people)
+    return ws
+
+
+def plan(ws, batch_id, annotator, count, kind="production", start=0):
+    """`count` pairs of this batch for the annotator; every second with B on the left, the third again at the end."""
+    pairs, assignments = [], []
+    for i in range(count):
+        a, b = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)][i % 6]
+        pair = Pair(f"{batch_id}-{i}", f"d-{a:06d}", f"d-{b:06d}", "push", "distant", kind, batch_id, "B")
+        pairs.append(pair)
+        key = f"{ws.root.name}-{annotator}-{batch_id}-{i}"
+        assignments.append(Assignment(key, pair.pair_id, annotator, batch_id, start + i, "AB"[i % 2]))
+    if count > 2:
+        again, side = assignments[2], "B" if assignments[2].left == "A" else "A"
+        key = f"{again.assignment_id}-x"
+        assignments.append(
+            Assignment(key, again.pair_id, annotator, batch_id, start + count, side, again.assignment_id)
+        )
+    batch = Batch(batch_id, kind, created_at=f"2026-01-01T00:00:{len(ws.store.batches()):02d} {ws.root.name}")
+    known = {b.batch_id: b for b in ws.store.batches()}
+    ws.store.put_pairs(known.get(batch_id, batch), pairs, assignments)
+    return assignments

@@ -1,0 +1,176 @@
+"""The templates and the contract say the same, and an annotation is read as what it is or refused."""
+
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from label_studio_sdk.label_interface import LabelInterface
+
+from labeling_config import contract, guidelines
+from labeling_config.contract import BadAnswer, answer_of, result_of
+from preference.errors import UserError
+
+SIDES = st.sampled_from(contract.SIDES)
+CONFIDENCES = st.sampled_from(contract.CONFIDENCES)
+
+
+def annotation(result, **fields):
+    return {"id": 7, "was_cancelled": False, "lead_time": 4.25, "result": result, **fields}
+
+
+def tree(name):
+    return ElementTree.fromstring(contract.load_template(name))
+
+
+@pytest.mark.parametrize("name", contract.TEMPLATES)
+def test_template_has_exactly_the_contracts_controls_and_values(name):
+    choices = {tag.get("name"): [choice.get("value") for choice in tag] for tag in tree(name).iter("Choices")}
+    assert choices == {
+        contract.PREFERENCE: list(contract.SIDES),
+        contract.CONFIDENCE: [str(step) for step in contract.CONFIDENCES],
+    }
+    assert [tag.get("name") for tag in tree(name).iter("TextArea")] == [contract.REASON]
+    assert [tag.get("name") for tag in tree(name).iter("Video")] == [contract.LEFT, contract.RIGHT]
+    assert {tag.get("toName") for tag in tree(name).iter() if tag.get("toName")} == {contract.TO_NAME}
+
+
+@pytest.mark.parametrize("name", contract.TEMPLATES)
+def test_template_asks_the_task_for_exactly_the_contracts_keys(name):
+    asked = set(re.findall(r'"\$(\w+)"', contract.load_template(name)))
+    given_keys = {*contract.TASK_KEYS, *(contract.EXPERT_KEYS if name == "calibration" else ())}
+    assert asked == given_keys - {contract.ASSIGNMENT_ID}  # for us, not for the eye
+
+
+@pytest.mark.parametrize("name", contract.TEMPLATES)
+def test_label_studios_own_parser_accepts_the_template_and_our_answers(name):
+    interface = LabelInterface(contract.load_template(name))
+    interface.validate()
+    assert interface.validate_annotation({"result": result_of("right", 5, "smoother")})
+    bogus = result_of("right", 5)
+    bogus[1]["value"]["choices"] = ["6"]
+    assert not interface.validate_annotation({"result": bogus})
+
+
+def test_calibration_is_the_pair_template_and_the_experts_view():
+    pair, calibration = tree("pair_compare"), tree("calibration")
+    expert = calibration.find("View[@className='rp-expert']")
+    calibration.remove(expert)
+    for one, other in zip(pair, calibration, strict=True):
+        if one.tag == "View":
+            assert ElementTree.tostring(one).strip() == ElementTree.tostring(other).strip()
+    hidden_until = {
+        view.get("whenTagName") for view in expert.iter("View") if view.get("visibleWhen") == "choice-selected"
+    }
+    assert hidden_until == {contract.PREFERENCE, contract.CONFIDENCE}
+
+
+def test_no_selector_needs_a_character_that_label_studio_escapes():
+    """It writes `>` in a Style as an entity, and the rule is lost without a word."""
+    for name in contract.TEMPLATES:
+        assert not re.search("[<>&]", tree(name).find("Style").text)
+
+
+def test_hotkeys_do_not_clash():
+    keys = [tag.get("hotkey") for tag in tree("pair_compare").iter() if tag.get("hotkey")]
+    assert len(keys) == len(set(keys)) == 8
+
+
+@given(side=SIDES, confidence=CONFIDENCES, reason=st.text().map(str.strip))
+def test_what_is_answered_is_what_is_read(side, confidence, reason):
+    answer = answer_of(annotation(result_of(side, confidence, reason)))
+    assert (answer.side, answer.confidence, answer.reason, answer.lead_time_s) == (side, confidence, reason, 4.25)
+
+
+def test_the_screens_own_json_is_read():
+    """Recorded from the browser."""
+    seen = [
+        {"value": {"choices": ["left"]}, "id": "sk6GpClWex", "from_name": "preference", "to_name": "left",
+         "type": "choices", "origin": "manual", "meta": {"robopref": {"watched_s": 6.1}}},
+        {"value": {"choices": ["4"]}, "id": "zXp_BARN3T", "from_name": "confidence", "to_name": "left",
+         "type": "choices", "origin": "manual"},
+        {"value": {"text": ["grasp 123"]}, "id": "cph9r7WcD6", "from_name": "reason", "to_name": "left",
+         "type": "textarea", "origin": "manual"},
+    ]  # fmt: skip
+    assert answer_of(annotation(seen)) == contract.Answer("left", 4, "grasp 123", 4.25, {"watched_s": 6.1})
+    assert {key for region in result_of("left", 4, "x") for key in region} == {key for r in seen for key in r} - {
+        "meta"
+    }
+
+
+def changed(index, **value):
+    result = result_of("right", 2, "why")
+    result[index]["value"] = value
+    return result
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (annotation(result_of("left", 3), was_cancelled=True), "skipped"),
+        (annotation([]), "empty"),
+        (annotation(None), "empty"),
+        (annotation(changed(0, choices=["both"])), "unknown choice"),
+        (annotation(changed(0, choices=["left", "right"])), "more than one preference"),
+        (annotation([*result_of("left", 3), *result_of("right", 3)]), "more than one preference"),
+        (annotation(result_of("left", 3)[1:]), "no preference"),
+        (annotation(changed(0, choices=[])), "no preference"),
+        (annotation(changed(0, text=["left"])), "preference is not a choice"),
+        (annotation(result_of("left", 3)[:1]), "no confidence"),
+        (annotation(changed(1, choices=["6"])), "confidence '6'"),
+        (annotation(changed(1, choices=["2.5"])), "confidence '2.5'"),
+        (annotation(changed(1, choices=[3])), "not text"),
+        (annotation(changed(1, number=3)), "confidence is not a choice"),
+    ],
+)
+def test_anything_else_is_refused_with_its_reason(broken, reason):
+    with pytest.raises(BadAnswer, match="Annotation 7") as refusal:
+        answer_of(broken)
+    assert reason in refusal.value.reason
+    assert isinstance(refusal.value, UserError)
+
+
+@pytest.mark.parametrize("lead", [None, "4", True, -1, math.inf, math.nan])
+def test_a_useless_lead_time_is_no_lead_time(lead):
+    assert answer_of(annotation(result_of("equal", 1), lead_time=lead)).lead_time_s is None
+
+
+@pytest.mark.parametrize("wrong", [0, 6, 2.5, True, "3", None])
+def test_a_wrong_confidence_cannot_be_sent(wrong):
+    with pytest.raises(BadAnswer):
+        result_of("left", wrong)
+
+
+@given(side=SIDES, left=st.sampled_from(["A", "B"]))
+def test_sides_and_preferences_map_both_ways(side, left):
+    assert contract.side_of(contract.preference_of(side, left), left) == side
+
+
+def test_swapping_the_sides_swaps_the_answer():
+    assert contract.preference_of("left", "A") == contract.preference_of("right", "B") == "A"
+    assert contract.preference_of("right", "A") == contract.preference_of("left", "B") == "B"
+    assert contract.preference_of("equal", "A") == contract.preference_of("equal", "B") == "equal"
+    with pytest.raises(BadAnswer):
+        contract.preference_of("left", "C")
+    with pytest.raises(BadAnswer):
+        contract.side_of("tie", "A")
+
+
+def test_owners_are_read_from_whole_lines_only():
+    text = f"Batch 3\n{contract.owner_line('Alice@Example.com', 'bob@example.com')}\nnot annotator: eve@example.com"
+    assert contract.owners_of(text) == {"alice@example.com", "bob@example.com"}
+    assert contract.owners_of("annotator:") == contract.owners_of(None) == frozenset()
+
+
+def test_an_unknown_template_is_named():
+    with pytest.raises(UserError, match="no template 'pairs'"):
+        contract.load_template("pairs")
+
+
+def test_the_guidelines_become_html_without_leftovers():
+    html = guidelines.instructions()
+    assert html.count("<h2>") >= 5
+    assert html.count("<table>") == 2
+    assert not re.search(r"\*\*|^#|\|", html, re.MULTILINE)

@@ -1,0 +1,188 @@
+"""The annotator's screen in a real browser, before a real server: seen, played, answered by keyboard alone."""
+
+from pathlib import Path
+
+import pytest
+
+from importer.label_studio_users import admin_session, create_annotator
+from labeling_config import contract, guidelines
+
+ARTIFACTS = Path(__file__).parent / "artifacts"  # kept by CI, to be looked at
+EMAIL, PASSWORD = "carol@example.com", "quiet-otters-12"
+SIZES = [(1440, 900), (1280, 720)]
+FRAME_S = 1 / 15
+QUESTION = "Which robot did the better job of pushing the puck to the goal?"
+
+SEEN = """() => {
+  const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
+    return [r.left, r.top, r.right, r.bottom]; };
+  const stage = document.querySelector('.lsf-main-view__annotation');
+  const boxes = Object.fromEntries(['.rp-question', '.rp-left canvas', '.rp-right canvas', '.rp-left .lsf-seeker',
+    '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input'].map((css) => [css, box(css)]));
+  return { boxes, stage: box('.lsf-main-view__annotation'), scrolls: stage.scrollHeight > stage.clientHeight + 1 };
+}"""
+CLOCKS = """() => ['left', 'right'].map((name) => {
+  const player = window.Htx?.annotationStore?.selected?.names.get(name)?.ref.current;
+  return player ? [player.playing, player.currentTime, player.duration] : [false, 0, 0]; })"""
+CHOSEN = "[...document.querySelectorAll('.rp .ant-radio-input:checked')].map((input) => input.name)"
+BOTH_PLAY = f"() => {{ const c = ({CLOCKS})(); return c.every(([playing, at]) => playing && at > 0.2); }}"
+
+
+@pytest.fixture(scope="module")
+def projects(label_studio):
+    """Carol's two projects: production and calibration."""
+    create_annotator(label_studio.url, label_studio.token, EMAIL, PASSWORD)
+    clips = [f"/data/local-files/?d=clips/{name}.mp4" for name in "ab"]
+    made = {}
+    with admin_session(label_studio.url, label_studio.token) as manager:
+        for name in contract.TEMPLATES:
+            body = {
+                "title": f"Screen · {name}",
+                "label_config": contract.load_template(name),
+                "description": contract.owner_line(EMAIL),
+                "expert_instruction": guidelines.instructions(),
+            }
+            project = manager.post(f"{label_studio.url}/api/projects/", json=body).json()["id"]
+            folder = {"project": project, "path": str(label_studio.document_root / "clips"), "use_blob_urls": False}
+            manager.post(f"{label_studio.url}/api/storages/localfiles/", json=folder).raise_for_status()
+            said = contract.expert_data("left", "One calm push; the other hits the puck twice and overshoots the goal.")
+            extra = said if name == "calibration" else {}
+            tasks = [{"data": contract.task_data(f"t{n}", *clips, fps=15, question=QUESTION) | extra} for n in range(3)]
+            manager.post(f"{label_studio.url}/api/projects/{project}/import", json=tasks).raise_for_status()
+            made[name] = project
+        yield made
+
+
+@pytest.fixture
+def page(chromium, label_studio):
+    """Carol, signed in."""
+    with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        page.goto(f"{label_studio.url}/user/login/")
+        page.fill("[name=email]", EMAIL)
+        page.fill("[name=password]", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(lambda url: "/user/login" not in url)
+        yield page
+
+
+def open_stream(page, url, project):
+    page.goto(f"{url}/projects/{project}/data?labeling=1")
+    page.wait_for_selector(".rp-right canvas")
+
+
+def answers(server, project):
+    with admin_session(server.url, server.token) as manager:
+        tasks = manager.get(
+            f"{server.url}/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
+        ).json()
+    return {task["data"]["assignment_id"]: task["annotations"] for task in tasks}
+
+
+def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
+    project = projects["pair_compare"]
+    open_stream(page, label_studio.url, project)
+    page.wait_for_function(BOTH_PLAY)  # by themselves, together
+    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
+    assert abs(left - right) < FRAME_S
+
+    page.keyboard.press("Space")
+    page.wait_for_timeout(200)
+    (playing, at, length), (other_playing, other_at, _) = page.evaluate(CLOCKS)
+    assert not playing
+    assert not other_playing
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
+    assert abs(left - right) < FRAME_S
+    assert left == pytest.approx(min(at + FRAME_S, length), abs=0.02)
+    page.keyboard.press("r")
+    page.wait_for_function(BOTH_PLAY)
+    assert page.evaluate(CLOCKS)[1][1] < max(1.0, other_at)
+
+    for key in ("3", "3", "f"):  # pressed twice, it stays chosen
+        page.keyboard.press(key)
+    assert page.evaluate(CHOSEN) == ["right", "4"]
+    page.keyboard.press("w")
+    page.keyboard.type("steady 123 grasp")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(200)
+    assert page.evaluate(CHOSEN) == ["right", "4"]  # digits typed as text are not answers
+    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.status == 201
+    read = contract.answer_of(answers(label_studio, project)["t0"][0])
+    assert (read.side, read.confidence, read.reason) == ("right", 4, "steady 123 grasp")
+    assert 0 < read.lead_time_s < 60
+
+    page.wait_for_function(f"() => ({CHOSEN}).length === 0")  # the next pair, unanswered
+    page.wait_for_function(BOTH_PLAY)
+
+
+def test_nothing_is_submitted_without_an_answer_and_a_confidence(page, label_studio, projects):
+    open_stream(page, label_studio.url, projects["pair_compare"])
+    page.wait_for_function(BOTH_PLAY)
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    page.get_by_text("How sure are you?").wait_for()
+    assert answers(label_studio, projects["pair_compare"]).get("t1", []) == []
+
+
+def test_the_template_alone_is_enough(page, label_studio, projects):
+    """Without the plugin's script: Label Studio's own keys."""
+    page.route("**/robopref/plugin.js", lambda route: route.abort())
+    open_stream(page, label_studio.url, projects["pair_compare"])
+    page.wait_for_timeout(1000)
+    assert page.evaluate(CLOCKS)[0][0] is False
+    page.keyboard.press("Control+Alt+Space")
+    page.wait_for_function(BOTH_PLAY)
+    page.evaluate("window.Htx.annotationStore.selected.deleteAllRegions({deleteReadOnly: true})")  # an earlier draft
+    for key in ("2", "a"):
+        page.keyboard.press(key)
+    assert page.evaluate(CHOSEN) == ["equal", "1"]
+    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
+        page.keyboard.press("Control+Enter")
+    assert sent.value.status == 201
+    assert contract.answer_of(answers(label_studio, projects["pair_compare"])["t1"][0]).side == "equal"
+
+
+def test_help_lists_the_keys(page, label_studio, projects):
+    open_stream(page, label_studio.url, projects["pair_compare"])
+    page.wait_for_function(BOTH_PLAY)
+    page.keyboard.press("?")
+    help_box = page.get_by_role("dialog", name="Keys")
+    assert help_box.get_by_text("play or pause both clips").is_visible()
+    page.keyboard.press("Escape")
+    assert help_box.count() == 0
+
+
+@pytest.mark.parametrize("name", contract.TEMPLATES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_everything_is_in_sight_without_scrolling(page, label_studio, projects, name, dark):
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.evaluate("(scheme) => localStorage.setItem('preferred-color-scheme', scheme)", "Dark" if dark else "Light")
+    with admin_session(label_studio.url, label_studio.token) as manager:
+        tasks = manager.get(f"{label_studio.url}/api/projects/{projects[name]}/tasks/").json()
+    last = max(task["id"] for task in tasks)
+    for view, query in (("stream", "labeling=1"), ("manager", f"task={last}")):
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(f"{label_studio.url}/projects/{projects[name]}/data?{query}")
+            page.wait_for_function(BOTH_PLAY)
+            if name == "calibration":
+                expert = page.get_by_text("The expert: left is better")
+                assert page.evaluate(CHOSEN) or not expert.is_visible()
+                page.keyboard.press("2")
+                page.keyboard.press("d")
+                expert.wait_for()
+            seen = page.evaluate(SEEN)
+            page.screenshot(path=ARTIFACTS / f"{name}-{view}-{width}-{'dark' if dark else 'light'}.png")
+            left, top, right, bottom = seen["stage"]
+            assert not seen["scrolls"]
+            for part, (x0, y0, x1, y1) in seen["boxes"].items():
+                inside = left <= x0 and x1 <= min(right, width) and top <= y0 and y1 <= min(bottom, height)
+                assert inside, f"{part} is cropped at {width}x{height} in the {view} view"
+            one, other = seen["boxes"][".rp-left canvas"], seen["boxes"][".rp-right canvas"]
+            assert one[2] - one[0] == pytest.approx(other[2] - other[0], abs=1)
+            assert min(one[2] - one[0], one[3] - one[1]) >= (380 if name == "pair_compare" else 300)

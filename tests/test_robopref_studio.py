@@ -1,0 +1,181 @@
+"""Label Studio as a child process: it comes up, goes away, comes back, and never outlives a killed run."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+from preference.errors import StudioError, UserError
+from robopref.studio import LabelStudioServer
+
+RUN = """
+import sys, time
+from pathlib import Path
+from robopref.studio import LabelStudioServer
+server = LabelStudioServer(Path(sys.argv[1]), Path(sys.argv[2])).start()
+print(server.url, flush=True)
+if sys.argv[3] == "leave":
+    server.leave_running()
+else:
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def made_before(label_studio, tmp_path):
+    """A data folder that has been started once: a copy, because making one takes half a minute."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with (
+        sqlite3.connect(label_studio.data_dir / "label_studio.sqlite3") as source,
+        sqlite3.connect(folder / "label_studio.sqlite3") as copy,
+    ):
+        source.backup(copy)
+    for name in ("credentials.json", ".env"):
+        shutil.copy2(label_studio.data_dir / name, folder)
+    return folder
+
+
+def run_elsewhere(data_dir, documents, ending):
+    """Another process that starts the server and then sleeps, or leaves it running; its output's first line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, data_dir, documents, ending], stdout=subprocess.PIPE, text=True
+    )
+    return process, process.stdout.readline().strip()
+
+
+def answers(url):
+    try:
+        return requests.get(f"{url}/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def until(what, patience_s=15.0):
+    deadline = time.monotonic() + patience_s
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return what()
+
+
+def test_the_server_answers_on_loopback_with_secrets_of_its_own(label_studio):
+    assert label_studio.url.startswith("http://127.0.0.1:")
+    kept = label_studio.data_dir / "credentials.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert json.loads(kept.read_text())["token"] == label_studio.token
+    assert len(label_studio.token) == 40
+    me = requests.get(
+        f"{label_studio.url}/api/current-user/whoami", headers={"Authorization": f"Token {label_studio.token}"}
+    )
+    assert me.json()["email"] == label_studio.username
+    log = label_studio.log.read_text()
+    assert label_studio.token not in log
+    assert label_studio.password not in log
+
+
+def test_a_folder_in_use_is_left_alone(label_studio):
+    other = LabelStudioServer(label_studio.data_dir, label_studio.document_root)
+    for attempt in (other.start, other.stop_stale):
+        with pytest.raises(StudioError, match="in use by another run"):
+            attempt()
+    other.stop()
+    assert answers(label_studio.url)
+
+
+def test_a_killed_run_leaves_no_server_and_the_next_start_has_the_same_credentials(made_before, tmp_path, label_studio):
+    process, url = run_elsewhere(made_before, tmp_path / "docs", "sleep")
+    assert answers(url)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert until(lambda: not answers(url))
+
+    told = []
+    server = LabelStudioServer(made_before, tmp_path / "docs")
+    with server.start(lambda what, done: told.append((what, done))):
+        assert (server.username, server.password, server.token) == (
+            label_studio.username,
+            label_studio.password,
+            label_studio.token,
+        )
+        assert server.start() is server  # already running
+        assert [done for _, done in told] == sorted(done for _, done in told)
+        assert told[-1] == ("Label Studio is ready", 1.0)
+        url = server.url
+    server.stop()  # a second time
+    assert not answers(url)
+    assert not (made_before / "label_studio.pid").exists()
+
+
+def test_a_server_left_running_stays_until_the_next_start(made_before, tmp_path):
+    process, url = run_elsewhere(made_before, tmp_path / "docs", "leave")
+    assert process.wait(30) == 0
+    left = int((made_before / "label_studio.pid").read_text())
+    time.sleep(1)
+    assert answers(url)
+    port = int(url.rpartition(":")[2])
+    with LabelStudioServer(made_before, tmp_path / "docs", port) as server:  # the same port, at once
+        assert server.url == url
+        assert answers(url)
+        assert int((made_before / "label_studio.pid").read_text()) != left
+    assert not answers(url)
+
+
+def test_a_foreign_process_behind_an_old_pid_is_not_ended(made_before, tmp_path):
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    (made_before / "label_studio.pid").write_text(str(bystander.pid))
+    LabelStudioServer(made_before, tmp_path).stop_stale()
+    assert bystander.poll() is None
+    assert not (made_before / "label_studio.pid").exists()
+    bystander.kill()
+    bystander.wait()
+
+
+def test_a_taken_port_is_named(made_before, tmp_path):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}.*in use"):
+            LabelStudioServer(made_before, tmp_path, port).start()
+
+
+def test_a_server_that_dies_is_reported_with_the_end_of_its_log(made_before, tmp_path):
+    (made_before / "label_studio.sqlite3").write_bytes(b"not a database" * 100)
+    server = LabelStudioServer(made_before, tmp_path)
+    with pytest.raises(StudioError, match="ended with code") as told:
+        server.start()
+    assert str(server.log) in str(told.value)
+    assert "file is not a database" in str(told.value)
+
+
+def test_a_server_that_does_not_come_up_in_time_is_ended(made_before, tmp_path):
+    server = LabelStudioServer(made_before, tmp_path, timeout_s=0.5)
+    with pytest.raises(StudioError, match="did not answer within"):
+        server.start()
+    assert not (made_before / "label_studio.pid").exists()
+
+
+def test_lost_credentials_are_said_to_be_lost(made_before, tmp_path):
+    (made_before / "credentials.json").unlink()
+    with pytest.raises(StudioError, match=r"credentials\.json is missing"):
+        LabelStudioServer(made_before, tmp_path).start()
+
+
+def test_the_callers_environment_does_not_reach_the_server(monkeypatch, tmp_path):
+    from robopref.studio_child import environment
+
+    for name in ("HOST", "PORT", "DEBUG", "USERNAME", "DJANGO_DB", "LABEL_STUDIO_HOST", "DATABASE_NAME"):
+        monkeypatch.setenv(name, "surprise")
+    given = environment(tmp_path, tmp_path, {"USERNAME": "a"}, plugin=True)
+    assert "surprise" not in given.values()
+    assert given["PATH"] == os.environ["PATH"]
+    assert "DJANGO_SETTINGS_MODULE" not in environment(tmp_path, tmp_path, {}, plugin=False)
