@@ -182,9 +182,7 @@ def qc(
 
     ws = Workspace.open(config)
     batch_id = batch or show.newest_batch(ws)
-    report = stages.qc(ws, batch_id)
-    if accept:
-        ws.store.set_batch_status(batch_id, "accepted", [*report.reasons, "accepted by hand"])
+    report = stages.accept(ws, batch_id) if accept else stages.qc(ws, batch_id)
     show.quality(ws, report, json)
 
 

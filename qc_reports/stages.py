@@ -1,0 +1,210 @@
+"""The checks as stages over a workspace: `certify`, `qc`, `resolve`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from preference.errors import DataError, NotReady
+from preference.records import BatchStatus, Certification, Preference
+from preference.store import AssignmentView
+from preference.workspace import Workspace, replacing
+from qc_reports import certification
+from qc_reports.agreement import krippendorff_alpha, pairwise_kappas
+from qc_reports.annotator_stats import annotator_stats, flags
+from qc_reports.answers import Answered, by_annotator, join, votes
+from qc_reports.gate import gate
+from qc_reports.report import write_report
+from qc_reports.resolve import resolve as resolve_pairs
+
+
+BY_HAND = "Accepted by hand."
+"""The reason that overrules the gate, recorded with the batch."""
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """The keys of qc.json."""
+
+    batch_id: str
+    status: BatchStatus
+    reasons: list[str]
+    pairs: int
+    judgments: int
+    annotators: int
+    alpha: dict[str, float]
+    kappa: list[dict[str, Any]]
+    annotator_stats: list[dict[str, Any]]
+    resolved: dict[str, int]
+    flags: list[dict[str, Any]]
+
+
+def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
+    """Compare everybody who finished the calibration set with the expert; the results are stored.
+
+    Raises:
+        NotReady: the set does not exist, or the expert has not finished it.
+    """
+    views = ws.store.assignments(batch_id)
+    if not views:
+        raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref pairs --calibration` first.")
+    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
+    answers = by_annotator(join(ws.store.judgments(batch_id), views))
+    expert = [answer for name in experts for answer in answers.get(name, [])]
+    pairs = {pair.pair_id: pair for pair in ws.store.pairs(batch_id)}
+    if len({answer.pair_id for answer in expert}) < len(pairs):
+        raise NotReady(
+            f"The expert has answered {len(expert)} of {len(pairs)} pairs of {batch_id}.",
+            fix="The expert's answers are the truth that the others are held against; they come first.",
+        )
+    truth = {answer.pair_id: answer.preference for answer in expert}
+    reasons = {judgment.pair_id: judgment.free_text_reason for judgment in ws.store.judgments(batch_id)
+               if judgment.annotator_id in experts}  # fmt: skip
+    ws.store.put_expert_answers(
+        replace(pair, expected=truth[key], reasoning=reasons.get(key, "")) for key, pair in pairs.items()
+    )
+    assigned = Counter(view.assignment.annotator_id for view in views)
+    results = []
+    for name, own in answers.items():
+        if name in experts or len(own) < assigned[name]:
+            continue
+        result = certification.certify(
+            own,
+            truth,
+            threshold=ws.config.calibration.min_kappa,
+            attempt=int(batch_id.rpartition("-")[2]),
+            batch_id=batch_id,
+            draws=ws.config.quality.bootstrap,
+            rng=ws.rng(f"certify {batch_id} {name}"),
+        )
+        ws.store.put_certification(result)
+        results.append(result)
+    return results
+
+
+def qc(ws: Workspace, batch_id: str) -> BatchReport:
+    """Check one batch, pass or hold it, and write reports/BATCH/{qc.json, report.html}.
+
+    Raises:
+        NotReady: the batch does not exist, or has no answer yet.
+    """
+    views = ws.store.assignments(batch_id)
+    answers = join(ws.store.judgments(batch_id), views)
+    if not answers:
+        raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
+    report = check(ws, batch_id, views, answers)
+    # A batch that somebody accepted by hand stays accepted.
+    current = next(batch for batch in ws.store.batches() if batch.batch_id == batch_id)
+    if report.status == "held" and BY_HAND in current.reasons:
+        report = replace(report, status="accepted", reasons=[*report.reasons, BY_HAND])
+    folder = ws.reports / batch_id
+    with replacing(folder / "report.html") as temporary:
+        temporary.write_text(write_report(report, answers, ws.store.pairs(batch_id)), encoding="utf-8")
+    with replacing(folder / "qc.json") as temporary:
+        temporary.write_text(json.dumps(_plain(asdict(report)), indent=2) + "\n", encoding="utf-8")
+    ws.store.set_batch_status(batch_id, report.status, report.reasons)
+    return report
+
+
+def accept(ws: Workspace, batch_id: str) -> BatchReport:
+    """Accept a batch whatever the gate says; that it was done by hand is recorded."""
+    report = qc(ws, batch_id)
+    if report.status == "accepted":
+        return report
+    ws.store.set_batch_status(batch_id, "accepted", [*report.reasons, BY_HAND])
+    return qc(ws, batch_id)
+
+
+def check(ws: Workspace, batch_id: str, views: Sequence[AssignmentView], answers: Sequence[Answered]) -> BatchReport:
+    """The figures of a batch; writes nothing."""
+    quality = ws.config.quality
+    ballots = votes(answers)
+    stats = annotator_stats(answers, quality)
+    found = flags(stats, quality)
+    alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=ws.rng(f"alpha {batch_id}"))
+    resolved = resolve_pairs(ws.store.pairs(batch_id), answers, waiting=_waiting(views, answers))
+    status, reasons = gate(alpha, found, quality, waiting=len(views) - len(answers))
+    return BatchReport(
+        batch_id=batch_id,
+        status=status,
+        reasons=reasons,
+        pairs=len(resolved),
+        judgments=len(answers),
+        annotators=len(stats),
+        alpha=asdict(alpha),
+        kappa=[
+            {"annotator_1": first, "annotator_2": second, "shared": shared, "kappa": kappa}
+            for first, second, shared, kappa in pairwise_kappas(ballots)
+        ],
+        annotator_stats=[asdict(row) for row in stats],
+        resolved=count_resolved(resolved),
+        flags=[asdict(flag) for flag in found],
+    )
+
+
+def count_resolved(preferences: Sequence[Preference]) -> dict[str, int]:
+    """How many pairs ended as A, B, equal, ambiguous, or have no label yet."""
+    words = {1.0: "A", 0.0: "B", 0.5: "equal"}
+    counts = dict.fromkeys(("A", "B", "equal", "ambiguous", "unresolved"), 0)
+    for preference in preferences:
+        if preference.preference is not None:
+            counts[words[preference.preference]] += 1
+        else:
+            counts["ambiguous" if preference.reason == "ambiguous" else "unresolved"] += 1
+    return counts
+
+
+def resolve(ws: Workspace) -> list[Preference]:
+    """Resolve every production and active pair and write work/preferences.jsonl."""
+    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    answers = join(ws.store.judgments(), views)
+    pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
+    preferences = resolve_pairs(pairs, answers, waiting=_waiting(views, answers))
+    with replacing(ws.preferences) as temporary:
+        lines = (json.dumps(_plain(preference.to_dict())) + "\n" for preference in preferences)
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return preferences
+
+
+def read_preferences(path: Path) -> list[Preference]:
+    """What `resolve` wrote.
+
+    Raises:
+        NotReady: it has not run yet.
+        DataError: the file is broken.
+    """
+    if not path.exists():
+        raise NotReady("Nothing has been resolved yet.", fix="Run `robopref resolve` first.")
+    preferences = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            floats = {k: math.nan if row[k] is None else row[k] for k in ("confidence_mean", "agreement")}
+            preferences.append(Preference.from_dict(row | floats))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: {error}.", fix="Write it anew with `robopref resolve`.") from None
+    return preferences
+
+
+def _waiting(views: Sequence[AssignmentView], answers: Sequence[Answered]) -> dict[str, int]:
+    """Pair → assignments without an answer, second showings aside."""
+    answered = {answer.assignment_id for answer in answers}
+    return Counter(
+        view.pair.pair_id
+        for view in views
+        if view.assignment.duplicate_of is None and view.assignment.assignment_id not in answered
+    )
+
+
+def _plain(value: Any) -> Any:
+    """nan is null in JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
