@@ -22,7 +22,6 @@ from qc_reports.gate import gate
 from qc_reports.report import write_report
 from qc_reports.resolve import resolve as resolve_pairs
 
-
 BY_HAND = "Accepted by hand."
 """The reason that overrules the gate, recorded with the batch."""
 
