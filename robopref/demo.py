@@ -17,7 +17,8 @@ from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console
 from preference.workspace import Workspace, replacing
-from robopref.processes import BackendProcess, free_port
+from robopref.child import claim_port
+from robopref.processes import BackendProcess
 from robopref.studio import LabelStudioServer
 from robopref.summary import summarize, tell
 
@@ -102,7 +103,7 @@ def run_demo(
             studio.start()
         config_path = _write_config(root, pool, studio, extra)
         ws = Workspace.open(config_path)
-        backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log", {})
+        backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log")
         servers.callback(backend.stop)
         with clock.stage("backend", "Starting the ML backend"):
             backend.start()
@@ -216,7 +217,7 @@ def _ours(root: Path) -> bool:
 
 
 def _remove(root: Path) -> None:
-    backend = BackendProcess(root / CONFIG_NAME, "", root / "backend.log", {})
+    backend = BackendProcess(root / CONFIG_NAME, "", root / "backend.log")
     backend.end_stale()
     shutil.rmtree(root, ignore_errors=True)
 
@@ -226,7 +227,7 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str)
     text = CONFIG.format(
         studio_url=studio.url,
         studio_token=studio.token,
-        port=free_port(),
+        port=claim_port(None, "The ML backend"),
         password=secrets.token_urlsafe(24),
         secret=secrets.token_urlsafe(24),
         pool=pool,

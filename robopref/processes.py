@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import requests
 from preference.errors import UserError
 from preference.work import console
 from preference.workspace import Workspace
+from robopref.child import Child
 
 
 def serve(ws: Workspace) -> None:
@@ -23,7 +20,7 @@ def serve(ws: Workspace) -> None:
     Raises:
         UserError: the port is taken, or an address other than loopback is to be served without a password.
     """
-    import waitress
+    from waitress.server import create_server
 
     from ml_backend.service import create_app
 
@@ -35,7 +32,7 @@ def serve(ws: Workspace) -> None:
         )
     app = create_app(ws)
     try:
-        server = waitress.create_server(app, host=host, port=port, threads=8)
+        server = create_server(app, host=host, port=port, threads=8)
     except OSError as error:
         raise UserError(
             f"The ML backend cannot listen on {host}:{port}: {error.strerror}.",
@@ -45,23 +42,13 @@ def serve(ws: Workspace) -> None:
     server.run()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class BackendProcess:
-    """`robopref serve` as a child process with a log of its own; ends with `stop`, or stays with `leave_running`."""
+    """`robopref serve` as a child process with a log of its own."""
 
-    def __init__(self, config_path: Path, url: str, log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, config_path: Path, url: str, log: Path) -> None:
         self.url = url
-        self.log = log
-        self.pid_file = log.with_suffix(".pid")
         self._config_path = config_path
-        self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child = Child("robopref", config_path, log)
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Start it, and return when it answers.
@@ -69,54 +56,23 @@ class BackendProcess:
         Raises:
             UserError: it ended, or did not answer in time; with the end of its log.
         """
-        self.end_stale()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "robopref", "serve", "--config", str(self._config_path)],
-                env={**os.environ, **self._environment},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self.pid_file.write_text(str(self._process.pid))
+        self._child.end_stale()
+        self._child.spawn(["serve", "--config", str(self._config_path)], os.environ)
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self._child.ended() is None:
             try:
                 if requests.get(f"{self.url}/health", timeout=2).ok:
                     return
             except requests.RequestException:
-                pass
-            time.sleep(0.2)
+                time.sleep(0.2)
         self.stop()
-        tail = " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
-        raise UserError(f"The ML backend did not come up: {tail}", fix=f"Its whole log is {self.log}.")
+        raise UserError(f"The ML backend did not come up.{self._child.last_lines(3)}")
 
     def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process = None
-        self.pid_file.unlink(missing_ok=True)
+        self._child.stop()
 
     def leave_running(self) -> None:
-        """Let it outlive us; the next start ends it by its pid file."""
-        self._process = None
+        self._child.leave_running()
 
     def end_stale(self) -> None:
-        """End the one that an earlier run left, after making sure that the pid is still ours."""
-        try:
-            pid = int(self.pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return
-        if str(self._config_path).encode() in command and b"serve" in command:
-            os.kill(pid, signal.SIGTERM)
-            for _ in range(100):
-                if not Path(f"/proc/{pid}").exists():
-                    break
-                time.sleep(0.1)
-        self.pid_file.unlink(missing_ok=True)
+        self._child.end_stale()

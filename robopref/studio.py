@@ -7,16 +7,11 @@ machine.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib.util
 import json
 import os
 import secrets
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +20,8 @@ from typing import IO, Self
 import requests
 
 from preference.errors import StudioError
-from robopref.studio_child import HOST, environment
+from robopref.child import HOST, Child, claim_port
+from robopref.studio_environment import environment
 
 FIRST_START_S, LATER_START_S = 40.0, 6.0  # on two cores; what a progress bar is drawn against
 Progress = Callable[[str, float], None]  # what is happening, and how much of it is done (0 to 1)
@@ -58,8 +54,7 @@ class LabelStudioServer:
         self.username = self.password = self.token = ""
         self._port = port
         self._timeout_s = timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline: int | None = None  # the writing end of the pipe described in studio_child.py
+        self._child = Child("label_studio.server", self.data_dir, self.log)
         self._lock: IO[str] | None = None
 
     @property
@@ -79,7 +74,7 @@ class LabelStudioServer:
             StudioError: the port is taken, the data folder is in use or lacks its credentials, Label Studio is not
                 installed, it died, or it did not answer in time; the last two with the end of its log.
         """
-        if self._process is not None:
+        if self._child.started:
             return self
         if importlib.util.find_spec("label_studio") is None:
             raise StudioError("Label Studio is not installed.", fix="Run: pip install 'robopref[studio]'")
@@ -87,11 +82,12 @@ class LabelStudioServer:
         self.document_root.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
-            self._end_stale()
+            self._child.end_stale()
             first = not (self.data_dir / "label_studio.sqlite3").exists()
             self._read_credentials(first)
-            self._port = _claim_port(self._port)
-            self._wait(self._spawn(), FIRST_START_S if first else LATER_START_S, on_progress or (lambda *_: None))
+            self._port = claim_port(self._port, "Label Studio")
+            self._spawn()
+            self._wait(FIRST_START_S if first else LATER_START_S, on_progress or (lambda *_: None))
         except BaseException:  # Ctrl-C too: no server is left behind
             self.stop()
             raise
@@ -99,17 +95,12 @@ class LabelStudioServer:
 
     def stop(self) -> None:
         """End the server; nothing happens when there is none."""
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process.pid, lambda: process.poll() is None)
-            self._pid_file.unlink(missing_ok=True)
+        self._child.stop()
         self._let_go()
 
     def leave_running(self) -> None:
         """Let the server outlive this process; the next `start` on the same data folder ends it and starts anew."""
-        if self._lifeline is not None:
-            os.write(self._lifeline, b"s")
-        self._process = None
+        self._child.leave_running()
         self._let_go()
 
     def stop_stale(self) -> None:
@@ -118,19 +109,12 @@ class LabelStudioServer:
         Raises:
             StudioError: another run of Robopref is using the folder.
         """
-        if self._process is None and self.data_dir.is_dir():
+        if not self._child.started and self.data_dir.is_dir():
             self._take_lock()
-            self._end_stale()
+            self._child.end_stale()
             self._let_go()
 
-    @property
-    def _pid_file(self) -> Path:
-        return self.data_dir / "label_studio.pid"
-
     def _let_go(self) -> None:
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -144,19 +128,6 @@ class LabelStudioServer:
             raise StudioError(
                 f"{self.data_dir} is in use by another run of Robopref.", fix="Stop that one, or use another folder."
             ) from None
-
-    def _end_stale(self) -> None:
-        """End the server that a killed run, or `leave_running`, left on this data folder."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(self._pid_file.read_text())
-            if self._is_ours(pid):
-                _end(pid, lambda: _running(pid))
-        self._pid_file.unlink(missing_ok=True)
-
-    def _is_ours(self, pid: int) -> bool:
-        """Pids are used again: only a process with our module and this data folder on its command line is ours."""
-        command = _command_line(pid)
-        return "robopref.studio_child" in command and str(self.data_dir) in command
 
     def _read_credentials(self, first: bool) -> None:
         path = self.data_dir / "credentials.json"
@@ -177,33 +148,23 @@ class LabelStudioServer:
                 fix=f"Put it back, or start over by deleting {self.data_dir}.",
             ) from None
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        reading, self._lifeline = os.pipe()
-        command = [sys.executable, "-m", "robopref.studio_child", str(reading), "start", "--no-browser"]
-        command += ["--data-dir", str(self.data_dir), "--internal-host", HOST, "--port", str(self._port)]
+    def _spawn(self) -> None:
         account = {"USERNAME": self.username, "PASSWORD": self.password, "USER_TOKEN": self.token}
-        given = environment(self.data_dir, self.document_root, account, plugin=self.plugin)
-        descriptor = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as log:
-            self._process = subprocess.Popen(
-                command, env=given, cwd=self.data_dir, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, pass_fds=[reading], start_new_session=True,
-            )  # fmt: skip
-        os.close(reading)
-        self._pid_file.write_text(str(self._process.pid))
-        return self._process
+        arguments = ["start", "--no-browser", "--data-dir", str(self.data_dir)]
+        arguments += ["--internal-host", HOST, "--port", str(self._port)]
+        self._child.spawn(arguments, environment(self.data_dir, self.document_root, account, plugin=self.plugin))
 
-    def _wait(self, process: subprocess.Popen[bytes], expected_s: float, on_progress: Progress) -> None:
+    def _wait(self, expected_s: float, on_progress: Progress) -> None:
         started = time.monotonic()
         while (elapsed := time.monotonic() - started) < self._timeout_s:
-            if process.poll() is not None:
-                raise StudioError(f"Label Studio ended with code {process.returncode}.{self._last_lines()}")
+            if (code := self._child.ended()) is not None:
+                raise StudioError(f"Label Studio ended with code {code}.{self._child.last_lines()}")
             if self._answers():
                 on_progress("Label Studio is ready", 1.0)
                 return
             on_progress("Starting Label Studio", min(0.95, elapsed / expected_s))
             time.sleep(0.2)
-        raise StudioError(f"Label Studio did not answer within {self._timeout_s:.0f} s.{self._last_lines()}")
+        raise StudioError(f"Label Studio did not answer within {self._timeout_s:.0f} s.{self._child.last_lines()}")
 
     def _answers(self) -> bool:
         """Whether it answers as ours: another program could have taken the port, and Label Studio moves on then."""
@@ -220,49 +181,3 @@ class LabelStudioServer:
                 fix="Its first start was cut short, or its users were edited; delete that folder to start over.",
             )
         return known.ok
-
-    def _last_lines(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-12:] if self.log.exists() else []
-        return f" Its log is {self.log}, and ends:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def _claim_port(port: int | None) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port or 0))
-        except OSError as error:
-            raise StudioError(
-                f"Label Studio cannot listen on {HOST}:{port}: {error.strerror}.",
-                fix="Choose another port, or leave it open and a free one is taken.",
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:  # gone, or a system without /proc
-        found = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return found.stdout
-
-
-def _running(pid: int) -> bool:
-    """Until it has let go of its port: its last thread does, and a dead child may then wait long to be reaped."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
-    except OSError:
-        return bool(_command_line(pid))
-
-
-def _end(pid: int, alive: Callable[[], bool], patience_s: float = 10.0) -> None:
-    """Ask the process group to end, wait, and insist."""
-    for attempt in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + patience_s
-        if not alive():
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, attempt)
-        while alive() and time.monotonic() < deadline:
-            time.sleep(0.05)

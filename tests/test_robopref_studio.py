@@ -171,7 +171,7 @@ def test_lost_credentials_are_said_to_be_lost(made_before, tmp_path):
 
 
 def test_the_callers_environment_does_not_reach_the_server(monkeypatch, tmp_path):
-    from robopref.studio_child import environment
+    from robopref.studio_environment import environment
 
     for name in ("HOST", "PORT", "DEBUG", "USERNAME", "DJANGO_DB", "LABEL_STUDIO_HOST", "DATABASE_NAME"):
         monkeypatch.setenv(name, "surprise")

@@ -1,17 +1,8 @@
-"""Label Studio's own process: `python -m robopref.studio_child FD start --data-dir … --port …`, and its environment.
-
-FD is the reading end of a pipe that the parent holds open. When the parent dies, however it dies, the pipe closes and
-the server ends with it; when the parent wants the server to stay, it writes a byte first. (A parent-death signal
-would not do: it fires when the *thread* that started the child ends, and cannot be taken back.)
-"""
+"""Everything that our Label Studio is told at its start: no telemetry, local files, closed sign-up."""
 
 import os
-import signal
-import sys
-import threading
 from pathlib import Path
 
-HOST = "127.0.0.1"
 SETTINGS = "labeling_config.plugin.settings"
 # All that the child inherits. Label Studio reads its settings from bare names too (HOST, PORT, DEBUG, USERNAME),
 # so a stray variable of the caller's would change the server.
@@ -47,20 +38,3 @@ def environment(data_dir: Path, document_root: Path, account: dict[str, str], *,
         "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(banned()),
     }
     return given | ({"DJANGO_SETTINGS_MODULE": SETTINGS} if plugin else {})
-
-
-def _end_with_parent(fd: int) -> None:
-    if os.read(fd, 1) == b"":
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main() -> None:
-    threading.Thread(target=_end_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
-    sys.argv = ["label-studio", *sys.argv[2:]]
-    from label_studio.server import main as label_studio  # pyright: ignore[reportMissingImports]
-
-    label_studio()
-
-
-if __name__ == "__main__":
-    main()
