@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from preference.errors import ConfigError
 
@@ -72,6 +72,12 @@ class Strata(Section):
     adjacent: Fraction = 0.4
     same: Fraction = 0.3
     distant: Fraction = 0.3
+
+    @model_validator(mode="after")
+    def _whole(self) -> Strata:
+        if abs((total := self.adjacent + self.same + self.distant) - 1.0) > 1e-6:
+            raise ValueError(f"adjacent, same and distant must sum to 1, found {total:g}")
+        return self
 
 
 class Pairs(Section):
@@ -182,6 +188,9 @@ class Service(Section):
 
 class Release(Section):
     license: str = "Apache-2.0"
+    """SPDX identifier."""
+    authors: list[str] = []
+    """Whom to cite."""
     pseudonyms: bool = True
     """Annotators' ids are replaced in what is released."""
 

@@ -132,10 +132,11 @@ def _share(hits: Sequence[bool]) -> float:
 
 def _majority_of_others(ballots: Mapping[str, Answer], name: str) -> Answer | None:
     """What most of the others said; None where they are split or there are none."""
-    counts = Counter(answer for other, answer in ballots.items() if other != name).most_common(2)
-    if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
+    counts: Counter[Answer] = Counter(answer for other, answer in ballots.items() if other != name)
+    first = counts.most_common(2)
+    if not first or (len(first) == 2 and first[0][1] == first[1][1]):
         return None
-    return counts[0][0]
+    return first[0][0]
 
 
 def _binomial_p(hits: int, n: int) -> float:

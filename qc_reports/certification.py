@@ -40,8 +40,8 @@ def certify(
         truth: Pair → the expert's answer.
     """
     judged = [answer for answer in answers if answer.pair_id in truth and not answer.duplicate]
-    given = [answer.preference for answer in judged]
-    right = [truth[answer.pair_id] for answer in judged]
+    given: list[Answer] = [answer.preference for answer in judged]
+    right: list[Answer] = [truth[answer.pair_id] for answer in judged]
     kappa = cohen_kappa_interval(given, right, draws=draws, rng=rng)
     return Certification(
         annotator_id=answers[0].annotator_id,

@@ -17,6 +17,8 @@ from qc_reports.agreement import Interval
 from qc_reports.annotator_stats import Flag
 
 SERIOUS = frozenset({"gold", "speed", "side_bias"})
+BY_HAND = "Accepted by hand."
+"""The reason that overrules the gate, recorded with the batch."""
 
 
 def gate(alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int) -> tuple[BatchStatus, list[str]]:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from preference.config import Quality
 from preference.errors import DataError, NotReady
-from preference.records import BatchStatus, Certification, Preference
+from preference.records import Answer, BatchStatus, Certification, Pair, Preference
 from preference.store import AssignmentView
 from preference.workspace import Workspace, replacing
 from qc_reports import certification
 from qc_reports.agreement import krippendorff_alpha, pairwise_kappas
 from qc_reports.annotator_stats import annotator_stats, flags
 from qc_reports.answers import Answered, by_annotator, join, votes
-from qc_reports.gate import gate
+from qc_reports.gate import BY_HAND, gate
 from qc_reports.report import write_report
 from qc_reports.resolve import resolve as resolve_pairs
-
-BY_HAND = "Accepted by hand."
-"""The reason that overrules the gate, recorded with the batch."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
             f"The expert has answered {len(expert)} of {len(pairs)} pairs of {batch_id}.",
             fix="The expert's answers are the truth that the others are held against; they come first.",
         )
-    truth = {answer.pair_id: answer.preference for answer in expert}
+    truth: dict[str, Answer] = {answer.pair_id: answer.preference for answer in expert}
     reasons = {judgment.pair_id: judgment.free_text_reason for judgment in ws.store.judgments(batch_id)
                if judgment.annotator_id in experts}  # fmt: skip
     ws.store.put_expert_answers(
@@ -93,17 +93,20 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
         NotReady: the batch does not exist, or has no answer yet.
     """
     views = ws.store.assignments(batch_id)
-    answers = join(ws.store.judgments(batch_id), views)
+    judgments = ws.store.judgments(batch_id)
+    answers = join(judgments, views)
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
     report = check(ws, batch_id, views, answers)
     # A batch that somebody accepted by hand stays accepted.
     current = next(batch for batch in ws.store.batches() if batch.batch_id == batch_id)
-    if report.status == "held" and BY_HAND in current.reasons:
+    if BY_HAND in current.reasons:
         report = replace(report, status="accepted", reasons=[*report.reasons, BY_HAND])
     folder = ws.reports / batch_id
+    words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
+    page = write_report(report, answers, ws.store.pairs(batch_id), quality=ws.config.quality, words=words)
     with replacing(folder / "report.html") as temporary:
-        temporary.write_text(write_report(report, answers, ws.store.pairs(batch_id)), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
     with replacing(folder / "qc.json") as temporary:
         temporary.write_text(json.dumps(_plain(asdict(report)), indent=2) + "\n", encoding="utf-8")
     ws.store.set_batch_status(batch_id, report.status, report.reasons)
@@ -121,13 +124,39 @@ def accept(ws: Workspace, batch_id: str) -> BatchReport:
 
 def check(ws: Workspace, batch_id: str, views: Sequence[AssignmentView], answers: Sequence[Answered]) -> BatchReport:
     """The figures of a batch; writes nothing."""
-    quality = ws.config.quality
+    return figures(
+        batch_id,
+        answers,
+        ws.store.pairs(batch_id),
+        ws.config.quality,
+        rng=ws.rng(f"alpha {batch_id}"),
+        waiting=_waiting(views, answers),
+        missing=len(views) - len(answers),
+    )
+
+
+def figures(
+    batch_id: str,
+    answers: Sequence[Answered],
+    pairs: Sequence[Pair],
+    quality: Quality,
+    *,
+    rng: np.random.Generator,
+    waiting: Mapping[str, int] | None = None,
+    missing: int = 0,
+) -> BatchReport:
+    """The figures of any answers, from a workspace or from elsewhere.
+
+    Args:
+        waiting: Pair → assignments still without an answer, second showings aside.
+        missing: All assignments still without an answer.
+    """
     ballots = votes(answers)
     stats = annotator_stats(answers, quality)
     found = flags(stats, quality)
-    alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=ws.rng(f"alpha {batch_id}"))
-    resolved = resolve_pairs(ws.store.pairs(batch_id), answers, waiting=_waiting(views, answers))
-    status, reasons = gate(alpha, found, quality, waiting=len(views) - len(answers))
+    alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
+    resolved = resolve_pairs(pairs, answers, waiting=waiting)
+    status, reasons = gate(alpha, found, quality, waiting=missing)
     return BatchReport(
         batch_id=batch_id,
         status=status,
@@ -149,7 +178,7 @@ def check(ws: Workspace, batch_id: str, views: Sequence[AssignmentView], answers
 def count_resolved(preferences: Sequence[Preference]) -> dict[str, int]:
     """How many pairs ended as A, B, equal, ambiguous, or have no label yet."""
     words = {1.0: "A", 0.0: "B", 0.5: "equal"}
-    counts = dict.fromkeys(("A", "B", "equal", "ambiguous", "unresolved"), 0)
+    counts: dict[str, int] = dict.fromkeys(("A", "B", "equal", "ambiguous", "unresolved"), 0)
     for preference in preferences:
         if preference.preference is not None:
             counts[words[preference.preference]] += 1

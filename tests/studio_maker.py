@@ -20,7 +20,9 @@ def make_workspace(server, name, *, simulated=("ann",), expert=None):
     studio = {"url": server.url, "token": server.token, "document_root": str(server.document_root)}
     ws = Workspace(Config.model_validate({"work": root, "label_studio": studio, "service": {"webhook_secret": SECRET}}))
     ws.store.put_trajectories(
-        Trajectory(f"d-{i:06d}", "d", i, "expert", "push", quartile=i + 1, clip=f"clips/d-{i:06d}.mp4", quality=float(i))
+        Trajectory(
+            f"d-{i:06d}", "d", i, "expert", "push", quartile=i + 1, clip=f"clips/d-{i:06d}.mp4", true_return=float(i)
+        )
         for i in range(4)
     )
     people = [Annotator(who, f"{who}.{name}@annotators.example", teacher="oracle") for who in simulated]
@@ -37,7 +39,7 @@ def plan(ws, batch_id, annotator, count, kind="production", start=0):
         a, b = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)][i % 6]
         pair = Pair(f"{batch_id}-{i}", f"d-{a:06d}", f"d-{b:06d}", "push", "distant", kind, batch_id, "B")
         pairs.append(pair)
-        key = f"{ws.root.name}-{annotator}-{batch_id}-{i}"
+        key = f"{ws.root.name}-{annotator}-{batch_id[:1]}-{i}"
         assignments.append(Assignment(key, pair.pair_id, annotator, batch_id, start + i, "AB"[i % 2]))
     if count > 2:
         again, side = assignments[2], "B" if assignments[2].left == "A" else "A"

@@ -18,13 +18,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from importer import stages
 from importer.clips import closed_spans, moving_frames, render_clips
 from importer.frames import clean_frames, sample_rows
-from importer.pool import open_reader, read_episode
+from importer.pool import open_reader, read_episode, read_pool
 from importer.pool.manifest import read_manifest
-from preference.config import Dataset
+from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError
 from preference.workspace import Workspace
 
@@ -316,3 +317,24 @@ def test_frames_of_a_video_that_ends_early_are_an_error(tmp_path: Path) -> None:
         clean_frames(episode, 0.0, 3.0, 5.0, 64)
     with pytest.raises(DataError, match="no images"):
         clean_frames(replace(episode, video=None), 0.0, 3.0, 5.0, 64)
+
+
+SAMPLE = Path(__file__).parent.parent / "examples" / "pool"
+
+
+@pytest.mark.skipif(not (SAMPLE / "meta").is_dir(), reason="examples/pool is not made yet")
+def test_episodes_of_the_sample_pool_become_clips_and_frames(tmp_path: Path) -> None:
+    config = Pool(dataset=[Dataset(path=SAMPLE, name="sample")])
+    every = read_pool(config, Clips(), workers=1).trajectories
+    chosen = [every[0], every[len(every) // 2], every[-1]]
+    result = render_clips(chosen, config, Clips(), tmp_path / "clips", workers=1)
+    assert (result.rendered, result.failures) == (3, [])
+    for t in chosen:
+        clip = frames_of(tmp_path / "clips" / f"{t.trajectory_id}.mp4")
+        assert clip[0].shape == (480, 480, 3)
+        frames, rows = clean_frames(read_episode(config, t), t.start_s, t.end_s, 5.0, 64)
+        assert len(frames) == len(rows) == pytest.approx((t.end_s - t.start_s) * 5, abs=1.5)
+        # the clip's first picture is the episode's, apart from what is written on it
+        shown = clip[0][60:420:2, ::2].astype(int)
+        recorded = np.asarray(Image.fromarray(frames[0]).resize((480, 480)))[60:420:2, ::2]
+        assert np.abs(shown - recorded).mean() < 8

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
 from importer import stages
 from importer.pool import open_reader, read_episode, read_pool, trajectory_id
@@ -370,3 +371,15 @@ def test_the_sample_pool_is_read_without_a_failure() -> None:
     assert {t.quartile for t in result.trajectories} == {1, 2, 3, 4}
     assert all(math.isfinite(t.smoothness) and math.isfinite(t.true_return) for t in result.trajectories)
     assert {"expert", "novice", "random"} <= {t.source for t in result.trajectories}
+
+
+@pytest.mark.skipif(not (SAMPLE / "meta").is_dir(), reason="examples/pool is not made yet")
+def test_on_the_sample_pool_quality_follows_the_simulators_return() -> None:
+    """Gold items are pairs from distant quartiles: the score may order few of them against the simulator."""
+    trajectories = pool_of(SAMPLE, name="sample").trajectories
+    for task in {t.task_type for t in trajectories}:
+        group = [t for t in trajectories if t.task_type == task]
+        assert spearmanr([t.quality for t in group], [t.true_return for t in group]).statistic > 0.7
+        distant = [(a, b) for a in group for b in group if a.quartile - b.quartile >= 2]
+        wrong = sum(a.true_return < b.true_return for a, b in distant)
+        assert wrong / len(distant) < 0.05

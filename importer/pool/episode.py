@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,17 @@ from typing import Protocol
 import numpy as np
 
 from preference.config import Dataset
+from preference.errors import DataError
+
+
+class BadInput(DataError):
+    """A DataError that knows its parts, so that failures.csv can have a column for each."""
+
+    def __init__(self, file: Path | str, field: str, reason: str, *, fix: str = "") -> None:
+        place = f"{file}, {field}" if field else str(file)
+        super().__init__(f"{place}: {reason}", fix=fix)
+        self.file, self.field, self.reason = str(file), field, reason
+        self.args = (self.file, field, reason)  # what pickle builds it from on its way out of a worker process
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,15 @@ class Episode:
     """(T, 3) float64, position of the end effector; all nan where there is none."""
     success_rows: np.ndarray
     """(T,) bool: the rows at which the task counts as done; all False where unknown."""
+    rewards: np.ndarray
+    """(T,) float32, the simulator's reward; all nan where there is none. For simulated annotators and validation."""
     video: VideoSpan | None
     """The primary camera; None for datasets without images."""
+
+    @property
+    def length_s(self) -> float:
+        """Seconds until the last frame has been shown."""
+        return float(self.time[-1]) + 1.0 / self.fps
 
 
 class Reader(Protocol):
@@ -64,6 +81,14 @@ class Reader(Protocol):
 
     def episode_indices(self) -> list[int]: ...
 
+    def files(self, episode_index: int) -> list[Path]:
+        """The files that the episode is made of; cheap, and they need not exist.
+
+        Raises:
+            DataError: a path leads out of the dataset.
+        """
+        ...
+
     def read(self, episode_index: int) -> Episode:
         """Read one episode.
 
@@ -71,11 +96,3 @@ class Reader(Protocol):
             DataError: naming the file and the field.
         """
         ...
-
-    def rewards(self, episode_index: int) -> np.ndarray:
-        """(T,) float32: the simulator's reward, for simulated annotators; empty where there is none."""
-        ...
-
-
-FrameIterator = Iterator[np.ndarray]
-"""Yields (H, W, 3) uint8 RGB frames."""

@@ -13,8 +13,8 @@ import tarfile
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
-"""What `write_archive` begins with: no name, time 0, slowest compression, unknown system."""
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
+"""What `write_archive` begins with: no name, time 0, fastest compression, unknown system."""
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -51,11 +51,17 @@ def parse_sums(text: str) -> dict[str, str]:
 
 
 def write_archive(folder: Path, archive: Path, name: str) -> None:
-    """`folder` as a gzip-compressed tar at `archive`, its members under `name/`."""
-    with archive.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for path in files_of(folder):
-                member = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
-                data = path.read_bytes()
-                member.size, member.mode, member.mtime = len(data), 0o644, 0
-                tar.addfile(member, io.BytesIO(data))
+    """`folder` as a gzip-compressed tar at `archive`, its members under `name/`.
+
+    Compressed at level 1: nearly all of it is weights, which level 9 makes 4 % smaller in several times the time.
+    """
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in files_of(folder):
+            member = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+            data = path.read_bytes()
+            member.size, member.mode, member.mtime = len(data), 0o644, 0
+            tar.addfile(member, io.BytesIO(data))

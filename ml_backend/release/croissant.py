@@ -1,4 +1,4 @@
-"""croissant.json: the release described for machines, in Croissant 1.0 (MLCommons, a JSON-LD vocabulary over schema.org).
+"""croissant.json: the release described for machines, in Croissant 1.0 (MLCommons; JSON-LD over schema.org).
 
 In: the release's folder and a few facts. Out: a dictionary for json.dump. Record sets describe the tables' columns, so
 that a Croissant reader can load them without knowing Robopref.
@@ -24,6 +24,7 @@ _CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -43,6 +44,7 @@ _CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",

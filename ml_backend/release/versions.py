@@ -117,13 +117,18 @@ def folder_name(name: str, version: Version) -> str:
     return f"robopref-{re.sub(r'[^A-Za-z0-9._]+', '-', name).strip('-.') or 'preferences'}-{version}"
 
 
+def is_complete(folder: Path) -> bool:
+    """The release in `folder` was finished: its archive's checksum, which is written last, is there."""
+    return folder.is_dir() and folder.with_name(f"{folder.name}.tar.gz.sha256").is_file()
+
+
 def released(releases: Path, name: str) -> dict[Version, Path]:
     """The release folders of dataset `name` under `releases`, oldest version first."""
     prefix = folder_name(name, Version(0, 0, 0)).removesuffix("0.0.0")
     found: dict[Version, Path] = {}
     for folder in releases.glob(f"{prefix}*") if releases.is_dir() else []:
         match = _SEMVER.fullmatch(folder.name.removeprefix(prefix))
-        if match is not None and (folder / "SHA256SUMS").is_file():
+        if match is not None and is_complete(folder):
             found[Version.parse(match.group())] = folder
     return dict(sorted(found.items()))
 

@@ -7,7 +7,7 @@ Needs numpy and onnxruntime, and nothing else; video files also need PyAV (`av`)
     reward = model.score(images, actions, state, fps=30)        # one trajectory -> float
     rewards = model.score_many([episode, ...])                  # many -> (N,) float64, with a progress bar
 
-    python inference.py episode.npz more.npz                    # keys: images, actions, state, fps
+    python inference.py episode.npz more.npz                    # keys: images, actions, state, fps, start_s, end_s
     python inference.py --video clip.mp4 --actions actions.npy --state state.npy
     python inference.py --lerobot DATASET --episode 3 [--start 0.4 --end 7.2]
 
@@ -21,13 +21,19 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 RANGE_TOLERANCE = 5.0
-"""A value further from the trained range than so many of its widths is taken for another unit, and refused."""
+"""A value further from the trained range than so many of its widths, or of its largest value where that is more, is
+taken for another unit, and refused."""
+
+
+KEYS = ("images", "actions", "state", "fps", "start_s", "end_s")
+"""What an episode may hold: the arguments of `RewardModel.score`."""
 
 
 class InputError(ValueError):
@@ -59,24 +65,35 @@ class RewardModel:
             raise InputError(f"{path} is no Robopref reward model: it carries no description of its input.")
         return cls(session, json.loads(metadata["robopref"]))
 
-    def score(self, images: Any, actions: Any, state: Any = None, fps: float | None = None) -> float | np.ndarray:
+    def score(
+        self,
+        images: Any,
+        actions: Any,
+        state: Any = None,
+        fps: float | None = None,
+        start_s: float = 0.0,
+        end_s: float = float("inf"),
+    ) -> float | np.ndarray:
         """The reward of one trajectory, or of a batch of equally long ones.
 
         Args:
             images: (T, H, W, 3) RGB, uint8 in 0-255 or float in 0-1; any H and W. A batch: (B, T, H, W, 3).
+                None where the model does not look at images.
             actions: (T, A) or (B, T, A), as recorded: not normalized.
             state: (T, S) or (B, T, S), where the model uses it.
-            fps: Frames per second of the arrays. Rows are then taken at the rate that the model was trained at;
-                None means that they already come at that rate.
+            fps: Rows per second of the arrays. The model then looks at rows at the rate that it was trained at;
+                None means that the rows already come at that rate.
+            start_s, end_s: The span to score, in seconds from the first row; needs `fps`.
 
         Returns:
             A float; for a batch (B,) float64.
         """
-        return self._run(images, actions, state, fps, output=0)
+        return self._run(images, actions, state, (fps, start_s, end_s), output=0)
 
-    def spread(self, images: Any, actions: Any, state: Any = None, fps: float | None = None) -> float | np.ndarray:
-        """How far the ensemble's members disagree about the reward (standard deviation); same arguments as `score`."""
-        return self._run(images, actions, state, fps, output=1)
+    def spread(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> float | np.ndarray:
+        """How far the ensemble's members disagree about the reward (standard deviation); arguments as for `score`."""
+        rate = (sampling.get("fps"), sampling.get("start_s", 0.0), sampling.get("end_s", float("inf")))
+        return self._run(images, actions, state, rate, output=1)
 
     def score_many(self, episodes: Iterable[Mapping[str, Any]], progress: bool = True) -> np.ndarray:
         """(N,) rewards of episodes of any lengths; each a mapping with images, actions and perhaps state and fps."""
@@ -91,32 +108,51 @@ class RewardModel:
             bar.advance()
         return np.asarray(rewards, dtype=np.float64)
 
-    def _run(self, images: Any, actions: Any, state: Any, fps: float | None, output: int) -> float | np.ndarray:
-        images = check_images(images)
-        batched = images.ndim == 5
-        images = images if batched else images[None]
-        feeds = {"frames": images}
+    def _run(self, images: Any, actions: Any, state: Any, rate: tuple, output: int) -> float | np.ndarray:
+        feeds: dict[str, np.ndarray] = {}
+        if "frames" in self.inputs:
+            images = check_images(images)
+            batched = images.ndim == 5
+            feeds["frames"] = images if batched else images[None]
+            leading = feeds["frames"].shape[:2]
+        else:
+            first = np.asarray(actions if "actions" in self.inputs else state)
+            batched = first.ndim == 3
+            leading = first.shape[:2] if batched else (1, *first.shape[:1])
         for name, values in (("actions", actions), ("state", state)):
             if name in self.inputs:
-                feeds[name] = check_rows(values, name, self.contract[name], images.shape[:2], batched)
-        rows = sample_rows(images.shape[1], fps, self.contract["sample_fps"])
+                feeds[name] = check_rows(values, name, self.contract[name], leading, batched)
+        rows = sample_rows(leading[1], *rate, self.contract["sample_fps"], self.contract["max_frames"])
         feeds = {name: np.ascontiguousarray(values[:, rows]) for name, values in feeds.items()}
-        feeds["mask"] = np.ones(feeds["frames"].shape[:2], dtype=bool)
-        taken = {node.name for node in self.session.get_inputs()}
-        result = self.session.run(None, {k: v for k, v in feeds.items() if k in taken})[output].astype(np.float64)
+        feeds["mask"] = np.ones((leading[0], len(rows)), dtype=bool)
+        result = self.session.run(None, feeds)[output].astype(np.float64)
         return result if batched else float(result[0])
 
 
-def sample_rows(rows: int, fps: float | None, sample_fps: float) -> np.ndarray:
-    """Which of `rows` rows, recorded at `fps`, the model looks at: the nearest row to each tick of `sample_fps`."""
+def sample_rows(
+    total: int, fps: float | None, start_s: float, end_s: float, sample_fps: float, max_frames: int
+) -> np.ndarray:
+    """Which of `total` rows the model looks at: those nearest to the ticks of `sample_fps` in the span, each once.
+
+    A span with more than `max_frames` ticks is sampled more thinly, as in training.
+    """
     if fps is None:
-        return np.arange(rows)
+        return np.arange(total)
     if not np.isfinite(fps) or fps <= 0:
-        raise InputError(f"fps is {fps!r}; expected frames per second, greater than 0.")
-    if fps <= sample_fps:
-        return np.arange(rows)
-    ticks = np.arange(0.0, (rows - 1) / fps + 1e-9, 1.0 / sample_fps)
-    return np.clip(np.rint(ticks * fps).astype(np.int64), 0, rows - 1)
+        raise InputError(f"fps is {fps!r}; expected rows per second, greater than 0.")
+    time_s = np.arange(total) / fps
+    last = min(float(end_s), float(time_s[-1]))
+    if not 0.0 <= start_s <= last:
+        raise InputError(f"the span {start_s:g}-{end_s:g} s holds no row; the trajectory lasts {time_s[-1]:g} s.")
+    count = int(np.floor((last - start_s) * sample_fps + 1e-9)) + 1
+    ticks = start_s + np.arange(count) / sample_fps
+    if count > max_frames:
+        ticks = np.linspace(start_s, last, max_frames)
+    if total == 1:
+        return np.zeros(1, dtype=np.int64)
+    right = np.clip(np.searchsorted(time_s, ticks), 1, total - 1)
+    left_is_nearer = ticks - time_s[right - 1] <= time_s[right] - ticks
+    return np.unique(np.where(left_is_nearer, right - 1, right))
 
 
 def check_images(images: Any) -> np.ndarray:
@@ -157,8 +193,9 @@ def check_rows(
     if not np.isfinite(values).all():
         raise InputError(f"{name} hold nan or infinity.")
     low, high = np.asarray(expected["low"], np.float32), np.asarray(expected["high"], np.float32)
-    slack = RANGE_TOLERANCE * np.maximum(high - low, 1e-3)
-    outside = (values < low - slack) | (values > high + slack)
+    # the model ignores a column that never changed in training; a narrow one may well be elsewhere in a new scene
+    slack = RANGE_TOLERANCE * np.maximum(high - low, np.maximum(np.abs(low), np.abs(high)))
+    outside = ((values < low - slack) | (values > high + slack)) & (high > low)
     if outside.any():
         column = int(np.argwhere(outside)[0][-1])
         found = values[..., column]
@@ -195,14 +232,14 @@ def _known(episode: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"there is no {' and no '.join(sorted(missing))}; found {', '.join(sorted(episode)) or 'nothing'}."
         )
-    return {name: episode[name] for name in ("images", "actions", "state", "fps") if name in episode}
+    return {name: episode[name] for name in KEYS if name in episode}
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
 def load_npz(path: Path) -> dict[str, Any]:
-    """An episode from an npz with images, actions and, where given, state and fps."""
+    """An episode from an npz with images, actions and, where given, state, fps, start_s and end_s."""
     try:
         with np.load(path, allow_pickle=False) as file:
             episode = _known({name: file[name] for name in file.files})
@@ -210,9 +247,7 @@ def load_npz(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as npz: {error}.") from None
-    if "fps" in episode:
-        episode["fps"] = float(episode["fps"])
-    return episode
+    return {name: value if name in ("images", "actions", "state") else float(value) for name, value in episode.items()}
 
 
 def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) -> tuple[np.ndarray, float]:
@@ -270,14 +305,10 @@ def load_lerobot(
         end = len(table["action"]) / fps
     images, _ = read_video(video, offset, end)
     rows = min(len(images), len(table["action"]))
-    times = np.arange(rows) / fps
-    kept = (times >= start_s - 1e-6) & (times <= end_s + 1e-6)
-    if not kept.any():
-        raise InputError(f"{root}: episode {episode} has no frame between {start_s:g} and {end_s:g} s.")
-    loaded = {"images": images[:rows][kept], "actions": np.stack(table["action"][:rows])[kept], "fps": fps}
+    loaded = {"images": images[:rows], "actions": np.stack(table["action"][:rows]), "fps": fps}
     if "observation.state" in table:
-        loaded["state"] = np.stack(table["observation.state"][:rows])[kept]
-    return loaded
+        loaded["state"] = np.stack(table["observation.state"][:rows])
+    return loaded | {"start_s": start_s, "end_s": end_s}
 
 
 def _lerobot_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[dict, Path, float, float]:
@@ -360,12 +391,13 @@ def episodes_of(parsed: argparse.Namespace) -> list[tuple[str, Any]]:
     paths = [q for p in parsed.npz for q in (sorted(p.glob("*.npz")) if p.is_dir() else [p])]
     if not paths:
         raise InputError(f"There is no npz file in {', '.join(str(p) for p in parsed.npz)}.")
-    return [(path.name, lambda path=path: {"fps": parsed.fps, **load_npz(path)}) for path in paths]
+    defaults = {"fps": parsed.fps, "start_s": parsed.start, "end_s": parsed.end}
+    return [(path.name, lambda path=path: {**defaults, **load_npz(path)}) for path in paths]
 
 
 def _video_episode(parsed: argparse.Namespace) -> dict[str, Any]:
-    images, fps = read_video(parsed.video, parsed.start, parsed.end)
-    episode = {"images": images, "fps": parsed.fps or fps or None}
+    images, fps = read_video(parsed.video)
+    episode = {"images": images, "fps": parsed.fps or fps or None, "start_s": parsed.start, "end_s": parsed.end}
     for name, path in (("actions", parsed.actions), ("state", parsed.state)):
         if path is not None:
             try:

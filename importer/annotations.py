@@ -1,0 +1,252 @@
+"""Label Studio's annotations into judgments, or into rejections that say why not.
+
+In: annotation JSON as a pull or a webhook brings it. Out: rows of `judgments` and `rejected`. The rows of a task are a
+function of the newest version of each of its annotations and of nothing else, so webhook and pull, early, late or
+twice, end the same:
+
+- the valid annotation with the highest id is the judgment;
+- a valid one with a lower id was superseded; it and every unusable one are rejections, and keep their raw JSON.
+
+Label Studio checks an answer in the browser only: its API stores anything, so everything is checked here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labeling_config.contract import Answer, BadAnswer, answer_of, preference_of
+from preference.errors import DataError
+from preference.records import Annotator, Assignment, Judgment, Rejection
+from preference.store import Store
+from preference.store import tables as t
+
+UNKNOWN_TASK = "unknown task"
+CHUNK = 500
+"""Tasks looked up at once: well under the number of parameters that any database takes."""
+
+LONGEST_MS = 2**31 - 1
+"""24 days: a tab left open for longer does not fit into the column."""
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What recording changed; an annotation that was known already counts nowhere."""
+
+    new: int = 0
+    updated: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(self.new + other.new, self.updated + other.updated, self.rejected + other.rejected)
+
+
+def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator | None) -> Judgment | Rejection:
+    """One annotation as a judgment, left and right mapped back to A and B, or as a rejection.
+
+    Args:
+        annotation: Label Studio's JSON; needs `id`, and `task` or the assignment's task.
+        assignment: The one that the annotation's task stands for; None where the task is not ours.
+        annotator: Whom the pair was assigned to.
+    """
+    annotation_id, task_id, raw = _id_of(annotation), task_of(annotation), dict(annotation)
+    if assignment is None:
+        return Rejection(annotation_id, task_id, UNKNOWN_TASK, raw)
+    author = _author(annotation)
+    if annotator is None or author is None or author != annotator.studio_user_id:
+        reason = f"answered by Label Studio's user {author}, assigned to {assignment.annotator_id}"
+        return Rejection(annotation_id, task_id, reason, raw)
+    try:
+        answer = answer_of(annotation)
+        preference = preference_of(answer.side, assignment.left)
+    except BadAnswer as bad:
+        return Rejection(annotation_id, task_id, bad.reason, raw)
+    response_ms = _milliseconds(answer)
+    if response_ms is None:
+        return Rejection(annotation_id, task_id, f"response time {annotation.get('lead_time')!r}", raw)
+    return Judgment(
+        assignment_id=assignment.assignment_id,
+        annotator_id=assignment.annotator_id,
+        pair_id=assignment.pair_id,
+        preference=preference,
+        confidence=answer.confidence,
+        response_time_ms=response_ms,
+        free_text_reason=_storable(answer.reason),
+        lead_time_ms=response_ms,
+        annotation_id=annotation_id,
+        task_id=task_id,
+        created_at=str(annotation.get("created_at") or ""),
+        raw=raw,
+    )
+
+
+def settle(
+    annotations: Iterable[Raw], assignment: Assignment | None, annotator: Annotator | None
+) -> tuple[Judgment | None, list[Rejection]]:
+    """All annotations of one task, each in its newest version → its judgment, if any, and the rest as rejections."""
+    outcomes = [judge(annotation, assignment, annotator) for annotation in annotations]
+    rejections = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+    valid = sorted((o for o in outcomes if isinstance(o, Judgment)), key=lambda j: j.annotation_id or 0)
+    for older in valid[:-1]:
+        reason = f"superseded by annotation {valid[-1].annotation_id}"
+        rejections.append(Rejection(older.annotation_id or 0, older.task_id, reason, older.raw))
+    return (valid[-1] if valid else None), sorted(rejections, key=lambda r: r.annotation_id)
+
+
+def record_annotations(store: Store, annotations: Iterable[Raw]) -> Recorded:
+    """Store what these annotations say; the same ones again, or older versions of them, change nothing."""
+    by_task: dict[int | None, list[Raw]] = defaultdict(list)
+    for annotation in annotations:
+        by_task[task_of(annotation)].append(annotation)
+    tasks = sorted(task for task in by_task if task is not None)
+    recorded = Recorded()
+    for start in range(0, len(tasks), CHUNK):
+        chunk = {task: by_task[task] for task in tasks[start : start + CHUNK]}
+        recorded += _record(store, chunk, gone=frozenset())
+    if orphans := by_task.get(None):
+        store.put_judgments([], [Rejection(_id_of(a), None, "no task", dict(a)) for a in orphans])
+        recorded += Recorded(rejected=len(orphans))
+    return recorded
+
+
+def delete_annotations(store: Store, annotation_ids: Sequence[int]) -> Recorded:
+    """Forget annotations that were deleted in Label Studio; one that they had superseded counts again."""
+    wanted = set(annotation_ids)
+    found = [row for table in (t.judgments, t.rejected) for row in _rows(store, table, "annotation_id", wanted)]
+    tasks = {row["task_id"] for row in found if row["task_id"] is not None}
+    return _record(store, {task: [] for task in tasks}, gone=frozenset(wanted))
+
+
+def replace_annotations(store: Store, tasks: Mapping[int, Sequence[Raw]]) -> Recorded:
+    """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio."""
+    present = {_id_of(annotation) for annotations in tasks.values() for annotation in annotations}
+    known = {annotation_id for rows in _known(store, tasks).values() for annotation_id in rows}
+    return _record(store, tasks, gone=frozenset(known - present))
+
+
+def rejudge_unknown(store: Store) -> Recorded:
+    """Look again at annotations of tasks that no assignment knew: a push that was killed may be finished by now."""
+    lost = [rejection.raw for rejection in store.rejections() if rejection.reason == UNKNOWN_TASK]
+    tasks = {task for raw in lost if (task := task_of(raw)) is not None}
+    known = {row["task_id"] for row in _rows(store, t.assignments, "task_id", tasks)}
+    return _record(store, {task: [] for task in known}, gone=frozenset()) if known else Recorded()
+
+
+def count_annotations(store: Store, tasks: Sequence[int]) -> int:
+    """How many annotations of these tasks are in the database, rejected ones too."""
+    count = 0
+    for start in range(0, len(tasks), CHUNK):
+        for table in (t.judgments, t.rejected):
+            query = table.select().with_only_columns(table.c.annotation_id)
+            with store._transaction() as connection:
+                chosen = query.where(table.c.task_id.in_(tasks[start : start + CHUNK]))
+                count += len(connection.execute(chosen).all())
+    return count
+
+
+def task_of(annotation: Raw) -> int | None:
+    """Id of the task that an annotation belongs to; Label Studio gives the id, or the task with its `id`."""
+    task = annotation.get("task")
+    return _integer(task.get("id") if isinstance(task, Mapping) else task)
+
+
+def _record(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: frozenset[int]) -> Recorded:
+    """Settle each task anew from what is known and what is given, and write the rows that differ."""
+    known = _known(store, tasks)
+    assignments = {row["task_id"]: Assignment.from_dict(row) for row in _rows(store, t.assignments, "task_id", tasks)}
+    annotators = {annotator.annotator_id: annotator for annotator in store.annotators()}
+    forget: list[int] = sorted(gone)
+    judgments: list[Judgment] = []
+    rejections: list[Rejection] = []
+    recorded = Recorded()
+    for task, given in tasks.items():
+        before = {key: row for key, row in known.get(task, {}).items() if key not in gone}
+        newest = _newest([*(row["raw"] for row in before.values()), *given])
+        assignment = assignments.get(task)
+        judgment, refused = settle(newest, assignment, annotators.get(assignment.annotator_id) if assignment else None)
+        changed = _changed(known.get(task, {}), judgment, refused)
+        recorded += changed
+        if changed != Recorded():
+            # A row that moves between the two tables is taken out of the one before it goes into the other.
+            forget += before
+            judgments += [judgment] if judgment else []
+            rejections += refused
+    if forget:
+        store.delete_judgments(forget)
+    if judgments or rejections:
+        store.put_judgments(judgments, rejections)
+    return recorded
+
+
+def _changed(before: Mapping[int, dict[str, Any]], judgment: Judgment | None, refused: list[Rejection]) -> Recorded:
+    was = next((row for row in before.values() if "preference" in row), None)
+    said = {key: (row.get("reason"), *_version(row["raw"])) for key, row in before.items()}
+    rejected = sum(said.get(r.annotation_id) != (r.reason, *_version(r.raw)) for r in refused)
+    if judgment is None:
+        return Recorded(updated=int(was is not None), rejected=rejected)
+    same = said.get(judgment.annotation_id or 0) == (None, *_version(judgment.raw))
+    return Recorded(new=int(was is None), updated=int(was is not None and not same), rejected=rejected)
+
+
+def _newest(annotations: Iterable[Raw]) -> list[Raw]:
+    """The newest version of each annotation; where the stamps do not tell, the one that came last."""
+    newest: dict[int, Raw] = {}
+    for annotation in annotations:
+        key = _id_of(annotation)
+        if key not in newest or _stamp(annotation) >= _stamp(newest[key]):
+            newest[key] = annotation
+    return list(newest.values())
+
+
+def _stamp(annotation: Raw) -> str:
+    """When the annotation was last changed, ISO 8601 in UTC: later sorts after."""
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
+
+
+def _version(annotation: Raw) -> tuple[str, object]:
+    return _stamp(annotation), annotation.get("result")
+
+
+def _author(annotation: Raw) -> int | None:
+    author = annotation.get("completed_by")
+    return _integer(author.get("id") if isinstance(author, Mapping) else author)
+
+
+def _milliseconds(answer: Answer) -> int | None:
+    return None if answer.lead_time_s is None else min(round(1000 * answer.lead_time_s), LONGEST_MS)
+
+
+def _storable(text: str) -> str:
+    """Without what a browser never sends, an API caller may, and a database cannot hold."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _id_of(annotation: Raw) -> int:
+    if (found := _integer(annotation.get("id"))) is None:
+        raise DataError(f"An annotation has no id: found {annotation.get('id')!r}, expected a whole number.")
+    return found
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _known(store: Store, tasks: Iterable[int]) -> dict[int, dict[int, dict[str, Any]]]:
+    """task id → annotation id → its row, whichever of the two tables it is in."""
+    tasks = list(tasks)
+    known: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for table in (t.judgments, t.rejected):
+        for row in _rows(store, table, "task_id", tasks):
+            known[row["task_id"]][row["annotation_id"]] = row
+    return known
+
+
+def _rows(store: Store, table: Any, column: str, values: Iterable[int]) -> list[dict[str, Any]]:
+    """Rows of a few tasks or annotations: a webhook must not read a whole table to store one answer."""
+    query = table.select().where(table.c[column].in_(list(values)))
+    with store._transaction() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

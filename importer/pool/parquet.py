@@ -1,0 +1,76 @@
+"""The rows of one episode out of a parquet file that holds many.
+
+Only the row groups that hold the episode are read, and the newest two stay in memory: neighbouring episodes lie in the
+same group, so a pass over a dataset reads each group once and its memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from importer.pool.episode import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EPISODE = "episode_index"
+
+
+def read_rows(file: Path, episode_index: int, columns: Sequence[str]) -> pa.Table:
+    """The episode's rows, with those of `columns` that the file has.
+
+    Raises:
+        BadInput: the file is missing, broken, has no column `episode_index`, or has no row of the episode.
+    """
+    import pyarrow as pa
+
+    try:
+        stamp = file.stat().st_mtime_ns
+        names, ranges = _groups(file, stamp)
+        if EPISODE not in names:
+            raise BadInput(file, EPISODE, "the column is missing")
+        groups = tuple(i for i, r in enumerate(ranges) if r is None or r[0] <= episode_index <= r[1])
+        wanted = tuple(name for name in names if name in columns or name == EPISODE)
+        table = _read(file, stamp, groups, wanted)
+    except FileNotFoundError:
+        raise BadInput(file, "", "the data file is missing") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(file, "", f"cannot be read as parquet: {error}") from None
+    rows = np.flatnonzero(table.column(EPISODE).to_numpy() == episode_index)
+    if not len(rows):
+        raise BadInput(file, EPISODE, f"episode {episode_index} has no rows")
+    if rows[-1] - rows[0] + 1 != len(rows):
+        raise BadInput(file, EPISODE, f"the rows of episode {episode_index} do not lie together")
+    return table.slice(rows[0], len(rows))
+
+
+@lru_cache(maxsize=8)
+def _groups(file: Path, _mtime_ns: int) -> tuple[list[str], list[tuple[int, int] | None]]:
+    """The file's columns, and first and last episode of each row group (None = its footer does not say)."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        metadata = parquet.metadata
+        leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        ranges: list[tuple[int, int] | None] = []
+        for group in range(metadata.num_row_groups):
+            statistics = (
+                metadata.row_group(group).column(leaves.index(EPISODE)).statistics if EPISODE in leaves else None
+            )
+            known = statistics is not None and statistics.has_min_max
+            ranges.append((statistics.min, statistics.max) if known and statistics is not None else None)
+        return parquet.schema_arrow.names, ranges
+
+
+@lru_cache(maxsize=2)
+def _read(file: Path, _mtime_ns: int, groups: tuple[int, ...], columns: tuple[str, ...]) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        # a name selects nested columns that begin with it too; the second selection drops those
+        return parquet.read_row_groups(list(groups), columns=list(columns), use_threads=False).select(list(columns))

@@ -1,0 +1,98 @@
+"""Fetch what was answered in Label Studio since the last time.
+
+In: the tasks of the database. Out: judgments and rejections (importer.annotations), the same ones that the webhook
+writes. A project whose number of annotations is not ours is read as a whole, so whatever was lost is found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from importer.annotations import Recorded, count_annotations, rejudge_unknown, replace_annotations
+from importer.label_studio import LabelStudio
+from importer.queues import database_mark
+from importer.studio_answers import StudioProject
+from importer.studio_connection import all_queues, check_present, connect, ids_of
+from preference.workspace import Workspace, replacing
+
+OVERLAP = timedelta(seconds=30)
+"""A pull looks so far behind the newest change that it saw: a transaction may end later than its time stamp says."""
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What pull changed; all 0 when nothing happened since."""
+
+    new: int
+    updated: int
+    rejected: int
+
+
+def pull(ws: Workspace) -> PullResult:
+    """Fetch what was answered since the last pull; the webhook may have brought it already.
+
+    Raises:
+        StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
+    """
+    queues = [queue for queue in all_queues(ws) if queue.tasks]
+    if not queues:
+        return PullResult(0, 0, 0)
+    studio = connect(ws)
+    projects = {project.project_id: project for project in studio.projects(ids_of(queues))}
+    recorded = rejudge_unknown(ws.store)
+    cursor = _Cursor(ws)
+    for queue in queues:
+        if queue.project_id in projects:
+            recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
+    cursor.save()
+    check_present(studio, queues, list(projects.values()))
+    return PullResult(recorded.new, recorded.updated, recorded.rejected)
+
+
+def _pull_project(
+    ws: Workspace, studio: LabelStudio, project: StudioProject, tasks: Sequence[int], cursor: _Cursor
+) -> Recorded:
+    since = cursor.since(project.project_id)
+    recorded = _pull_pages(ws, studio, project.project_id, since, cursor)
+    if since and count_annotations(ws.store, tasks) != project.annotations:
+        recorded += _pull_pages(ws, studio, project.project_id, "", cursor)
+    return recorded
+
+
+def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str, cursor: _Cursor) -> Recorded:
+    recorded = Recorded()
+    for page in studio.annotations(project_id, since):
+        recorded += replace_annotations(ws.store, {task.task_id: task.annotations for task in page})
+        for task in page:
+            cursor.saw(project_id, task.updated_at)
+    return recorded
+
+
+class _Cursor:
+    """Up to when each project was pulled, by Label Studio's clock; only a short cut, so losing it costs a full pull."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._path = ws.root / "pull.json"
+        self._database = database_mark(ws.store.batches())
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            kept = {}
+        self._seen: dict[str, str] = kept.get("seen", {}) if kept.get("database") == self._database else {}
+
+    def since(self, project_id: int) -> str:
+        """From where to pull; empty = everything."""
+        seen = self._seen.get(str(project_id))
+        # Label Studio's filter takes this format and no other, microseconds included.
+        return (datetime.fromisoformat(seen) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if seen else ""
+
+    def saw(self, project_id: int, updated_at: str) -> None:
+        key = str(project_id)
+        self._seen[key] = max(self._seen.get(key, ""), updated_at)
+
+    def save(self) -> None:
+        with replacing(self._path) as temporary:
+            temporary.write_text(json.dumps({"database": self._database, "seen": self._seen}), encoding="utf-8")

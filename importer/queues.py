@@ -1,0 +1,118 @@
+"""What each annotator is asked, in which order, and what a task tells: assignments in, queues and task data out.
+
+One queue is one Label Studio project: each calibration set is one, all production and active batches together another.
+A task tells its annotator the two clips, the question and an opaque id; nothing of gold, stratum, quality, source or
+duplicate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from labeling_config.contract import owner_line, task_data
+from preference.config import Config
+from preference.errors import NotReady, StudioError
+from preference.records import Annotator, Batch, Trajectory
+from preference.store import AssignmentView
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One annotator's project: their assignments of one phase, in the order in which they are to be asked."""
+
+    annotator: Annotator
+    phase: str
+    """`calibration-1`, ..., or `production`, which the active batches belong to as well."""
+    views: list[AssignmentView]
+
+    @property
+    def title(self) -> str:
+        return f"{self.phase.replace('-', ' ').capitalize()} · {self.annotator.annotator_id}"
+
+    @property
+    def waiting(self) -> list[AssignmentView]:
+        """Those without a task."""
+        return [view for view in self.views if view.assignment.task_id is None]
+
+    @property
+    def tasks(self) -> list[int]:
+        return [view.assignment.task_id for view in self.views if view.assignment.task_id is not None]
+
+    @property
+    def project_id(self) -> int | None:
+        return next((v.assignment.project_id for v in self.views if v.assignment.project_id is not None), None)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """`assignment_id` → planned place, from 0: what ranks it while no model has a say."""
+        return {view.assignment.assignment_id: place for place, view in enumerate(self.views)}
+
+
+def queues_of(
+    batches: Sequence[Batch], annotators: Iterable[Annotator], views: Iterable[AssignmentView]
+) -> list[Queue]:
+    """All queues, by annotator and phase; within a queue the older batch comes first, then the planned order."""
+    rank = {batch.batch_id: index for index, batch in enumerate(batches)}
+    phases = {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
+    people = {annotator.annotator_id: annotator for annotator in annotators}
+    grouped: dict[tuple[str, str], list[AssignmentView]] = defaultdict(list)
+    for view in views:
+        grouped[view.assignment.annotator_id, phases[view.assignment.batch_id]].append(view)
+    for group in grouped.values():
+        group.sort(key=lambda view: (rank[view.assignment.batch_id], view.assignment.position))
+    return [Queue(people[who], phase, group) for (who, phase), group in sorted(grouped.items())]
+
+
+def database_mark(batches: Sequence[Batch]) -> str:
+    """A short name for this database, from its first batch: two installations may share one Label Studio."""
+    first = f"{batches[0].batch_id} {batches[0].created_at}" if batches else ""
+    return hashlib.sha256(first.encode()).hexdigest()[:12]
+
+
+def project_mark(queue: Queue, database: str) -> str:
+    """A line of the project's description by which a later run knows it again, whatever becomes of its title."""
+    return f"robopref: {database} {queue.phase} {queue.annotator.annotator_id}"
+
+
+def project_description(queue: Queue, database: str) -> str:
+    """Title, owner (whom the plugin lets in) and mark, a line each."""
+    return "\n".join([queue.title, owner_line(queue.annotator.email), project_mark(queue, database)])
+
+
+def task_of_view(
+    view: AssignmentView, trajectories: Mapping[str, Trajectory], config: Config
+) -> dict[str, str | float]:
+    """The data of the task: all that the annotator's browser gets to know.
+
+    Raises:
+        NotReady: one of the two has no clip.
+        StudioError: a clip lies where Label Studio cannot serve it.
+    """
+    a, b = trajectories[view.pair.trajectory_a_id], trajectories[view.pair.trajectory_b_id]
+    left, right = (a, b) if view.assignment.left == "A" else (b, a)
+    return task_data(
+        view.assignment.assignment_id,
+        clip_url(left, config),
+        clip_url(right, config),
+        fps=config.clips.fps,
+        question=config.pairs.question,
+    )
+
+
+def clip_url(trajectory: Trajectory, config: Config) -> str:
+    """Address of the trajectory's clip on Label Studio's local file serving."""
+    if not trajectory.clip:
+        raise NotReady(f"{trajectory.trajectory_id} has no clip.", fix="Run `robopref clips`.")
+    root = Path(config.label_studio.document_root or config.work).resolve()
+    path = (config.work / trajectory.clip).resolve()
+    if not path.is_relative_to(root):
+        raise StudioError(
+            f"label_studio.document_root is {root}, which does not hold the clip {path}.",
+            fix="Name the folder that Label Studio was started with; the work folder must lie in it.",
+        )
+    return f"/data/local-files/?d={quote(str(path.relative_to(root)))}"

@@ -1,0 +1,79 @@
+"""Who takes part: the [annotators] table of robopref.toml in, `Annotator` records out.
+
+A person's id is what stands before the @ of their address, a simulated annotator's is given; ids are in lower case
+and stay what they are, since judgments refer to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from preference.config import Annotators
+from preference.errors import ConfigError, UserError
+from preference.records import Annotator
+
+
+def annotators_of(settings: Annotators) -> list[Annotator]:
+    """Everybody whom the settings name, the expert among them.
+
+    Raises:
+        ConfigError: two would have one id, an address is none, or the expert is nobody.
+    """
+    simulated = {entry.id.lower(): entry.teacher for entry in settings.simulated}
+    found = [
+        Annotator(entry.id.lower(), f"{entry.id.lower()}@{settings.email_domain.lower()}", teacher=entry.teacher)
+        for entry in settings.simulated
+    ]
+    people = [address.strip().lower() for address in settings.people]
+    expert = settings.expert.strip().lower()
+    if "@" in expert and expert not in people:
+        people.append(expert)
+    for annotator in found:
+        _local_part(annotator.email)
+    found += [Annotator(_local_part(address), address) for address in people]
+    expert_id = _local_part(expert) if "@" in expert else expert
+    if "@" not in expert and expert not in simulated:
+        raise ConfigError(
+            f"annotators.expert: {settings.expert!r} is neither an e-mail address nor the id of a simulated annotator.",
+            fix="Name the person whose calibration answers are the truth.",
+        )
+    by_id: dict[str, Annotator] = {}
+    for annotator in found:
+        if annotator.annotator_id in by_id:
+            raise ConfigError(
+                f"annotators: {by_id[annotator.annotator_id].email} and {annotator.email} would both have the id "
+                f"{annotator.annotator_id!r}.",
+                fix="Ids must differ: use another address for one of them.",
+            )
+        by_id[annotator.annotator_id] = annotator
+    by_id[expert_id] = replace(by_id[expert_id], role="expert")
+    return list(by_id.values())
+
+
+def merged(known: Sequence[Annotator], named: Iterable[Annotator]) -> list[Annotator]:
+    """What has to be written so that the database agrees with the settings: those who are new, changed or gone.
+
+    Raises:
+        UserError: an id belongs to somebody with another address.
+    """
+    before = {annotator.annotator_id: annotator for annotator in known}
+    after: dict[str, Annotator] = {}
+    for annotator in named:
+        own = before.get(annotator.annotator_id)
+        if own is not None and own.email.lower() != annotator.email:
+            raise UserError(
+                f"annotators: the id {annotator.annotator_id!r} belongs to {own.email}, and robopref.toml now gives it "
+                f"to {annotator.email}; answers refer to it.",
+                fix="Use another address, or go back to the former one.",
+            )
+        after[annotator.annotator_id] = replace(annotator, studio_user_id=own.studio_user_id) if own else annotator
+    gone = [replace(annotator, active=False) for annotator in known if annotator.annotator_id not in after]
+    return [annotator for annotator in [*after.values(), *gone] if annotator != before.get(annotator.annotator_id)]
+
+
+def _local_part(address: str) -> str:
+    name, _, domain = address.partition("@")
+    if not name or not domain or "@" in domain or any(c.isspace() for c in address):
+        raise ConfigError(f"annotators: {address!r} is not an e-mail address.", fix="Write it as name@example.org.")
+    return name

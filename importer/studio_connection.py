@@ -1,0 +1,39 @@
+"""What push and pull share: the connection, the queues of a workspace, and whether their projects are still there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from importer.label_studio import LabelStudio
+from importer.queues import Queue, queues_of
+from importer.studio_answers import StudioProject
+from preference.errors import StudioError
+from preference.workspace import Workspace
+
+
+def connect(ws: Workspace) -> LabelStudio:
+    """Label Studio as the configuration names it, once it has answered and let us in."""
+    settings = ws.config.label_studio
+    studio = LabelStudio(settings.url, settings.token.get_secret_value(), settings.request_timeout_s)
+    studio.check()
+    return studio
+
+
+def all_queues(ws: Workspace) -> list[Queue]:
+    """Every queue of the workspace's database."""
+    return queues_of(ws.store.batches(), ws.store.annotators(), ws.store.assignments())
+
+
+def ids_of(queues: Sequence[Queue]) -> list[int]:
+    """The projects that the queues have so far."""
+    return [queue.project_id for queue in queues if queue.project_id is not None]
+
+
+def check_present(studio: LabelStudio, queues: Sequence[Queue], present: Sequence[StudioProject]) -> None:
+    ids = {project.project_id for project in present}
+    if gone := [q for q in queues if q.project_id is not None and q.project_id not in ids]:
+        names = ", ".join(f"{queue.title!r} ({queue.project_id})" for queue in gone)
+        raise StudioError(
+            f"Label Studio at {studio.url} no longer has {names}: deleted there, or this is another server.",
+            fix="Bring it back from Label Studio's backup. The answers pulled so far are in the database.",
+        )

@@ -1,0 +1,215 @@
+"""What the reward model sees of each trajectory: features of its clean frames, its actions and its state.
+
+Trajectories come in; a `FeatureStore` goes out, backed by one file each under work/features. A file's name carries a
+hash of the source's content and of every setting that its values depend on, so other settings never find it, several
+processes may write it at once, and a killed run goes on where it was. Frames are those of the trimmed span, without
+the overlay that people see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from importer.clip_index import content_key
+from importer.frames import clean_frames, sample_rows
+from importer.pool import Failure, Reader, failure_of, find_dataset, open_reader, read_episode
+from ml_backend.encoder import Encoder, EncoderSettings, load, settle
+from preference.config import Pool, Reward
+from preference.errors import DataError, UserError
+from preference.records import Trajectory
+from preference.work import parallel_map
+from preference.workspace import Workspace, replacing
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+RECIPE = 1
+"""Part of every key: raise it when the same settings would give other values."""
+IN_PROCESS = 12
+"""Below so many trajectories, encoding them takes less time than starting processes that each import torch."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """One trajectory, sampled: T steps at `reward.sample_fps`, thinner where the span is longer than `max_frames`.
+
+    Actions and state are those of the sampled rows themselves, not means over the time between: so a released model
+    takes any frame with its action, and needs no rows that it does not look at.
+    """
+
+    frames: np.ndarray
+    """(T, D) float16; D = 0 where the model does not look at frames."""
+    actions: np.ndarray
+    """(T, A) float32, as recorded."""
+    state: np.ndarray
+    """(T, S) float32, as recorded; S may be 0."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+@dataclass(frozen=True)
+class FeatureStore(Mapping[str, Features]):
+    """trajectory_id → features, read when asked for and not kept; a file is memory-mapped."""
+
+    paths: dict[str, Path]
+    encoder: EncoderSettings | None
+    """None where the model does not look at frames."""
+    failures: list[Failure] = field(default_factory=list)
+    """Trajectories that could not be read, and are therefore not here."""
+    encoded: int = 0
+    """How many were new."""
+
+    def __getitem__(self, trajectory_id: str) -> Features:
+        return read_features(self.paths[trajectory_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trajectory to encode, as it travels to a worker process."""
+
+    trajectory: Trajectory
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """`encode` with its settings, picklable; each process loads the network once."""
+
+    pool: Pool
+    reward: Reward
+    encoder: EncoderSettings | None
+    threads: int
+    """Of torch in this process; 0 = torch's own choice."""
+
+    def __call__(self, job: Job) -> None:
+        network = _loaded(self.encoder, self.threads) if self.encoder else None
+        write_features(encode(job.trajectory, self.pool, self.reward, network), job.path)
+
+
+def encode_pool(ws: Workspace, trajectories: Sequence[Trajectory]) -> FeatureStore:
+    """Features of all `trajectories`; those in the cache are kept, the others encoded.
+
+    Raises:
+        ConfigError: the encoder or its weights do not exist.
+        DataError: not one trajectory could be read.
+    """
+    reward = ws.config.reward
+    settings = settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
+    jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
+    missing = [job for job in jobs if not is_complete(job.path)]
+    alone = len(missing) < IN_PROCESS
+    task = _Encode(ws.config.pool, reward, settings, threads=0 if alone else 1)
+    broken: set[str] = set()
+    workers = 1 if alone else ws.config.workers
+    for job, result in parallel_map(task, missing, workers=workers, description="Encoding frames"):
+        if isinstance(result, UserError):
+            broken.add(job.trajectory.trajectory_id)
+            failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, result))
+    paths = {job.trajectory.trajectory_id: job.path for job in jobs if job.trajectory.trajectory_id not in broken}
+    if failures and not paths:
+        raise DataError(
+            f"Not one of {len(trajectories)} trajectories could be encoded; the first: {failures[0].reason}",
+            fix="Without images, leave frames out of reward.inputs.",
+        )
+    return FeatureStore(paths, settings, failures, encoded=len(missing) - len(broken))
+
+
+def plan(
+    trajectories: Sequence[Trajectory], pool: Pool, reward: Reward, encoder: EncoderSettings | None, folder: Path
+) -> tuple[list[Job], list[Failure]]:
+    """Where each trajectory's features are, or will be."""
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    readers: dict[str, Reader] = {}
+    network = (encoder.name, encoder.digest, encoder.image_size) if encoder else None
+    for t in trajectories:
+        try:
+            if t.dataset not in readers:
+                readers[t.dataset] = open_reader(find_dataset(pool, t))
+            files = readers[t.dataset].files(t.episode_index)
+            span = (t.episode_index, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)
+            dataset = find_dataset(pool, t)
+            key = content_key(files, RECIPE, network, span, dataset.camera)
+        except UserError as error:
+            failures.append(failure_of(t.dataset, t.episode_index, error))
+        else:
+            jobs.append(Job(t, folder / f"{t.trajectory_id}.{key}.npy"))
+    return jobs, failures
+
+
+def encode(trajectory: Trajectory, pool: Pool, reward: Reward, encoder: Encoder | None) -> Features:
+    """Read one trajectory's trimmed span and encode its frames.
+
+    Raises:
+        DataError: it cannot be read, has no images, or holds values that are no numbers.
+    """
+    episode = read_episode(pool, trajectory)
+    span = (trajectory.start_s, trajectory.end_s, reward.sample_fps, reward.max_frames)
+    if encoder is None:
+        rows = sample_rows(episode.time, *span)
+        frames = np.zeros((len(rows), 0), dtype=np.float16)
+    else:
+        pictures, rows = clean_frames(episode, *span)
+        frames = encoder.encode(pictures)
+    features = Features(frames, episode.actions[rows].astype(np.float32), episode.state[rows].astype(np.float32))
+    for name in ("frames", "actions", "state"):
+        if not np.isfinite(getattr(features, name)).all():
+            raise DataError(f"{trajectory.trajectory_id}, {name}: holds nan or infinity.")
+    return features
+
+
+def write_features(features: Features, path: Path) -> None:
+    """One record per step; a single file, so that it is there whole or not at all."""
+    sizes = [(name, getattr(features, name)) for name in ("frames", "actions", "state")]
+    kind: DTypeLike = [(name, values.dtype.str, (values.shape[1],)) for name, values in sizes]
+    table = np.zeros(len(features), dtype=kind)
+    for name, values in sizes:
+        table[name] = values
+    with replacing(path) as temporary:
+        np.save(temporary, table)
+
+
+def read_features(path: Path) -> Features:
+    """Memory-mapped.
+
+    Raises:
+        DataError: the file is missing or cut short.
+    """
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        return Features(table["frames"], table["actions"], table["state"])
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise DataError(f"{path} is missing or broken: {error}.", fix="Delete it; the next run makes it anew.") from None
+
+
+def is_complete(path: Path) -> bool:
+    """The file is there and has the length that its header promises; a broken one is made again."""
+    if not path.exists():
+        return False
+    try:
+        read_features(path)
+    except DataError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _loaded(settings: EncoderSettings, threads: int) -> Encoder:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load(settings)

@@ -1,0 +1,34 @@
+"""Bradley-Terry losses in torch, for all members at once; the formulas of `preference.bradley_terry`.
+
+Importing this module imports torch: do it inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn.functional import softplus
+
+
+def pair_loss(x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float) -> torch.Tensor:
+    """Negative log-likelihood of each pair under each member, (K, B).
+
+    Args:
+        x: (K, B) r_a − r_b.
+        label: (B,) 1.0, 0.0 or 0.5.
+        log_nu: (K,), used by `davidson` alone.
+        ties: `soft`, `davidson`, `margin`, or `drop` (which gives ties no loss).
+        margin: Of the `margin` form.
+    """
+    soft = label * softplus(-x) + (1.0 - label) * softplus(x)
+    tie = (label == 0.5).expand_as(x)
+    if ties == "davidson":
+        logits = torch.stack([0.5 * x, -0.5 * x, (math.log(2.0) + log_nu).unsqueeze(1).expand_as(x)])
+        own = torch.where(tie, logits[2], (label - 0.5) * x)
+        return torch.logsumexp(logits, dim=0) - own
+    if ties == "margin":
+        return torch.where(tie, softplus(x.abs() - margin), soft)
+    if ties == "drop":
+        return torch.where(tie, torch.zeros_like(x), soft)
+    return soft

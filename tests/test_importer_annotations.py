@@ -1,0 +1,259 @@
+"""An annotation becomes a judgment, or a rejection that says why, and the rows never depend on what arrived first."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from importer.annotations import (
+    UNKNOWN_TASK,
+    delete_annotations,
+    judge,
+    record_annotations,
+    rejudge_unknown,
+    replace_annotations,
+)
+from labeling_config.contract import result_of
+from preference.errors import DataError
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
+from preference.store import Store
+
+ANN = Annotator("ann", "ann@example.com", studio_user_id=7)
+SHOWN_A = Assignment("t0", "p0", "ann", "production-001", 0, "A", project_id=1, task_id=100)
+SHOWN_B = Assignment("t1", "p1", "ann", "production-001", 1, "B", project_id=1, task_id=101)
+
+
+def annotation(number=1, task=100, side="left", confidence=4, at=0, **other):
+    """What Label Studio's API gives; `at` = seconds after the first version."""
+    made = "2026-03-01T10:00:00.000000Z"
+    return {
+        "id": number,
+        "task": task,
+        "completed_by": 7,
+        "was_cancelled": False,
+        "lead_time": 4.25,
+        "result": result_of(side, confidence, "smoother"),
+        "created_at": made,
+        "updated_at": f"2026-03-01T10:00:{at:02d}.500000Z",
+        **other,
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A database with two assignments of ann's, one with A on the left and one with B."""
+    store = Store.open(f"sqlite:///{tmp_path / 'robopref.db'}")
+    fill(store)
+    yield store
+    store.close()
+
+
+def fill(store):
+    store.put_trajectories(Trajectory(f"x{i}", "d", i, "expert", "push") for i in range(3))
+    store.put_annotators([ANN])
+    pairs = [Pair(f"p{i}", "x0", f"x{i + 1}", "push", "same", "production", "production-001") for i in range(2)]
+    store.put_pairs(Batch("production-001", "production", created_at="2026"), pairs, [SHOWN_A, SHOWN_B])
+
+
+def rows(store):
+    """Everything that was stored, in one comparable value."""
+    return (
+        sorted(
+            (j.assignment_id, j.preference, j.confidence, j.annotation_id, j.raw["updated_at"])
+            for j in store.judgments()
+        ),
+        sorted((r.annotation_id, r.task_id, r.reason, r.raw["updated_at"]) for r in store.rejections()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "side", "preference"),
+    [
+        (SHOWN_A, "left", "A"),
+        (SHOWN_A, "right", "B"),
+        (SHOWN_A, "equal", "equal"),
+        (SHOWN_B, "left", "B"),
+        (SHOWN_B, "right", "A"),
+        (SHOWN_B, "equal", "equal"),
+    ],
+)
+def test_left_and_right_are_mapped_back_by_the_assignment(assignment, side, preference):
+    found = judge(annotation(task=assignment.task_id, side=side), assignment, ANN)
+    assert isinstance(found, Judgment)
+    assert found.preference == preference
+
+
+def test_a_judgment_carries_all_that_the_annotation_says():
+    found = judge(annotation(confidence=2), SHOWN_A, ANN)
+    assert isinstance(found, Judgment)
+    assert (found.assignment_id, found.pair_id, found.annotator_id) == ("t0", "p0", "ann")
+    assert (found.confidence, found.free_text_reason) == (2, "smoother")
+    assert (found.response_time_ms, found.lead_time_ms) == (4250, 4250)
+    assert (found.annotation_id, found.task_id) == (1, 100)
+    assert found.created_at == "2026-03-01T10:00:00.000000Z"
+    assert found.raw["result"] == result_of("left", 2, "smoother")
+
+
+def test_who_answered_may_come_as_an_id_or_as_an_object():
+    expanded = annotation(completed_by={"id": 7, "email": "ann@example.com"})
+    assert isinstance(judge(expanded, SHOWN_A, ANN), Judgment)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"was_cancelled": True, "result": [], "lead_time": None}, "skipped"),
+        ({"result": []}, "empty"),
+        ({"result": None}, "empty"),
+        ({"result": "left"}, "empty"),
+        ({"result": result_of("left", 3)[:1]}, "no confidence"),
+        ({"result": result_of("left", 3)[1:]}, "no preference"),
+        ({"result": [{**result_of("left", 3)[0], "value": {"choices": ["both"]}}]}, "unknown choice 'both'"),
+        ({"result": [*result_of("left", 3), *result_of("right", 3)]}, "more than one preference"),
+        ({"completed_by": 8}, "answered by Label Studio's user 8, assigned to ann"),
+        ({"completed_by": None}, "answered by Label Studio's user None, assigned to ann"),
+        ({"lead_time": None}, "response time None"),
+        ({"lead_time": -3.0}, "response time -3.0"),
+        ({"lead_time": "soon"}, "response time 'soon'"),
+    ],
+)
+def test_what_cannot_be_used_is_rejected_with_its_reason(broken, reason):
+    found = judge(annotation(**broken), SHOWN_A, ANN)
+    assert isinstance(found, Rejection)
+    assert reason in found.reason
+    assert found.raw["id"] == 1
+
+
+@pytest.mark.parametrize("confidence", ["0", "6", "3.5", "", "high"])
+def test_a_confidence_that_is_not_1_to_5_is_rejected(confidence):
+    side, sure = result_of("left", 3)
+    found = judge(annotation(result=[side, {**sure, "value": {"choices": [confidence]}}]), SHOWN_A, ANN)
+    assert isinstance(found, Rejection)
+    assert "confidence" in found.reason
+
+
+def test_text_and_times_that_a_database_cannot_hold_are_made_to_fit(store):
+    strange = annotation(lead_time=1e9, result=result_of("left", 3, "a\0b\ud800c"))
+    record_annotations(store, [strange])
+    (found,) = store.judgments()
+    assert (found.free_text_reason, found.response_time_ms) == ("ab?c", 2**31 - 1)
+
+
+def test_an_annotation_without_an_id_is_an_error(store):
+    with pytest.raises(DataError, match="has no id"):
+        record_annotations(store, [annotation(number=None)])
+
+
+def test_an_annotation_of_a_task_that_is_not_ours_is_rejected(store):
+    record_annotations(store, [annotation(task=999)])
+    assert rows(store)[1][0][:3] == (1, 999, UNKNOWN_TASK)
+    assert not store.judgments()
+
+
+def test_recording_twice_changes_nothing(store):
+    given = [annotation(), annotation(2, task=101, result=[])]
+    first = record_annotations(store, given)
+    before = rows(store)
+    assert (first.new, first.updated, first.rejected) == (1, 0, 1)
+    again = record_annotations(store, given)
+    assert (again.new, again.updated, again.rejected) == (0, 0, 0)
+    assert rows(store) == before
+
+
+def test_a_changed_answer_replaces_the_old_one_and_a_late_old_version_does_not_come_back(store):
+    old, new = annotation(side="left", at=0), annotation(side="right", at=9)
+    record_annotations(store, [old])
+    assert record_annotations(store, [new]).updated == 1
+    assert record_annotations(store, [old]).updated == 0
+    assert [j.preference for j in store.judgments()] == ["B"]
+
+
+def test_a_skipped_task_that_is_answered_later_counts(store):
+    record_annotations(store, [annotation(was_cancelled=True, result=[], at=0)])
+    assert record_annotations(store, [annotation(at=5)]).new == 1
+    assert len(store.judgments()) == 1
+    assert not store.rejections()
+
+
+def test_an_answer_that_is_made_unusable_is_no_judgment_any_more(store):
+    record_annotations(store, [annotation(at=0)])
+    record_annotations(store, [annotation(result=[], at=5)])
+    assert not store.judgments()
+    assert [r.reason for r in store.rejections()] == ["empty"]
+
+
+def test_of_two_annotations_of_a_task_the_newer_is_the_judgment(store):
+    record_annotations(store, [annotation(2, side="right"), annotation(1, side="left")])
+    assert rows(store)[0][0][1:4] == ("B", 4, 2)
+    assert [(r.annotation_id, r.reason) for r in store.rejections()] == [(1, "superseded by annotation 2")]
+
+
+def test_deleting_the_newer_one_brings_the_older_back(store):
+    record_annotations(store, [annotation(2, side="right"), annotation(1, side="left")])
+    delete_annotations(store, [2])
+    assert [(j.annotation_id, j.preference) for j in store.judgments()] == [(1, "A")]
+    assert not store.rejections()
+    delete_annotations(store, [1])
+    assert not store.judgments()
+
+
+def test_replacing_forgets_what_label_studio_no_longer_has(store):
+    record_annotations(store, [annotation(1), annotation(2, task=101)])
+    replace_annotations(store, {100: [], 101: [annotation(2, task=101)]})
+    assert [j.annotation_id for j in store.judgments()] == [2]
+
+
+def test_an_answer_that_came_before_its_task_was_known_is_looked_at_again(store):
+    record_annotations(store, [annotation(task=555)])
+    assert not store.judgments()
+    store.set_tasks([("t0", 1, 555)])
+    assert rejudge_unknown(store).new == 1
+    assert [j.assignment_id for j in store.judgments()] == ["t0"]
+    assert not store.rejections()
+
+
+def test_any_order_and_any_repetition_of_webhooks_ends_in_the_same_rows(tmp_path):
+    events = [
+        annotation(1, side="left", at=0),
+        annotation(1, side="right", at=4),
+        annotation(2, side="equal", at=2),
+        annotation(3, task=101, was_cancelled=True, result=[], at=1),
+    ]
+    expected = None
+    for number, order in enumerate(itertools.permutations(range(len(events)))):
+        store = Store.open(f"sqlite:///{tmp_path / f'{number}.db'}")
+        fill(store)
+        for index in (*order, order[0]):
+            record_annotations(store, [events[index]])
+        expected = expected or rows(store)
+        assert rows(store) == expected
+        store.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_webhooks_lost_and_shuffled_and_then_a_pull_end_where_a_pull_alone_ends(tmp_path_factory, data):
+    answers = st.sampled_from(["left", "right", "equal", None])
+    made = [
+        annotation(
+            number,
+            task=data.draw(st.sampled_from([100, 101])),
+            at=number,
+            **({"side": side} if (side := data.draw(answers)) else {"result": []}),
+        )
+        for number in range(1, data.draw(st.integers(1, 5)) + 1)
+    ]
+    heard = data.draw(st.lists(st.sampled_from([*made, annotation(50, at=1)]), max_size=8))
+    final = {task: [a for a in made if a["task"] == task] for task in (100, 101)}
+    folder = tmp_path_factory.mktemp("stores")
+    ends = []
+    for name, events in (("pull", []), ("both", heard)):
+        store = Store.open(f"sqlite:///{folder / name}.db")
+        fill(store)
+        for event in events:
+            record_annotations(store, [event])
+        replace_annotations(store, final)
+        ends.append(rows(store))
+        store.close()
+    assert ends[0] == ends[1]

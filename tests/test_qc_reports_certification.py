@@ -1,0 +1,77 @@
+"""Whoever answers as the expert does is certified; whoever does not is told what went wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from preference.records import ANSWERS
+from qc_reports.answers import Answered
+from qc_reports.certification import certify
+
+TRUTH = {f"p{i:02d}": ANSWERS[i % 3] for i in range(42)}
+DIMENSIONS = ("smoothness", "efficiency", "grasp")
+
+
+def answers(given):
+    return [
+        Answered(p, "alice", given[p], 3, 9000, left="AB"[i // 3 % 2], dimension=DIMENSIONS[i // 14])
+        for i, p in enumerate(TRUTH)
+    ]
+
+
+def attempt(given, **changes):
+    options = {"threshold": 0.65, "attempt": 1, "batch_id": "calibration-1", "draws": 300}
+    return certify(answers(given), TRUTH, rng=np.random.default_rng(0), **options | changes)
+
+
+def wrong_on(pairs):
+    return TRUTH | {p: ANSWERS[(ANSWERS.index(TRUTH[p]) + 1) % 3] for p in pairs}
+
+
+def test_answering_as_the_expert_certifies():
+    result = attempt(TRUTH)
+    assert result.certified and result.kappa == 1.0 and result.pairs == 42 and result.findings == []
+
+
+@pytest.mark.parametrize(("wrong", "certified"), [(9, True), (10, False)])
+def test_the_threshold_is_kappa_065(wrong, certified):
+    given = wrong_on(list(TRUTH)[::4][:wrong])
+    result = attempt(given)
+    assert result.kappa == pytest.approx(cohen_kappa_score(list(TRUTH.values()), list(given.values())))
+    assert result.certified is certified
+    assert result.certified == (result.kappa >= 0.65)
+    assert result.kappa_low < result.kappa < result.kappa_high
+
+
+def test_random_answers_never_certify():
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        assert not attempt({p: str(draw.choice(ANSWERS)) for p in TRUTH}).certified
+
+
+def test_always_the_left_is_refused_and_named():
+    given = {answer.pair_id: answer.left for answer in answers(TRUTH)}
+    result = attempt(given)
+    assert not result.certified
+    assert "Chose the left side in 42 of 42 answers." in result.findings
+
+
+def test_avoiding_ties_is_named():
+    result = attempt({p: "A" if t == "equal" else t for p, t in TRUTH.items()})
+    assert result.findings[0] == "Never answered equal; the expert did 14 times."
+
+
+def test_a_weak_dimension_is_named():
+    result = attempt(wrong_on(list(TRUTH)[14:22]))
+    assert result.findings == ["Missed 8 of 14 pairs about efficiency."]
+
+
+def test_answers_on_other_pairs_and_second_showings_do_not_count():
+    own = answers(TRUTH)
+    more = [replace(own[0], pair_id="elsewhere", preference="B"), replace(own[0], preference="B", duplicate=True)]
+    result = certify(
+        own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0)
+    )
+    assert result.pairs == 42 and result.kappa == 1.0
