@@ -14,21 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from importer.label_studio_users import create_annotator
+from importer.queues import PLANNED, SECRET_HEADER, score_of_place
 from importer.studio_answers import StudioProject, StudioTask, differs, next_version, project_of, said_in, task_filter
 from labeling_config.contract import ASSIGNMENT_ID
 from preference.errors import StudioError
 
 EXPECTED_VERSION = "1.23"
-SECRET_HEADER = "X-Robopref-Secret"
 BACKEND_TITLE = "Robopref"
-PLANNED = "planned"
-"""Version of the scores that no model made: the planned order."""
 EVENTS = ["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"]
 QUEUE = {"sampling": "Uncertainty sampling", "maximum_annotations": 1, "skip_queue": "REQUEUE_FOR_ME"}
 """Lowest score first; one person's project; what was skipped comes again at the end."""
-STEP = 1e-6
-"""Difference in score between two places of a queue. A score lies between 0 and 1: predictions with any other are
-dropped, and the answer is still 201."""
 TITLE_LENGTH = 50
 PAGE = 1000
 ONCE: Any = {"max_retries": 0}
@@ -55,6 +50,11 @@ class LabelStudio:
         self._token = token
         with self._errors("connect"):
             self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout)
+
+    def version(self) -> str:
+        """The server's own version, after `check`."""
+        with self._errors("read its version"):
+            return str(getattr(self._client.versions.get(request_options=ONCE), "release", ""))
 
     def check(self) -> None:
         """Raise a StudioError unless the server answers, is the version we know, and accepts the token."""
@@ -152,7 +152,7 @@ class LabelStudio:
     ) -> list[int]:
         """Create tasks from their data, each with a prediction that ranks it and pre-selects nothing; ids in order."""
         body = [
-            {"data": data, "predictions": [{"result": [], "score": place * STEP, "model_version": version}]}
+            {"data": data, "predictions": [{"result": [], "score": score_of_place(place), "model_version": version}]}
             for data, place in zip(tasks, places, strict=True)
         ]
         path = f"api/projects/{project_id}/import"
@@ -185,7 +185,7 @@ class LabelStudio:
         present = self._send("read the model versions", "GET", f"api/projects/{project_id}/model-versions/")
         target = next_version(present, version)
         body = [
-            {"task": task, "result": [], "score": place * STEP, "model_version": target}
+            {"task": task, "result": [], "score": score_of_place(place), "model_version": target}
             for place, task in enumerate(sorted(scores, key=scores.__getitem__))
         ]
         # In one request: each one makes Label Studio count the predictions of every task of the project, 0.6 ms a task.

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from importer.label_studio import PLANNED, LabelStudio
-from importer.queues import Queue, database_mark, project_description, project_mark, task_of_view
+from importer.label_studio import LabelStudio
+from importer.queues import PLANNED, Queue, database_mark, project_description, project_mark, task_of_view
 from importer.studio_answers import StudioProject
 from importer.studio_connection import all_queues, check_present, connect, ids_of
 from labeling_config.contract import load_template

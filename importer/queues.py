@@ -20,6 +20,19 @@ from preference.errors import NotReady, StudioError
 from preference.records import Annotator, Batch, Trajectory
 from preference.store import AssignmentView
 
+SECRET_HEADER = "X-Robopref-Secret"
+"""What our webhooks carry; Label Studio gives them no Basic auth."""
+PLANNED = "planned"
+"""Version of the scores that no model made: the planned order."""
+STEP = 1e-6
+"""Difference in score between two places of a queue."""
+
+
+def score_of_place(place: float) -> float:
+    """What Label Studio sorts by, lowest first. It lies between 0 and 1: Label Studio drops predictions with any other
+    score, and answers 201 all the same."""
+    return min(1.0, place * STEP)
+
 
 @dataclass(frozen=True)
 class Queue:

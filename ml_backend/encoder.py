@@ -113,9 +113,7 @@ def settle(name: str, weights: str) -> EncoderSettings:
         return EncoderSettings(name, "imagenet", f"imagenet {_digest(file)}", _config_size(name))
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise ConfigError(
-            f"reward.weights: {weights!r} is no file.", fix='Name one, or use "imagenet" or "none".'
-        )
+        raise ConfigError(f"reward.weights: {weights!r} is no file.", fix='Name one, or use "imagenet" or "none".')
     return EncoderSettings(name, str(path), f"file {_digest(path)}", _config_size(name))
 
 

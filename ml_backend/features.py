@@ -192,7 +192,9 @@ def read_features(path: Path) -> Features:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
         return Features(table["frames"], table["actions"], table["state"])
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{path} is missing or broken: {error}.", fix="Delete it; the next run makes it anew.") from None
+        raise DataError(
+            f"{path} is missing or broken: {error}.", fix="Delete it; the next run makes it anew."
+        ) from None
 
 
 def is_complete(path: Path) -> bool:

@@ -10,14 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from importer.queues import PLANNED, score_of_place
 from labeling_config.contract import ASSIGNMENT_ID
 from preference.store import AssignmentView
 from preference.workspace import Workspace
 
-LAST = 1e9
-"""The score of a task that is not ours, or already answered: after everything else."""
-PLANNED = "planned"
-"""The version of scores that no model has made yet."""
+LAST = 1_000_000
+"""The place of a task that is not ours, or already answered: after everything else."""
 
 Informativeness = Callable[[AssignmentView], float]
 """The lower, the more worth asking."""
@@ -100,7 +99,7 @@ class QueueScores:
         ids = [_assignment_id(task) for task in tasks]
         if self.version() != self._version or any(i and i not in self._scores for i in ids):
             self._version, self._scores = self.version(), queue_scores(self._ws)
-        return [self._scores.get(i, LAST) for i in ids]
+        return [score_of_place(self._scores.get(i, LAST)) for i in ids]
 
 
 def _assignment_id(task: dict[str, Any]) -> str:

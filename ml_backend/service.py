@@ -20,6 +20,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from importer.queues import SECRET_HEADER
 from ml_backend.queue_scores import QueueScores
 from ml_backend.worker import TRAINING_REQUEST
 from preference.errors import UserError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from flask import Flask
 
 T = TypeVar("T")
-SECRET_HEADER = "X-Robopref-Secret"
 MAX_BODY = 32 * 1024 * 1024
 """Label Studio posts a whole batch of tasks at once; 32 MiB is some ten thousand of ours."""
 log = logging.getLogger("robopref.service")

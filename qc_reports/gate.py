@@ -41,4 +41,5 @@ def gate(alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: i
     if reasons:
         return "held", reasons
     passed = [] if math.isnan(alpha.value) else [f"Krippendorff's alpha is {alpha.value:.2f}."]
-    return "accepted", [*passed, "No annotator needs a review." if not flags else f"To watch: {flags[0].sentence}"]
+    watched = [f"To watch: {flag.sentence}" for flag in flags]
+    return "accepted", [*passed, *(watched or ["No annotator needs a review."])]

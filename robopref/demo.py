@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
@@ -21,6 +22,9 @@ from robopref.child import claim_port
 from robopref.processes import BackendProcess
 from robopref.studio import LabelStudioServer
 from robopref.summary import summarize, tell
+
+if TYPE_CHECKING:
+    from ml_backend.release.build import ReleaseResult
 
 POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"
 NEEDED_BYTES = 1_000_000_000
@@ -107,8 +111,8 @@ def run_demo(
         servers.callback(backend.stop)
         with clock.stage("backend", "Starting the ML backend"):
             backend.start()
-        course(ws, clock, backend.url)
-        summary = summarize(ws, clock.seconds)
+        made = course(ws, clock, backend.url)
+        summary = summarize(ws, clock.seconds, made)
         with replacing(root / "summary.json") as temporary:
             temporary.write_text(summary.to_json(), encoding="utf-8")
         tell(summary, root)
@@ -119,7 +123,7 @@ def run_demo(
             _say_where(studio, ws)
 
 
-def course(ws: Workspace, clock: Clock, backend_url: str) -> None:
+def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → release."""
     from importer import stages
     from ml_backend.release import release
@@ -138,7 +142,7 @@ def course(ws: Workspace, clock: Clock, backend_url: str) -> None:
     with clock.stage("train", "Training the reward model on everything"):
         train(ws)
     with clock.stage("release", "Packaging the release"):
-        release(ws, "1.0.0")
+        return release(ws, "1.0.0")
 
 
 def _calibrate(ws: Workspace, backend_url: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from preference.config import Config
 from preference.errors import ConfigError, UserError
 from preference.workspace import Workspace
 
@@ -92,17 +91,10 @@ def _database(ws: Workspace) -> Iterator[Finding]:
 
 
 def _label_studio(ws: Workspace) -> Iterator[Finding]:
-    from importer.label_studio import LabelStudio
+    from importer.studio_connection import connect
 
-    settings: Config = ws.config
-    studio = LabelStudio(
-        settings.label_studio.url,
-        settings.label_studio.token.get_secret_value(),
-        timeout_s=settings.label_studio.request_timeout_s,
-    )
-    yield Finding(
-        "good", f"Label Studio {studio.version()} answers at {settings.label_studio.url} and takes the token."
-    )
+    studio = connect(ws)
+    yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and takes the token.")
 
 
 def _backend(ws: Workspace) -> Iterator[Finding]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preference.work import console
 from preference.workspace import Workspace
 from robopref.show import as_plain, number
+
+if TYPE_CHECKING:
+    from ml_backend.release.build import ReleaseResult
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,8 @@ class Summary:
         return json.dumps(as_plain(self), indent=2) + "\n"
 
 
-def summarize(ws: Workspace, seconds: dict[str, float]) -> Summary:
+def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) -> Summary:
     """Collect the figures from the workspace; nothing is remembered from the run itself but the seconds."""
-    from ml_backend.release import newest_release
     from qc_reports.stages import read_preferences
 
     store = ws.store
@@ -49,7 +51,6 @@ def summarize(ws: Workspace, seconds: dict[str, float]) -> Summary:
     preferences = read_preferences(ws.preferences)
     reports = [_report(ws, batch) for batch, record in batches.items() if record.kind != "calibration"]
     models = store.model_versions()
-    release = newest_release(ws)
     strategies = sorted({pair.strategy for pair in active} - {"uniform"}) or ["uniform"]
     return Summary(
         trajectories=len(trajectories),

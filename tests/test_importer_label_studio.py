@@ -14,8 +14,9 @@ import requests
 sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import SECRET, make_workspace, plan
 
-from importer.label_studio import PLANNED, SECRET_HEADER, LabelStudio
+from importer.label_studio import LabelStudio
 from importer.label_studio_users import admin_session, annotator_session
+from importer.queues import PLANNED, SECRET_HEADER
 from importer.studio_answers import next_version
 from importer.studio_connection import all_queues
 from importer.studio_stages import connect, credentials, pull, push, rescore

@@ -355,6 +355,14 @@ def test_preferences_newer_than_the_model_are_refused(ws):
         build_release(ws, "1.0.0")
 
 
+def test_labels_that_changed_after_training_are_refused(ws):
+    lines = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
+    lines[0]["preference"] = 1.0 - lines[0]["preference"]
+    ws.preferences.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="labels"):
+        build_release(ws, "1.0.0")
+
+
 def test_a_missing_clip_is_named(ws):
     clip = next(iter(sorted((ws.root / "clips").iterdir())))
     clip.unlink()

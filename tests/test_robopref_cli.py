@@ -13,9 +13,7 @@ from robopref.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)
-STAGES = (
-    "init pool clips pairs push pull qc certify resolve train rank round release serve simulate demo doctor worker"
-).split()
+STAGES = ["init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release", "serve", "simulate", "demo", "doctor", "worker"]
 
 
 def robopref(*arguments, cwd=None):

@@ -159,6 +159,11 @@ def open_reader(dataset: Dataset) -> Reader:
     raise BadInput(file, "codebase_version", f"expected v3.0, found {version!r}")
 
 
+def feature_names_of(config: Pool, trajectory: Trajectory) -> dict[str, list[str]]:
+    """What the trajectory's dataset calls the values of `action` and `state`; empty lists where it has no names."""
+    return _reader(find_dataset(config, trajectory)).names()
+
+
 def read_episode(config: Pool, trajectory: Trajectory) -> Episode:
     """The arrays behind a trajectory of the manifest.
 

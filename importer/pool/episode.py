@@ -81,6 +81,10 @@ class Reader(Protocol):
 
     def episode_indices(self) -> list[int]: ...
 
+    def names(self) -> dict[str, list[str]]:
+        """What the dataset calls the values of `action` and `state`; empty lists where it has no names."""
+        ...
+
     def files(self, episode_index: int) -> list[Path]:
         """The files that the episode is made of; cheap, and they need not exist.
 

@@ -84,6 +84,12 @@ def wanted_columns(dataset: Dataset) -> tuple[str, ...]:
     return (STATE, ACTION, TIME, REWARD, SUCCESS, *GRIPPER_COLUMNS, dataset.gripper)
 
 
+def names_of(info: dict[str, Any]) -> dict[str, list[str]]:
+    """Names of the values of `action` and `state`, as info.json gives them."""
+    features = info["features"]
+    return {"action": feature_names(features.get(ACTION, {})), "state": feature_names(features.get(STATE, {}))}
+
+
 def rows_of(table: pa.Table, file: Path, info: dict[str, Any], dataset: Dataset) -> Rows:
     """The arrays in the rows of one episode.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from importer.pool.columns import real, truth
 from importer.pool.episode import BadInput, Episode, VideoSpan
-from importer.pool.lerobot import Rows, find_camera, read_info, rows_of, wanted_columns
+from importer.pool.lerobot import Rows, find_camera, names_of, read_info, rows_of, wanted_columns
 from importer.pool.parquet import read_rows
 from importer.pool.video import TOLERANCE_FRAMES, check_span
 from preference.config import Dataset
@@ -46,6 +46,9 @@ class LeRobotV3:
 
     def episode_indices(self) -> list[int]:
         return sorted(self.places)
+
+    def names(self) -> dict[str, list[str]]:
+        return names_of(self.info)
 
     def files(self, episode_index: int) -> list[Path]:
         row = self._row(episode_index)

@@ -135,7 +135,7 @@ def _write_model(source: Source, version: str, folder: Path) -> tuple[dict[str, 
 def _write_training(source: Source, folder: Path) -> None:
     """What the notebook needs: features, settings, and itself."""
     write_features_file(source.features, source.compared, source.spec, folder / "features.npz")
-    spec, reward = source.spec, source.ws.config.reward
+    spec, reward = source.spec, source.trained
     names = ("ties", "margin", "learning_rate", "batch_pairs", "epochs", "patience")
     settings = {name: getattr(reward, name) for name in names}
     settings |= {name: getattr(spec, name) for name in ("temporal", "hidden", "members", "projection")}

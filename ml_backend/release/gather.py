@@ -50,6 +50,8 @@ class Source:
     annotators: list[Annotator]
     certifications: list[Certification]
     record: ModelVersion
+    trained: Reward
+    """The settings that the model was trained with, whatever robopref.toml says by now."""
     model: RewardModel
     encoder: Encoder | None
     features: FeatureStore
@@ -109,8 +111,11 @@ def gather(ws: Workspace) -> Source:
     resolved = {p.pair_id for p in preferences}
     _check_clips(ws, trajectories, rows)
     model = RewardModel.load(folder / "model.pt")
+    training = _read_json(folder / "training.json")
+    trained = _trained_with(folder / "training.json", training, model.spec)
+    _check_labels(ws, record, released, training)
     compared = {row[side] for row in rows for side in ("trajectory_a_id", "trajectory_b_id")}
-    encoder, features = _features(ws, model.spec, trajectories, compared)
+    encoder, features = _features(ws, trained, model.spec, trajectories, compared)
     return Source(
         ws=ws,
         preferences=preferences,
@@ -124,6 +129,7 @@ def gather(ws: Workspace) -> Source:
         annotators=annotators,
         certifications=ws.store.certifications(),
         record=record,
+        trained=trained,
         model=model,
         encoder=encoder,
         features=features,
@@ -176,15 +182,13 @@ def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], rows: Sequen
 
 
 def _features(
-    ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], compared: set[str]
+    ws: Workspace, trained: Reward, spec: ModelSpec, trajectories: Sequence[Trajectory], compared: set[str]
 ) -> tuple[Encoder | None, FeatureStore]:
-    """The encoder and the features that the model was trained on, whatever robopref.toml says by now."""
+    """The encoder and the features that the model was trained on."""
     from ml_backend.encoder import load
     from ml_backend.features import encode_pool
 
-    reward = trained_with(ws.config.reward, spec)
-    config = ws.config.model_copy(update={"reward": reward})
-    store = encode_pool(Workspace(config), trajectories)
+    store = encode_pool(Workspace(ws.config.model_copy(update={"reward": trained})), trajectories)
     if lost := sorted(compared - set(store)):
         raise DataError(
             f"{len(lost)} compared trajectories can no longer be read, the first is {lost[0]}.",
@@ -200,29 +204,35 @@ def _features(
     return (load(found) if found else None), store
 
 
-def trained_with(reward: Reward, spec: ModelSpec) -> Reward:
-    """`reward` as it was when the model was trained.
+def _trained_with(path: Path, training: Mapping[str, Any], spec: ModelSpec) -> Reward:
+    """The settings in training.json, with the encoder weights that were really used."""
+    try:
+        reward = Reward.model_validate(training["reward"])
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}, reward: {error}", fix="Run `robopref train` again.") from None
+    return reward.model_copy(update={"weights": spec.weights}) if spec.weights in ("imagenet", "none") else reward
+
+
+def _check_labels(
+    ws: Workspace, record: ModelVersion, preferences: Sequence[Preference], training: Mapping[str, Any]
+) -> None:
+    """Pairs may be the same and labels not: the fingerprint that training left tells.
 
     Raises:
-        UserError: the model's encoder weights came from a file that robopref.toml no longer names.
+        UserError: labels, confidences or trajectories changed since the model was trained.
     """
-    weights = spec.weights
-    if weights not in ("imagenet", "none"):
-        if Path(reward.weights).name != weights:
-            raise UserError(
-                f"The model was trained with the encoder weights {weights!r}, robopref.toml says {reward.weights!r}.",
-                fix="Set reward.weights back, or train again.",
-            )
-        weights = reward.weights
-    return reward.model_copy(
-        update={
-            "encoder": spec.encoder,
-            "weights": weights,
-            "inputs": list(spec.inputs),
-            "sample_fps": spec.sample_fps,
-            "max_frames": spec.max_frames,
-        }
-    )
+    from ml_backend.stages import _fingerprint
+
+    left = record.metrics.get("fingerprint")
+    settings = {"reward": Reward.model_validate(training["reward"]), "seed": training.get("seed")}
+    then = Workspace(ws.config.model_copy(update=settings))
+    then.store = ws.store
+    if left and left != _fingerprint(then, preferences):
+        raise UserError(
+            f"The model {record.version} was trained on other preferences than those released: since then labels, "
+            "confidences or the pool's trajectories have changed.",
+            fix="Run `robopref train`, then release again.",
+        )
 
 
 def _examples(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_backend.release import facts
-from ml_backend.release.card import Facts, Measured, number
+from ml_backend.release.card import Facts, Measured, interval, number
 
 if TYPE_CHECKING:
     from ml_backend.release.gather import Source
@@ -101,18 +101,22 @@ def architecture(source: Source) -> str:
         f"{spec.members} members of one architecture, trained from different starts; the reward is their mean. Each "
         f"sees {spec.sample_fps:g} steps per second (at most {spec.max_frames}): {'; '.join(parts)}. Then "
         f"{over_time.get(spec.temporal, spec.temporal)}, and a 2-layer MLP with {spec.hidden} hidden units. "
-        f"{trained:,} trained parameters, Bradley-Terry loss, ties: {source.ws.config.reward.ties}."
+        f"{trained:,} trained parameters, Bradley-Terry loss, ties: {source.trained.ties}."
     )
 
 
 def _measures(source: Source, parity: float) -> dict[str, str]:
     """The model's own validation, as it stands in validation.json, and what was measured while exporting."""
-    rows = {words: _shown(value) for words, value in flattened(source.validation).items()}
+    # the accuracy on test pairs stands at the card's head; how far each two tiers overlap would be a page of its own
+    rest = {key: value for key, value in source.validation.items() if key not in ("ranking_accuracy", "tiers")}
+    rows = {words: _shown(value) for words, value in flattened(rest).items()}
     return rows | {"largest difference between reward_model.onnx and torch": f"{parity:.1e}"}
 
 
 def flattened(value: Any, prefix: str = "", depth: int = 3) -> dict[str, Any]:
-    """`a: {b: 1}` → `a, b: 1`; lists and what lies deeper are left to validation.json."""
+    """`a: {b: 1}` → `a, b: 1`; a figure with its interval stays one; lists are left to validation.json."""
+    if isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
+        return {prefix: value}
     if not isinstance(value, Mapping):
         return {prefix: value} if isinstance(value, (int, float, str, type(None))) and prefix else {}
     rows: dict[str, Any] = {}
@@ -123,6 +127,12 @@ def flattened(value: Any, prefix: str = "", depth: int = 3) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        figures = (math.nan if value[name] is None else value[name] for name in ("value", "low", "high"))
+        pairs = f", {value['pairs']} pairs" if "pairs" in value else ""
+        return interval(Measured(*figures)) + pairs
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float) or value is None:
         return number(value)
     return str(value)
@@ -158,9 +168,17 @@ def _limits(
         )
     if any(p.strategy for p in source.pairs):
         lines.append("Pairs chosen by active selection are not a random sample of the pool's pairs.")
+    unseen = source.validation.get("unseen_trajectories", {}).get("value")
+    known = f"{unseen:.2f}" if unseen is not None else "unknown"
     lines.append(
-        "Test pairs were never trained on, but their trajectories may be in training pairs; validation.json says how "
-        "the model does on trajectories it never saw, where that was measured."
+        "Test pairs were never trained on, but their trajectories may be in training pairs; the accuracy on pairs of "
+        f"trajectories that were never trained on is {known}."
     )
+    for name, probe in source.validation.get("probes", {}).items():
+        if probe.get("fires"):
+            lines.append(
+                f"The reward goes with {name} (partial rank correlation {probe['partial_correlation']:+.2f}, quality held "
+                "constant): a policy may exploit that."
+            )
     lines.append("A reward model can be exploited by a policy trained on it: look at what it scores highest.")
     return lines

@@ -1,0 +1,245 @@
+"""Is the reward model to be trusted? Ranking accuracy, agreement with the ground truth, separation of tiers, probes.
+
+A model, its split and the pool come in; one dictionary of figures comes out, which `stages.train` writes as
+validation.json. Every figure says what it was measured on:
+
+- `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
+- `cross_validated`: every pair, by models that were not trained on it; steadier, because it rests on all pairs
+- `unseen_trajectories`: pairs of which neither trajectory was in any training pair
+- `spearman`, `kendall`: with the simulator's return (or the ground-truth quality) over the whole pool, per task type
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend.dataset import Pairs
+from ml_backend.train import Split, Trained, train_model
+from preference.config import Reward
+from preference.records import Preference, Trajectory
+
+if TYPE_CHECKING:
+    from ml_backend.features import Features
+
+FOLDS = 5
+TRAJECTORY_FOLDS = 3
+"""Of trajectories: a third held out leaves a ninth of the pairs with both ends unseen, in each of three trainings."""
+DRAWS = 1000
+TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
+"""The protocol's."""
+HACKING = 0.3
+"""A probe fires when reward still goes with it by more than this, quality held constant."""
+
+
+def validate(
+    trained: Trained,
+    features: Sequence[Features],
+    trajectories: Sequence[Trajectory],
+    pairs: Pairs,
+    split: Split,
+    reward: Reward,
+    preferences: Sequence[Preference],
+    strata: Mapping[str, str],
+    *,
+    seed: int,
+    on_training: Callable[[int], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """All figures of one model.
+
+    Args:
+        features: Of `trajectories`, in the same order; `pairs` index into both.
+        strata: pair_id → stratum.
+        on_training: Called after each of the extra trainings with 1.
+    """
+    rng = np.random.default_rng(seed)
+    rewards, _ = trained.model.score(features)
+    test = pairs.take(split.test)
+
+    def fit(own: Split) -> np.ndarray:
+        """Rewards by a model trained on other pairs."""
+        model = train_model(features, pairs, own, trained.model.spec, reward, seed=seed).model
+        on_training(1)
+        return model.score(features)[0]
+
+    tasks = [t.task_type for t in trajectories]
+    multi = len({tasks[i] for i in pairs.a}) > 1
+    return {
+        "ranking_accuracy": _accuracy(_hits(rewards, test), rng),
+        "target": TARGETS["multi_task" if multi else "single_task"],
+        "by_stratum": _by(test, rewards, [strata.get(pair_id, "") for pair_id in test.pair_ids], rng),
+        "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
+        "ties_in_test": int((test.label == 0.5).sum()),
+        "cross_validated": _accuracy(cross_validated(pairs, fit, rng), rng),
+        "unseen_trajectories": _accuracy(unseen_trajectories(pairs, len(trajectories), fit, rng), rng),
+        "noise_ceiling": noise_ceiling(preferences),
+        **_truth(rewards, trajectories),
+        "tiers": tiers(rewards, trajectories),
+        "probes": probes(rewards, trajectories, features),
+        "best_epoch": trained.best_epoch,
+        "epochs": trained.epochs,
+        "pairs": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+    }
+
+
+def cross_validated(pairs: Pairs, fit: Callable[[Split], np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """(M,) bool: for every pair that is no tie, whether models that were not trained on it rank it right."""
+    folds = np.array_split(rng.permutation(len(pairs)), FOLDS)
+    hits = []
+    for number, held in enumerate(folds):
+        stop = folds[(number + 1) % FOLDS]
+        rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
+        hits.append(_hits(fit(Split(np.sort(rest), np.sort(stop), held)), pairs.take(held)))
+    return np.concatenate(hits)
+
+
+def unseen_trajectories(
+    pairs: Pairs, trajectories: int, fit: Callable[[Split], np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """(M,) bool: the same for pairs whose trajectories were both kept out of training."""
+    fold = rng.integers(TRAJECTORY_FOLDS, size=trajectories)
+    hits = []
+    for held in range(TRAJECTORY_FOLDS):
+        out_a, out_b = fold[pairs.a] == held, fold[pairs.b] == held
+        inside, test = np.flatnonzero(~out_a & ~out_b), np.flatnonzero(out_a & out_b)
+        if len(inside) < FOLDS or not len(test):
+            continue
+        inside = rng.permutation(inside)
+        stop = inside[: max(1, len(inside) // FOLDS)]
+        hits.append(_hits(fit(Split(inside[len(stop) :], stop, test)), pairs.take(test)))
+    return np.concatenate(hits) if hits else np.zeros(0, bool)
+
+
+def noise_ceiling(preferences: Sequence[Preference]) -> float:
+    """The accuracy that no model can pass on these labels, from how often two annotators agree.
+
+    If each is right with probability a, independently, two agree with p = 2a² − 2a + 1, so a = ½(1 + √(2p − 1)).
+    Pairs with a third annotator are those on which the first two differed. nan where agreement is below a coin's.
+    """
+    judged = [p for p in preferences if p.num_annotators >= 2]
+    if not judged:
+        return math.nan
+    agree = sum(p.num_annotators == 2 and p.reason == "unanimous" for p in judged) / len(judged)
+    return 0.5 * (1 + math.sqrt(2 * agree - 1)) if agree >= 0.5 else math.nan
+
+
+def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """Rewards per tier, standardized within each task type, and how far neighbours in quality overlap.
+
+    `overlap` of two tiers is the probability that a trajectory of the lower one beats one of the higher: 0 = apart,
+    0.5 = the same.
+    """
+    z = _standardized(rewards, trajectories)
+    groups: dict[str, list[float]] = {}
+    for value, trajectory in zip(z, trajectories, strict=True):
+        groups.setdefault(trajectory.tier or trajectory.source, []).append(float(value))
+    ranked = sorted(groups, key=lambda tier: -float(np.mean(groups[tier])))
+    overlap = {
+        f"{lower} over {higher}": float(np.mean(np.subtract.outer(groups[lower], groups[higher]) > 0))
+        for i, higher in enumerate(ranked)
+        for lower in ranked[i + 1 :]
+    }
+    return {"mean": {tier: float(np.mean(groups[tier])) for tier in ranked}, "overlap": overlap}
+
+
+def probes(
+    rewards: np.ndarray, trajectories: Sequence[Trajectory], features: Sequence[Features]
+) -> dict[str, dict[str, Any]]:
+    """Does the reward follow something it should not? Partial rank correlations, given the ground-truth quality.
+
+    `length`: sampled steps; `stillness`: minus the mean size of the actions.
+    """
+    measures = {
+        "length": np.array([len(item) for item in features], float),
+        "stillness": np.array([-float(np.abs(np.asarray(item.actions, np.float64)).mean()) for item in features]),
+    }
+    truth = _ground_truth(trajectories)
+    result = {}
+    for name, measure in measures.items():
+        value = _partial_correlation(rewards, measure, truth, trajectories)
+        result[name] = {"partial_correlation": value, "threshold": HACKING, "fires": bool(abs(value) > HACKING)}
+    return result
+
+
+def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """Rank correlations with the ground truth: per task type, and their mean."""
+    from scipy.stats import kendalltau, spearmanr
+
+    truth = _ground_truth(trajectories)
+    result: dict[str, Any] = {"spearman_by_task_type": {}, "kendall_by_task_type": {}}
+    for task, rows in _groups(trajectories).items():
+        rows = rows[np.isfinite(truth[rows])]
+        if len(rows) >= 3 and np.ptp(truth[rows]) > 0 and np.ptp(rewards[rows]) > 0:
+            result["spearman_by_task_type"][task] = float(spearmanr(rewards[rows], truth[rows])[0])
+            result["kendall_by_task_type"][task] = float(kendalltau(rewards[rows], truth[rows])[0])
+    for name in ("spearman", "kendall"):
+        values = list(result[f"{name}_by_task_type"].values())
+        result[name] = float(np.mean(values)) if values else math.nan
+    simulated = all(math.isfinite(t.true_return) for t in trajectories)
+    return result | {"ground_truth": "simulator's return" if simulated else "quality score"}
+
+
+def _ground_truth(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """(N,) the simulator's return where every trajectory has one, else the quality."""
+    returns = np.array([t.true_return for t in trajectories])
+    return returns if np.isfinite(returns).all() else np.array([t.quality for t in trajectories])
+
+
+def _groups(trajectories: Sequence[Trajectory]) -> dict[str, np.ndarray]:
+    tasks = np.array([t.task_type for t in trajectories])
+    return {task: np.flatnonzero(tasks == task) for task in sorted(set(tasks.tolist()))}
+
+
+def _standardized(values: np.ndarray, trajectories: Sequence[Trajectory]) -> np.ndarray:
+    result = np.zeros(len(values))
+    for rows in _groups(trajectories).values():
+        spread = float(values[rows].std())
+        result[rows] = (values[rows] - values[rows].mean()) / spread if spread > 0 else 0.0
+    return result
+
+
+def _partial_correlation(
+    rewards: np.ndarray, measure: np.ndarray, truth: np.ndarray, trajectories: Sequence[Trajectory]
+) -> float:
+    """Of the ranks within each task type, the truth's ranks held constant; 0 where the measure does not vary."""
+    from scipy.stats import rankdata
+
+    columns = []
+    for values in (rewards, measure, truth):
+        ranks = np.zeros(len(values))
+        for rows in _groups(trajectories).values():
+            own = rankdata(np.nan_to_num(values[rows]))
+            ranks[rows] = own - own.mean()
+        columns.append(ranks)
+    a, b, given = columns
+    if given @ given > 0:
+        a, b = (x - given * (x @ given) / (given @ given) for x in (a, b))
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / size if size > 1e-9 else 0.0
+
+
+def _hits(rewards: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """(M,) bool, one per pair that is no tie."""
+    clear = pairs.label != 0.5
+    return (rewards[pairs.a[clear]] > rewards[pairs.b[clear]]) == (pairs.label[clear] == 1.0)
+
+
+def _accuracy(hits: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """Share with a 95 % bootstrap interval over pairs."""
+    if not len(hits):
+        return {"value": math.nan, "low": math.nan, "high": math.nan, "pairs": 0}
+    samples = rng.binomial(len(hits), hits.mean(), DRAWS) / len(hits)
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return {"value": float(hits.mean()), "low": float(low), "high": float(high), "pairs": len(hits)}
+
+
+def _by(pairs: Pairs, rewards: np.ndarray, labels: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+    names = np.array(labels)
+    return {
+        name: _accuracy(_hits(rewards, pairs.take(np.flatnonzero(names == name))), rng)
+        for name in sorted(set(labels))
+        if name
+    }
