@@ -203,7 +203,8 @@ def _status(ws: Workspace) -> dict[str, Any]:
 STATUS_PAGE = """<!doctype html><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>Robopref · {{ name }}</title>
 <style>body{font:16px/1.5 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884}
 </style>
 <h1>{{ name }}</h1><p>{{ judgments }} judgments; {{ open }} assignments wait for an answer.
 <h2>Batches</h2><table><tr><th>batch<th>kind<th>status{% for b in batches %}

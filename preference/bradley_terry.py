@@ -85,8 +85,10 @@ def fit_items(
     """
     if penalty <= 0:
         raise DataError(f"penalty: expected more than 0, found {penalty}.")
-    if len(a) and not (0 <= min(a.min(), b.min()) and max(a.max(), b.max()) < items):
-        raise DataError(f"pairs: expected items 0 to {items - 1}, found {min(a.min(), b.min())} to {max(a.max(), b.max())}.")
+    if len(a) and not (min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) < items):
+        raise DataError(
+            f"pairs: expected items 0 to {items - 1}, found {min(a.min(), b.min())} to {max(a.max(), b.max())}."
+        )
     weight = np.ones(len(a)) if weight is None else weight
     theta = np.zeros(items)
     for _ in range(MAX_NEWTON):

@@ -54,7 +54,7 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
         raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref pairs --calibration` first.")
     experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
     answers = by_annotator(join(ws.store.judgments(batch_id), views))
-    expert = [answer for name in experts for answer in answers.get(name, [])]
+    expert = [answer for name in experts for answer in answers.get(name, []) if not answer.duplicate]
     pairs = {pair.pair_id: pair for pair in ws.store.pairs(batch_id)}
     if len({answer.pair_id for answer in expert}) < len(pairs):
         raise NotReady(

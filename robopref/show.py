@@ -36,8 +36,6 @@ def as_plain(value: Any) -> Any:
         return [as_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return as_plain(value.item())
     return str(value) if isinstance(value, Path) else value
 
 
@@ -85,7 +83,9 @@ def pool(result: PoolResult, as_json: bool) -> None:
     else:
         rows = [[task, source, str(n)] for (task, source), n in sorted(counts.items())]
         table(f"{len(result.trajectories)} trajectories", ["task", "source", "episodes"], rows)
-    _fail_for(result.failures, "episodes could not be read", as_json)
+        for note in result.notes:
+            console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
+    _fail_for(result.failures, "episodes could not be read", "pool/failures.csv", as_json)
 
 
 def clips(result: ClipsResult, as_json: bool) -> None:
@@ -93,17 +93,17 @@ def clips(result: ClipsResult, as_json: bool) -> None:
         print_json(result)
     else:
         console.print(f"{result.rendered} clips rendered, {result.kept} kept.")
-    _fail_for(result.failures, "clips could not be rendered", as_json)
+    _fail_for(result.failures, "clips could not be rendered", "clips/failures.csv", as_json)
 
 
-def _fail_for(failures: Sequence[Any], what: str, as_json: bool) -> None:
+def _fail_for(failures: Sequence[Any], what: str, file: str, as_json: bool) -> None:
     """Name the failures; the good items are done, and the exit code says that not all are."""
     if not failures:
         return
     if not as_json:
         for failure in failures[:10]:
             console.print(f"[yellow]{escape(str(failure))}[/]", highlight=False, soft_wrap=True)
-    raise UserError(f"{len(failures)} {what}; the others are done.", fix="See failures.csv in the pool's folder.")
+    raise UserError(f"{len(failures)} {what}; the others are done.", fix=f"See {file} in the work folder.")
 
 
 def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:

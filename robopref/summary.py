@@ -111,7 +111,7 @@ def tell(summary: Summary, root: Path) -> None:
         f"{summary.trajectories} trajectories became {summary.clips} clips.",
         f"{len(summary.annotators)} annotators were calibrated: {', '.join(certified)} certified; "
         f"refused: {', '.join(refused) or 'nobody'}.",
-        f"The certified gave {summary.judgments} judgments in all, on {strata} pairs and {summary.active['pairs']} "
+        f"{summary.judgments} judgments in all. The certified compared {strata} pairs and {summary.active['pairs']} "
         f"active ones ({summary.active['strategy']}), {summary.duplicates} shown twice with the sides swapped.",
         f"Krippendorff's alpha {number(summary.alpha, 2)}; {summary.preferences} pairs have a label, "
         f"{summary.discarded} were discarded as ambiguous.",

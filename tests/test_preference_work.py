@@ -1,5 +1,7 @@
 """A map over items goes on where single items fail, and ends where there is a bug."""
 
+from pathlib import Path
+
 import pytest
 
 from preference.errors import UserError
@@ -34,3 +36,41 @@ def test_nothing_to_do_is_nothing_done():
 def test_zero_workers_means_one_per_core():
     assert worker_count(0) >= 1
     assert worker_count(5) == 5
+
+
+SLEEPY = """
+import sys, time
+from preference.work import parallel_map
+from sleepy import nap
+if __name__ == "__main__":
+    list(parallel_map(nap, [1, 2], workers=2, description="naps"))
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    (tmp_path / "sleepy.py").write_text(
+        "import os, time, pathlib\n\ndef nap(n):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, f'pid{{n}}').write_text(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    (tmp_path / "run.py").write_text(SLEEPY)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=tmp_path)
+    pids = [tmp_path / "pid1", tmp_path / "pid2"]
+    for _ in range(200):
+        if all(path.exists() and path.read_text() for path in pids):
+            break
+        time.sleep(0.1)
+    workers = [int(path.read_text()) for path in pids]
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        if not alive:
+            break
+        time.sleep(0.1)
+    assert alive == []

@@ -71,7 +71,5 @@ def test_a_weak_dimension_is_named():
 def test_answers_on_other_pairs_and_second_showings_do_not_count():
     own = answers(TRUTH)
     more = [replace(own[0], pair_id="elsewhere", preference="B"), replace(own[0], preference="B", duplicate=True)]
-    result = certify(
-        own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0)
-    )
+    result = certify(own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0))
     assert result.pairs == 42 and result.kappa == 1.0

@@ -1,4 +1,4 @@
-"""The whole loop in a real Label Studio: killed half-way, run again, it arrives where it should and leaves nothing running."""
+"""The whole loop in a real Label Studio: killed half-way and run again, it arrives where it should."""
 
 import json
 import os

@@ -87,7 +87,8 @@ def test_the_wheel_has_every_file_that_the_packages_need(tmp_path):
     assert [name for name in tracked if name.startswith(rooms) and not (site / name).exists()] == []
     run = subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import robopref.cli as c; "
-         "assert c.__file__.startswith(sys.argv[1]), c.__file__; sys.argv = ['robopref', '--help']; c.app()", str(site)],
+         "assert c.__file__.startswith(sys.argv[1]), c.__file__; sys.argv = ['robopref', '--help']; c.app()",
+         str(site)],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

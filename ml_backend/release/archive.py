@@ -18,10 +18,9 @@ GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file under `folder`, in the order of their relative names."""
-    return sorted(
-        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.relative_to(folder).as_posix()
-    )
+    """Every file under `folder`, in the order of their relative names, Python's caches aside."""
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return [found[name] for name in sorted(found) if "__pycache__" not in name.split("/")]
 
 
 def sha256_of(path: Path) -> str:

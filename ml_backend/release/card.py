@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+STRATIFIED = "stratified by quality"
+"""How pairs were chosen that no model proposed."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -84,6 +87,18 @@ class Facts:
     @property
     def simulated(self) -> int:
         return sum(bool(person["simulated"]) for person in self.people)
+
+    @property
+    def who(self) -> str:
+        """Who labelled, in words."""
+        people = "people who watched both clips side by side"
+        if not self.simulated:
+            return people
+        return "simulated annotators" if self.simulated == len(self.people) else f"simulated annotators and by {people}"
+
+    @property
+    def actively_chosen(self) -> bool:
+        return set(self.selection) != {STRATIFIED}
 
     @property
     def size_category(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ml_backend.release.card import Measured, Share
+from ml_backend.release.card import STRATIFIED, Measured, Share
 from preference.records import Annotator, Certification, Pair, Preference, Trajectory
 from qc_reports.answers import Answered
 
@@ -33,7 +33,7 @@ def label_facts(preferences: Sequence[Preference], rows: Sequence[Mapping[str, A
 def selection_facts(pairs: Iterable[Pair]) -> dict[str, Any]:
     """By which rule the released pairs were chosen, and of which stratum they are."""
     pairs = list(pairs)
-    rules = Counter(f"by {p.strategy}" if p.strategy else "stratified by quality" for p in pairs)
+    rules = Counter(f"by {p.strategy}" if p.strategy else STRATIFIED for p in pairs)
     strata = Counter(f"from {p.stratum} quartiles" for p in pairs)
     return {"selection": dict(rules.most_common()), "strata": dict(sorted(strata.items()))}
 

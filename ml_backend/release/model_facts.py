@@ -177,8 +177,8 @@ def _limits(
     for name, probe in source.validation.get("probes", {}).items():
         if probe.get("fires"):
             lines.append(
-                f"The reward goes with {name} (partial rank correlation {probe['partial_correlation']:+.2f}, quality held "
-                "constant): a policy may exploit that."
+                f"The reward goes with {name} (partial rank correlation {probe['partial_correlation']:+.2f}, quality "
+                "held constant): a policy may exploit that."
             )
     lines.append("A reward model can be exploited by a policy trained on it: look at what it scores highest.")
     return lines

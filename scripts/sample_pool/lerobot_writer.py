@@ -197,7 +197,7 @@ def _as_arrow(values: np.ndarray) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def _stats(values: np.ndarray) -> dict[str, list[float]]:
+def _stats(values: np.ndarray) -> dict[str, Any]:
     """Per dimension of (N, D) values."""
     moments = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
     return {name: np.asarray(row, float).round(6).tolist() for name, row in moments.items()} | {"count": [len(values)]}

@@ -116,7 +116,9 @@ class Camera:
     cost most of the time on a CPU."""
 
     def __init__(self, environment: Environment, size: int) -> None:
-        import mujoco
+        import mujoco as imported
+
+        mujoco: Any = imported  # its names come from a compiled module that type checkers cannot read
 
         model = environment.model
         model.vis.quality.offsamples = 0

@@ -1,0 +1,236 @@
+"""certify, qc, accept and resolve on a real workspace: what they need, what they write, and that they can be repeated."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from preference.config import Config
+from preference.errors import DataError, NotReady
+from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
+from preference.workspace import Workspace
+from qc_reports import stages
+from qc_reports.gate import BY_HAND
+
+PEOPLE = ("alice", "bob", "carmen")
+CYCLE = ("A", "B", "equal")
+
+
+@pytest.fixture
+def ws(tmp_path):
+    workspace = Workspace(Config.model_validate({"work": tmp_path / "work", "quality": {"bootstrap": 100}}))
+    workspace.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(8)])
+    people = [Annotator(name, f"{name}@example.org") for name in PEOPLE]
+    workspace.store.put_annotators([*people, Annotator("chief", "chief@example.org", role="expert")])
+    yield workspace
+    workspace.store.close()
+
+
+def make_batch(ws, batch_id, people, pairs=12, kind="production"):
+    """A batch in which everybody of `people` is asked every pair."""
+    made = [
+        Pair(f"{batch_id}-{i:02d}", f"t{i % 7}", f"t{i % 7 + 1}", "push", "same", kind, batch_id, dimension="grasp")
+        for i in range(pairs)
+    ]
+    work = [
+        Assignment(f"{pair.pair_id}-{name}", pair.pair_id, name, batch_id, i, "AB"[i % 2])
+        for i, pair in enumerate(made)
+        for name in people
+    ]
+    ws.store.put_pairs(Batch(batch_id, kind), made, work)
+
+
+def answer(ws, batch_id, name, word=lambda i: CYCLE[i % 3], pairs=range(12), why=""):
+    """`word(i)` is the answer to pair i."""
+    ws.store.put_judgments(
+        Judgment(f"{batch_id}-{i:02d}-{name}", name, f"{batch_id}-{i:02d}", word(i), 4, 9000, why) for i in pairs
+    )
+
+
+def opposite(i):
+    return OPPOSITE[CYCLE[i % 3]]
+
+
+def test_certifying_needs_the_set_and_then_the_expert(ws):
+    with pytest.raises(NotReady, match="no calibration set 'calibration-1'"):
+        stages.certify(ws)
+    make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
+    answer(ws, "calibration-1", "alice")
+    answer(ws, "calibration-1", "chief", pairs=range(11))
+    with pytest.raises(NotReady, match="expert has answered 11 of 12"):
+        stages.certify(ws)
+    assert ws.store.certifications() == []
+
+
+def test_whoever_agrees_with_the_expert_is_certified_and_the_unfinished_are_not_judged(ws):
+    make_batch(ws, "calibration-1", ["chief", *PEOPLE], kind="calibration")
+    answer(ws, "calibration-1", "chief", why="the grasp slips")
+    answer(ws, "calibration-1", "alice")
+    answer(ws, "calibration-1", "bob", opposite)
+    answer(ws, "calibration-1", "carmen", pairs=range(11))
+    found = {result.annotator_id: result for result in stages.certify(ws)}
+    assert set(found) == {"alice", "bob"}
+    assert found["alice"].certified and found["alice"].kappa == 1 and found["alice"].attempt == 1
+    assert not found["bob"].certified
+    assert ws.store.certified() == ["alice"]
+    pair = ws.store.pairs("calibration-1")[0]
+    assert (pair.expected, pair.reasoning, pair.dimension) == ("A", "the grasp slips", "grasp")
+
+
+def test_the_second_set_is_a_second_attempt_and_replaces_the_first(ws):
+    for batch_id, word in (("calibration-1", opposite), ("calibration-2", lambda i: CYCLE[i % 3])):
+        make_batch(ws, batch_id, ["chief", "bob"], kind="calibration")
+        answer(ws, batch_id, "chief")
+        answer(ws, batch_id, "bob", word)
+        stages.certify(ws, batch_id)
+    assert [(c.attempt, c.certified) for c in ws.store.certifications()] == [(1, False), (2, True)]
+    assert ws.store.certified() == ["bob"]
+
+
+def test_certifying_twice_changes_no_figure(ws):
+    make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
+    for name in ("chief", "alice"):
+        answer(ws, "calibration-1", name)
+    first = [replace(c, created_at="") for c in stages.certify(ws)]
+    assert [replace(c, created_at="") for c in stages.certify(ws)] == first
+    assert len(ws.store.certifications()) == 1
+
+
+def test_qc_needs_answers(ws):
+    with pytest.raises(NotReady, match="has no answers"):
+        stages.qc(ws, "production-001")
+
+
+def test_qc_writes_the_same_figures_for_people_and_for_programs(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    for name in PEOPLE:
+        answer(ws, "production-001", name, why="smoother" if name == "bob" else "")
+    report = stages.qc(ws, "production-001")
+    assert report.status == "accepted" and report.alpha["value"] == 1
+    assert report.resolved == {"A": 4, "B": 4, "equal": 4, "ambiguous": 0, "unresolved": 0}
+    written = json.loads((ws.reports / "production-001" / "qc.json").read_text(encoding="utf-8"))
+    assert written["alpha"] == report.alpha and written["status"] == "accepted"
+    assert written["annotator_stats"][0]["gold_agreement"] is None, "nan is null in JSON"
+    page = (ws.reports / "production-001" / "report.html").read_text(encoding="utf-8")
+    assert "is good." in page
+    batch = ws.store.batches()[0]
+    assert (batch.status, batch.reasons) == ("accepted", report.reasons)
+
+
+def test_a_contested_pair_shows_the_annotators_own_words(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    for name, word in zip(PEOPLE, (opposite, opposite, lambda i: CYCLE[i % 3]), strict=True):
+        answer(ws, "production-001", name, word, why=f"so says <{name}>")
+    stages.qc(ws, "production-001")
+    page = (ws.reports / "production-001" / "report.html").read_text(encoding="utf-8")
+    assert "so says &lt;carmen&gt;" in page
+
+
+def test_an_unfinished_batch_stays_open_and_what_is_missing_is_counted(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    answer(ws, "production-001", "alice")
+    answer(ws, "production-001", "bob", pairs=range(10))
+    report = stages.qc(ws, "production-001")
+    assert report.status == "open" and report.reasons == ["14 answers are still missing."]
+    assert report.resolved["unresolved"] == 12
+
+
+@pytest.mark.parametrize("unfinished", [False, True], ids=["held", "open"])
+def test_a_batch_accepted_by_hand_stays_accepted(ws, unfinished):
+    make_batch(ws, "production-001", PEOPLE)
+    answer(ws, "production-001", "alice")
+    answer(ws, "production-001", "bob", opposite)
+    if not unfinished:
+        answer(ws, "production-001", "carmen", lambda i: CYCLE[(i + 1) % 3])
+    assert stages.qc(ws, "production-001").status == ("open" if unfinished else "held")
+    accepted = stages.accept(ws, "production-001")
+    assert accepted.status == "accepted" and accepted.reasons[-1] == BY_HAND
+    again = stages.qc(ws, "production-001")
+    assert again.status == "accepted" and again.reasons.count(BY_HAND) == 1
+    assert ws.store.batches()[0].status == "accepted"
+    page = (ws.reports / "production-001" / "report.html").read_text(encoding="utf-8")
+    assert "was accepted by hand." in page
+
+
+def test_what_was_accepted_by_hand_is_not_held_after_the_gate_once_passed_it(ws):
+    make_batch(ws, "production-001", ["alice", "bob"])
+    answer(ws, "production-001", "alice")
+    answer(ws, "production-001", "bob", opposite)
+    stages.accept(ws, "production-001")
+    answer(ws, "production-001", "bob")
+    assert stages.qc(ws, "production-001").status == "accepted"
+    answer(ws, "production-001", "bob", opposite)
+    assert stages.qc(ws, "production-001").status == "accepted"
+
+
+def test_accepting_a_good_batch_is_not_an_act_by_hand(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    for name in PEOPLE:
+        answer(ws, "production-001", name)
+    assert BY_HAND not in stages.accept(ws, "production-001").reasons
+
+
+def test_resolving_twice_gives_the_same_file_without_calibration(ws):
+    make_batch(ws, "calibration-1", ["chief"], kind="calibration")
+    answer(ws, "calibration-1", "chief")
+    make_batch(ws, "production-001", ["alice", "bob"])
+    answer(ws, "production-001", "alice")
+    answer(ws, "production-001", "bob", lambda i: "A" if i == 1 else CYCLE[i % 3], range(11))
+    preferences = stages.resolve(ws)
+    first = ws.preferences.read_bytes()
+    stages.resolve(ws)
+    assert ws.preferences.read_bytes() == first
+    assert stages.read_preferences(ws.preferences)[:11] == preferences[:11]
+    assert len(preferences) == 12
+    reasons = [p.reason for p in preferences]
+    assert (reasons[0], reasons[1], reasons[11]) == ("unanimous", "needs_third", "unanswered")
+
+
+def test_the_third_answer_decides(ws):
+    make_batch(ws, "production-001", ["alice", "bob"], pairs=1)
+    answer(ws, "production-001", "alice", lambda i: "A", [0])
+    answer(ws, "production-001", "bob", lambda i: "B", [0])
+    assert stages.resolve(ws)[0].reason == "needs_third"
+    third = Assignment("third", "production-001-00", "carmen", "production-001", 0, "A")
+    ws.store.put_pairs(Batch("production-001", "production"), [], [third])
+    assert stages.resolve(ws)[0].reason == "unanswered", "asked, and not answered yet"
+    ws.store.put_judgments([Judgment("third", "carmen", "production-001-00", "B", 5, 8000)])
+    found = stages.resolve(ws)[0]
+    assert (found.reason, found.preference, found.num_annotators) == ("majority", 0.0, 3)
+
+
+def test_a_run_killed_while_writing_leaves_the_old_file(ws, monkeypatch):
+    make_batch(ws, "production-001", PEOPLE)
+    answer(ws, "production-001", "alice")
+    stages.resolve(ws)
+    before = ws.preferences.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for name in PEOPLE:
+        answer(ws, "production-001", name)
+    with monkeypatch.context() as patch:
+        patch.setattr("preference.workspace.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stages.resolve(ws)
+    assert ws.preferences.read_bytes() == before
+    assert not [path for path in ws.root.iterdir() if path.name.startswith(".preferences")]
+    stages.resolve(ws)
+    assert ws.preferences.read_bytes() != before
+
+
+def test_preferences_that_are_missing_or_broken_are_clean_errors(ws):
+    with pytest.raises(NotReady, match="Nothing has been resolved"):
+        stages.read_preferences(ws.preferences)
+    ws.preferences.write_text('{"pair_id": "p"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 1"):
+        stages.read_preferences(ws.preferences)
+
+
+def test_an_unlabelled_preference_survives_the_file(ws):
+    make_batch(ws, "production-001", ["alice"])
+    stages.resolve(ws)
+    found = stages.read_preferences(ws.preferences)[0]
+    assert found.preference is None and math.isnan(found.agreement) and math.isnan(found.confidence_mean)
