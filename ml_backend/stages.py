@@ -36,7 +36,7 @@ def train(ws: Workspace) -> ModelVersion:
     """
     preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
     reward = ws.config.reward
-    key = _fingerprint(ws, preferences)
+    key = fingerprint(ws, preferences)
     for known in ws.store.model_versions():
         if known.metrics.get("fingerprint") == key and (ws.root / known.path / "model.pt").exists():
             if not known.active:
@@ -209,7 +209,7 @@ def _names(ws: Workspace, trajectory: Trajectory, actions: int, state: int) -> t
     return complete("action", actions), complete("state", state)
 
 
-def _fingerprint(ws: Workspace, preferences: Sequence[Preference]) -> str:
+def fingerprint(ws: Workspace, preferences: Sequence[Preference]) -> str:
     """Of everything that the weights depend on: labels, settings, seed, trajectories."""
     labels = sorted((p.pair_id, p.preference, round(p.confidence_mean, 6)) for p in preferences)
     spans = [(t.trajectory_id, t.start_s, t.end_s) for t in ws.store.trajectories()]

@@ -37,6 +37,7 @@ seed = 7
 
 [annotators]
 expert = "expert"
+people = ["{guest}"]
 simulated = [
   {{ id = "expert", teacher = "expert" }},
   {{ id = "alice", teacher = "good" }},
@@ -60,6 +61,10 @@ webhook_secret = "{secret}"
 path = "{pool}"
 name = "sample"
 """
+
+
+GUEST = "you@annotators.example"
+"""The person who sits down afterwards: the first calibration set waits for them."""
 
 
 class Clock:
@@ -120,7 +125,7 @@ def run_demo(
             servers.pop_all()
             studio.leave_running()
             backend.leave_running()
-            _say_where(studio, ws)
+            _say_where(studio, ws, config_path)
 
 
 def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
@@ -229,6 +234,7 @@ def _remove(root: Path) -> None:
 def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str) -> Path:
     path = root / CONFIG_NAME
     text = CONFIG.format(
+        guest=GUEST,
         studio_url=studio.url,
         studio_token=studio.token,
         port=claim_port(None, "The ML backend"),
@@ -243,12 +249,18 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str)
     return path
 
 
-def _say_where(studio: LabelStudioServer, ws: Workspace) -> None:
+def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
+    from importer.studio_stages import credentials
+
+    guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
+    views = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]
+    project = next(assignment.project_id for assignment in views)
     console.print(
-        f"\nBoth servers go on running. Label Studio: [bold]{studio.url}[/]\n"
-        f"  as the manager: {studio.username}, password {studio.password}\n"
-        f"  as an annotator: the addresses and passwords in {ws.root / 'credentials.json'}\n"
-        "`robopref demo --exit` stops them.",
+        f"\n[bold]Now you.[/] {len(views)} calibration pairs wait: {studio.url}/projects/{project}/data?labeling=1\n"
+        f"  sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
+        f"  afterwards, `robopref pull -c {config}` and `robopref certify -c {config}` tell how you did.\n"
+        f"The manager's view: {studio.url}, {studio.username}, password {studio.password}\n"
+        "Both servers go on running; `robopref demo --exit` stops them.",
         highlight=False,
         soft_wrap=True,
     )

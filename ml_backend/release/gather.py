@@ -221,13 +221,13 @@ def _check_labels(
     Raises:
         UserError: labels, confidences or trajectories changed since the model was trained.
     """
-    from ml_backend.stages import _fingerprint
+    from ml_backend.stages import fingerprint
 
     left = record.metrics.get("fingerprint")
     settings = {"reward": Reward.model_validate(training["reward"]), "seed": training.get("seed")}
     then = Workspace(ws.config.model_copy(update=settings))
     then.store = ws.store
-    if left and left != _fingerprint(then, preferences):
+    if left and left != fingerprint(then, preferences):
         raise UserError(
             f"The model {record.version} was trained on other preferences than those released: since then labels, "
             "confidences or the pool's trajectories have changed.",
