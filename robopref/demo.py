@@ -131,7 +131,6 @@ def run_demo(
 def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → release."""
     from importer import stages
-    from ml_backend.release import release
     from ml_backend.stages import train
 
     with clock.stage("pool", "Reading the trajectory pool"):
@@ -147,7 +146,7 @@ def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
     with clock.stage("train", "Training the reward model on everything"):
         train(ws)
     with clock.stage("release", "Packaging the release"):
-        return release(ws, "1.0.0")
+        return _release(ws)
 
 
 def _calibrate(ws: Workspace, backend_url: str) -> None:
@@ -205,6 +204,20 @@ def _answer_and_check(ws: Workspace) -> None:
         if batch.kind != "calibration" and batch.status == "open":
             report = qc(ws, batch.batch_id)
             console.print(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}", highlight=False)
+
+
+def _release(ws: Workspace) -> ReleaseResult:
+    """1.0.0; or, where a person has answered since then, the version that the changes call for."""
+    from ml_backend.release import release
+    from ml_backend.release.build import VersionTaken
+    from ml_backend.release.versions import released
+
+    version = str(max(released(ws.releases, ws.config.name), default="1.0.0"))
+    while True:
+        try:
+            return release(ws, version)
+        except VersionTaken as taken:
+            version = taken.suggested
 
 
 def _check(root: Path, pool: Path) -> None:

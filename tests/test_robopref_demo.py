@@ -176,3 +176,38 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
     assert run.returncode == 1
     assert "not a demo" in run.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_full_disk_is_said_before_anything_starts(tmp_path, monkeypatch):
+    import shutil
+    from collections import namedtuple
+
+    from preference.errors import UserError
+    from robopref.demo import run_demo
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 10**6))
+    with pytest.raises(UserError, match="1 MB are free"):
+        run_demo(tmp_path / "demo", stop=True)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path):
+    """As a terminal sends it: to the whole foreground group, worker processes included."""
+    root = tmp_path / "demo"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "robopref", "demo", "--root", str(root)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    clips = root / "work" / "clips"
+    deadline = time.monotonic() + 200
+    while len(list(clips.glob("*.mp4"))) < 4 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "goes on from here" in output
+    assert processes_of(root) == []
+    kept = sorted(path.name for path in clips.iterdir())
+    assert [name for name in kept if name.startswith(".")] == []  # nothing half-written

@@ -51,8 +51,9 @@ def test_label_studios_variables_are_read_by_its_source():
     files = [folder / "server.py", *(folder / "core").rglob("*.py"), *(ROOT / "labeling_config/plugin").rglob("*.py")]
     source = "\n".join(path.read_text(errors="replace") for path in files)
     for variable in SERVICES["label-studio"]["environment"]:
-        bare = variable.removeprefix("LABEL_STUDIO_")
-        assert variable == "DJANGO_SETTINGS_MODULE" or f"'{bare}'" in source or f"'{variable}'" in source, variable
+        names = (variable, variable.removeprefix("LABEL_STUDIO_"))
+        known = any(quoted in source for name in names for quoted in (f"'{name}'", f'"{name}"'))
+        assert variable == "DJANGO_SETTINGS_MODULE" or known, variable
 
 
 def test_the_plugins_settings_module_exists():

@@ -74,7 +74,8 @@ def _everyone_behind(request: Any) -> Iterator[Any]:
     if len(words) > 1 and words[0].lower() == "token":
         from rest_framework.authtoken.models import Token  # pyright: ignore[reportMissingImports]
 
-        token = Token.objects.select_related("user").filter(key=words[1]).first()
+        tokens: Any = Token
+        token = tokens.objects.select_related("user").filter(key=words[1]).first()
         if token is not None:
             yield token.user
 
@@ -84,7 +85,7 @@ def _refusal(request: Any) -> HttpResponse:
     if request.path.startswith("/api/") or "application/json" in request.headers.get("Accept", ""):
         return JsonResponse({"detail": message}, status=403)
     return HttpResponse(
-        f'<!doctype html><title>Not yours</title><p>{message}</p><p><a href="/">Back</a></p>', status=403
+        f'<!doctype html><title>Not yours</title><p>{message}</p><p><a href="/">Back</a></p>'.encode(), status=403
     )
 
 

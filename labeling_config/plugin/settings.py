@@ -23,11 +23,11 @@ os.environ.setdefault("FRONTEND_SENTRY_DSN", "")
 # Twice on purpose: the second asks Django for settings while it is imported, and gets what this module holds so far.
 from core.settings.base import *  # noqa: E402, F403  # pyright: ignore[reportMissingImports]
 from label_studio.core.settings.label_studio import *  # noqa: E402, F403  # pyright: ignore[reportMissingImports, reportWildcardImportFromLibrary]
-from label_studio.core.settings.label_studio import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+from label_studio.core.settings.label_studio import (  # noqa: E402  # pyright: ignore
     DATABASES,
-    INSTALLED_APPS,
-    LOGGING,
-    MIDDLEWARE,
+    INSTALLED_APPS,  # pyright: ignore
+    LOGGING,  # pyright: ignore
+    MIDDLEWARE,  # pyright: ignore
 )
 
 from labeling_config.plugin.subnets import LOOPBACK, banned  # noqa: E402

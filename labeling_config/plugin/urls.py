@@ -15,7 +15,7 @@ def script(_: HttpRequest) -> HttpResponse:
 def guidelines(_: HttpRequest) -> HttpResponse:
     from labeling_config.guidelines import page
 
-    return HttpResponse(page())
+    return HttpResponse(page().encode())
 
 
 urlpatterns = [

@@ -46,11 +46,20 @@ class ReleaseResult:
     """The version that these changes call for."""
 
 
+class VersionTaken(UserError):
+    """The version was released already, with other contents; `suggested` is the one that the changes call for."""
+
+    def __init__(self, message: str, suggested: str) -> None:
+        super().__init__(message, fix=f"Release this as {suggested}; a released version never changes.")
+        self.suggested = suggested
+
+
 def build_release(ws: Workspace, version: str) -> ReleaseResult:
     """Make release `version`; an identical one that is there already is left as it is.
 
     Raises:
-        UserError: `version` is no semantic version, or was released before with other contents.
+        UserError: `version` is no semantic version.
+        VersionTaken: it was released before with other contents.
         NotReady: preferences or a model are missing.
     """
     parsed = Version.parse(version)
@@ -104,7 +113,7 @@ def _refuse_other(source: Source, folder: Path, digest: str, version: Version) -
     if not is_complete(folder) or beside.read_text(encoding="utf-8")[:64] == digest:
         return
     changes = _changes(source, (version, folder))
-    raise UserError(
+    raise VersionTaken(
         f"Version {version} was released already, with other contents: {folder}. {' '.join(changes.sentences())}",
-        fix=f"Release this as {changes.suggested}; a released version never changes.",
+        str(changes.suggested),
     )
