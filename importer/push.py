@@ -43,13 +43,15 @@ def push(ws: Workspace, *, backend_url: str | None = None, webhook_url: str | No
     """Bring everything planned into Label Studio, and connect the ML backend.
 
     Args:
-        backend_url: The ML backend as Label Studio reaches it; None leaves the connection as it is.
+        backend_url: The ML backend as Label Studio reaches it; default: `service.url`. Empty leaves the connection as
+            it is.
         webhook_url: Where annotations are announced; default: the backend's /webhook.
 
     Raises:
         NotReady: a clip is missing.
         StudioError: Label Studio is down, refuses us, or lacks a project that it had.
     """
+    backend_url = ws.config.service.url if backend_url is None else backend_url
     with _only_one(ws):
         queues = all_queues(ws)
         waiting = sum(len(queue.waiting) for queue in queues)

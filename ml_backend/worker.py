@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ml_backend.rounds import RoundResult, open_assignments, run_round, settle
-from preference.errors import NotReady, StudioError, UserError
+from preference.errors import NotReady, UserError
 from preference.workspace import Workspace
 
 TRAINING_REQUEST = "train.requested"
 """A file in the work folder: somebody pressed Start Training in Label Studio."""
+
+EXPECTED_YIELD = 0.8
+"""Of the pairs asked so many get a label at least: 15-20 % are lost to discards (the protocol)."""
 
 
 @contextmanager
@@ -31,7 +34,9 @@ def only_one(ws: Workspace) -> Iterator[None]:
 
 
 def step(ws: Workspace) -> RoundResult | None:
-    """One look: settle what was answered; train and ask when a batch is complete or training was asked for.
+    """One look: settle what was answered; when nothing is open and something is new, run a round.
+
+    The first round waits for the bootstrap: about 200 stratified comparisons with a label.
 
     Returns:
         What the round did; None when there was nothing to do.
@@ -46,14 +51,10 @@ def step(ws: Workspace) -> RoundResult | None:
         request.unlink(missing_ok=True)
     newest = ws.store.active_model()
     fresh = labelled - (newest.preferences if newest else 0)
-    needed = ws.config.active.pairs if newest else ws.config.active.bootstrap
-    if open_assignments(ws) or fresh < needed * _EXPECTED_YIELD:
+    needed = 1 if newest else round(ws.config.active.bootstrap * EXPECTED_YIELD)
+    if open_assignments(ws) or fresh < needed:
         return None
     return run_round(ws)
-
-
-_EXPECTED_YIELD = 0.8
-"""Of the pairs asked in a batch so many get a label at least: 15-20 % are lost to discards (the protocol)."""
 
 
 def work(
@@ -70,6 +71,6 @@ def work(
             try:
                 if result := step(ws):
                     on_round(result)
-            except (StudioError, NotReady) as error:
+            except UserError as error:
                 on_trouble(error)
             sleep(every_s)

@@ -181,6 +181,8 @@ class Active(Section):
 class Service(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    url: str = ""
+    """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
     """Basic auth; better in ROBOPREF_SERVICE_PASSWORD."""
@@ -225,6 +227,7 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_LABEL_STUDIO_URL": ("label_studio", "url"),
     "ROBOPREF_LABEL_STUDIO_TOKEN": ("label_studio", "token"),
     "ROBOPREF_SERVICE_HOST": ("service", "host"),
+    "ROBOPREF_SERVICE_URL": ("service", "url"),
     "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),
     "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
     "ROBOPREF_WORK": ("work",),

@@ -54,6 +54,7 @@ token = "{studio_token}"
 
 [service]
 port = {port}
+url = "http://127.0.0.1:{port}"
 password = "{password}"
 webhook_secret = "{secret}"
 
@@ -112,11 +113,11 @@ def run_demo(
             studio.start()
         config_path = _write_config(root, pool, studio, extra)
         ws = Workspace.open(config_path)
-        backend = BackendProcess(config_path, f"http://127.0.0.1:{ws.config.service.port}", root / "backend.log")
+        backend = BackendProcess(config_path, ws.config.service.url, root / "backend.log")
         servers.callback(backend.stop)
         with clock.stage("backend", "Starting the ML backend"):
             backend.start()
-        made = course(ws, clock, backend.url)
+        made = course(ws, clock)
         summary = summarize(ws, clock.seconds, made)
         with replacing(root / "summary.json") as temporary:
             temporary.write_text(summary.to_json(), encoding="utf-8")
@@ -128,7 +129,7 @@ def run_demo(
             _say_where(studio, ws, config_path)
 
 
-def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
+def course(ws: Workspace, clock: Clock) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → release."""
     from importer import stages
     from ml_backend.stages import train
@@ -138,18 +139,18 @@ def course(ws: Workspace, clock: Clock, backend_url: str) -> ReleaseResult:
     with clock.stage("clips", "Rendering clips"):
         stages.clips(ws)
     with clock.stage("calibration", "Calibration: everybody answers the pairs that the expert has answered"):
-        _calibrate(ws, backend_url)
+        _calibrate(ws)
     with clock.stage("production", "Production: stratified pairs for the certified"):
-        _produce(ws, backend_url)
+        _produce(ws)
     with clock.stage("round", "Active round: train, rank, ask the most informative pairs"):
-        _active_round(ws, backend_url)
+        _active_round(ws)
     with clock.stage("train", "Training the reward model on everything"):
         train(ws)
     with clock.stage("release", "Packaging the release"):
         return _release(ws)
 
 
-def _calibrate(ws: Workspace, backend_url: str) -> None:
+def _calibrate(ws: Workspace) -> None:
     from importer import batches
     from importer.simulate import simulate
     from importer.studio_stages import pull, push
@@ -157,36 +158,36 @@ def _calibrate(ws: Workspace, backend_url: str) -> None:
 
     batches.add_annotators(ws)
     batches.calibration(ws)
-    push(ws, backend_url=backend_url)
+    push(ws)
     simulate(ws)
     pull(ws)
     refused = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
     if refused:
         console.print(f"Not certified at the first attempt: {', '.join(refused)}. They get the second set.")
         batches.retest(ws, refused)
-        push(ws, backend_url=backend_url)
+        push(ws)
         simulate(ws)
         pull(ws)
         certify(ws, "calibration-2")
 
 
-def _produce(ws: Workspace, backend_url: str) -> None:
+def _produce(ws: Workspace) -> None:
     from importer import batches
     from importer.studio_stages import push
 
     if not any(batch.kind == "production" for batch in ws.store.batches()):
         batches.next_batch(ws)
-    push(ws, backend_url=backend_url)
+    push(ws)
     _answer_and_check(ws)
 
 
-def _active_round(ws: Workspace, backend_url: str) -> None:
+def _active_round(ws: Workspace) -> None:
     from importer.studio_stages import push
     from ml_backend.rounds import run_round
 
     if not any(batch.kind == "active" for batch in ws.store.batches()):
         run_round(ws)
-    push(ws, backend_url=backend_url)
+    push(ws)
     _answer_and_check(ws)
 
 
