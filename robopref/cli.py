@@ -273,6 +273,7 @@ def worker(
 def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over.")] = False,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop the servers at the end.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Only stop the servers that a run left running.")] = False,
     root: Annotated[Path, typer.Option(help="Where everything is put.")] = Path("demo"),
     port: Annotated[int, typer.Option(help="Label Studio's port; 0 = a free one.")] = 0,
 ) -> None:
@@ -280,8 +281,11 @@ def demo(
 
     Run again, it goes on where it was; with `--fresh` it starts over.
     """
-    from robopref.demo import run_demo
+    from robopref.demo import run_demo, stop_servers
 
+    if stop:
+        stop_servers(root)
+        return
     run_demo(root, fresh=fresh, stop=exit_, port=port)
 
 

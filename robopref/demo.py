@@ -104,9 +104,9 @@ def run_demo(
     clock = Clock()
     with ExitStack() as servers:
         studio = LabelStudioServer(root / "label_studio", root / "work", port=port or None)
-        studio.stop_stale()
+        stop_servers(root)
         if fresh:
-            _remove(root)
+            shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True, exist_ok=True)
         with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
             servers.callback(studio.stop)
@@ -239,10 +239,11 @@ def _ours(root: Path) -> bool:
     return {path.name for path in root.iterdir()} <= {"label_studio", "work", "backend.log", "backend.pid"}
 
 
-def _remove(root: Path) -> None:
-    backend = BackendProcess(root / CONFIG_NAME, "", root / "backend.log")
-    backend.end_stale()
-    shutil.rmtree(root, ignore_errors=True)
+def stop_servers(root: Path) -> None:
+    """End what a run left running on `root`; nothing happens when there is nothing."""
+    root = root.resolve()
+    LabelStudioServer(root / "label_studio", root / "work").stop_stale()
+    BackendProcess(root / CONFIG_NAME, "", root / "backend.log").end_stale()
 
 
 def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str) -> Path:
@@ -274,7 +275,7 @@ def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
         f"  sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
         f"  afterwards, `robopref pull -c {config}` and `robopref certify -c {config}` tell how you did.\n"
         f"The manager's view: {studio.url}, {studio.username}, password {studio.password}\n"
-        "Both servers go on running; `robopref demo --exit` stops them.",
+        "Both servers go on running; `robopref demo --stop` stops them.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""certify, qc, accept and resolve on a real workspace: what they need, what they write, and that they can be repeated."""
+"""certify, qc, accept and resolve on a real workspace: what they need, what they write, that they repeat."""
 
 import json
 import math

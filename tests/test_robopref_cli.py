@@ -1,6 +1,7 @@
 """Every command explains itself, a mistake is one clear message with its exit code, and scripts get JSON."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -151,13 +152,17 @@ def test_an_open_address_without_a_password_is_refused(tmp_path):
     assert "ROBOPREF_SERVICE_PASSWORD" in run.stderr
 
 
-def test_ctrl_c_is_calm(tmp_path):
-    import signal
+def hear_ctrl_c():
+    """A shell starts background jobs, and so perhaps the tests, deaf to SIGINT; a terminal's programs hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+
+def test_ctrl_c_is_calm(tmp_path):
     (tmp_path / "robopref.toml").write_text("[service]\nport = 0\n")
     process = subprocess.Popen(
-        [sys.executable, "-m", "robopref", "serve"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "robopref", "serve"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     for line in process.stderr:
         if "ML backend on" in line:
             break

@@ -198,6 +198,8 @@ def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "robopref", "demo", "--root", str(root)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        # a shell starts background jobs, and so perhaps the tests, deaf to SIGINT; a terminal's programs hear it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     clips = root / "work" / "clips"
     deadline = time.monotonic() + 200

@@ -1,0 +1,207 @@
+"""The report answers its three questions first, loads nothing, hides nothing, and fits a phone."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from preference.config import Quality
+from preference.records import ANSWERS, Pair
+from qc_reports.answers import Answered
+from qc_reports.contested import contested_pairs, disagreement_table
+from qc_reports.gate import BY_HAND
+from qc_reports.report import next_steps, write_report
+from qc_reports.response_times import response_times
+from qc_reports.stages import figures
+
+HOSTILE = '<script>alert("x")</script>&'
+
+
+def draw_batch(people, pairs=200, seed=0):
+    """Two votes a pair; whoever is called `eve` clicks at random and too fast."""
+    rng = np.random.default_rng(seed)
+    made, answers = [], []
+    for i in range(pairs):
+        truth = str(rng.choice(["A", "B"]))
+        stratum = str(rng.choice(["same", "adjacent", "distant"]))
+        pair = Pair(f"p{i:03d}", f"t{i}", f"t{i + 1}", f"task {i % 2}", stratum, "production", expected=truth)
+        made.append(pair)
+        for name in map(str, rng.choice(people, 2, replace=False)):
+            careful = name != "eve" and rng.random() < 0.95
+            word = truth if careful else str(rng.choice(ANSWERS))
+            time = int(1000 * rng.lognormal(0.5 if name == "eve" else 2.6, 0.3))
+            answers.append(
+                Answered(pair.pair_id, name, word, 3, time, left=str(rng.choice(["A", "B"])), expected=truth,
+                         stratum=stratum, task_type=pair.task_type, assignment_id=f"{pair.pair_id}-{name}")
+            )  # fmt: skip
+    return answers, made
+
+
+def check(answers, pairs, **options):
+    return figures("production-001", answers, pairs, Quality(bootstrap=200), rng=np.random.default_rng(0), **options)
+
+
+@pytest.fixture(scope="module")
+def good():
+    answers, pairs = draw_batch(["alice", "bob", "carmen", "dmitri"])
+    return check(answers, pairs), answers, pairs
+
+
+@pytest.fixture(scope="module")
+def held():
+    answers, pairs = draw_batch(["alice", "bob", "carmen", "dmitri", "eve"])
+    return check(answers, pairs), answers, pairs
+
+
+def text(page):
+    """What a person reads: no tags, no style."""
+    words = []
+
+    class Reader(HTMLParser):
+        hidden = False
+
+        def handle_starttag(self, tag, attrs):
+            self.hidden = tag == "style"
+
+        def handle_data(self, data):
+            if not self.hidden:
+                words.append(data)
+
+        def handle_endtag(self, tag):
+            self.hidden = False
+
+    Reader().feed(page)
+    return re.sub(r"\s+", " ", " ".join(words))
+
+
+def test_a_good_batch_says_so_and_what_comes_next(good):
+    page = text(write_report(*good))
+    assert "This batch is good." in page and "Nobody. No annotator crosses a threshold." in page
+    assert page.index("robopref resolve") < page.index("robopref train") < page.index("How long they take")
+
+
+def test_a_held_batch_says_why_who_and_what_to_do(held):
+    page = text(write_report(*held))
+    assert "This batch is on hold." in page
+    first_screen = page[: page.index("Those with a flag come first")]
+    assert re.search(r"eve Disagrees with \d+% of \d+ gold pairs\. Answers in [\d.]+ s on average", first_screen)
+    assert "Go through the answers with eve." in first_screen
+    assert "robopref qc --batch production-001 --accept" in first_screen
+
+
+def test_every_figure_on_the_page_is_the_reports(held):
+    report, answers, pairs = held
+    page = text(write_report(report, answers, pairs))
+    alpha = report.alpha
+    assert f"95 % interval {alpha['low']:.2f} to {alpha['high']:.2f}" in page
+    for row in report.kappa:
+        assert f"{row['kappa']:.2f}".replace("-", "−") + f" {row['shared']}" in page
+    assert f"{report.judgments} answers" in page
+    for name in ("A", "B", "equal", "unresolved"):
+        assert re.search(rf" {report.resolved[name]}\b", page)
+
+
+def test_the_steps_fit_the_status(good):
+    report = good[0]
+    commands = {
+        status: [command for _, command in next_steps(replace(report, status=status)) if command]
+        for status in ("open", "held", "accepted")
+    }
+    assert commands["open"] == ["robopref pull", "robopref qc --batch production-001"]
+    assert commands["held"][-1].endswith("--accept")
+    assert commands["accepted"] == ["robopref resolve", "robopref train"]
+
+
+def test_a_batch_accepted_by_hand_is_not_called_good(held):
+    report, answers, pairs = held
+    page = text(write_report(replace(report, status="accepted", reasons=[*report.reasons, BY_HAND]), answers, pairs))
+    assert "This batch was accepted by hand." in page and "is good" not in page
+
+
+def test_the_page_loads_nothing_and_is_small():
+    answers, pairs = draw_batch([f"annotator number {i}" for i in range(12)], pairs=500)
+    page = write_report(check(answers, pairs), answers, pairs)
+    assert len(page.encode()) < 200_000
+    assert not re.search(r"https?:|<script|<link|<img|@import|url\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_names_tasks_and_words_cannot_become_markup(good):
+    _, answers, pairs = good
+    answers = [replace(a, annotator_id=HOSTILE + a.annotator_id, task_type=HOSTILE) for a in answers]
+    words = {a.assignment_id: HOSTILE for a in answers}
+    page = write_report(replace(check(answers, pairs), batch_id=HOSTILE), answers, pairs, words=words)
+    assert "<script" not in page
+    assert HOSTILE in text(page)
+
+
+def test_words_are_printed_only_when_they_are_handed_in(held):
+    answers = held[1]
+    words = {answer.assignment_id: "it wobbles" for answer in answers}
+    assert "it wobbles" in write_report(*held, words=words)
+    assert "it wobbles" not in write_report(*held)
+
+
+def test_answers_of_which_nothing_else_is_known_make_a_page():
+    answers = [Answered("p1", "x", "A"), Answered("p2", "y", "B")]
+    page = text(write_report(check(answers, []), answers, []))
+    assert "No pair has two answers yet" in page and "nan" not in page and "How long" not in page
+    alike = [Answered(p, who, "A") for p in ("p1", "p2") for who in ("x", "y")]
+    assert "every answer is the same" in text(write_report(check(alike, []), alike, []))
+
+
+def test_systematic_opposition_has_a_place_on_the_scale():
+    answers = [Answered(f"p{i}", who, word) for i in range(20) for who, word in (("x", "A"), ("y", "B"))]
+    report = check(answers, [])
+    assert report.alpha["value"] < 0
+    assert "−0." in text(write_report(report, answers, []))
+
+
+def test_the_heat_map_counts_by_stratum_and_task():
+    def pair(name, stratum, task, *preferences):
+        return [Answered(name, f"a{i}", p, stratum=stratum, task_type=task) for i, p in enumerate(preferences)]
+
+    table = disagreement_table(
+        pair("p1", "distant", "push", "A", "A") + pair("p2", "same", "push", "A", "B")
+        + pair("p3", "same", "push", "B", "B") + pair("p4", "same", "open", "A")
+    )  # fmt: skip
+    assert table.strata == ["same", "distant"]
+    push = next(row for row in table.rows if row[0] == "push")
+    assert [(cell.rate, cell.pairs) for cell in push[1]] == [(0.5, 2), (0.0, 1)]
+    assert table.overall.pairs == 3 and table.overall.rate == pytest.approx(1 / 3)
+    assert next(row for row in table.rows if row[0] == "open")[2].pairs == 0
+
+
+def test_opposite_and_sure_answers_are_the_most_contested():
+    def pair(name, *votes):
+        return [Answered(name, f"a{i}", p, c) for i, (p, c) in enumerate(votes)]
+
+    answers = (
+        pair("mild", ("A", 5), ("equal", 5)) + pair("unsure", ("A", 1), ("B", 2))
+        + pair("sure", ("A", 5), ("B", 5)) + pair("agreed", ("A", 5), ("A", 5))
+    )  # fmt: skip
+    again = Answered("agreed", "a0", "B", 5, duplicate=True)
+    assert [c.pair_id for c in contested_pairs([*answers, again])] == ["sure", "unsure", "mild"]
+
+
+def test_response_times_count_what_is_under_the_limit_and_keep_what_is_off_the_axis():
+    answers = [Answered(f"p{i}", "x", "A", 3, ms) for i, ms in enumerate((0, 2999, 3000, 10_000, 9_000_000))]
+    times = response_times([*answers, Answered("p9", "y", "A")], 3.0)
+    assert [(t.annotator_id, t.answers, t.too_fast, t.median_s) for t in times.people] == [("x", 5, 2, 3.0)]
+    assert times.people[0].bars[0].at == 0.0 and times.people[0].bars[-1].at == pytest.approx(1 - times.width)
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_fits_the_window_of_a_real_browser(held, chromium, tmp_path, width):
+    (tmp_path / "report.html").write_text(write_report(*held), encoding="utf-8")
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("svg rect").count() > 20
+    assert messages == [] and len(requests) == 1
+    page.close()
