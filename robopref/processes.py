@@ -40,6 +40,7 @@ def serve(ws: Workspace) -> None:
         ) from None
     console.print(f"ML backend on http://{host}:{port}; Ctrl-C stops it.")
     server.run()
+    raise KeyboardInterrupt  # waitress takes Ctrl-C for itself and returns; nothing else ends its loop
 
 
 class BackendProcess:
