@@ -158,7 +158,7 @@ def _config_size(name: str) -> int:
     return int(cfg.input_size[-1]) if cfg is not None else 224
 
 
-def _size_argument(settings: EncoderSettings) -> dict[str, int]:
+def _size_argument(settings: EncoderSettings) -> dict[str, Any]:
     return {} if _any_size(settings.name) else {"img_size": settings.image_size}
 
 
@@ -174,6 +174,9 @@ def _with_preprocessing(network: nn.Module, settings: EncoderSettings) -> nn.Mod
 
     class Pixels(nn.Module):
         """Frames as they were recorded → features."""
+
+        mean: torch.Tensor
+        std: torch.Tensor
 
         def __init__(self) -> None:
             super().__init__()

@@ -72,8 +72,9 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ModelSpec:
-        values = {f.name: row[f.name] for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = {f.name: row[f.name] for f in fields(cls)}
+        listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**listed)
 
 
 class RewardModel(nn.Module):

@@ -173,8 +173,10 @@ def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str,
     for task, rows in _groups(trajectories).items():
         rows = rows[np.isfinite(truth[rows])]
         if len(rows) >= 3 and np.ptp(truth[rows]) > 0 and np.ptp(rewards[rows]) > 0:
-            result["spearman_by_task_type"][task] = float(spearmanr(rewards[rows], truth[rows])[0])
-            result["kendall_by_task_type"][task] = float(kendalltau(rewards[rows], truth[rows])[0])
+            spearman: Any = spearmanr(rewards[rows], truth[rows])
+            kendall: Any = kendalltau(rewards[rows], truth[rows])
+            result["spearman_by_task_type"][task] = float(spearman.statistic)
+            result["kendall_by_task_type"][task] = float(kendall.statistic)
     for name in ("spearman", "kendall"):
         values = list(result[f"{name}_by_task_type"].values())
         result[name] = float(np.mean(values)) if values else math.nan
