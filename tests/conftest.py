@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,17 @@ POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """Address of a PostgreSQL server of our own, on a free port; Debian's package brings its programs."""
     programs = POSTGRES_BIN[-1] if POSTGRES_BIN else None
     if programs is None and not shutil.which("initdb"):
         pytest.skip("PostgreSQL is not installed; get it with `apt-get install postgresql`")
     found = programs or Path(shutil.which("initdb")).resolve().parent
-    folder = tmp_path_factory.mktemp("postgres")
+    # not under pytest's own folder, which only we may enter and PostgreSQL, not being root, must
+    folder = Path(tempfile.mkdtemp(prefix="robopref-postgres-"))
     as_user = []
     if os.geteuid() == 0:  # its programs refuse to run as root
         as_user = ["runuser", "-u", "postgres", "--"]
-        for parent in (folder, *folder.parents):
-            if parent.name.startswith("pytest-"):
-                parent.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -41,6 +40,7 @@ def postgres(tmp_path_factory):
     run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
     yield f"robopref@127.0.0.1:{port}"
     run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -70,6 +70,15 @@ def label_studio(tmp_path_factory):
     _two_clips(folder / "documents" / "clips")
     with LabelStudioServer(folder / "data", folder / "documents") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def personal_token(label_studio):
+    """The administrator's personal access token; Label Studio gives one at a time, so all tests share it."""
+    from importer.label_studio_users import annotator_session
+
+    session = annotator_session(label_studio.url, label_studio.username, label_studio.password)
+    return session.post(f"{label_studio.url}/api/token/").json()["token"]
 
 
 @pytest.fixture(scope="session")

@@ -325,12 +325,8 @@ def test_a_backend_that_is_not_there_is_one_message(ws):
         push(ws, backend_url="http://127.0.0.1:9")
 
 
-def test_a_personal_access_token_works_too(ws, label_studio):
-    session = annotator_session(label_studio.url, label_studio.username, label_studio.password)
-    made = session.post(f"{label_studio.url}/api/token/")
-    token = made.json()["token"] if made.status_code == 201 else session.get(f"{label_studio.url}/api/token/").json()
-    token = token if isinstance(token, str) else token[0]["token"]
-    studio = LabelStudio(label_studio.url, token)
+def test_a_personal_access_token_works_too(label_studio, personal_token):
+    studio = LabelStudio(label_studio.url, personal_token)
     studio.check()
     assert label_studio.username in studio.users()
 

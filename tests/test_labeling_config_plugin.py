@@ -266,12 +266,9 @@ def test_sign_up_needs_the_invite_link(house):
         assert stranger.post(page, data=form, allow_redirects=False).status_code == 403
 
 
-def test_creating_an_annotator_twice_gives_the_same_one(house):
+def test_creating_an_annotator_twice_gives_the_same_one(house, personal_token):
     assert create_annotator(house.url, house.server.token, "ALICE@example.com", "another-password") == house.alice.id
-    personal = annotator_session(house.url, house.server.username, house.server.password).post(
-        f"{house.url}/api/token/"
-    )
-    assert create_annotator(house.url, personal.json()["token"], house.bob.email, PASSWORD) == house.bob.id
+    assert create_annotator(house.url, personal_token, house.bob.email, PASSWORD) == house.bob.id
 
 
 def test_the_guard_against_private_addresses_stays_but_for_loopback(house):
