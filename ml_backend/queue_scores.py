@@ -53,12 +53,12 @@ def informative_first(views: Iterable[AssignmentView], score: Informativeness, d
     views = list(views)
     waiting = sorted((v for v in views if v.assignment.duplicate_of is None), key=score)
     duplicates = sorted((v for v in views if v.assignment.duplicate_of is not None), key=score)
-    place_of: dict[str | None, int] = {}
+    # An original that is answered already was answered just now, for all we know.
+    place_of = {v.assignment.duplicate_of: 0 for v in duplicates}
+    place_of |= {v.assignment.assignment_id: len(views) for v in waiting}
     order: list[AssignmentView] = []
     while waiting or duplicates:
-        due = next(
-            (v for v in duplicates if len(order) - place_of.get(v.assignment.duplicate_of, -distance) >= distance), None
-        )
+        due = next((v for v in duplicates if len(order) >= place_of[v.assignment.duplicate_of] + distance), None)
         if due is None:
             due = waiting[0] if waiting else duplicates[0]
         (waiting if due in waiting else duplicates).remove(due)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ml_backend.dataset import Pairs
 from ml_backend.train import Split, Trained, train_model
+from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
 from preference.records import Preference, Trajectory
 
@@ -116,14 +117,13 @@ def unseen_trajectories(
 def noise_ceiling(preferences: Sequence[Preference]) -> float:
     """The accuracy that no model can pass on these labels, from how often two annotators agree.
 
-    If each is right with probability a, independently, two agree with p = 2a² − 2a + 1, so a = ½(1 + √(2p − 1)).
     Pairs with a third annotator are those on which the first two differed. nan where agreement is below a coin's.
     """
     judged = [p for p in preferences if p.num_annotators >= 2]
     if not judged:
         return math.nan
     agree = sum(p.num_annotators == 2 and p.reason == "unanimous" for p in judged) / len(judged)
-    return 0.5 * (1 + math.sqrt(2 * agree - 1)) if agree >= 0.5 else math.nan
+    return accuracy_ceiling(agree) if agree >= 0.5 else math.nan
 
 
 def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:

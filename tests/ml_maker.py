@@ -1,0 +1,58 @@
+"""A small synthetic pool for the tests of the learning half: reward depends on one state value and nothing else."""
+
+import numpy as np
+
+from ml_backend.dataset import index_pairs
+from ml_backend.features import Features
+from ml_backend.reward_model import ModelSpec
+from preference.records import Preference, Trajectory
+
+ACTIONS, STATE = 2, 3
+
+
+def spec(**changes):
+    values = {
+        "encoder": "resnet18", "weights": "none", "image_size": 112, "sample_fps": 5.0, "max_frames": 64,
+        "inputs": ("actions", "state"), "frame_size": 0, "action_names": ("a0", "a1"),
+        "state_names": ("s0", "s1", "s2"), "temporal": "conv1d", "hidden": 16, "members": 3, "projection": 0,
+    }  # fmt: skip
+    return ModelSpec(**{**values, **changes})
+
+
+def features(count=40, seed=0, frame_size=0):
+    """Trajectories of different lengths; the true reward is the mean of state 0."""
+    rng = np.random.default_rng(seed)
+    made, truth = [], []
+    for _ in range(count):
+        steps = int(rng.integers(5, 15))
+        quality = rng.normal()
+        state = rng.normal(0, 0.5, (steps, STATE)).astype(np.float32)
+        state[:, 0] += quality
+        frames = rng.normal(0, 1, (steps, frame_size)).astype(np.float16)
+        made.append(Features(frames, rng.normal(0, 1, (steps, ACTIONS)).astype(np.float32), state))
+        truth.append(quality)
+    return made, np.array(truth)
+
+
+def trajectories(truth):
+    return [
+        Trajectory(
+            f"t{i}", "d", i, "expert", "push", tier="expert" if value > 0 else "random", true_return=float(value)
+        )
+        for i, value in enumerate(truth)
+    ]
+
+
+def preferences(truth, count=150, seed=0, ties=0.05):
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        a, b = rng.choice(len(truth), 2, replace=False)
+        x = truth[a] - truth[b]
+        label = 0.5 if abs(x) < ties else float(x > 0)
+        made.append(Preference(f"p{number}", f"t{a}", f"t{b}", label, 3.0, 2, 1.0, ["x", "y"], "unanimous"))
+    return made
+
+
+def pairs_of(truth, **kwargs):
+    return index_pairs(preferences(truth, **kwargs), {f"t{i}": i for i in range(len(truth))})

@@ -1,0 +1,116 @@
+"""The model scores behaviour, not padding; members are their own; a checkpoint is data and nothing else."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ml_maker import features, spec
+
+from ml_backend.dataset import collate, fit_normalization
+from ml_backend.losses import pair_loss
+from ml_backend.reward_model import RewardModel
+from preference import bradley_terry as bt
+from preference.errors import DataError
+
+
+def model(temporal="conv1d", frame_size=0, **changes):
+    made, _ = features(frame_size=frame_size)
+    inputs = ("frames", "actions", "state") if frame_size else ("actions", "state")
+    own = spec(temporal=temporal, frame_size=frame_size, projection=4 if frame_size else 0, inputs=inputs, **changes)
+    network = RewardModel(own, torch.Generator().manual_seed(0))
+    network.set_normalization(fit_normalization(made, own.projection, np.random.default_rng(0)))
+    return network.eval(), made
+
+
+@pytest.mark.parametrize("temporal", ["mean", "conv1d"])
+@pytest.mark.parametrize("frame_size", [0, 6])
+def test_padding_does_not_change_a_score(temporal, frame_size):
+    network, made = model(temporal, frame_size)
+    alone = np.array([network.score([item])[0][0] for item in made])
+    together, _ = network.score(made)
+    assert np.allclose(alone, together, atol=1e-5)
+    frames, actions, state, mask = (torch.from_numpy(x) for x in collate(made[:4]))
+    garbage = ~mask.unsqueeze(-1) * 1e3
+    with torch.no_grad():
+        assert torch.allclose(
+            network(frames, actions, state, mask), network(frames, actions + garbage, state + garbage, mask), atol=1e-4
+        )
+
+
+def test_a_still_trajectory_scores_the_same_however_long_it_is():
+    """With nothing but length to go by, mean pooling sees no difference."""
+    network, made = model("mean")
+    one = made[0]
+    short = replace(one, actions=one.actions[:1].repeat(4, 0), state=one.state[:1].repeat(4, 0), frames=one.frames[:4])
+    long = replace(
+        one,
+        actions=one.actions[:1].repeat(40, 0),
+        state=one.state[:1].repeat(40, 0),
+        frames=np.zeros((40, 0), np.float16),
+    )
+    (a, b), _ = network.score([short, long])
+    assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_members_do_not_touch_each_other():
+    network, made = model()
+    before = network.score(made)[1]
+    with torch.no_grad():
+        network.hidden_weight[1] += 1.0
+    after = network.score(made)[1]
+    assert np.array_equal(before[[0, 2]], after[[0, 2]])
+    assert not np.allclose(before[1], after[1])
+
+
+def test_the_last_layer_explains_the_mean_reward_linearly():
+    network, made = model()
+    phi = network.last_layer(made)
+    rewards, _ = network.score(made)
+    residual = rewards - phi @ np.linalg.lstsq(phi, rewards, rcond=None)[0]
+    assert np.abs(residual).max() < 1e-5
+
+
+def test_save_and_load_give_the_same_model(tmp_path):
+    network, made = model(frame_size=6)
+    network.save(tmp_path / "model.pt")
+    loaded = RewardModel.load(tmp_path / "model.pt")
+    assert loaded.spec == network.spec
+    assert np.array_equal(loaded.score(made)[0], network.score(made)[0])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "pickle"])
+def test_what_is_no_checkpoint_is_one_clear_message(tmp_path, damage):
+    path = tmp_path / "model.pt"
+    model()[0].save(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+    elif damage == "text":
+        path.write_text("hello")
+    else:
+        torch.save({"format": 1, "spec": Path}, path)  # an object, which weights_only must refuse
+    with pytest.raises(DataError, match=r"model\.pt"):
+        RewardModel.load(path)
+
+
+@pytest.mark.parametrize("ties", ["soft", "davidson", "margin"])
+def test_the_losses_are_those_of_the_formulas(ties):
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(0, 2, 30), rng.choice([0.0, 0.5, 1.0], 30)
+    expected = {
+        "soft": lambda: bt.soft_loss(x, label)[0],
+        "davidson": lambda: bt.davidson_loss(x, label, 0.2)[0],
+        "margin": lambda: bt.margin_loss(x, label, 0.3)[0],
+    }[ties]()
+    found = pair_loss(torch.tensor(x)[None], torch.tensor(label), torch.tensor([0.2], dtype=torch.float64), ties, 0.3)
+    assert np.allclose(found[0].numpy(), expected)
+
+
+def test_dropped_ties_cost_nothing():
+    found = pair_loss(torch.tensor([[2.0]]), torch.tensor([0.5]), torch.zeros(1), "drop", 0.3)
+    assert found.item() == 0.0

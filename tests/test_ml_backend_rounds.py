@@ -1,0 +1,102 @@
+"""Queues keep their order, the gate holds, and only one worker works."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ml_backend import worker
+from ml_backend.queue_scores import informative_first, queue_scores
+from ml_backend.rounds import _check_gate, open_assignments
+from preference.errors import NotReady
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Preference, Trajectory
+from preference.store import AssignmentView
+from preference.workspace import Workspace
+
+
+@pytest.fixture
+def ws(tmp_path):
+    (tmp_path / "robopref.toml").write_text("")
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(6)])
+    ws.store.put_annotators([Annotator("ann", "ann@example.org")])
+    pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(5)]
+    views = [Assignment(f"x{i}", f"p{i}", "ann", "production-001", 4 - i, "A") for i in range(5)]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, views)
+    yield ws
+    ws.store.close()
+
+
+def view(name, position=0, duplicate_of=None):
+    pair = Pair(name, "a", "b", "push", "same", "active", "active-001")
+    return AssignmentView(Assignment(name, name, "ann", "active-001", position, "A", duplicate_of), pair)
+
+
+def test_a_stratified_batch_keeps_its_planned_order(ws):
+    assert queue_scores(ws) == {"x4": 0.0, "x3": 1.0, "x2": 2.0, "x1": 3.0, "x0": 4.0}
+
+
+def test_what_is_answered_has_no_place(ws):
+    ws.store.put_judgments([Judgment("x4", "ann", "p4", "A", 3, 1000)])
+    assert queue_scores(ws) == {"x3": 0.0, "x2": 1.0, "x1": 2.0, "x0": 3.0}
+    assert open_assignments(ws) == {"production-001": 4}
+
+
+def test_in_an_active_batch_the_most_informative_comes_first():
+    worth = {"p0": 3.0, "p1": 1.0, "p2": 2.0}
+    order = informative_first([view(name) for name in worth], lambda v: worth[v.pair.pair_id], 20)
+    assert [v.pair.pair_id for v in order] == ["p1", "p2", "p0"]
+
+
+def test_a_duplicate_keeps_its_distance_from_its_original():
+    views = [view(f"p{i:02d}") for i in range(30)] + [view("again", duplicate_of="p00")]
+    order = [v.pair.pair_id for v in informative_first(views, lambda v: v.pair.pair_id, 20)]
+    assert order.index("again") - order.index("p00") >= 20
+    assert len(order) == 31
+
+
+def test_in_a_short_queue_the_duplicate_comes_last():
+    views = [view("p0"), view("p1"), view("again", duplicate_of="p0")]
+    assert informative_first(views, lambda v: v.pair.pair_id, 20)[-1].pair.pair_id == "again"
+
+
+def labelled(count):
+    return [Preference(f"q{i}", "a", "b", 1.0, 3.0, 2, 1.0, [], "unanimous") for i in range(count)]
+
+
+def test_a_round_waits_for_open_answers_and_for_enough_labels(ws):
+    with pytest.raises(NotReady, match="still waits for 5 answers"):
+        _check_gate(ws, labelled(100))
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 5000) for i in range(5)])
+    with pytest.raises(NotReady, match="3 labelled pairs"):
+        _check_gate(ws, labelled(3))
+    _check_gate(ws, labelled(100))
+    assert ws.store.batches()[0].status == "accepted"
+
+
+def test_a_batch_that_qc_holds_stops_the_round(ws):
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 100) for i in range(5)])
+    ws.config.quality.min_answers = 3
+    with pytest.raises(NotReady, match=r"held by QC.*0\.1 s"):
+        _check_gate(ws, labelled(100))
+
+
+def test_a_second_worker_is_refused_while_the_first_lives(ws):
+    code = (
+        "import sys; from pathlib import Path; from preference.workspace import Workspace; "
+        "from ml_backend.worker import only_one\n"
+        "with only_one(Workspace.open(Path(sys.argv[1]))): print('mine', flush=True); sys.stdin.read()"
+    )
+    toml = ws.root.parent / "robopref.toml"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, toml], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline().strip() == "mine"
+    with pytest.raises(NotReady, match="Another worker"), worker.only_one(ws):
+        pass
+    other.kill()
+    other.wait()
+    with worker.only_one(ws):
+        pass
+    other.stdin.close()
+    other.stdout.close()

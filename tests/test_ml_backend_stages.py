@@ -1,0 +1,175 @@
+"""Features are made once, a model exists only when it is whole, and what was asked is not proposed again."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lerobot_maker import Made, make_dataset
+
+from importer.stages import pool
+from ml_backend import stages
+from ml_backend.encoder import load, settle
+from ml_backend.features import encode_pool, read_features
+from preference.errors import ConfigError, DataError, NotReady
+from preference.records import Batch, Pair
+from preference.workspace import Workspace
+
+CONFIG = """
+seed = 3
+workers = 1
+[[pool.dataset]]
+path = "data"
+name = "tiny"
+[reward]
+weights = "none"
+encoder = "resnet10t"
+sample_fps = 2.0
+epochs = 5
+hidden = 8
+members = 2
+min_preferences = 10
+"""
+
+
+@pytest.fixture
+def ws(tmp_path):
+    """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs."""
+    make_dataset(tmp_path / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
+    (tmp_path / "robopref.toml").write_text(CONFIG)
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    pool(ws)
+    from dataclasses import replace
+
+    ws.store.put_trajectories(replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories())
+    ids = [t.trajectory_id for t in ws.store.trajectories()]
+    rng = np.random.default_rng(0)
+    keys = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]
+    keys = [keys[i] for i in rng.permutation(len(keys))[:20]]
+    pairs = [Pair(f"p{i}", a, b, "reach", "same", "production", "production-001") for i, (a, b) in enumerate(keys)]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, [])
+    rows = [
+        {"pair_id": p.pair_id, "trajectory_a_id": p.trajectory_a_id, "trajectory_b_id": p.trajectory_b_id,
+         "preference": float(p.trajectory_a_id < p.trajectory_b_id) if i % 7 else 0.5, "confidence_mean": 3.0,
+         "num_annotators": 2, "agreement": 1.0, "annotator_ids": ["x", "y"], "reason": "unanimous"}
+        for i, p in enumerate(pairs)
+    ]  # fmt: skip
+    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    yield ws
+    ws.store.close()
+
+
+def test_training_twice_trains_once(ws):
+    first = stages.train(ws)
+    assert stages.train(ws) == first
+    assert first.version == "rm-0001"
+    assert (first.preferences, first.weights) == (20, "none")
+    folder = ws.root / first.path
+    assert {path.name for path in folder.iterdir()} == {
+        "model.pt", "split.json", "training.json", "validation.json", "rewards.csv"
+    }  # fmt: skip
+    split = json.loads((folder / "split.json").read_text())
+    assert sorted(pair_id for part in split.values() for pair_id in part) == sorted(f"p{i}" for i in range(20))
+
+
+def test_a_training_that_is_killed_leaves_no_half_model(ws, monkeypatch):
+    from ml_backend.reward_model import RewardModel
+
+    def killed(self, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RewardModel, "save", killed)
+        stages.train(ws)
+    assert list(ws.models.iterdir()) == []
+    assert ws.store.model_versions() == []
+    assert stages.train(ws).version == "rm-0001"
+
+
+def test_new_labels_make_a_new_version_that_takes_over(ws):
+    stages.train(ws)
+    rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
+    rows[1]["preference"] = 1.0 - rows[1]["preference"]
+    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert stages.train(ws).version == "rm-0002"
+    assert [model.active for model in ws.store.model_versions()] == [False, True]
+
+
+def test_what_was_asked_is_not_proposed_again(ws):
+    stages.train(ws)
+    asked = {frozenset((p.trajectory_a_id, p.trajectory_b_id)) for p in ws.store.pairs()}
+    chosen = stages.rank(ws, 5)
+    assert chosen
+    assert not {frozenset(choice.trajectories) for choice in chosen} & asked
+
+
+def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws):
+    assert stages.newest_rewards(ws) == {}
+    record = stages.train(ws)
+    rewards = stages.newest_rewards(ws)
+    scores = stages.score_pool(ws)
+    assert np.allclose([rewards[name] for name in scores.trajectory_ids], scores.rewards)
+    (ws.root / record.path / "rewards.csv").write_text("trajectory_id,reward\nx,not-a-number\n")
+    with pytest.raises(DataError, match=r"rewards\.csv"):
+        stages.newest_rewards(ws)
+
+
+def test_too_few_labels_are_said_before_anything_is_encoded(ws):
+    ws.preferences.write_text(ws.preferences.read_text().splitlines()[0] + "\n")
+    with pytest.raises(NotReady, match="at least 10"):
+        stages.train(ws)
+    assert not ws.features.exists()
+
+
+def test_features_are_made_once_and_a_truncated_file_anew(ws):
+    trajectories = ws.store.trajectories()
+    assert encode_pool(ws, trajectories).encoded == 8
+    store = encode_pool(ws, trajectories)
+    assert store.encoded == 0
+    path = store.paths[trajectories[0].trajectory_id]
+    whole = read_features(path).frames.copy()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError):
+        read_features(path)
+    assert encode_pool(ws, trajectories).encoded == 1
+    assert np.array_equal(read_features(path).frames, whole)
+
+
+def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
+    from dataclasses import replace
+
+    trajectories = ws.store.trajectories()
+    broken = replace(trajectories[0], episode_index=99)
+    store = encode_pool(ws, [broken, *trajectories[1:]])
+    assert len(store) == 7
+    assert "99" in store.failures[0].reason
+
+
+def test_a_random_encoder_is_the_same_on_every_call():
+    frame = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), dtype=np.uint8)
+    settings = settle("resnet10t", "none")
+    assert np.array_equal(load(settings).encode(frame), load(settings).encode(frame))
+
+
+def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
+    from ml_backend import encoder
+
+    def away(_):
+        raise encoder.Unreachable("no network reaches their host")
+
+    monkeypatch.setattr(encoder, "_pretrained_file", away)
+    settings = settle("resnet18", "imagenet")
+    assert settings.weights == "none"
+    assert "cannot be had" in settings.note
+
+
+def test_an_unknown_encoder_is_named_with_its_neighbours():
+    with pytest.raises(ConfigError, match="resnet"):
+        settle("resnet999", "none")
+    with pytest.raises(ConfigError, match="is no file"):
+        settle("resnet18", "nowhere.safetensors")

@@ -1,0 +1,93 @@
+"""Training learns what the labels say, repeats itself, and refuses what nothing can be learned from."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ml_maker import features, pairs_of, spec
+
+from ml_backend.train import SHARES, Split, check_labels, ranking_accuracy, split_pairs, train_model
+from preference.config import Reward
+from preference.errors import DataError, NotReady
+
+REWARD = Reward(inputs=["actions", "state"], epochs=40, hidden=16, members=3)
+
+
+def fit(seed=0, truth_seed=0, reward=REWARD, **kwargs):
+    made, truth = features(seed=truth_seed)
+    pairs = pairs_of(truth, **kwargs)
+    split = split_pairs(pairs.pair_ids, 0)
+    return train_model(made, pairs, split, spec(), reward, seed=seed), made, truth, pairs, split
+
+
+def test_a_reward_that_depends_on_the_state_is_learned():
+    trained, made, truth, pairs, split = fit()
+    rewards, _ = trained.model.score(made)
+    assert ranking_accuracy(rewards, pairs.take(split.test)) > 0.85
+    assert np.corrcoef(rewards, truth)[0, 1] > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, made, *_ = fit(seed=1)
+    again, *_ = fit(seed=1)
+    other, *_ = fit(seed=2)
+    assert np.array_equal(first.model.score(made)[1], again.model.score(made)[1])
+    assert not np.allclose(first.model.score(made)[1], other.model.score(made)[1])
+
+
+def test_a_pair_keeps_its_split_when_others_come():
+    ids = [f"p{i}" for i in range(400)]
+    few, many = split_pairs(ids[:200], 7), split_pairs(ids, 7)
+    for name in ("train", "validation", "test"):
+        assert set(getattr(few, name)) == {i for i in getattr(many, name) if i < 200}
+    shares = [len(getattr(many, name)) / 400 for name in ("train", "validation", "test")]
+    assert np.allclose(shares, SHARES, atol=0.07)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
+    trained, made, _, pairs, split = fit(reward=REWARD.model_copy(update={"epochs": 200, "patience": 5}))
+    accuracies = trained.curves["validation_accuracy"]
+    assert trained.epochs == len(accuracies) < 200
+    assert accuracies[trained.best_epoch - 1] == max(accuracies)
+    rewards, _ = trained.model.score(made)
+    assert ranking_accuracy(rewards, pairs.take(split.validation)) == pytest.approx(max(accuracies))
+
+
+def test_rewards_are_centred_on_the_pool():
+    trained, made, *_ = fit()
+    assert np.allclose(trained.model.score(made)[1].mean(axis=1), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("ties", ["soft", "davidson", "margin", "drop"])
+def test_every_way_with_ties_learns(ties):
+    trained, made, truth, *_ = fit(reward=REWARD.model_copy(update={"ties": ties}), ties=0.4)
+    assert np.corrcoef(trained.model.score(made)[0], truth)[0, 1] > 0.8
+
+
+def test_too_few_labels_and_nothing_but_ties_are_refused():
+    _, truth = features()
+    with pytest.raises(NotReady, match="at least 20"):
+        check_labels(pairs_of(truth, count=10), 20)
+    with pytest.raises(NotReady, match="ties"):
+        check_labels(pairs_of(truth, ties=99.0), 20)
+
+
+def test_mixed_action_sizes_are_named():
+    made, truth = features()
+    made[3] = replace(made[3], actions=made[3].actions[:, :1])
+    pairs = pairs_of(truth)
+    with pytest.raises(DataError, match=r"actions: expected 2 values.*\[1, 2\]"):
+        train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(), REWARD, seed=0)
+
+
+def test_an_empty_validation_split_does_not_stop_training():
+    made, truth = features()
+    pairs = pairs_of(truth, count=30)
+    everything = Split(np.arange(30), np.array([], int), np.array([], int))
+    reward = REWARD.model_copy(update={"epochs": 3})
+    assert train_model(made, pairs, everything, spec(), reward, seed=0).epochs == 3

@@ -1,0 +1,95 @@
+"""The figures mean what they say: ceilings by hand, nothing tested on what it was trained on, probes that fire."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ml_maker import features, pairs_of, preferences, spec, trajectories
+
+from ml_backend.train import split_pairs, train_model
+from ml_backend.validate import cross_validated, noise_ceiling, probes, tiers, unseen_trajectories, validate
+from preference.config import Reward
+from preference.records import Preference
+
+REWARD = Reward(inputs=["actions", "state"], epochs=10, hidden=8, members=2)
+
+
+def voted(agree, differ):
+    def one(i, annotators, reason):
+        return Preference(f"p{i}", "a", "b", 1.0, 3.0, annotators, 1.0, [], reason)
+
+    return [one(i, 2, "unanimous") for i in range(agree)] + [one(i, 3, "majority") for i in range(differ)]
+
+
+def test_the_noise_ceiling_of_82_percent_agreement_is_90_percent():
+    """a = 0.9 gives p = 2·0.81 − 1.8 + 1 = 0.82."""
+    assert noise_ceiling(voted(82, 18)) == pytest.approx(0.9)
+    assert noise_ceiling(voted(100, 0)) == 1.0
+    assert math.isnan(noise_ceiling(voted(3, 7)))
+    assert math.isnan(noise_ceiling([]))
+
+
+def test_cross_validation_never_tests_on_a_pair_it_was_trained_on():
+    _, truth = features()
+    pairs = pairs_of(truth)
+    tested = []
+
+    def fit(split):
+        assert not set(split.test) & (set(split.train) | set(split.validation))
+        tested.extend(split.test)
+        return truth
+
+    hits = cross_validated(pairs, fit, np.random.default_rng(0))
+    assert sorted(tested) == list(range(len(pairs)))
+    assert hits.all()
+    assert len(hits) == (pairs.label != 0.5).sum()
+
+
+def test_unseen_trajectories_are_unseen():
+    _, truth = features()
+    pairs = pairs_of(truth)
+
+    def fit(split):
+        seen = {*pairs.a[split.train], *pairs.b[split.train], *pairs.a[split.validation], *pairs.b[split.validation]}
+        assert not seen & {*pairs.a[split.test], *pairs.b[split.test]}
+        return -truth
+
+    assert not unseen_trajectories(pairs, len(truth), fit, np.random.default_rng(0)).any()
+
+
+def test_tiers_that_stand_apart_do_not_overlap_and_alike_ones_do_by_half():
+    _, truth = features(200)
+    pool = trajectories(truth)
+    assert tiers(truth, pool)["overlap"] == {"random over expert": 0.0}
+    alike = tiers(np.random.default_rng(0).normal(size=200), pool)
+    assert next(iter(alike["overlap"].values())) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_reward_that_follows_length_fires_the_length_probe_and_an_honest_one_does_not():
+    made, truth = features(120)
+    pool = trajectories(truth)
+    lengths = np.array([len(item) for item in made], float)
+    assert probes(lengths + 0.01 * truth, pool, made)["length"]["fires"]
+    honest = probes(truth + 0.01 * np.random.default_rng(0).normal(size=120), pool, made)
+    assert not honest["length"]["fires"]
+
+
+def test_all_figures_of_a_small_model_are_there():
+    made, truth = features()
+    pool, answers = trajectories(truth), preferences(truth)
+    pairs = pairs_of(truth)
+    split = split_pairs(pairs.pair_ids, 0)
+    trained = train_model(made, pairs, split, spec(hidden=8, members=2), REWARD, seed=0)
+    strata = dict.fromkeys(pairs.pair_ids, "same")
+    figures = validate(trained, made, pool, pairs, split, REWARD, answers, strata, seed=0)
+    accuracy = figures["ranking_accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert figures["by_stratum"]["same"]["pairs"] == accuracy["pairs"]
+    assert figures["ground_truth"] == "simulator's return"
+    assert -1 <= figures["spearman"] <= 1
+    assert figures["target"] == 0.75
