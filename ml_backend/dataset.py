@@ -28,7 +28,7 @@ class Normalization:
     frame_mean: np.ndarray
     """(D,) float32."""
     frame_projection: np.ndarray
-    """(D, P) float32: principal directions, all scaled alike so that the first component has variance 1."""
+    """(D, P) float32: principal directions, each scaled so that its component has variance 1."""
     action_mean: np.ndarray
     """(A,) float32."""
     action_scale: np.ndarray
