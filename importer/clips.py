@@ -3,20 +3,18 @@
 Trajectories come in; `clips/<trajectory_id>.mp4` go out. The only file that calls ffmpeg: the binary that
 imageio-ffmpeg brings, one process per clip and a single pass.
 
-Equal length: Label Studio pauses both players when the shorter clip ends, so the last frame of every clip stands
-until the longest one of its task type has ended. Any two clips of a task type can then be paired, today or in an
-active round, without rendering again.
+How long each clip is, and why, is in `clip_plan`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -24,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from importer.clip_index import ClipIndex, Entry, content_key
-from importer.pool import Episode, Failure, Reader, failure_of, find_dataset, open_reader, read_episode
-from importer.pool.episode import BadInput
+from importer.clip_index import ClipIndex, Entry
+from importer.clip_plan import Job, plan
+from importer.force_strip import LEFT, RIGHT, draw_strip, strip_height
+from importer.pool import Episode, Failure, failure_of, read_episode
+from importer.pool.episode import BadInput, Images, VideoSpan
 from preference.config import Clips, Pool
 from preference.errors import UserError
 from preference.records import Trajectory
-from preference.work import parallel_map
+from preference.work import Workers, parallel_map
 from preference.workspace import replacing
 
-RECIPE = 1
-"""Part of every clip's key: raise it when the filter chain changes, so that old clips are rendered again."""
 PRESET = "veryfast"
 """`medium` took 2.4 times as long for the same real AV1 episode, and a pool has thousands."""
 CLOSED, OPEN = "\N{BLACK CIRCLE} gripper closed", "\N{WHITE CIRCLE} gripper open"
@@ -52,17 +50,6 @@ class ClipsResult:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One clip to render, as it travels to a worker process."""
-
-    trajectory: Trajectory
-    frames: int
-    """Length of the clip in its own frames, with the freeze and the wait for longer ones."""
-    path: Path
-    key: str
-
-
-@dataclass(frozen=True)
 class _Render:
     """`render` with its settings, picklable."""
 
@@ -72,18 +59,17 @@ class _Render:
     def __call__(self, job: Job) -> Entry:
         with _ended_by_signal():
             episode = read_episode(self.pool, job.trajectory)
-            render(episode, job.trajectory, self.clips, job.frames, job.path)
+            render(episode, job, self.clips)
         return Entry.of(job.trajectory.trajectory_id, job.key, job.path)
 
 
 def render_clips(
-    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: int = 0
+    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: Workers
 ) -> ClipsResult:
     """Render the clips that are missing or were made with other settings; finished ones are kept.
 
     Args:
         folder: Where the clips are kept.
-        workers: Processes; 0 = one per core.
     """
     index = ClipIndex(folder)
     jobs, failures = plan(trajectories, pool, clips, folder)
@@ -105,36 +91,8 @@ def render_clips(
     )
 
 
-def plan(trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path) -> tuple[list[Job], list[Failure]]:
-    """What each clip has to be: its length and the key of everything that its picture depends on."""
-    longest: dict[str, int] = {}
-    for t in trajectories:
-        longest[t.task_type] = max(longest.get(t.task_type, 0), moving_frames(t, clips))
-    jobs: list[Job] = []
-    failures: list[Failure] = []
-    readers: dict[str, Reader] = {}
-    for t in trajectories:
-        frames = longest[t.task_type] + round(clips.freeze_s * clips.fps)
-        try:
-            if t.dataset not in readers:
-                readers[t.dataset] = open_reader(find_dataset(pool, t))
-            files = readers[t.dataset].files(t.episode_index)
-            span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames)
-            key = content_key(files, RECIPE, clips.model_dump(), span)
-        except UserError as error:
-            failures.append(failure_of(t.dataset, t.episode_index, error))
-        else:
-            jobs.append(Job(t, frames, folder / f"{t.trajectory_id}.mp4", key))
-    return jobs, failures
-
-
-def moving_frames(trajectory: Trajectory, clips: Clips) -> int:
-    """Frames of the clip before its last one stands."""
-    return max(1, math.ceil((trajectory.end_s - trajectory.start_s) * clips.fps - 1e-6))
-
-
-def render(episode: Episode, trajectory: Trajectory, clips: Clips, frames: int, path: Path) -> None:
-    """Write the clip of `trajectory` to `path`, `frames` long; it exists only when it is complete.
+def render(episode: Episode, job: Job, clips: Clips) -> None:
+    """Write the clip to `job.path`; it exists only when it is complete.
 
     Raises:
         BadInput: the episode has no images, or ffmpeg cannot make a clip of them.
@@ -142,38 +100,59 @@ def render(episode: Episode, trajectory: Trajectory, clips: Clips, frames: int, 
     import ffmpeg
     import imageio_ffmpeg
 
-    if episode.video is None:
-        raise BadInput(trajectory.dataset, "video", "the dataset has no images")
-    with replacing(path) as temporary:
-        stream = clip_stream(episode, trajectory, clips, frames, temporary)
+    video = episode.video
+    if video is None:
+        raise BadInput(job.trajectory.dataset, "video", "the dataset has no images")
+    with replacing(job.path) as temporary:
+        stream = clip_stream(episode, job, clips, temporary)
         command = ffmpeg.compile(stream, cmd=imageio_ffmpeg.get_ffmpeg_exe(), overwrite_output=True)
-        # run() ends the process on any exception, and so on Ctrl-C
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        message = done.stderr.decode(errors="replace").strip()
+        rows = shown_rows(episode, job.trajectory)
+        code, message = _run(command, None if isinstance(video, VideoSpan) else video.frames(rows.tolist()))
         if "No space left on device" in message:
             raise OSError(28, "No space left on device")
-        if done.returncode != 0 or not temporary.exists() or message:
-            last = message.splitlines()[-1] if message else f"ffmpeg ended with {done.returncode}"
-            raise BadInput(episode.video.path, "video", f"ffmpeg cannot make a clip of it: {last}")
+        if code != 0 or not temporary.exists() or message:
+            last = message.splitlines()[-1] if message else f"ffmpeg ended with {code}"
+            raise BadInput(video.path, "video", f"ffmpeg cannot make a clip of it: {last}")
 
 
-def clip_stream(episode: Episode, trajectory: Trajectory, clips: Clips, frames: int, path: Path) -> Any:
+def _run(command: Sequence[Any], frames: Iterator[np.ndarray] | None) -> tuple[int, str]:
+    """Exit code and messages of ffmpeg, fed with `frames` one at a time; it is ended on any exception, so on Ctrl-C."""
+    with tempfile.TemporaryFile() as errors:
+        source = subprocess.PIPE if frames else subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=source, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            try:
+                if frames and process.stdin:
+                    # a broken pipe: ffmpeg has ended, and its message says why
+                    with suppress(BrokenPipeError):
+                        for frame in frames:
+                            process.stdin.write(frame.data)
+                        process.stdin.close()
+                process.wait()
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        return process.returncode, errors.read().decode(errors="replace").strip()
+
+
+def shown_rows(episode: Episode, trajectory: Trajectory) -> np.ndarray:
+    """(N,) the rows in the trimmed span."""
+    inside = (episode.time >= trajectory.start_s - 0.5 / episode.fps) & (episode.time < trajectory.end_s)
+    return np.flatnonzero(inside)
+
+
+def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
     """The ffmpeg graph of one clip: cut, rate, letterbox, overlay, freeze, encode."""
     import ffmpeg
 
-    video = episode.video
-    if video is None:
-        raise BadInput(trajectory.dataset, "video", "the dataset has no images")
-    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
-    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
-    length = trajectory.end_s - trajectory.start_s
-    picture = ffmpeg.input(str(video.path), ss=f"{start:.6f}", t=f"{length:.6f}", threads=1).video
-    picture = picture.filter("fps", fps=clips.fps, start_time=0)
-    size = clips.size
-    width, height = f"2*trunc(min({size},{size}*dar)/2)", f"2*trunc(min({size},{size}/dar)/2)"
+    size, strip = clips.size, strip_height(clips.size) if np.isfinite(job.full_force) else 0
+    picture = _source(episode, job.trajectory).filter("fps", fps=clips.fps, start_time=0)
+    width, height = f"2*trunc(min({size},{size - strip}*dar)/2)", f"2*trunc(min({size - strip},{size}/dar)/2)"
     picture = picture.filter("scale", w=width, h=height, flags="bicubic").filter("setsar", 1)
-    picture = picture.filter("pad", size, size, "(ow-iw)/2", "(oh-ih)/2", color="black")
-    picture = overlay(picture, episode, trajectory, size)
+    picture = picture.filter("pad", size, size, "(ow-iw)/2", f"(oh-{strip}-ih)/2", color="black")
+    if strip:
+        picture = _with_strip(picture, episode, job, clips, path.with_name("force.png"))
+    picture = overlay(picture, episode, job.trajectory, size, strip)
     picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
     # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for
     h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0"}
@@ -188,12 +167,51 @@ def clip_stream(episode: Episode, trajectory: Trajectory, clips: Clips, frames: 
         map_metadata=-1,
         fflags="+bitexact",
         loglevel="error",
-        **{"frames:v": frames, "profile:v": "high", "flags:v": "+bitexact", **h264},
-    ).global_args("-filter_complex_threads", "1", "-xerror", "-nostdin")
+        **{"frames:v": job.frames, "profile:v": "high", "flags:v": "+bitexact", **h264},
+    ).global_args("-filter_complex_threads", "1", "-xerror", *(["-nostdin"] if _is_file(episode) else []))
 
 
-def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int) -> Any:
-    """Id, running time and gripper state; nothing here tells how good the trajectory is."""
+def _is_file(episode: Episode) -> bool:
+    return isinstance(episode.video, VideoSpan)
+
+
+def _source(episode: Episode, trajectory: Trajectory) -> Any:
+    """The trimmed span of a video file, or frames that come through a pipe."""
+    import ffmpeg
+
+    video: VideoSpan | Images | None = episode.video
+    if video is None:
+        raise BadInput(trajectory.dataset, "video", "the dataset has no images")
+    if not isinstance(video, VideoSpan):
+        size = f"{video.width}x{video.height}"
+        raw = {"format": "rawvideo", "pix_fmt": "rgb24", "s": size, "framerate": f"{episode.fps:.6f}"}
+        return ffmpeg.input("pipe:", **raw).video
+    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
+    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
+    length = trajectory.end_s - trajectory.start_s
+    return ffmpeg.input(str(video.path), ss=f"{start:.6f}", t=f"{length:.6f}", threads=1).video
+
+
+def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing: Path) -> Any:
+    """The force strip at the bottom, and a white line that moves over it as time goes on."""
+    import ffmpeg
+
+    t = job.trajectory
+    size, strip = clips.size, strip_height(clips.size)
+    draw_strip(drawing, episode, t.start_s, t.end_s, job.full_force, size)
+    still = ffmpeg.input(str(drawing), loop=1, framerate=clips.fps)
+    line = ffmpeg.input(f"color=white:size=2x{2 * (strip // 4)}:rate={clips.fps}", f="lavfi")
+    left, span = LEFT * size, (RIGHT - LEFT) * size
+    place = f"{left:.0f}+{span:.0f}*min(t/{t.end_s - t.start_s:.3f},1)-1"
+    picture = picture.overlay(still, x=0, y=size - strip, shortest=1)
+    return picture.overlay(line, x=place, y=size - strip + strip // 4, shortest=1)
+
+
+def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int, below: int) -> Any:
+    """Id, running time and gripper state, the last one `below` pixels above the clip's lower edge.
+
+    Nothing here tells how good the trajectory is.
+    """
     margin = max(4, size // 60)
     style = {
         "fontfile": font(),
@@ -212,7 +230,7 @@ def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int) -
         return picture
     closed = "+".join(f"between(t,{a:.3f},{b:.3f})" for a, b in spans) or "0"
     for text, when in ((CLOSED, closed), (OPEN, f"not({closed})")):
-        picture = picture.drawtext(text=text, x=margin, y=f"h-th-{margin}", enable=when, **style)
+        picture = picture.drawtext(text=text, x=margin, y=f"h-th-{margin + below}", enable=when, **style)
     return picture
 
 

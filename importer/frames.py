@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode
+from importer.pool.episode import BadInput, Episode, VideoSpan
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -38,6 +38,8 @@ def clean_frames(
     if episode.video is None:
         raise BadInput(f"episode {episode.episode_index}", "video", "the dataset has no images")
     rows = sample_rows(episode.time, start_s, end_s, sample_fps, max_frames)
+    if not isinstance(episode.video, VideoSpan):
+        return np.stack(list(episode.video.frames(rows.tolist()))), rows
     path = episode.video.path
     times = episode.video.start_s + episode.time[rows]
     frames = [frame.to_ndarray(format="rgb24") for frame in _nearest(_decode(path, times[0]), times)]

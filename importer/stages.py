@@ -30,7 +30,7 @@ def pool(ws: Workspace) -> PoolResult:
 
     if not ws.config.pool.dataset:
         raise UserError("No dataset is configured.", fix="Add [[pool.dataset]] to robopref.toml.")
-    result = read_pool(ws.config.pool, ws.config.clips, ws.config.workers)
+    result = read_pool(ws.config.pool, ws.config.clips, ws.workers)
     write_failures(ws.manifest.with_name("failures.csv"), result.failures)
     if not result.trajectories:
         first = f" The first: {result.failures[0]}" if result.failures else ""
@@ -55,7 +55,7 @@ def clips(ws: Workspace) -> ClipsResult:
     if not ws.manifest.exists():
         raise NotReady("There is no pool yet.", fix="Run `robopref pool` first.")
     trajectories = read_manifest(ws.manifest)
-    result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.config.workers)
+    result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.workers)
     done = []
     for t in trajectories:
         entry = result.clips.get(t.trajectory_id)

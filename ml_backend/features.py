@@ -18,12 +18,12 @@ import numpy as np
 
 from importer.clip_index import content_key
 from importer.frames import clean_frames, sample_rows
-from importer.pool import Failure, Reader, failure_of, find_dataset, open_reader, read_episode
+from importer.pool import Failure, failure_of, files_of, find_dataset, read_episode
 from ml_backend.encoder import Encoder, EncoderSettings, load, settle
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
-from preference.work import parallel_map
+from preference.work import HERE, parallel_map
 from preference.workspace import Workspace, replacing
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def encode_pool(ws: Workspace, trajectories: Sequence[Trajectory]) -> FeatureSto
     alone = len(missing) < IN_PROCESS
     task = _Encode(ws.config.pool, reward, settings, threads=0 if alone else 1)
     broken: set[str] = set()
-    workers = 1 if alone else ws.config.workers
+    workers = HERE if alone else ws.workers
     for job, result in parallel_map(task, missing, workers=workers, description="Encoding frames"):
         if isinstance(result, UserError):
             broken.add(job.trajectory.trajectory_id)
@@ -133,16 +133,12 @@ def plan(
     """Where each trajectory's features are, or will be."""
     jobs: list[Job] = []
     failures: list[Failure] = []
-    readers: dict[str, Reader] = {}
     network = (encoder.name, encoder.digest, encoder.image_size) if encoder else None
     for t in trajectories:
         try:
-            if t.dataset not in readers:
-                readers[t.dataset] = open_reader(find_dataset(pool, t))
-            files = readers[t.dataset].files(t.episode_index)
+            files = files_of(pool, t)
             span = (t.episode_index, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)
-            dataset = find_dataset(pool, t)
-            key = content_key(files, RECIPE, network, span, dataset.camera)
+            key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump())
         except UserError as error:
             failures.append(failure_of(t.dataset, t.episode_index, error))
         else:

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from preference.errors import ConfigError
 
@@ -25,27 +25,61 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
+class Columns(Section):
+    """Where a dataset keeps what a pool needs; `robopref pool inspect` shows what there is and what is found by itself.
+
+    One number of a wider column is `column[3]`, or its own name where it has one.
+    """
+
+    camera: str = ""
+    """The primary camera; default: the first."""
+    action: str = ""
+    state: list[str] = []
+    """What the reward model sees of the robot besides the frames."""
+    effector: list[str] = []
+    """Position of the end effector: one column that begins with x, y and z, or three numbers."""
+    gripper: str = ""
+    """`none` = there is none that should be used."""
+    gripper_range: list[float] = []
+    """Its value when open and when closed; default: [0, 1]."""
+    force: str = ""
+    """Contact force in N; of a vector (or a wrench) the first three numbers count."""
+    success: str = ""
+    """Per row or per episode."""
+    source: str = ""
+    """Per episode."""
+    quality: str = ""
+    """Per episode: a ground-truth quality of your own; default: Robopref's score."""
+
+    @field_validator("gripper_range")
+    @classmethod
+    def _two_different(cls, value: list[float]) -> list[float]:
+        if value and (len(value) != 2 or value[0] == value[1]):
+            raise ValueError("expected two different numbers: open, closed")
+        return value
+
+
 class Dataset(Section):
     """One dataset of the pool."""
 
     path: Path
-    """Relative paths start at robopref.toml."""
+    """A folder, or an HDF5 file; relative paths start at robopref.toml."""
     name: str = ""
-    """Default: the folder's name. Part of every trajectory_id, so keep it stable."""
-    format: Literal["auto", "lerobot_v3"] = "auto"
+    """Default: the name of the folder or file. Part of every trajectory_id, so keep it stable."""
+    format: Literal["auto", "lerobot_v2", "lerobot_v3", "robomimic", "robosuite", "folder"] = "auto"
     source: str = ""
-    """Who made these episodes, where the dataset itself does not say."""
+    """Who made these episodes, where the data do not say."""
+    success: bool | None = None
+    """Whether these episodes succeeded, where the data do not say."""
     task_type: str = ""
-    """Default: the episode's task text."""
+    """Default: what the data say."""
     environment_id: str = ""
-    camera: str = ""
-    """Video key of the primary camera; default: the first."""
-    effector: list[str] = []
-    """Names of the state's x, y and z of the end effector; default: usual names are looked for."""
-    gripper: str = ""
-    """Column of the gripper in [0, 1], 1 = closed; default: usual names are looked for."""
-    quality: str = ""
-    """Episode column with a ground-truth quality of your own; default: Robopref's score."""
+    fps: Annotated[float, Field(ge=0)] = 0.0
+    """Rows per second, where the data do not say."""
+    sidecar: str = ""
+    """A CSV file with a column `episode` (number or name) and any of source, success, task_type, environment_id,
+    quality, return. It wins over the data."""
+    columns: Columns = Columns()
 
 
 class Pool(Section):
@@ -209,6 +243,8 @@ class Config(Section):
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes for work on trajectories; 0 = one per core."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Where that work runs: here, or on a Ray cluster (`pip install robopref[scale]`; RAY_ADDRESS says which)."""
     pool: Pool = Pool()
     clips: Clips = Clips()
     pairs: Pairs = Pairs()
@@ -276,7 +312,9 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     config.work = (base / config.work.expanduser()).resolve()
     for dataset in config.pool.dataset:
         dataset.path = (base / dataset.path.expanduser()).resolve()
-        dataset.name = dataset.name or dataset.path.name
+        dataset.name = dataset.name or default_name(dataset.path)
+        if dataset.sidecar:
+            dataset.sidecar = str((base / Path(dataset.sidecar).expanduser()).resolve())
     names = [dataset.name for dataset in config.pool.dataset]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -284,3 +322,10 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
             fix="Give each dataset a `name` of its own.",
         )
     return config
+
+
+def default_name(path: Path) -> str:
+    """The folder's or file's name; in the Hugging Face cache, where folders are called by a hash, the repository's."""
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name.rpartition("--")[2]
+    return path.stem if path.suffix in (".hdf5", ".h5") else path.name

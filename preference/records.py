@@ -63,7 +63,9 @@ class Trajectory(Record):
     smoothness: float = float("nan")
     """Spectral arc length (SPARC), ≤ 0; higher is smoother."""
     grasp_stability: float = float("nan")
-    """1 − oscillation of the gripper while holding, in [0, 1]; higher is better."""
+    """1 / times that the gripper grasped, in (0, 1]; higher is better."""
+    peak_force: float = float("nan")
+    """Largest contact force, N."""
     duration_s: float = float("nan")
     """Seconds from the first non-trivial action to completion or time-out; lower is better."""
     start_s: float = 0.0

@@ -1,15 +1,18 @@
-"""Long work over many items: a process pool, a progress bar, and failures that do not stop the others."""
+"""Long work over many items: processes or Ray, a progress bar, and failures that do not stop the others."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,7 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from preference.errors import UserError
+from preference.errors import ConfigError, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,43 +54,105 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
         console.print(f"{description}: done" + (f" ({total})" if total is not None else ""))
 
 
-def worker_count(workers: int) -> int:
-    """`workers`, or where that is 0 the number of cores this process may use."""
-    return workers or len(os.sched_getaffinity(0))
+@dataclass(frozen=True)
+class Workers:
+    """Where work on many items runs."""
+
+    count: int = 0
+    """Processes on this machine; 0 = one per core. On Ray the cluster decides."""
+    executor: Literal["processes", "ray"] = "processes"
+
+    @property
+    def processes(self) -> int:
+        return self.count or len(os.sched_getaffinity(0))
+
+
+HERE = Workers(1)
+"""No processes: for work that is shorter than starting them."""
 
 
 def parallel_map(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     *,
-    workers: int,
+    workers: Workers,
     description: str,
 ) -> Iterator[tuple[Item, Result | UserError]]:
     """`function` over `items` in processes, in order of completion; a UserError is a result, not an end.
 
     `function` and the items must be picklable. Any other exception is a bug and ends the map. On Ctrl-C the work
     not yet begun is dropped and the processes are ended before the interrupt goes on.
+
+    Raises:
+        ConfigError: Ray is asked for and is not installed, or its cluster cannot be reached.
     """
     if not items:
         return
-    count = min(worker_count(workers), len(items))
-    with progress(description, len(items)) as advance:
-        if count == 1:
-            for item in items:
-                yield item, _attempt(function, item)
-                advance(1)
-            return
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
-        try:
-            for item, result in _as_completed(pool, function, items, limit=4 * count):
-                yield item, result
-                advance(1)
-        except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    count = min(workers.processes, len(items))
+    if workers.executor == "ray" and workers != HERE:
+        results = _on_ray(function, items)
+    elif count == 1:
+        results = ((item, _attempt(function, item)) for item in items)
+    else:
+        results = _in_processes(function, items, count)
+    with progress(description, len(items)) as advance, closing(results):
+        for item, result in results:
+            yield item, result
+            advance(1)
+
+
+def _in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], count: int
+) -> Generator[tuple[Item, Result | UserError]]:
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield from _as_completed(pool, function, items, limit=4 * count)
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | UserError]]:
+    """One Ray task for each item; a few for each core of the cluster are in flight."""
+    ray, ours = _connected_ray()
+    attempt = ray.remote(_attempt)
+    shared = ray.put(function)
+    waiting: dict[Any, Item] = {}
+    remaining = iter(items)
+    try:
+        limit = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        for item in islice(remaining, limit):
+            waiting[attempt.remote(shared, item)] = item
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting))
+            yield waiting.pop(done), ray.get(done)
+            for item in islice(remaining, 1):
+                waiting[attempt.remote(shared, item)] = item
+    finally:
+        for task in waiting:
+            ray.cancel(task, force=True)
+        if ours:
+            ray.shutdown()
+
+
+def _connected_ray() -> tuple[Any, bool]:
+    """The module, and whether the connection is ours to end. Without RAY_ADDRESS a cluster of this machine starts."""
+    try:
+        import ray
+    except ImportError:
+        fix = 'Install it with `pip install "robopref[scale]"`, or set executor = "processes".'
+        raise ConfigError('executor = "ray", but Ray is not installed.', fix=fix) from None
+    if ray.is_initialized():
+        return ray, False
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        fix = "Check RAY_ADDRESS, or unset it to run Ray on this machine."
+        raise ConfigError(f"Ray's cluster cannot be reached: {error}", fix=fix) from None
+    return ray, True
 
 
 def _end_with_parent() -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from preference.config import Config, load_config
 from preference.errors import UserError
 from preference.store import Store
+from preference.work import Workers
 
 
 class Workspace:
@@ -52,6 +53,11 @@ class Workspace:
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one stage's draws never shift another's."""
         return np.random.default_rng([self.config.seed, *purpose.encode()])
+
+    @property
+    def workers(self) -> Workers:
+        """Where work on many trajectories runs."""
+        return Workers(self.config.workers, self.config.executor)
 
     @property
     def manifest(self) -> Path:
@@ -107,13 +113,18 @@ def replacing(path: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def confined(root: Path, relative: str | Path) -> Path:
+def confined(root: Path, relative: str | Path, *links: Path) -> Path:
     """`root / relative`, resolved; an error where that leaves `root`.
+
+    Args:
+        links: Folders outside `root` that a link inside it may lead to.
 
     Raises:
         UserError: the path is absolute, or climbs out by `..` or by a link.
     """
     resolved = (root / relative).resolve()
-    if not resolved.is_relative_to(root.resolve()):
+    climbs = Path(relative).is_absolute() or ".." in Path(relative).parts
+    allowed = [root] if climbs else [root, *links]
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in allowed):
         raise UserError(f"The path {str(relative)!r} leads out of {root}.", fix="Paths must stay inside the folder.")
     return resolved

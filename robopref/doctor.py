@@ -70,12 +70,12 @@ def _disk(ws: Workspace) -> Iterator[Finding]:
 
 
 def _datasets(ws: Workspace) -> Iterator[Finding]:
-    from importer.pool import open_reader
+    from importer.pool.dataset import open_dataset
 
     if not ws.config.pool.dataset:
         yield Finding("note", "No dataset is named.", "Add [[pool.dataset]] to robopref.toml.")
     for dataset in ws.config.pool.dataset:
-        count = len(open_reader(dataset).episode_indices())
+        count = len(open_dataset(dataset).episodes)
         yield Finding("good", f"Dataset {dataset.name}: {count} episodes.")
 
 

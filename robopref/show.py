@@ -20,7 +20,8 @@ from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from importer.clips import ClipsResult
-    from importer.pool import PoolResult
+    from importer.pool import Failure, PoolResult
+    from importer.pool.inspect import Inspection
     from ml_backend.ranking import Choice
     from qc_reports.stages import BatchReport
     from robopref.doctor import Finding
@@ -88,6 +89,30 @@ def pool(result: PoolResult, as_json: bool) -> None:
     _fail_for(result.failures, "episodes could not be read", "pool/failures.csv", as_json)
 
 
+def inspection(result: Inspection, as_json: bool) -> None:
+    """The tables go to stderr, the lines for robopref.toml to stdout, so that `>> robopref.toml` takes just these."""
+    if as_json:
+        print_json(result)
+        return
+    rate = f", {result.fps:.4g} rows a second" if math.isfinite(result.fps) else ""
+    console.print(f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.",
+                  highlight=False, soft_wrap=True)  # fmt: skip
+    columns = [[c.name, c.dtype, str(c.width), ", ".join(c.names[:8]) + (" …" if len(c.names) > 8 else "")]
+               for c in result.columns]  # fmt: skip
+    table("\nColumns, one value for each row", ["column", "type", "numbers", "names"], columns)
+    console.print(f"\nCameras: {escape(', '.join(result.cameras) or 'none')}", highlight=False, soft_wrap=True)
+    console.print(f"Once per episode: {escape(', '.join(result.labels) or 'nothing')}\n", soft_wrap=True)
+    roles = []
+    for role in result.roles:
+        place = role.place or ("the data say it" if role.found else "–")
+        roles.append([role.name, place, role.found or "–", "guessed" if role.guessed and role.place else ""])
+    table("What it is taken for", ["role", "column", "in the first episode", ""], roles)
+    for note in result.notes:
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
+    console.print("\nFor robopref.toml:")
+    sys.stdout.write(result.toml)
+
+
 def clips(result: ClipsResult, as_json: bool) -> None:
     if as_json:
         print_json(result)
@@ -96,14 +121,30 @@ def clips(result: ClipsResult, as_json: bool) -> None:
     _fail_for(result.failures, "clips could not be rendered", "clips/failures.csv", as_json)
 
 
-def _fail_for(failures: Sequence[Any], what: str, file: str, as_json: bool) -> None:
+def _fail_for(failures: Sequence[Failure], what: str, file: str, as_json: bool) -> None:
     """Name the failures; the good items are done, and the exit code says that not all are."""
     if not failures:
         return
     if not as_json:
-        for failure in failures[:10]:
-            console.print(f"[yellow]{escape(str(failure))}[/]", highlight=False, soft_wrap=True)
+        for sentence in _grouped(failures)[:10]:
+            console.print(f"[yellow]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
     raise UserError(f"{len(failures)} {what}; the others are done.", fix=f"See {file} in the work folder.")
+
+
+def _grouped(failures: Sequence[Failure]) -> list[str]:
+    """One sentence for all failures of a dataset that have the same reason."""
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault((failure.dataset, failure.field, failure.reason), []).append(failure)
+    sentences = []
+    for (dataset, _, reason), group in groups.items():
+        first = group[0]
+        if len(group) == 1:
+            sentences.append(str(first))
+        else:
+            where = f"; the first is episode {first.episode_index}, {first.file}"
+            sentences.append(f"{dataset}, {len(group)} episodes: {reason}{where}")
+    return sentences
 
 
 def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:

@@ -21,12 +21,15 @@ import pytest
 from PIL import Image
 
 from importer import stages
-from importer.clips import closed_spans, moving_frames, render_clips
+from importer.clip_plan import moving_frames
+from importer.clips import closed_spans, render_clips
 from importer.frames import clean_frames, sample_rows
-from importer.pool import open_reader, read_episode, read_pool
+from importer.pool import read_episode, read_pool
+from importer.pool.dataset import open_dataset
 from importer.pool.manifest import read_manifest
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError
+from preference.work import HERE
 from preference.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -266,7 +269,7 @@ def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) ->
     index = data.index(b"moov")
     data[body + 200 : index - 8] = b"\x00" * (index - 8 - body - 200)
     path.write_bytes(data)
-    result = render_clips(read_manifest(ws.manifest), ws.config.pool, ws.config.clips, ws.clips, workers=1)
+    result = render_clips(read_manifest(ws.manifest), ws.config.pool, ws.config.clips, ws.clips, HERE)
     assert result.rendered == 0 and len(result.failures) == 4
     assert all("ffmpeg cannot make a clip" in f.reason and "\n" not in str(f) for f in result.failures)
     assert not list(ws.clips.glob("*.mp4"))
@@ -309,7 +312,7 @@ def test_rows_are_the_nearest_and_never_twice() -> None:
 
 def test_frames_of_a_video_that_ends_early_are_an_error(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "tiny", [Made(rows=60)])
-    episode = open_reader(Dataset(path=root, name="tiny")).read(0)
+    episode = open_dataset(Dataset(path=root, name="tiny")).read(0)
     from lerobot_maker import write_video
 
     write_video(video_path(root), 30)
@@ -325,9 +328,9 @@ SAMPLE = Path(__file__).parent.parent / "examples" / "pool"
 @pytest.mark.skipif(not (SAMPLE / "meta").is_dir(), reason="examples/pool is not made yet")
 def test_episodes_of_the_sample_pool_become_clips_and_frames(tmp_path: Path) -> None:
     config = Pool(dataset=[Dataset(path=SAMPLE, name="sample")])
-    every = read_pool(config, Clips(), workers=1).trajectories
+    every = read_pool(config, Clips()).trajectories
     chosen = [every[0], every[len(every) // 2], every[-1]]
-    result = render_clips(chosen, config, Clips(), tmp_path / "clips", workers=1)
+    result = render_clips(chosen, config, Clips(), tmp_path / "clips", HERE)
     assert (result.rendered, result.failures) == (3, [])
     for t in chosen:
         clip = frames_of(tmp_path / "clips" / f"{t.trajectory_id}.mp4")

@@ -16,11 +16,13 @@ import pytest
 from scipy.stats import spearmanr
 
 from importer import stages
-from importer.pool import open_reader, read_episode, read_pool, trajectory_id
+from importer.pool import read_episode, read_pool
+from importer.pool.dataset import open_dataset, trajectory_id
 from importer.pool.episode import BadInput
 from importer.pool.manifest import COLUMNS, Failure, read_manifest, write_manifest
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
+from preference.work import Workers
 from preference.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,7 +37,7 @@ def dataset_at(path: Path, **fields) -> Dataset:
 
 
 def pool_of(path: Path, **fields):
-    return read_pool(Pool(dataset=[dataset_at(path, **fields)]), Clips(), workers=1)
+    return read_pool(Pool(dataset=[dataset_at(path, **fields)]), Clips())
 
 
 def edit_info(root: Path, **fields) -> None:
@@ -60,7 +62,7 @@ def meta_file(root: Path) -> Path:
 
 def test_an_episode_in_the_middle_of_a_file_is_cut_out_exactly(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", [Made(rows=40), Made(rows=50, done=30, gripper=np.ones(50)), Made(rows=30)])
-    episode = open_reader(dataset_at(root)).read(1)
+    episode = open_dataset(dataset_at(root)).read(1)
     assert episode.actions.shape == (50, 2) and episode.actions.dtype == np.float32
     assert episode.state.shape == (50, 4) and episode.effector.shape == (50, 3)
     assert episode.effector[-1] == pytest.approx([0.19, 0.0, 0.1], abs=1e-6)
@@ -78,13 +80,13 @@ def test_what_the_dataset_says_wins_and_robopref_toml_fills_the_gaps(tmp_path: P
     said = make_dataset(tmp_path / "said", ONE)
     silent = make_dataset(tmp_path / "silent", [Made(done=40)], per_episode=())
     names = {"source": "novice", "environment_id": "kitchen", "task_type": "pick"}
-    first = open_reader(dataset_at(said, **names)).read(0)
+    first = open_dataset(dataset_at(said, **names)).read(0)
     assert (first.source, first.environment_id, first.task_type) == ("expert", "lab", "pick")
-    second = open_reader(dataset_at(silent, **names)).read(0)
+    second = open_dataset(dataset_at(silent, **names)).read(0)
     assert (second.source, second.environment_id) == ("novice", "kitchen")
     assert second.success is True
     assert second.true_return == pytest.approx(0.1 * np.arange(30).sum(), rel=1e-5)
-    assert open_reader(dataset_at(silent)).read(0).source == "unknown"
+    assert open_dataset(dataset_at(silent)).read(0).source == "unknown"
 
 
 def test_missing_gripper_reward_and_success_are_nan_or_unknown_never_zero(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_only_the_row_groups_of_the_episode_are_read(tmp_path: Path, monkeypatch
         return original(self, groups, *args, **kwargs)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
-    assert len(open_reader(dataset_at(root)).read(2).time) == 50
+    assert len(open_dataset(dataset_at(root)).read(2).time) == 50
     assert read == [[2]]
 
 
@@ -116,20 +118,20 @@ def test_an_av1_video_that_calls_itself_h264_is_read(tmp_path: Path) -> None:
     info = json.loads((root / "meta" / "info.json").read_text())
     info["features"][CAMERA]["info"] = {"video.codec": "h264", "video.fps": 30}
     edit_info(root, **info)
-    assert open_reader(dataset_at(root)).read(0).video is not None
+    assert open_dataset(dataset_at(root)).read(0).video is not None
 
 
 def test_ids_are_stable_safe_as_file_names_and_ordered() -> None:
-    assert trajectory_id("sample", 12) == "sample-000012"
-    assert trajectory_id("Käse / Pick & Place!", 3) == "k-se-pick-place-000003"
-    assert trajectory_id("../..", 0) == "dataset-000000"
+    assert trajectory_id("sample", "000012") == "sample-000012"
+    assert trajectory_id("Käse / Pick & Place!", "run 3") == "kase-pick-place-run-3"
+    assert trajectory_id("../..", "000000") == "dataset-000000"
 
 
 def test_the_same_pool_gives_the_same_result_twice_and_with_processes(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", [Made(rows=30, still=10, jerk=0.001 * i) for i in range(6)])
     config = Pool(dataset=[dataset_at(root)])
-    first, second = (read_pool(config, Clips(), workers=n) for n in (1, 2))
-    assert first.trajectories == second.trajectories
+    first, second = (read_pool(config, Clips(), Workers(n)) for n in (1, 2))
+    assert [str(t) for t in first.trajectories] == [str(t) for t in second.trajectories]
 
 
 def test_a_name_that_gives_the_source_away_is_said(tmp_path: Path) -> None:
@@ -244,18 +246,18 @@ def test_a_link_out_of_the_dataset_is_refused(tmp_path: Path) -> None:
 
 def test_a_gripper_that_is_not_between_0_and_1_is_said_with_what_to_do(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", [Made(gripper=np.full(60, 40.0))])
-    assert "expected 0 to 1, found 40" in only_failure(root).reason
+    assert "expected 0 (open) to 1 (closed), found 40" in only_failure(root).reason
     with pytest.raises(DataError, match='"none"'):
-        open_reader(dataset_at(root)).read(0)
-    assert pool_of(root, gripper="none").failures == []
+        open_dataset(dataset_at(root)).read(0)
+    assert pool_of(root, columns={"gripper": "none"}).failures == []
 
 
 def test_names_of_robopref_toml_that_the_dataset_lacks_are_said(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", ONE)
-    assert "hand_x" in only_failure(root, effector=["a", "b", "c"]).reason
-    assert "no video here" in only_failure(root, camera="wrist").reason
-    assert only_failure(root, quality="stars").field == "stars"
-    assert only_failure(root, gripper="claw").field == "claw"
+    assert "hand_x" in only_failure(root, columns={"effector": ["a", "b", "c"]}).reason
+    assert "no video here" in only_failure(root, columns={"camera": "wrist"}).reason
+    assert only_failure(root, columns={"quality": "stars"}).field == "stars"
+    assert only_failure(root, columns={"gripper": "claw"}).field == "claw"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_names_of_robopref_toml_that_the_dataset_lacks_are_said(tmp_path: Path) 
         (lambda root: (root / "meta" / "info.json").write_text(""), "cannot be read as JSON"),
         (lambda root: (root / "meta" / "info.json").write_text("[]"), "expected an object"),
         (lambda root: edit_info(root, fps=0), "expected a number above 0"),
-        (lambda root: edit_info(root, codebase_version="v1.6"), "expected v3.0, found 'v1.6'"),
+        (lambda root: edit_info(root, codebase_version="v1.6"), "expected v2.0, v2.1 or v3.0, found 'v1.6'"),
         (lambda root: meta_file(root).write_bytes(b""), "cannot be read as parquet"),
         (lambda root: meta_file(root).unlink(), "no episode is listed"),
         (lambda root: data_file(root).write_bytes(b"PAR1"), "cannot be read as parquet"),
@@ -287,9 +289,9 @@ def test_one_bad_dataset_spares_the_others(tmp_path: Path) -> None:
     good = dataset_at(make_dataset(tmp_path / "good", ONE), name="good one")
     missing = dataset_at(tmp_path / "nowhere", name="gone")
     twin = dataset_at(good.path, name="Good-One")
-    result = read_pool(Pool(dataset=[good, missing, twin]), Clips(), workers=1)
+    result = read_pool(Pool(dataset=[good, missing, twin]), Clips())
     assert len(result.trajectories) == 1
-    assert {(f.dataset, f.episode_index) for f in result.failures} == {("gone", None), ("Good-One", None)}
+    assert {(f.dataset, f.episode_index) for f in result.failures} == {("gone", None), ("Good-One", 0)}
 
 
 def test_a_bad_input_survives_the_way_out_of_a_worker_process() -> None:

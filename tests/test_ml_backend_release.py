@@ -53,7 +53,7 @@ def make_workspace(root: Path) -> Workspace:
     )
     config.annotators.simulated = [SimulatedAnnotator(id="al"), SimulatedAnnotator(id="bo")]
     ws = Workspace(config)
-    pool = read_pool(config.pool, config.clips, workers=1).trajectories
+    pool = read_pool(config.pool, config.clips).trajectories
     some = [t for t in pool if t.task_type == pool[0].task_type][:TRAJECTORIES]
     (root / "clips").mkdir(parents=True)
     for t in some:

@@ -144,7 +144,7 @@ def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
     from dataclasses import replace
 
     trajectories = ws.store.trajectories()
-    broken = replace(trajectories[0], episode_index=99)
+    broken = replace(trajectories[0], episode_index=99, trajectory_id="tiny-000099")
     store = encode_pool(ws, [broken, *trajectories[1:]])
     assert len(store) == 7
     assert "99" in store.failures[0].reason

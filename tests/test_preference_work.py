@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from preference.errors import UserError
-from preference.work import parallel_map, worker_count
+from preference.work import Workers, parallel_map
 
 
 def square(n):
@@ -18,7 +18,7 @@ def square(n):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_item_is_a_result_and_the_others_are_done(workers):
-    results = dict(parallel_map(square, [1, 2, 3, 4], workers=workers, description="squares"))
+    results = dict(parallel_map(square, [1, 2, 3, 4], workers=Workers(workers), description="squares"))
     assert {n: r for n, r in results.items() if n != 3} == {1: 1, 2: 4, 4: 16}
     assert isinstance(results[3], UserError)
 
@@ -26,24 +26,24 @@ def test_a_broken_item_is_a_result_and_the_others_are_done(workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bug_is_not_hidden(workers):
     with pytest.raises(ZeroDivisionError):
-        list(parallel_map(square, [1, 99], workers=workers, description="squares"))
+        list(parallel_map(square, [1, 99], workers=Workers(workers), description="squares"))
 
 
 def test_nothing_to_do_is_nothing_done():
-    assert list(parallel_map(square, [], workers=2, description="squares")) == []
+    assert list(parallel_map(square, [], workers=Workers(2), description="squares")) == []
 
 
 def test_zero_workers_means_one_per_core():
-    assert worker_count(0) >= 1
-    assert worker_count(5) == 5
+    assert Workers().processes >= 1
+    assert Workers(5).processes == 5
 
 
 SLEEPY = """
 import sys, time
-from preference.work import parallel_map
+from preference.work import Workers, parallel_map
 from sleepy import nap
 if __name__ == "__main__":
-    list(parallel_map(nap, [1, 2], workers=2, description="naps"))
+    list(parallel_map(nap, [1, 2], workers=Workers(2), description="naps"))
 """
 
 

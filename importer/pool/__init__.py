@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
+from importer.pool.dataset import feature_names_of, files_of, find_dataset, open_dataset, read_episode
 from importer.pool.episode import BadInput, Episode, Reader, VideoSpan
 from importer.pool.manifest import Failure, failure_of
 from preference.config import Clips, Dataset, Pool
 from preference.errors import UserError
 from preference.records import Trajectory
-from preference.work import parallel_map
+from preference.work import HERE, Workers, parallel_map
 
 __all__ = [
     "Episode",
@@ -25,12 +24,12 @@ __all__ = [
     "Reader",
     "VideoSpan",
     "failure_of",
+    "feature_names_of",
+    "files_of",
     "find_dataset",
     "measure",
-    "open_reader",
     "read_episode",
     "read_pool",
-    "trajectory_id",
 ]
 
 IN_PROCESS = 1000
@@ -63,45 +62,58 @@ class _Measure:
     clips: Clips
 
     def __call__(self, item: _Item) -> Trajectory:
-        return measure(_reader(item.dataset).read(item.episode_index), item.dataset.name, self.clips)
+        opened = open_dataset(item.dataset)
+        episode = opened.read(item.episode_index)
+        return measure(episode, item.dataset.name, opened.trajectory_id(item.episode_index), self.clips)
 
 
-def read_pool(config: Pool, clips: Clips, workers: int = 0) -> PoolResult:
+def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult:
     """Read and measure every episode of every dataset; bad ones are listed and do not stop the others.
 
     Args:
         config: The datasets and what makes the expert tier.
         clips: How much is kept before the first action and after completion.
-        workers: Processes; 0 = one per core.
     """
     from importer.pool.quality import rank_pool
 
-    items: list[_Item] = []
-    failures: list[Failure] = []
-    seen: set[str] = set()
-    for dataset in config.dataset:
-        try:
-            prefix = trajectory_id(dataset.name, 0)
-            if prefix in seen:
-                fix = "Give each dataset a `name` that differs in its letters and digits."
-                raise BadInput("robopref.toml", "pool.dataset.name", f"{dataset.name!r} gives ids used twice", fix=fix)
-            seen.add(prefix)
-            items += [_Item(dataset, index) for index in _reader(dataset).episode_indices()]
-        except UserError as error:
-            failures.append(failure_of(dataset.name, None, error))
+    items, failures, notes = _listed(config.dataset)
+    workers = workers if len(items) >= IN_PROCESS else HERE
     found: list[Trajectory] = []
-    count = workers if len(items) >= IN_PROCESS else 1
-    for item, result in parallel_map(_Measure(clips), items, workers=count, description="Reading episodes"):
+    for item, result in parallel_map(_Measure(clips), items, workers=workers, description="Reading episodes"):
         if isinstance(result, UserError):
             failures.append(failure_of(item.dataset.name, item.episode_index, result))
         else:
             found.append(result)
-    ranked, notes = rank_pool(found, demonstrations=config.demonstrations, expert_share=config.expert_share)
+    ranked, told = rank_pool(found, demonstrations=config.demonstrations, expert_share=config.expert_share)
     failures.sort(key=lambda f: (f.dataset, -1 if f.episode_index is None else f.episode_index))
-    return PoolResult(ranked, failures, _telling_names(config.dataset) + notes)
+    return PoolResult(ranked, failures, [*notes, *_telling_ids(ranked), *told])
 
 
-def measure(episode: Episode, dataset: str, clips: Clips) -> Trajectory:
+def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], list[str]]:
+    """Every episode, but those whose id another one has; datasets that cannot be opened are failures."""
+    items: list[_Item] = []
+    failures: list[Failure] = []
+    notes: list[str] = []
+    owners: dict[str, str] = {}
+    for dataset in datasets:
+        try:
+            opened = open_dataset(dataset)
+        except UserError as error:
+            failures.append(failure_of(dataset.name, None, error))
+            continue
+        notes += [f"{dataset.name}: {note}" for note in opened.reader.schema.notes]
+        for index, name in opened.episodes.items():
+            key = opened.trajectory_id(index)
+            owner = owners.setdefault(key, f"{dataset.name}, {name}")
+            if owner == f"{dataset.name}, {name}":
+                items.append(_Item(dataset, index))
+            else:
+                reason = f"{name!r} gives the id {key}, which {owner} has already; rename one of them"
+                failures.append(failure_of(dataset.name, index, BadInput(dataset.path, "trajectory_id", reason)))
+    return items, failures, notes
+
+
+def measure(episode: Episode, dataset: str, trajectory_id: str, clips: Clips) -> Trajectory:
     """What one episode's arrays say, without its rank among the others."""
     import numpy as np
 
@@ -112,7 +124,7 @@ def measure(episode: Episode, dataset: str, clips: Clips) -> Trajectory:
     active = (episode.time >= span.first_action_s) & (episode.time <= span.completion_s)
     positions = episode.effector if np.isfinite(episode.effector).all() else episode.state
     return Trajectory(
-        trajectory_id=trajectory_id(dataset, episode.episode_index),
+        trajectory_id=trajectory_id,
         dataset=dataset,
         episode_index=episode.episode_index,
         source=episode.source,
@@ -124,6 +136,7 @@ def measure(episode: Episode, dataset: str, clips: Clips) -> Trajectory:
         path_efficiency=quality.path_efficiency(episode.effector[active]),
         smoothness=quality.smoothness(positions[active], episode.fps),
         grasp_stability=quality.grasp_stability(episode.gripper[active]),
+        peak_force=float(np.max(episode.force)),
         duration_s=span.duration_s,
         start_s=round(span.start_s, 6),
         end_s=round(span.end_s, 6),
@@ -132,80 +145,15 @@ def measure(episode: Episode, dataset: str, clips: Clips) -> Trajectory:
     )
 
 
-def trajectory_id(dataset: str, episode_index: int) -> str:
-    """`sample-000012`: the same on every run, and safe as a file name and in a URL."""
-    name = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-") or "dataset"
-    return f"{name}-{episode_index:06d}"
-
-
-def open_reader(dataset: Dataset) -> Reader:
-    """The reader for the dataset's format, which is found from its files when the format is `auto`.
-
-    Raises:
-        BadInput: the folder is missing, or no reader knows what is in it.
-    """
-    from importer.pool.lerobot import read_info
-    from importer.pool.lerobot_v3 import LeRobotV3
-
-    if not dataset.path.is_dir():
-        raise BadInput(dataset.path, "", "the dataset's folder is missing", fix="Check pool.dataset.path.")
-    if dataset.format == "lerobot_v3":
-        return LeRobotV3(dataset)
-    info = read_info(dataset.path)
-    if LeRobotV3.recognizes(info):
-        return LeRobotV3(dataset)
-    version = info.get("codebase_version")
-    file = dataset.path / "meta" / "info.json"
-    raise BadInput(file, "codebase_version", f"expected v3.0, found {version!r}")
-
-
-def feature_names_of(config: Pool, trajectory: Trajectory) -> dict[str, list[str]]:
-    """What the trajectory's dataset calls the values of `action` and `state`; empty lists where it has no names."""
-    return _reader(find_dataset(config, trajectory)).names()
-
-
-def read_episode(config: Pool, trajectory: Trajectory) -> Episode:
-    """The arrays behind a trajectory of the manifest.
-
-    Raises:
-        DataError: the dataset is no longer configured, or the episode cannot be read any more.
-    """
-    return _reader(find_dataset(config, trajectory)).read(trajectory.episode_index)
-
-
-def find_dataset(config: Pool, trajectory: Trajectory) -> Dataset:
-    """The dataset that the trajectory came from.
-
-    Raises:
-        BadInput: robopref.toml no longer names it.
-    """
-    for dataset in config.dataset:
-        if dataset.name == trajectory.dataset:
-            return dataset
-    fix = "Add it again, or run `robopref pool`."
-    raise BadInput("robopref.toml", "pool.dataset", f"there is no dataset {trajectory.dataset!r}", fix=fix)
-
-
-def _reader(dataset: Dataset) -> Reader:
-    """A reader that is kept for the next episode of the same dataset, until the dataset's metadata change."""
-    meta = dataset.path / "meta"
-    stamps = [file.stat().st_mtime_ns for file in sorted(meta.rglob("*")) if file.is_file()] if meta.is_dir() else []
-    return _cached_reader(dataset.model_dump_json(), tuple(stamps))
-
-
-@lru_cache(maxsize=8)
-def _cached_reader(dataset: str, _stamps: tuple[int, ...]) -> Reader:
-    return open_reader(Dataset.model_validate_json(dataset))
-
-
-def _telling_names(datasets: Sequence[Dataset]) -> list[str]:
-    """The dataset's name is part of what annotators see on a clip."""
+def _telling_ids(trajectories: Sequence[Trajectory]) -> list[str]:
+    """A trajectory's id is part of what annotators see on its clip."""
     notes = []
-    for dataset in datasets:
-        words = [word for word in TELLING if word in trajectory_id(dataset.name, 0)]
+    for dataset in sorted({t.dataset for t in trajectories}):
+        ids = [t.trajectory_id for t in trajectories if t.dataset == dataset]
+        words = [word for word in TELLING if any(word in key for key in ids)]
         if words:
             notes.append(
-                f"The name of dataset {dataset.name!r} is shown on its clips and says {words[0]!r}; "
-                "give it a neutral `name`, so that annotators judge what they see."
+                f"The ids of {dataset!r} are shown on its clips and say {words[0]!r}; give the dataset (or its "
+                "episodes) a neutral `name`, so that annotators judge what they see."
             )
     return notes

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from preference.config import Dataset
 from preference.errors import DataError
+
+if TYPE_CHECKING:
+    from importer.pool.mapping import Mapping
+    from importer.pool.schema import Schema
 
 
 class BadInput(DataError):
@@ -31,14 +36,41 @@ class VideoSpan:
     end_s: float
 
 
+class Images(Protocol):
+    """Frames that are no video: an array in a file, or files of their own. One frame for each row of the episode."""
+
+    @property
+    def path(self) -> Path:
+        """What errors name."""
+        ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    def frames(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        """The (H, W, 3) uint8 RGB frames of ascending `rows`, a few in memory at a time.
+
+        Raises:
+            BadInput: a frame is missing, broken, or holds values that no picture has.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Episode:
-    """The arrays of one episode. T rows, T ≥ 1, in step with the video's frames."""
+    """The arrays of one episode. T rows, T ≥ 1, in step with the video's frames.
+
+    A reader fills in what the data themselves say; robopref.toml and its sidecar file complete the labels.
+    """
 
     episode_index: int
     task_type: str
     environment_id: str
     source: str
+    """Empty where the data do not say."""
     success: bool | None
     true_return: float
     """Simulator's return over the whole episode; nan where there is none."""
@@ -55,11 +87,13 @@ class Episode:
     """(T,) float32 in [0, 1], 1 = closed; all nan where there is none."""
     effector: np.ndarray
     """(T, 3) float64, position of the end effector; all nan where there is none."""
+    force: np.ndarray
+    """(T,) float32, N, magnitude of the contact force; all nan where there is none."""
     success_rows: np.ndarray
     """(T,) bool: the rows at which the task counts as done; all False where unknown."""
     rewards: np.ndarray
     """(T,) float32, the simulator's reward; all nan where there is none. For simulated annotators and validation."""
-    video: VideoSpan | None
+    video: VideoSpan | Images | None
     """The primary camera; None for datasets without images."""
 
     @property
@@ -69,20 +103,21 @@ class Episode:
 
 
 class Reader(Protocol):
-    """One format of trajectory data. Adding a format is adding a file that has a class like this."""
+    """One format of trajectory data. Adding a format is adding a file that has a class like this.
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Read the dataset's metadata only.
+    Making a reader reads the dataset's metadata only.
+    """
 
-        Raises:
-            DataError: the metadata is missing or broken.
-        """
-        ...
+    def __init__(self, dataset: Dataset) -> None: ...
 
-    def episode_indices(self) -> list[int]: ...
+    dataset: Dataset
+    schema: Schema
+    """What the dataset has."""
+    mapping: Mapping
+    """Which of its columns mean what."""
 
-    def names(self) -> dict[str, list[str]]:
-        """What the dataset calls the values of `action` and `state`; empty lists where it has no names."""
+    def episodes(self) -> dict[int, str]:
+        """episode_index → the name that its trajectory_id ends with."""
         ...
 
     def files(self, episode_index: int) -> list[Path]:

@@ -1,47 +1,32 @@
-"""What LeRobot's versions share: meta/info.json, and the columns of an episode's rows.
+"""What LeRobot's versions share: meta/info.json, where an episode's files are, and its rows and video.
 
-A table of one episode's rows comes in, arrays with checked shapes and values go out. Columns that are missing become
-nan (or False), never 0, except `action`, which every episode has.
+A dataset's folder comes in; a `Schema`, paths, and one episode's `Rows` go out.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping as Values
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from importer.pool.columns import GRIPPER_COLUMNS, effector_columns, feature_names, finite, matrix
+from importer.pool.columns import feature_names, matrix
 from importer.pool.episode import BadInput
-from preference.config import Dataset
+from importer.pool.mapping import Mapping
+from importer.pool.rows import Rows, rows_of
+from importer.pool.schema import Column, Schema
+from preference.errors import UserError
+from preference.workspace import confined
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STATE, ACTION, TIME = "observation.state", "action", "timestamp"
-REWARD, SUCCESS = "next.reward", "next.success"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The arrays of one episode, as `Episode` documents them."""
-
-    time: np.ndarray
-    fps: float
-    actions: np.ndarray
-    state: np.ndarray
-    gripper: np.ndarray
-    effector: np.ndarray
-    rewards: np.ndarray
-    success_rows: np.ndarray
-    success: bool | None
-    """Done at any row; None where there is no such column."""
-
-    @property
-    def length_s(self) -> float:
-        return float(self.time[-1]) + 1.0 / self.fps
+NOT_LABELS = ("episode_index", "tasks", "length", "task_index", "dataset_from_index", "dataset_to_index")
+NO_ARRAYS = ("video", "image", "string", "language")
+IMAGES = "Its images lie inside the parquet files, which Robopref does not read: convert them to video."
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -67,106 +52,86 @@ def read_info(root: Path) -> dict[str, Any]:
     return info
 
 
-def find_camera(info: dict[str, Any], wanted: str, file: Path) -> str:
-    """The video key that is wanted, or else the first; empty where the dataset has no video.
-
-    Raises:
-        BadInput: there is no video of that name.
-    """
-    cameras = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
-    if wanted and wanted not in cameras:
-        raise BadInput(file, "camera", f"{wanted!r} is no video here; found {', '.join(cameras) or 'none'}")
-    return wanted or (cameras[0] if cameras else "")
-
-
-def wanted_columns(dataset: Dataset) -> tuple[str, ...]:
-    """The columns that `rows_of` looks for."""
-    return (STATE, ACTION, TIME, REWARD, SUCCESS, *GRIPPER_COLUMNS, dataset.gripper)
-
-
-def names_of(info: dict[str, Any]) -> dict[str, list[str]]:
-    """Names of the values of `action` and `state`, as info.json gives them."""
+def schema_of(root: Path, info: Values[str, Any], version: str, labels: Sequence[str]) -> Schema:
+    """What meta/info.json describes, and the `labels` that each episode has."""
     features = info["features"]
-    return {"action": feature_names(features.get(ACTION, {})), "state": feature_names(features.get(STATE, {}))}
+    cameras = [key for key, feature in features.items() if feature.get("dtype") == "video"]
+    arrays = {key: feature for key, feature in features.items() if feature.get("dtype") not in NO_ARRAYS}
+    columns = {**_stored(root), **{key: _column(key, feature) for key, feature in arrays.items()}}
+    inside = not cameras and any(feature.get("dtype") == "image" for feature in features.values())
+    own = [name for name in labels if name not in NOT_LABELS and "/" not in name]
+    notes = [IMAGES] if inside else []
+    return Schema(version, root / "meta" / "info.json", float(info["fps"]), columns, cameras, own, notes)
 
 
-def rows_of(table: pa.Table, file: Path, info: dict[str, Any], dataset: Dataset) -> Rows:
-    """The arrays in the rows of one episode.
+def _stored(root: Path) -> dict[str, Column]:
+    """What the first data file holds: recorders add columns and forget to declare them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = next(iter(sorted((root / "data").glob("*/*.parquet"))), None)
+    try:
+        rows = next(pq.ParquetFile(file).iter_batches(batch_size=1), None) if file else None
+    except (pa.ArrowException, OSError):
+        return {}  # whoever reads the file says what is wrong with it
+    found: dict[str, Column] = {}
+    for field, values in zip(rows.schema, rows.columns, strict=True) if rows else ():
+        first = np.asarray(values.to_pylist()[0] if len(values) else [])
+        if first.dtype.kind in "fiub":
+            found[field.name] = Column(field.name, str(field.type), first.size)
+    return found
+
+
+def _column(name: str, feature: Values[str, Any]) -> Column:
+    shape = feature.get("shape") or [1]
+    width = int(np.prod([n for n in shape if isinstance(n, int)] or [1]))
+    return Column(name, str(feature.get("dtype", "")), width, feature_names(dict(feature)))
+
+
+def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[str, Any]) -> Path:
+    """The file that `template` of info.json names; it may be missing, but it lies inside the dataset.
 
     Raises:
-        BadInput: naming the column, and the row where one value is wrong.
+        BadInput: the template is none, or leads out of the dataset.
     """
-    time = _time(table, file, float(info["fps"]))
-    state = _state(table, file)
-    names = feature_names(info["features"].get(STATE, {}))[: state.shape[1]]
-    success_rows = _one(table, SUCCESS, file) > 0.5
-    return Rows(
-        time=time,
-        # the rows' own clock, because info.json's rate is often the template's
-        fps=round((len(time) - 1) / float(time[-1]), 3) if len(time) > 1 else float(info["fps"]),
-        actions=_actions(table, file),
-        state=state.astype(np.float32),
-        gripper=_gripper(table, state, names, dataset.gripper, file),
-        effector=_effector(state, names, dataset),
-        rewards=_one(table, REWARD, file).astype(np.float32),
-        success_rows=success_rows,
-        success=bool(success_rows.any()) if SUCCESS in table.column_names else None,
-    )
+    place = root / "meta" / "info.json"
+    # the Hugging Face cache keeps the content in `blobs`, with links to it in `snapshots/REVISION`
+    blobs = [root.parent.parent / "blobs"] if root.parent.name == "snapshots" else []
+    try:
+        return confined(root, str(info[template]).format(**numbers), *blobs)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise BadInput(place, template, f"{info.get(template)!r} cannot be filled in: {error!r}") from None
+    except UserError as error:
+        raise BadInput(place, template, error.message, fix=error.fix) from None
 
 
-def _one(table: pa.Table, column: str, file: Path) -> np.ndarray:
-    """(T,) float64 of a column with one number a row; nan where the column is missing."""
-    if column not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    values = matrix(table, column, file)
-    if values.shape[1] != 1:
-        raise BadInput(file, column, f"expected one number a row, found {values.shape[1]}")
-    return values[:, 0]
+def check_there(video: Path, root: Path, camera: str) -> None:
+    """The video is there; where it is not, say so, and whether its folder only has another name.
+
+    Raises:
+        BadInput: it is missing.
+    """
+    if video.exists():
+        return
+    if video.is_relative_to(root.resolve()):
+        folder = video.relative_to(root.resolve()).parts[0]
+        other = next((p.name for p in root.glob("video*") if p.is_dir() and p.name != folder), "")
+        if other and not (root / folder).exists():
+            reason = f"the video is missing: the folder is called {other!r}, video_path of info.json says {folder!r}"
+            raise BadInput(video, camera, reason, fix="Correct video_path in meta/info.json, or rename the folder.")
+    raise BadInput(video, camera, "the video is missing")
 
 
-def _time(table: pa.Table, file: Path, fps: float) -> np.ndarray:
-    if TIME not in table.column_names:
-        return np.arange(table.num_rows) / fps
-    time = finite(_one(table, TIME, file), TIME, file)
-    stuck = np.flatnonzero(np.diff(time) <= 0)
-    if len(stuck):
-        row = int(stuck[0]) + 1
-        raise BadInput(file, TIME, f"time does not go on at row {row}: {time[row - 1]:.6g} then {time[row]:.6g}")
-    return time - time[0]
+def rows_of_table(table: pa.Table, mapping: Mapping, file: Path, fps: float) -> Rows:
+    """The arrays in the table of one episode."""
+
+    def load(column: str) -> np.ndarray | None:
+        return matrix(table, column, file) if column in table.column_names else None
+
+    return rows_of(load, mapping, file, fps)
 
 
-def _actions(table: pa.Table, file: Path) -> np.ndarray:
-    if ACTION not in table.column_names:
-        raise BadInput(file, ACTION, "the column is missing")
-    actions = finite(matrix(table, ACTION, file), ACTION, file)
-    if actions.shape[1] == 0:
-        raise BadInput(file, ACTION, "it has no dimensions")
-    return actions.astype(np.float32)
-
-
-def _state(table: pa.Table, file: Path) -> np.ndarray:
-    if STATE not in table.column_names:
-        return np.empty((table.num_rows, 0))
-    return finite(matrix(table, STATE, file), STATE, file)
-
-
-def _effector(state: np.ndarray, names: list[str], dataset: Dataset) -> np.ndarray:
-    columns = effector_columns(names, dataset.effector, dataset.path / "meta" / "info.json")
-    return state[:, columns] if columns else np.full((len(state), 3), np.nan)
-
-
-def _gripper(table: pa.Table, state: np.ndarray, names: list[str], wanted: str, file: Path) -> np.ndarray:
-    column = wanted or next((name for name in GRIPPER_COLUMNS if name in table.column_names), "none")
-    if column == "none":
-        return np.full(table.num_rows, np.nan, dtype=np.float32)
-    if column in names:
-        values = state[:, names.index(column)]
-    elif column in table.column_names:
-        values = finite(_one(table, column, file), column, file)
-    else:
-        raise BadInput(file, column, "the gripper's column is missing")
-    low, high = float(values.min()), float(values.max())
-    if low < -0.05 or high > 1.05:
-        fix = 'Set `gripper` of the dataset to a column in [0, 1] with 1 = closed, or to "none".'
-        raise BadInput(file, column, f"expected 0 to 1, found {low:.3g} to {high:.3g}", fix=fix)
-    return np.clip(values, 0.0, 1.0).astype(np.float32)
+def task_of(line: Values[str, Any]) -> str:
+    """The task in an episode's line of metadata; the first where there are several."""
+    tasks = line.get("tasks")
+    return tasks if isinstance(tasks, str) else str(tasks[0]) if tasks else ""

@@ -29,6 +29,7 @@ COLUMNS = (
     "path_efficiency",
     "smoothness",
     "grasp_stability",
+    "peak_force",
     "duration_s",
     "start_s",
     "end_s",

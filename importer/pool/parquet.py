@@ -6,7 +6,7 @@ same group, so a pass over a dataset reads each group once and its memory does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EPISODE = "episode_index"
 
 
-def read_rows(file: Path, episode_index: int, columns: Sequence[str]) -> pa.Table:
+def read_rows(file: Path, episode_index: int, columns: Collection[str]) -> pa.Table:
     """The episode's rows, with those of `columns` that the file has.
 
     Raises:

@@ -23,6 +23,8 @@ class Probe:
     """One video file. `times`: (N,) float64, seconds from the first frame, of the frames whose bytes are there."""
 
     codec: str
+    width: int
+    height: int
     fps: float
     frames: int
     """Frames that the index lists, whether their bytes are there or not."""
@@ -61,17 +63,17 @@ def _probe(path: Path, field: str, size: int, _mtime_ns: int) -> Probe:
             entries = np.array([(e.timestamp, e.pos + e.size) for e in stream.index_entries], dtype=np.int64)
             base = float(stream.time_base or 0)
             duration = float((stream.duration or 0) * base) or float(container.duration or 0) / 1e6
-            codec = stream.codec_context.name
+            shape = (stream.codec_context.codec.canonical_name, stream.codec_context.width, stream.codec_context.height)
     except FFmpegError as error:
         reason = f"cannot be opened as a video ({error.strerror}); it is cut off, or something else"
         raise BadInput(path, field, reason) from None
     if fps <= 0:
         raise BadInput(path, field, "the video stream has no frame rate")
     if not len(entries):  # formats without an index (mkv): the header's duration has to do
-        return Probe(codec, fps, round(duration * fps), np.arange(round(duration * fps)) / fps)
+        return Probe(*shape, fps, round(duration * fps), np.arange(round(duration * fps)) / fps)
     broken = np.flatnonzero(entries[:, 1] > size)
     times = (entries[:, 0] - entries[0, 0]) * base
-    return Probe(codec, fps, len(entries), times[: broken[0]] if len(broken) else times)
+    return Probe(*shape, fps, len(entries), times[: broken[0]] if len(broken) else times)
 
 
 def check_span(span: VideoSpan, field: str) -> None:

@@ -49,6 +49,7 @@ trajectories = sa.Table(
             "path_efficiency",
             "smoothness",
             "grasp_stability",
+            "peak_force",
             "duration_s",
             "start_s",
             "end_s",
@@ -59,7 +60,6 @@ trajectories = sa.Table(
     _text("clip"),
     _text("clip_sha256"),
     sa.CheckConstraint("quartile BETWEEN 0 AND 4", name="quartile"),
-    sa.UniqueConstraint("dataset", "episode_index"),
 )
 
 batches = sa.Table(

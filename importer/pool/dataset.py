@@ -1,0 +1,189 @@
+"""A dataset of robopref.toml, opened: the right reader for its format, its sidecar file, and its episodes' ids.
+
+An opened dataset is kept for the next episode, until its metadata change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from importer.pool import hdf5
+from importer.pool.episode import BadInput, Episode, Reader
+from importer.pool.labels import Labels, complete, read_sidecar
+from preference.config import Dataset, Pool
+from preference.records import Trajectory
+
+LONGEST = 60
+
+
+class OpenDataset:
+    """What `open_dataset` gives."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.reader = open_reader(dataset)
+        self.episodes = self.reader.episodes()
+        self.said: dict[int, Labels] = read_sidecar(Path(dataset.sidecar), self.episodes) if dataset.sidecar else {}
+
+    def trajectory_id(self, episode_index: int) -> str:
+        return trajectory_id(self.dataset.name, self.episodes[episode_index])
+
+    def read(self, episode_index: int) -> Episode:
+        """One episode, with what the sidecar file and robopref.toml say of it."""
+        return complete(self.reader.read(episode_index), self.dataset, self.said.get(episode_index))
+
+    def index_of(self, trajectory: Trajectory) -> int:
+        """Where the trajectory's episode is now: folders that came or went shift the numbers, never the ids.
+
+        Raises:
+            BadInput: it is gone.
+        """
+        index = trajectory.episode_index
+        if index in self.episodes and self.trajectory_id(index) == trajectory.trajectory_id:
+            return index
+        if trajectory.trajectory_id not in self._by_id:
+            reason = f"the episode of {trajectory.trajectory_id} is no longer there"
+            raise BadInput(self.dataset.path, "", reason, fix="Put it back, or run `robopref pool`.")
+        return self._by_id[trajectory.trajectory_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, int]:
+        return {self.trajectory_id(index): index for index in self.episodes}
+
+
+def open_dataset(dataset: Dataset) -> OpenDataset:
+    """
+    Raises:
+        BadInput: the dataset is missing, or its metadata cannot be used.
+    """
+    return _opened(dataset.model_dump_json(), _stamps(dataset))
+
+
+@lru_cache(maxsize=8)
+def _opened(dataset: str, _stamps: tuple[int, ...]) -> OpenDataset:
+    return OpenDataset(Dataset.model_validate_json(dataset))
+
+
+def _stamps(dataset: Dataset) -> tuple[int, ...]:
+    """Times at which that changed which an opened dataset remembers."""
+    meta = dataset.path / "meta"
+    files = [dataset.path, *(sorted(meta.rglob("*")) if meta.is_dir() else [])]
+    files += [Path(dataset.sidecar)] if dataset.sidecar else []
+    return tuple(file.stat().st_mtime_ns for file in files if file.exists())
+
+
+def open_reader(dataset: Dataset) -> Reader:
+    """The reader for the dataset's format, which is found from its files when the format is `auto`.
+
+    Raises:
+        BadInput: the dataset is missing, or no reader knows what is in it.
+    """
+    from importer.pool.folder import Folder
+    from importer.pool.lerobot_v2 import LeRobotV2
+    from importer.pool.lerobot_v3 import LeRobotV3
+    from importer.pool.robomimic import Robomimic
+    from importer.pool.robosuite import Robosuite
+
+    readers: dict[str, type[Reader]] = {
+        "lerobot_v2": LeRobotV2,
+        "lerobot_v3": LeRobotV3,
+        "robomimic": Robomimic,
+        "robosuite": Robosuite,
+        "folder": Folder,
+    }
+    if not dataset.path.exists():
+        what = "file" if dataset.path.suffix in hdf5.SUFFIXES else "folder"
+        raise BadInput(dataset.path, "", f"the dataset's {what} is missing", fix="Check pool.dataset.path.")
+    return readers[format_of(dataset)](dataset)
+
+
+def format_of(dataset: Dataset) -> str:
+    """The format's name in robopref.toml.
+
+    Raises:
+        BadInput: no reader knows what is there.
+    """
+    from importer.pool.lerobot import read_info
+    from importer.pool.lerobot_v2 import LeRobotV2
+    from importer.pool.lerobot_v3 import LeRobotV3
+    from importer.pool.robomimic import Robomimic
+
+    if dataset.format != "auto":
+        return dataset.format
+    path = dataset.path
+    if path.is_file():
+        if path.suffix not in hdf5.SUFFIXES:
+            raise BadInput(path, "", f"expected a folder or an HDF5 file ({', '.join(hdf5.SUFFIXES)})")
+        with hdf5.opened(path) as file:
+            return "robomimic" if Robomimic.recognizes(file, path) else "robosuite"
+    if not (path / "meta").is_dir():
+        return _folder_or_hint(path)
+    info = read_info(path)
+    if LeRobotV3.recognizes(info):
+        return "lerobot_v3"
+    if LeRobotV2.recognizes(info):
+        return "lerobot_v2"
+    found = info.get("codebase_version")
+    raise BadInput(path / "meta" / "info.json", "codebase_version", f"expected v2.0, v2.1 or v3.0, found {found!r}")
+
+
+def _folder_or_hint(path: Path) -> str:
+    files = sorted(file for suffix in hdf5.SUFFIXES for file in path.glob(f"*{suffix}"))
+    if files:
+        names = ", ".join(file.name for file in files[:3])
+        fix = f'Name the file: path = "{files[0]}".'
+        raise BadInput(path, "", f"this folder holds HDF5 files ({names}), which are a dataset each", fix=fix)
+    return "folder"
+
+
+def trajectory_id(dataset: str, episode: str) -> str:
+    """`sample-000012`: the same on every run, and safe as a file name and in a URL."""
+    return f"{_safe(dataset) or 'dataset'}-{_safe(episode) or 'episode'}"
+
+
+def _safe(name: str) -> str:
+    """Lower-case letters, digits and hyphens; where letters would be lost, or it is long, a short hash is added."""
+    folded = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
+    lost = any(c.isalnum() and not unicodedata.normalize("NFKD", c).encode("ascii", "ignore") for c in name)
+    if not lost and len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".strip("-")
+
+
+def find_dataset(config: Pool, trajectory: Trajectory) -> Dataset:
+    """The dataset that the trajectory came from.
+
+    Raises:
+        BadInput: robopref.toml no longer names it.
+    """
+    for dataset in config.dataset:
+        if dataset.name == trajectory.dataset:
+            return dataset
+    fix = "Add it again, or run `robopref pool`."
+    raise BadInput("robopref.toml", "pool.dataset", f"there is no dataset {trajectory.dataset!r}", fix=fix)
+
+
+def read_episode(config: Pool, trajectory: Trajectory) -> Episode:
+    """The arrays behind a trajectory of the manifest.
+
+    Raises:
+        DataError: the dataset is no longer configured, or the episode cannot be read any more.
+    """
+    opened = open_dataset(find_dataset(config, trajectory))
+    return opened.read(opened.index_of(trajectory))
+
+
+def files_of(config: Pool, trajectory: Trajectory) -> list[Path]:
+    """The files that a trajectory's episode is made of; cheap, and they need not exist."""
+    opened = open_dataset(find_dataset(config, trajectory))
+    return opened.reader.files(opened.index_of(trajectory))
+
+
+def feature_names_of(config: Pool, trajectory: Trajectory) -> dict[str, list[str]]:
+    """What the trajectory's dataset calls the values of `action` and `state`; empty lists where it has no names."""
+    return open_dataset(find_dataset(config, trajectory)).reader.mapping.names()

@@ -1,0 +1,235 @@
+"""A plain folder: one folder per episode, for people whose recorder writes no known format.
+
+    kitchen/
+      2026-05-04 run 1/          the name becomes part of the trajectory's id
+        front.mp4                a video; or a folder `front/` of image files, one for each row
+        arrays.npz               or .parquet, or .csv: action, and what else there is, T rows each
+        meta.json                optional: task_type, source, success, environment_id, quality, return, fps
+
+In a table `action_0, action_1` or `action.x, action.y` are the numbers of `action`. Without a column of times the
+rows are evenly spaced, by the `fps` of meta.json, else the video's, else the dataset's entry in robopref.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from importer.pool.columns import matrix
+from importer.pool.episode import BadInput, Episode, Images, VideoSpan
+from importer.pool.images import ImageFiles
+from importer.pool.labels import assemble, labels_of
+from importer.pool.mapping import map_columns
+from importer.pool.rows import Rows, rows_of
+from importer.pool.schema import Column, Schema, members
+from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
+from preference.config import Dataset
+
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+TABLES = (".parquet", ".npz", ".csv")
+
+
+class Folder:
+    """Reader of one dataset; holds the episodes' names and what the first good one has."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.root = dataset.path
+        self.names = dict(enumerate(episode_folders(self.root)))
+        if not self.names:
+            expected = "a meta/info.json (LeRobot), or folders with an array file (.parquet, .npz or .csv) each"
+            raise BadInput(self.root, "", f"there is no episode here: expected {expected}")
+        self.schema = self._schema()
+        self.mapping = map_columns(self.schema, dataset.columns)
+
+    def episodes(self) -> dict[int, str]:
+        return self.names
+
+    def files(self, episode_index: int) -> list[Path]:
+        folder = self._folder(episode_index)
+        camera = self._cameras(folder).get(self.mapping.camera)
+        return [_array_file(folder), *([camera] if isinstance(camera, Path) else camera or [])]
+
+    def read(self, episode_index: int) -> Episode:
+        folder = self._folder(episode_index)
+        meta_file = folder / "meta.json"
+        meta = _read_meta(meta_file)
+        file = _array_file(folder)
+        columns, load = open_table(file)
+        camera = self._camera(folder)
+        fps = self._fps(meta, meta_file, camera)
+        rows = rows_of(lambda name: load(name) if name in columns else None, self.mapping, file, fps)
+        if camera is not None:
+            camera = _checked(camera, rows)
+        labels = labels_of(meta, self.mapping, meta_file)
+        task = meta.get("task")
+        return assemble(episode_index, rows, labels, camera, task=task if isinstance(task, str) else "")
+
+    def _folder(self, episode_index: int) -> Path:
+        if episode_index not in self.names:
+            raise BadInput(self.root, "", f"there is no episode {episode_index}")
+        return self.root / self.names[episode_index]
+
+    def _schema(self) -> Schema:
+        """As the first episode that can be read has it."""
+        trouble: BadInput | None = None
+        for name in self.names.values():
+            folder = self.root / name
+            try:
+                columns, _ = open_table(_array_file(folder))
+                meta = _read_meta(folder / "meta.json")
+                cameras = sorted(self._cameras(folder))
+                notes = [] if cameras else [f"{folder.name} has no video and no folder of images."]
+                return Schema("plain folder", self.root, self.dataset.fps, columns, cameras, list(meta), notes)
+            except BadInput as error:
+                trouble = trouble or error
+        raise trouble or BadInput(self.root, "", "there is no episode here")
+
+    def _cameras(self, folder: Path) -> dict[str, Path | list[Path]]:
+        """Name of the camera → its video, or its image files in the order of their numbers."""
+        found: dict[str, Path | list[Path]] = {}
+        for item in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if item.suffix.lower() in VIDEOS:
+                found[item.stem] = item
+            elif item.is_dir() and (images := [f for f in item.iterdir() if f.suffix.lower() in IMAGES]):
+                found[item.name] = sorted(images, key=_natural)
+        return found
+
+    def _camera(self, folder: Path) -> VideoSpan | ImageFiles | None:
+        wanted = self.mapping.camera
+        if not wanted:
+            return None
+        cameras = self._cameras(folder)
+        if wanted not in cameras:
+            found = ", ".join(cameras) or "none"
+            raise BadInput(folder, "camera", f"the video (or folder of images) {wanted!r} is missing; found {found}")
+        camera = cameras[wanted]
+        if isinstance(camera, list):
+            return ImageFiles.of(folder / wanted, camera)
+        return VideoSpan(camera, 0.0, probe(camera, "video").end_s)
+
+    def _fps(self, meta: dict[str, Any], file: Path, camera: VideoSpan | Images | None) -> float:
+        fps = meta.get("fps")
+        if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
+            raise BadInput(file, "fps", f"expected a number above 0, found {fps!r}")
+        if fps is None and isinstance(camera, VideoSpan):
+            fps = probe(camera.path, "video").fps
+        return float(fps or self.dataset.fps or float("nan"))
+
+
+def episode_folders(root: Path) -> list[str]:
+    """Names of the folders in `root` that look like an episode, in natural order."""
+    folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
+    return [item.name for item in sorted(folders, key=_natural) if any(_tells(file) for file in item.iterdir())]
+
+
+def _tells(file: Path) -> bool:
+    return file.suffix.lower() in (*TABLES, *VIDEOS) or file.name == "meta.json"
+
+
+def open_table(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
+    """The columns of an array file, and how to load one as (T, D) float64.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    return _open_npz(file) if file.suffix == ".npz" else _open_flat(file)
+
+
+def _open_npz(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
+    import zipfile
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BadInput(file, "", f"cannot be read as npz: {error}") from None
+
+    def load(name: str) -> np.ndarray:
+        array = arrays[name]
+        if array.dtype.kind not in "fiub" or array.ndim < 1:
+            raise BadInput(file, name, f"expected numbers in T rows, found {array.dtype} {array.shape}")
+        return array.reshape(len(array), -1).astype(np.float64) if array.size else np.empty((len(array), 0))
+
+    widths = {name: int(np.prod(array.shape[1:])) for name, array in arrays.items() if array.ndim}
+    return {name: Column(name, str(arrays[name].dtype), width) for name, width in widths.items()}, load
+
+
+def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.csv.read_csv(file) if file.suffix == ".csv" else pyarrow.parquet.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(file, "", f"cannot be read as {file.suffix[1:]}: {error}") from None
+    groups = members(table.column_names)
+    columns = {}
+    for group, names in groups.items():
+        kinds = [table.schema.field(name).type for name in names]
+        widths = [_width(table, name) for name in names]
+        own = [name[len(group) :].strip("._[]") for name in names] if names != [group] else []
+        columns[group] = Column(group, str(kinds[0]), sum(widths), own if len(own) == sum(widths) else [])
+
+    def load(name: str) -> np.ndarray:
+        return np.hstack([matrix(table, member, file) for member in groups[name]])
+
+    return columns, load
+
+
+def _width(table: Any, name: str) -> int:
+    """Numbers in one row of a column."""
+    kind = table.schema.field(name).type
+    if not hasattr(kind, "value_type"):
+        return 1
+    first = table.column(name)[0].as_py() if table.num_rows else None
+    return len(first) if first else 0
+
+
+def _checked(camera: VideoSpan | ImageFiles, rows: Rows) -> VideoSpan | ImageFiles:
+    """The camera has as many frames as there are rows.
+
+    Raises:
+        BadInput: with both numbers.
+    """
+    if isinstance(camera, ImageFiles):
+        if len(camera.files) != len(rows.time):
+            raise BadInput(camera.path, "frames", f"{len(camera.files)} images for {len(rows.time)} rows")
+        return camera
+    span = VideoSpan(camera.path, 0.0, rows.length_s)
+    check_span(span, "video")
+    if camera.end_s - rows.length_s > TOLERANCE_FRAMES / rows.fps:
+        raise BadInput(camera.path, "video", f"{camera.end_s:.2f} s of video for {rows.length_s:.2f} s of rows")
+    return span
+
+
+def _array_file(folder: Path) -> Path:
+    files = sorted(f for f in folder.iterdir() if f.suffix in TABLES) if folder.is_dir() else []
+    if len(files) != 1:
+        found = ", ".join(f.name for f in files) or "none"
+        raise BadInput(folder, "", f"expected one array file (.parquet, .npz or .csv), found {found}")
+    return files[0]
+
+
+def _read_meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(file, "", f"cannot be read as JSON: {error}") from None
+    if not isinstance(meta, dict):
+        raise BadInput(file, "", f"expected an object, found {type(meta).__name__}")
+    return meta
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """`frame_2` before `frame_10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,98 @@
+"""Frames that are no video: files of a folder, and what an array of numbers must be like to be a picture.
+
+`as_rgb` is the one place that knows grey, RGBA, float and channels-first images; all leave it as (H, W, 3) uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from importer.pool.episode import BadInput
+
+CHANNELS = (1, 3, 4)
+
+
+def shape_of(shape: Sequence[int], path: Path, field: str) -> tuple[int, int]:
+    """Width and height of an image of that shape: (H, W), (H, W, C) or (C, H, W).
+
+    Raises:
+        BadInput: it is no image.
+    """
+    if len(shape) == 2:
+        return shape[1], shape[0]
+    if len(shape) == 3 and shape[2] in CHANNELS:
+        return shape[1], shape[0]
+    if len(shape) == 3 and shape[0] in CHANNELS:
+        return shape[2], shape[1]
+    raise BadInput(path, field, f"expected an image, (H, W, 3), found shape {tuple(shape)}")
+
+
+def as_rgb(image: np.ndarray, path: Path, field: str) -> np.ndarray:
+    """(H, W, 3) uint8: grey is repeated, alpha dropped, a float image in [0, 1] scaled.
+
+    Raises:
+        BadInput: another type, or values that a picture of its type cannot have.
+    """
+    shape_of(image.shape, path, field)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    elif image.shape[2] not in CHANNELS:
+        image = image.transpose(1, 2, 0)
+    image = image[:, :, :3] if image.shape[2] == 4 else image
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    if np.issubdtype(image.dtype, np.floating):
+        low, high = float(np.min(image)), float(np.max(image))
+        if not (low >= -1e-3 and high <= 1.0 + 1e-3):
+            raise BadInput(path, field, f"expected float images in 0 to 1, found {low:.4g} to {high:.4g}")
+        image = np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise BadInput(path, field, f"expected uint8 (0-255) or float (0-1) images, found {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """A folder with one image file for each row, in the order of their names."""
+
+    path: Path
+    files: tuple[Path, ...]
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, folder: Path, files: Sequence[Path]) -> ImageFiles:
+        """
+        Raises:
+            BadInput: the first file is no image.
+        """
+        first = read_image(files[0])
+        return cls(folder, tuple(files), first.shape[1], first.shape[0])
+
+    def frames(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        for row in rows:
+            image = read_image(self.files[row])
+            if image.shape[:2] != (self.height, self.width):
+                found = f"{image.shape[1]}x{image.shape[0]}"
+                raise BadInput(self.files[row], "size", f"expected {self.width}x{self.height} as before, found {found}")
+            yield image
+
+
+def read_image(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of one image file.
+
+    Raises:
+        BadInput: it is missing, broken, or of a type that is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            return as_rgb(np.asarray(image.convert("RGB") if image.mode in ("P", "1", "CMYK") else image), file, "")
+    except FileNotFoundError:
+        raise BadInput(file, "", "the image is missing") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(file, "", f"cannot be read as an image: {error}") from None

@@ -1,0 +1,104 @@
+"""robomimic's HDF5: `data/demo_k` with actions, rewards, dones and observations, images as `obs/*_image`.
+
+A file comes in, `Episode`s go out. The environment's description (attribute `env_args`) gives the task and, for
+robosuite environments, the rate; where it is missing, robopref.toml has to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from importer.pool import hdf5
+from importer.pool.episode import BadInput, Episode
+from importer.pool.labels import assemble, labels_of
+from importer.pool.mapping import map_columns
+from importer.pool.rows import Rows, rows_of
+from importer.pool.schema import Schema
+from preference.config import Columns, Dataset
+
+CAMERA_END = "_image"
+WRIST = "eye_in_hand"
+PROPRIOCEPTION = ("obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos")
+NO_IMAGES = "it has no images (obs/*_image): episodes can be measured, but nobody can be shown them."
+PANDA_FINGER = [0.04, 0.0]
+"""Metres: position of a Panda's first finger when open and when closed."""
+
+
+class Robomimic:
+    """Reader of one file; holds the demonstrations' names and nothing else."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.path = dataset.path
+        with hdf5.opened(self.path) as file:
+            self.demos = hdf5.demonstrations(file, self.path)
+            self.env = hdf5.json_attribute(file["data"], "env_args")
+            first = next((d for name in self.demos.values() if "actions" in (d := file[f"data/{name}"])), None)
+            first = file[f"data/{next(iter(self.demos.values()))}"] if first is None else first
+            self.schema = self._schema(first)
+        self.mapping = map_columns(self.schema, dataset.columns, self._usual())
+
+    @staticmethod
+    def recognizes(file: Any, path: Path) -> bool:
+        """Any demonstration has observations."""
+        return any("obs" in file[f"data/{name}"] for name in hdf5.demonstrations(file, path).values())
+
+    def episodes(self) -> dict[int, str]:
+        return hdf5.names_by_index(self.demos)
+
+    def files(self, episode_index: int) -> list[Path]:
+        return [self.path]
+
+    def read(self, episode_index: int) -> Episode:
+        name = self.demos.get(episode_index)
+        if name is None:
+            raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
+        with hdf5.opened(self.path) as file:
+            demo = file[f"data/{name}"]
+            rows = rows_of(lambda column: hdf5.column_of(demo, column, self.path), self.mapping, self.path, self._fps())
+            labels = labels_of(dict(demo.attrs), self.mapping, self.path)
+            images = self._images(demo, rows)
+        return assemble(episode_index, rows, labels, images, task=str(self.env.get("env_name") or ""))
+
+    def _schema(self, demo: Any) -> Schema:
+        obs = demo.get("obs") or {}
+        cameras = sorted((f"obs/{name}" for name in obs if name.endswith(CAMERA_END)), key=lambda name: WRIST in name)
+        notes = [] if cameras else [NO_IMAGES]
+        return Schema("robomimic HDF5", self.path, self._rate(), hdf5.arrays_of(demo), cameras, list(demo.attrs), notes)
+
+    def _rate(self) -> float:
+        rate = self._env_kwargs().get("control_freq")
+        return float(rate) if isinstance(rate, (int, float)) and rate > 0 else float("nan")
+
+    def _fps(self) -> float:
+        return self.schema.fps if self.schema.fps > 0 else self.dataset.fps
+
+    def _usual(self) -> Columns:
+        """What robosuite's environments call things; a sparse reward is 1 where the task is done."""
+        columns = self.schema.columns
+        kwargs = self._env_kwargs()
+        panda = "Panda" in str(kwargs.get("robots", "")) and "obs/robot0_gripper_qpos" in columns
+        sparse = kwargs.get("reward_shaping") is False and "rewards" in columns
+        return Columns(
+            state=[name for name in PROPRIOCEPTION if name in columns],
+            gripper="obs/robot0_gripper_qpos[0]" if panda else "",
+            gripper_range=PANDA_FINGER if panda else [],
+            success="rewards" if sparse else "",
+        )
+
+    def _env_kwargs(self) -> dict[str, Any]:
+        kwargs = self.env.get("env_kwargs")
+        return kwargs if isinstance(kwargs, dict) else {}
+
+    def _images(self, demo: Any, rows: Rows) -> hdf5.ArrayImages | None:
+        camera = self.mapping.camera
+        if not camera:
+            return None
+        if camera not in demo:
+            raise BadInput(self.path, f"{demo.name}/{camera}", "the images are missing")
+        images = hdf5.ArrayImages.of(demo[camera], self.path)
+        if images.count != len(rows.time):
+            reason = f"{images.count} frames for {len(rows.time)} rows"
+            raise BadInput(self.path, f"{demo.name}/{camera}", reason)
+        return images

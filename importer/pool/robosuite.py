@@ -1,0 +1,63 @@
+"""robosuite's own HDF5 (its teleoperation scripts): `data/demo_k` with simulator states and actions, and no images.
+
+A file comes in, `Episode`s without video go out: they can be measured, and shown once robomimic has rendered them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from importer.pool import hdf5
+from importer.pool.episode import BadInput, Episode
+from importer.pool.labels import assemble, labels_of, text
+from importer.pool.mapping import map_columns
+from importer.pool.rows import rows_of
+from importer.pool.schema import Schema
+from preference.config import Columns, Dataset
+
+RATE = 20.0
+"""robosuite's default control frequency, where env_info does not say another."""
+NO_IMAGES = (
+    "robosuite files have no images: episodes can be measured, but nobody can be shown them. "
+    "Render them with robomimic's convert_robosuite.py and dataset_states_to_obs.py, and use that file."
+)
+
+
+class Robosuite:
+    """Reader of one file; holds the demonstrations' names and nothing else."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.path = dataset.path
+        with hdf5.opened(self.path) as file:
+            self.demos = hdf5.demonstrations(file, self.path)
+            data = file["data"]
+            self.env = text(data.attrs.get("env"))
+            rate = hdf5.json_attribute(data, "env_info").get("control_freq")
+            fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
+            demo = data[next(iter(self.demos.values()))]
+            self.schema = Schema(
+                "robosuite HDF5", self.path, fps, hdf5.arrays_of(demo), [], list(demo.attrs), [NO_IMAGES]
+            )
+        # a state begins with the simulator's clock, which is no movement
+        width = self.schema.columns["states"].width if "states" in self.schema.columns else 0
+        usual = Columns(state=[f"states[{i}]" for i in range(1, width)])
+        self.mapping = map_columns(self.schema, dataset.columns, usual)
+
+    def episodes(self) -> dict[int, str]:
+        return hdf5.names_by_index(self.demos)
+
+    def files(self, episode_index: int) -> list[Path]:
+        return [self.path]
+
+    def read(self, episode_index: int) -> Episode:
+        name = self.demos.get(episode_index)
+        if name is None:
+            raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
+        with hdf5.opened(self.path) as file:
+            demo = file[f"data/{name}"]
+            rows = rows_of(
+                lambda column: hdf5.column_of(demo, column, self.path), self.mapping, self.path, self.schema.fps
+            )
+            labels = labels_of(dict(demo.attrs), self.mapping, self.path)
+        return assemble(episode_index, rows, labels, None, task=self.env)
