@@ -26,12 +26,13 @@ from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import map_columns
 from importer.pool.rows import Rows, rows_of
-from importer.pool.schema import Column, Schema, members
+from importer.pool.schema import LOOKED_AT, Column, Schema, members, usual_columns
 from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
 from preference.config import Dataset
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+NO_IMAGES = "its episodes have no video and no folder of images: they can be measured, but nobody can be shown them."
 TABLES = (".parquet", ".npz", ".csv")
 
 
@@ -77,19 +78,25 @@ class Folder:
         return self.root / self.names[episode_index]
 
     def _schema(self) -> Schema:
-        """As the first episode that can be read has it."""
+        """As most of the first episodes that can be read have it."""
+        columns: list[dict[str, Column]] = []
+        cameras: dict[str, None] = {}
+        labels: dict[str, None] = {}
         trouble: BadInput | None = None
         for name in self.names.values():
-            folder = self.root / name
             try:
-                columns, _ = open_table(_array_file(folder))
-                meta = _read_meta(folder / "meta.json")
-                cameras = sorted(self._cameras(folder))
-                notes = [] if cameras else [f"{folder.name} has no video and no folder of images."]
-                return Schema("plain folder", self.root, self.dataset.fps, columns, cameras, list(meta), notes)
+                columns.append(open_table(_array_file(self.root / name))[0])
+                labels |= dict.fromkeys(_read_meta(self.root / name / "meta.json"))
+                cameras |= dict.fromkeys(sorted(self._cameras(self.root / name)))
             except BadInput as error:
                 trouble = trouble or error
-        raise trouble or BadInput(self.root, "", "there is no episode here")
+            if len(columns) == LOOKED_AT:
+                break
+        if trouble and not columns:
+            raise trouble
+        notes = [] if cameras else [NO_IMAGES]
+        found = usual_columns(columns)
+        return Schema("plain folder", self.root, self.dataset.fps, found, list(cameras), list(labels), notes)
 
     def _cameras(self, folder: Path) -> dict[str, Path | list[Path]]:
         """Name of the camera → its video, or its image files in the order of their numbers."""
@@ -176,7 +183,7 @@ def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarra
         kinds = [table.schema.field(name).type for name in names]
         widths = [_width(table, name) for name in names]
         own = [name[len(group) :].strip("._[]") for name in names] if names != [group] else []
-        columns[group] = Column(group, str(kinds[0]), sum(widths), own if len(own) == sum(widths) else [])
+        columns[group] = Column(group, str(kinds[0]), sum(widths), tuple(own) if len(own) == sum(widths) else ())
 
     def load(name: str) -> np.ndarray:
         return np.hstack([matrix(table, member, file) for member in groups[name]])

@@ -19,9 +19,10 @@ import numpy as np
 
 from importer.pool.episode import BadInput
 from importer.pool.images import as_rgb, shape_of
-from importer.pool.schema import Column
+from importer.pool.schema import LOOKED_AT, Column, usual_columns
 
 DEMO = re.compile(r"(?:demo|episode|ep|traj)?[_-]?(\d+)")
+CAMERA_END = "_image"
 BLOCK_BYTES = 32_000_000
 SUFFIXES = (".hdf5", ".h5")
 
@@ -71,6 +72,14 @@ def demonstrations(file: Any, path: Path) -> dict[int, str]:
 def names_by_index(demos: dict[int, str]) -> dict[int, str]:
     """episode_index → the name that its trajectory_id ends with: a number of six digits where demos are numbered."""
     return {i: f"{i:06d}" if (m := DEMO.fullmatch(name)) and int(m[1]) == i else name for i, name in demos.items()}
+
+
+def usual(data: Any, demos: dict[int, str]) -> tuple[dict[str, Column], list[str], list[str]]:
+    """Columns, image arrays (`obs/*_image`) and attributes of the first demonstrations."""
+    looked_at = [data[name] for name in list(demos.values())[:LOOKED_AT]]
+    images = {f"obs/{name}" for demo in looked_at for name in demo.get("obs", ()) if name.endswith(CAMERA_END)}
+    attributes = {name: None for demo in looked_at for name in demo.attrs}
+    return usual_columns(arrays_of(demo) for demo in looked_at), sorted(images), list(attributes)
 
 
 def arrays_of(demo: Any) -> dict[str, Column]:

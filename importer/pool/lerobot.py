@@ -85,7 +85,7 @@ def _stored(root: Path) -> dict[str, Column]:
 def _column(name: str, feature: Values[str, Any]) -> Column:
     shape = feature.get("shape") or [1]
     width = int(np.prod([n for n in shape if isinstance(n, int)] or [1]))
-    return Column(name, str(feature.get("dtype", "")), width, feature_names(dict(feature)))
+    return Column(name, str(feature.get("dtype", "")), width, tuple(feature_names(dict(feature))))
 
 
 def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[str, Any]) -> Path:

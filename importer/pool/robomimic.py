@@ -17,7 +17,6 @@ from importer.pool.rows import Rows, rows_of
 from importer.pool.schema import Schema
 from preference.config import Columns, Dataset
 
-CAMERA_END = "_image"
 WRIST = "eye_in_hand"
 PROPRIOCEPTION = ("obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos")
 NO_IMAGES = "it has no images (obs/*_image): episodes can be measured, but nobody can be shown them."
@@ -34,9 +33,10 @@ class Robomimic:
         with hdf5.opened(self.path) as file:
             self.demos = hdf5.demonstrations(file, self.path)
             self.env = hdf5.json_attribute(file["data"], "env_args")
-            first = next((d for name in self.demos.values() if "actions" in (d := file[f"data/{name}"])), None)
-            first = file[f"data/{next(iter(self.demos.values()))}"] if first is None else first
-            self.schema = self._schema(first)
+            columns, images, labels = hdf5.usual(file["data"], self.demos)
+        cameras = sorted(images, key=lambda name: WRIST in name)
+        notes = [] if cameras else [NO_IMAGES]
+        self.schema = Schema("robomimic HDF5", self.path, self._rate(), columns, cameras, labels, notes)
         self.mapping = map_columns(self.schema, dataset.columns, self._usual())
 
     @staticmethod
@@ -60,12 +60,6 @@ class Robomimic:
             labels = labels_of(dict(demo.attrs), self.mapping, self.path)
             images = self._images(demo, rows)
         return assemble(episode_index, rows, labels, images, task=str(self.env.get("env_name") or ""))
-
-    def _schema(self, demo: Any) -> Schema:
-        obs = demo.get("obs") or {}
-        cameras = sorted((f"obs/{name}" for name in obs if name.endswith(CAMERA_END)), key=lambda name: WRIST in name)
-        notes = [] if cameras else [NO_IMAGES]
-        return Schema("robomimic HDF5", self.path, self._rate(), hdf5.arrays_of(demo), cameras, list(demo.attrs), notes)
 
     def _rate(self) -> float:
         rate = self._env_kwargs().get("control_freq")

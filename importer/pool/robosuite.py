@@ -35,10 +35,8 @@ class Robosuite:
             self.env = text(data.attrs.get("env"))
             rate = hdf5.json_attribute(data, "env_info").get("control_freq")
             fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
-            demo = data[next(iter(self.demos.values()))]
-            self.schema = Schema(
-                "robosuite HDF5", self.path, fps, hdf5.arrays_of(demo), [], list(demo.attrs), [NO_IMAGES]
-            )
+            columns, _, labels = hdf5.usual(data, self.demos)
+        self.schema = Schema("robosuite HDF5", self.path, fps, columns, [], labels, [NO_IMAGES])
         # a state begins with the simulator's clock, which is no movement
         width = self.schema.columns["states"].width if "states" in self.schema.columns else 0
         usual = Columns(state=[f"states[{i}]" for i in range(1, width)])

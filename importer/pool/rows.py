@@ -58,10 +58,6 @@ def rows_of(load: Load, mapping: Mapping, file: Path, fps: float) -> Rows:
     """
     table = _Columns(load, mapping, file)
     actions = table.required(mapping.action, "action")
-    if actions.shape[0] == 0:
-        raise BadInput(file, mapping.action.column, "the episode has no rows")
-    if actions.shape[1] == 0:
-        raise BadInput(file, mapping.action.column, "it has no dimensions")
     table.count = len(actions)
     time = table.time(mapping.time, fps)
     success = table.optional([mapping.success] if mapping.success else [], "success")
@@ -105,6 +101,9 @@ class _Columns:
             if role in self.mapping.guessed and role != "action":
                 return None
             raise BadInput(self.file, ref.column, "the column is missing")
+        if not values.size:
+            reason = "it has no dimensions" if len(values) else "the episode has no rows"
+            raise BadInput(self.file, ref.column, reason)
         self._as_long(values, ref.column)
         if ref.dims and max(ref.dims) >= values.shape[1]:
             raise BadInput(self.file, ref.column, f"expected {max(ref.dims) + 1} numbers a row or more, found "
@@ -178,12 +177,12 @@ class _Columns:
 
 
 def finite(array: np.ndarray, column: str, file: Path) -> np.ndarray:
-    """`array` as it is.
+    """(T, D) `array` as it is.
 
     Raises:
         BadInput: naming the first row that holds nan or an infinity.
     """
-    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise BadInput(file, column, f"row {bad[0]} of the episode is not finite ({len(bad)} such rows)")
     return array

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+LOOKED_AT = 10
+"""Episodes of a format without a list of columns that are asked for theirs."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class Column:
     name: str
     dtype: str
     width: int
-    names: Sequence[str] = ()
+    names: tuple[str, ...] = ()
     """What the dataset calls the numbers; empty where it has no names."""
 
     def __str__(self) -> str:
@@ -37,6 +41,15 @@ class Schema:
     """Names of what is said once per episode: source, success, task …"""
     notes: list[str] = field(default_factory=list)
     """What a person should know before they use it."""
+
+
+def usual_columns(episodes: Iterable[dict[str, Column]]) -> dict[str, Column]:
+    """Each column as most of the episodes have it: a broken one must not speak for the others."""
+    seen: dict[str, Counter[Column]] = {}
+    for columns in episodes:
+        for name, column in columns.items():
+            seen.setdefault(name, Counter())[column] += 1
+    return {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
 
 
 def members(names: Sequence[str]) -> dict[str, list[str]]:
