@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,9 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
         picture = _with_strip(picture, episode, job, clips, path.with_name("force.png"))
     picture = overlay(picture, episode, job.trajectory, size, strip)
     picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
-    # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for
-    h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0"}
+    # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for;
+    # with these two settled, looking further than five frames ahead only takes time
+    h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0:rc-lookahead=5"}
     return ffmpeg.output(
         picture,
         str(path),
@@ -249,9 +251,13 @@ def closed_spans(episode: Episode, start_s: float, end_s: float) -> list[tuple[f
 
 def font() -> str:
     """DejaVu Sans as matplotlib ships it: the same letters on every machine, and none needs fonts installed."""
-    import matplotlib
+    spec = find_spec("matplotlib")  # importing it takes every worker a sixth of a second
+    bundled = Path(spec.origin or "").parent / "mpl-data" if spec else Path()
+    if not bundled.is_dir():
+        import matplotlib
 
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+        bundled = Path(matplotlib.get_data_path())
+    return str(bundled / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @contextmanager

@@ -147,6 +147,7 @@ def _connected_ray() -> tuple[Any, bool]:
         raise ConfigError('executor = "ray", but Ray is not installed.', fix=fix) from None
     if ray.is_initialized():
         return ray, False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:

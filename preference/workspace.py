@@ -19,13 +19,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from preference.config import Config, load_config
 from preference.errors import UserError
-from preference.store import Store
 from preference.work import Workers
+
+if TYPE_CHECKING:
+    from preference.store import Store
 
 
 class Workspace:
@@ -47,6 +50,8 @@ class Workspace:
 
     @cached_property
     def store(self) -> Store:
+        from preference.store import Store
+
         url = self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
         return Store.open(url)
 

@@ -74,3 +74,55 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
             break
         time.sleep(0.1)
     assert alive == []
+
+
+RAY = """
+import os
+from preference.errors import UserError
+from preference.work import Workers, parallel_map
+
+def square(n):
+    if n == 3:
+        raise UserError("three is broken")
+    if n == 99:
+        raise ZeroDivisionError("a bug")
+    return n * n, os.getpid()
+
+if __name__ == "__main__":
+    ray = Workers(executor="ray")
+    found = dict(parallel_map(square, list(range(20)), workers=ray, description="squares"))
+    assert isinstance(found.pop(3), UserError)
+    assert {n: r[0] for n, r in found.items()} == {n: n * n for n in found}
+    assert os.getpid() not in {r[1] for r in found.values()}
+    try:
+        list(parallel_map(square, [1, 99], workers=ray, description="squares"))
+    except ZeroDivisionError:
+        print("all is well")
+"""
+
+
+def test_ray_gives_the_same_results_as_processes(tmp_path):
+    """A local Ray of its own, in a process of its own, since Ray stays in the process that began it."""
+    import subprocess
+    import sys
+
+    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    (tmp_path / "run.py").write_text(RAY)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "run.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "all is well", done.stderr[-2000:]
+
+
+def test_ray_that_is_not_installed_is_a_mistake_in_the_settings(monkeypatch):
+    import sys
+
+    from preference.errors import ConfigError
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="Ray is not installed"):
+        list(parallel_map(square, [1, 2], workers=Workers(executor="ray"), description="squares"))
