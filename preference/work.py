@@ -19,10 +19,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from preference.errors import ConfigError, UserError
 
@@ -33,6 +36,14 @@ console = Console(stderr=True)
 """Progress and messages go to stderr, so that `--json` on stdout stays clean."""
 
 
+class _Rate(ProgressColumn):
+    """Items a second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar with rate and time left; yields `advance(n)`."""
@@ -40,6 +51,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

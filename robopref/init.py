@@ -28,8 +28,8 @@ def write_config(path: Path, dataset: Path | None = None) -> Path:
     """
     if path.exists():
         raise ConfigError(f"{path} exists already.", fix="Edit it, or name another file with --config.")
-    if dataset is not None and not dataset.is_dir():
-        raise ConfigError(f"The dataset {dataset} is not a folder.")
+    if dataset is not None and not dataset.exists():
+        raise ConfigError(f"The dataset {dataset} does not exist.")
     with replacing(path) as temporary:
         temporary.write_text(config_text(dataset), encoding="utf-8")
     return path
@@ -62,6 +62,8 @@ def _table(section: BaseModel, prefix: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
+    if value is None:
+        return "true"  # only fields of a dataset's entry have no default, and those are comments
     if isinstance(value, SecretStr):
         return '""'
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -349,10 +349,14 @@ def with_nan(table):
     return table.set_column(table.column_names.index("action"), "action", pa.array(list(values)))
 
 
-def test_an_episode_of_one_row_is_an_episode(tmp_path: Path) -> None:
-    result = pool_of(make_lerobot_v2(tmp_path / "d", [Made(rows=1, still=0)]))
+def test_an_episode_of_one_row_is_an_episode_and_a_clip(tmp_path: Path) -> None:
+    make_lerobot_v2(tmp_path / "d", [Made(rows=1, still=0)])
+    (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    result = stages.pool(ws)
     (t,) = result.trajectories
     assert result.failures == [] and t.num_frames == 1 and math.isnan(t.smoothness)
+    assert stages.clips(ws).rendered == 1
 
 
 def test_a_robot_that_never_acts_is_shown_from_the_start(tmp_path: Path) -> None:
