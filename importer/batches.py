@@ -1,4 +1,4 @@
-"""The stages that plan what is asked: annotators, calibration sets, production and active batches, third opinions.
+"""The stages that plan what is asked: annotators, production and active batches, third opinions.
 
 Each takes a workspace, does what is missing, and writes a batch with its pairs and assignments in one transaction.
 All draws come from generators named for what they are for, so a stage that was killed and runs again draws the same.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from importer.assignments import assign, assign_everyone, assign_thirds
-from importer.calibration import SETS, propose_calibration
-from importer.pairs import active_pairs, asked, likely_answers, sample_pairs
-from importer.plan import plan_table
+from importer.assignments import assign, assign_thirds
+from importer.pairs import active_pairs, asked, likely_answers, sample_pairs, shortfalls
+from importer.plan import Plan, plan_table
 from importer.ready import certified, certified_ids, expert_and_people, shown
 from importer.roster import annotators_of, merged
 from preference.config import Strata
-from preference.errors import NotReady, UserError
+from preference.errors import NotReady
 from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
 
@@ -38,56 +38,48 @@ def add_annotators(ws: Workspace) -> list[Annotator]:
     return ws.store.annotators()
 
 
-def calibration(ws: Workspace) -> list[Batch]:
-    """The two calibration sets: the first for every active annotator and the expert, the second for the expert.
+@dataclass(frozen=True)
+class Draft:
+    """A batch as it would be made."""
 
-    Run again, it gives the first set to annotators who came later, and changes nothing else.
-
-    Raises:
-        NotReady: there are no clips or no annotators yet.
-        UserError: the pool is too small.
-    """
-    expert, people = expert_and_people(ws)
-    if not set(SETS) <= {batch.batch_id for batch in ws.store.batches()}:
-        _make_calibration(ws)
-    _assign_set(ws, SETS[0], [expert, *people])
-    _assign_set(ws, SETS[1], [expert])
-    return [batch for batch in ws.store.batches() if batch.batch_id in SETS]
+    batch: Batch
+    pairs: list[Pair]
+    assignments: list[Assignment]
+    plan: Plan
 
 
-def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
-    """The second calibration set for those who failed the first; there is no third attempt.
+def draft(ws: Workspace, *, fill: bool = False) -> Draft:
+    """The next production batch and what it asks of people; nothing is written.
 
-    Returns:
-        The new assignments; none for those who have the second set already, or passed.
+    Before anybody is certified it reckons with all active annotators.
+
+    Args:
+        fill: As in `sample_pairs`.
 
     Raises:
-        NotReady: somebody has no result of the first set, or there is no second set.
-        UserError: an id is nobody's.
+        NotReady: there are no clips, or not enough annotators.
+        StratumError: the pool has too few pairs left.
     """
-    _, people = expert_and_people(ws)
-    passed = {record.annotator_id: record.certified for record in ws.store.certifications()}
-    for name in annotator_ids:
-        if name not in people:
-            raise UserError(f"There is no active annotator {name!r}.", fix=f"There are: {', '.join(people)}.")
-        if name not in passed:
-            raise NotReady(f"{name} has no result of the first calibration set.", fix="Run `robopref certify` first.")
-    if SETS[1] not in {batch.batch_id for batch in ws.store.batches()}:
-        raise NotReady("There is no second calibration set.", fix="Run `robopref pairs --calibration` first.")
-    return _assign_set(ws, SETS[1], [name for name in annotator_ids if not passed[name]])
+    names = certified_ids(ws)
+    notes = []
+    if len(names) < ws.config.pairs.overlap:
+        _, names = expert_and_people(ws)
+        sure = len(certified_ids(ws))
+        notes.append(f"Reckoned with all {len(names)} active annotators; {sure} are certified so far.")
+    return _drafted(ws, names, notes, fill)
 
 
-def next_batch(ws: Workspace, *, force: bool = False) -> Batch:
+def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Batch:
     """The next production batch for the certified annotators: stratified, with gold items and duplicates.
 
     Args:
-        force: Although the batch before is not accepted; the batch's reasons record it.
+        force: Although the batch before is not accepted; the batch's notes record it.
+        fill: As in `sample_pairs`.
 
     Raises:
         NotReady: the batch before is not accepted, too few are certified, or there are no clips; with the reasons.
         StratumError: the pool has too few pairs left.
     """
-    settings = ws.config.pairs
     before = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
     notes: list[str] = []
     if before and before[-1].status != "accepted":
@@ -99,18 +91,25 @@ def next_batch(ws: Workspace, *, force: bool = False) -> Batch:
                 fix="Run `robopref qc` when it is answered, or open the next one with --force.",
             )
         notes.append(f"Opened with --force: {last.batch_id} was {last.status}, not accepted.")
-    annotators = certified(ws)
-    batch_id = f"production-{1 + sum(batch.kind == 'production' for batch in before):03d}"
-    pool = shown(ws)
+    made = _drafted(ws, certified(ws), notes, fill)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fill: bool) -> Draft:
+    settings = ws.config.pairs
+    batch_id = f"production-{1 + sum(batch.kind == 'production' for batch in ws.store.batches()):03d}"
+    pool, strata = shown(ws), _shares(settings.strata)
     pairs = sample_pairs(
         pool,
         settings.batch,
-        strata=_shares(settings.strata),
+        strata=strata,
         rng=ws.rng(f"pairs {batch_id}"),
         batch_id=batch_id,
         exclude=asked(ws.store.pairs()),
+        fill=fill,
     )
-    return _put(ws, batch_id, "production", pairs, annotators, pool, notes)
+    return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
 
 
 def active_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str]) -> Batch:
@@ -141,7 +140,9 @@ def active_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: S
         batch_id,
         rng=ws.rng(f"pairs {batch_id}"),
     )
-    return _put(ws, batch_id, "active", pairs, annotators, pool, [])
+    made = _assigned(ws, batch_id, "active", pairs, annotators, pool, [])
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
 
 
 def thirds(ws: Workspace, pair_ids: Sequence[str]) -> list[Assignment]:
@@ -176,49 +177,20 @@ def thirds(ws: Workspace, pair_ids: Sequence[str]) -> list[Assignment]:
         start_positions=free_places,
         rng=ws.rng(f"thirds {' '.join(contested)}"),
     )
-    _append(ws, made)
+    append(ws, made)
     return made
 
 
-def _make_calibration(ws: Workspace) -> None:
-    """Write the pairs of the sets that are missing."""
-    known = ws.store.pairs()
-    pool = shown(ws)
-    other = asked(pair for pair in known if pair.batch_id not in SETS)
-    first, second, notes = propose_calibration(pool, ws.config.calibration.pairs, ws.rng("calibration"), other)
-    present = {batch.batch_id for batch in ws.store.batches()}
-    taken = {pair.pair_id for pair in known}
-    for name, pairs in zip(SETS, (first, second), strict=True):
-        if name not in present:
-            # after a kill between the two sets the pool may have changed, and the draw with it
-            fresh = [pair for pair in pairs if pair.pair_id not in taken]
-            ws.store.put_pairs(Batch(name, "calibration", created_at=_now(), reasons=notes), fresh, [])
-
-
-def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
-    """The set to those of `annotators` who do not have it yet."""
-    have = {view.assignment.annotator_id for view in ws.store.assignments(batch_id)}
-    pairs = ws.store.pairs(batch_id)
-    likely = likely_answers(pairs, ws.store.trajectories())
-    made: list[Assignment] = []
-    for name in annotators:
-        if name not in have:  # a generator for each, so that a draw is the same whoever else takes part
-            rng = ws.rng(f"{batch_id} {name}")
-            made += assign_everyone(pairs, [name], batch_id=batch_id, rng=rng, likely=likely)
-    _append(ws, made)
-    return made
-
-
-def _put(
+def _assigned(
     ws: Workspace,
     batch_id: str,
     kind: Kind,
     pairs: list[Pair],
-    annotators: list[str],
+    annotators: Sequence[str],
     pool: Sequence[Trajectory],
-    notes: list[str],
-) -> Batch:
-    """Assign the pairs and write everything; what the plan warns of becomes the batch's first reasons."""
+    notes: Sequence[str],
+) -> Draft:
+    """Who gets which of the pairs; what the plan warns of becomes the batch's notes."""
     settings = ws.config.pairs
     assignments = assign(
         pairs,
@@ -231,12 +203,11 @@ def _put(
         likely=likely_answers(pairs, pool),
     )
     plan = plan_table(assignments, duplicates=settings.duplicates, duplicate_distance=settings.duplicate_distance)
-    batch = Batch(batch_id, kind, created_at=_now(), reasons=[*notes, *plan.warnings])
-    ws.store.put_pairs(batch, pairs, assignments)
-    return batch
+    batch = Batch(batch_id, kind, created_at=now(), notes=[*notes, *plan.warnings])
+    return Draft(batch, pairs, assignments, plan)
 
 
-def _append(ws: Workspace, assignments: Sequence[Assignment]) -> None:
+def append(ws: Workspace, assignments: Sequence[Assignment]) -> None:
     """Add assignments of pairs that exist to their own batches."""
     by_batch: dict[str, list[Assignment]] = {}
     for assignment in assignments:
@@ -250,5 +221,5 @@ def _shares(strata: Strata) -> dict[Stratum, float]:
     return {"adjacent": strata.adjacent, "same": strata.same, "distant": strata.distant}
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,6 +1,6 @@
-"""Two calibration sets, proposed from the measures of the trajectories; the expert then says what is true.
+"""Two calibration sets and a training set, proposed from the measures; the expert then says what is true.
 
-Trajectories go in, two disjoint lists of `Pair` come out. Each pair differs clearly, but not trivially, in overall
+Trajectories go in, disjoint lists of `Pair` come out. Each pair differs clearly, but not trivially, in overall
 quality, and is about one dimension that annotators have to be taught:
 
 | dimension | the two trajectories |
@@ -28,6 +28,7 @@ from preference.errors import UserError
 from preference.records import Pair, Trajectory
 
 SETS = ("calibration-1", "calibration-2")
+TRAINING = "training"
 DIMENSIONS = ("contrast", "smoothness", "efficiency", "grasp", "recovery")
 CLEAR = (0.25, 0.85)
 """Difference in quality, as a share of the task type's trajectories that lie between: under the one even experts
@@ -38,10 +39,11 @@ MIN_PAIRS = 4
 
 
 class Calibration(NamedTuple):
-    """The two sets, and what a person should know about them."""
+    """The sets, and what a person should know about them."""
 
     first: list[Pair]
     second: list[Pair]
+    training: list[Pair]
     notes: list[str]
 
 
@@ -50,10 +52,15 @@ def propose_calibration(
     count: int,
     rng: np.random.Generator,
     exclude: Collection[PairKey] = frozenset(),
+    *,
+    training: int = 0,
 ) -> Calibration:
-    """`count` pairs for each set, spread over the task types and the dimensions; no pair is in both.
+    """`count` pairs for each set, spread over the task types and the dimensions; no pair is in two sets.
 
     A small pool gives smaller sets, or pairs that differ less clearly, and a note that says so.
+
+    Args:
+        training: Pairs for the training set, from what the other two leave.
 
     Raises:
         UserError: not even four pairs a set can be made.
@@ -78,7 +85,21 @@ def propose_calibration(
                 pairs.append(group.take(number, name, rng))
     notes = _notes(count, possible, sum(group.unclear for group in groups), [*sets[0], *sets[1]])
     first, second = ([pairs[i] for i in rng.permutation(len(pairs))] for pairs in sets)
-    return Calibration(first, second, notes)
+    taught = _training(groups, training, rng)
+    if len(taught) < training:
+        notes.append(f"{len(taught)} pairs in the training set instead of {training}: the pool has no more.")
+    return Calibration(first, second, taught, notes)
+
+
+def _training(groups: Sequence[_Candidates], count: int, rng: np.random.Generator) -> list[Pair]:
+    """Up to `count` more pairs, the task types and the dimensions in turn."""
+    pairs: list[Pair] = []
+    number = 0
+    while len(pairs) < count and (left := [group for group in groups if group.free.any()]):
+        for group in left[: count - len(pairs)]:
+            pairs.append(group.take(number, TRAINING, rng))
+        number += 1
+    return pairs
 
 
 @dataclass

@@ -9,12 +9,13 @@ hashes, and which of the two is `a` is drawn at random.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from importer.strata import PairKey, StratifiedPool
+from importer.strata import CELLS, PairKey, StratifiedPool
 from preference.errors import UserError
 from preference.records import Answer, Kind, Pair, Stratum, Trajectory
 
@@ -88,6 +89,7 @@ def sample_pairs(
     rng: np.random.Generator,
     batch_id: str,
     exclude: Collection[PairKey] = frozenset(),
+    fill: bool = False,
 ) -> list[Pair]:
     """`count` pairs in the given strata, in random order.
 
@@ -99,13 +101,14 @@ def sample_pairs(
         trajectories: Those without a quartile are left out.
         strata: Share of each stratum; they sum to 1.
         exclude: Pairs that must not come again.
+        fill: What a stratum lacks comes from the nearest one that has it; `shortfalls` says what that changed.
 
     Raises:
-        StratumError: a stratum has fewer pairs left than are wanted; with the numbers.
+        StratumError: a stratum (with `fill`, all together) has fewer pairs left than are wanted; with the numbers.
     """
     pool = StratifiedPool(trajectories, exclude, rng)
     pairs: list[Pair] = []
-    for stratum, task, cell, number in list(pool.plan(count, strata)):
+    for stratum, task, cell, number in list(pool.plan(count, strata, fill=fill)):
         kind = "gold" if stratum == "distant" else "production"
         for _ in range(number):
             first, second = pool.draw(task, cell)
@@ -113,6 +116,18 @@ def sample_pairs(
                 first, second = second, first
             pairs.append(make_pair(first, second, kind, batch_id))
     return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+def shortfalls(pairs: Sequence[Pair], strata: Mapping[Stratum, float]) -> list[str]:
+    """One sentence for each stratum that has more or fewer pairs than its share."""
+    counts = Counter(pair.stratum for pair in pairs)
+    wanted = {name: strata.get(name, 0.0) * len(pairs) for name in CELLS}
+    return [
+        f"{counts[name]} {name} pairs instead of {wanted[name]:.0f}: "
+        + ("the pool has no more of them." if counts[name] < wanted[name] else "they stand in for other strata.")
+        for name in CELLS
+        if abs(counts[name] - wanted[name]) >= 1
+    ]
 
 
 def active_pairs(

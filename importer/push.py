@@ -87,7 +87,11 @@ def credentials(ws: Workspace) -> dict[str, str]:
 def _task_data(ws: Workspace, queues: Sequence[Queue]) -> dict[str, dict[str, str | float]]:
     """`assignment_id` → data of the task to make; before anything is made, so that a missing clip stops it all."""
     trajectories = {trajectory.trajectory_id: trajectory for trajectory in ws.store.trajectories()}
-    return {v.assignment.assignment_id: task_of_view(v, trajectories, ws.config) for q in queues for v in q.waiting}
+    return {
+        view.assignment.assignment_id: task_of_view(view, trajectories, ws.config, shows_expert=queue.shows_expert)
+        for queue in queues
+        for view in queue.waiting
+    }
 
 
 def _push_users(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) -> int:
@@ -124,7 +128,8 @@ def _ensure_project(
         if project.project_id == queue.project_id or mark in project.description.splitlines():
             return project, False
     description = project_description(queue, database)
-    made = studio.create_project(queue.title, description, load_template("pair_compare"), instructions())
+    template = load_template("calibration" if queue.shows_expert else "pair_compare")
+    made = studio.create_project(queue.title, description, template, instructions())
     return StudioProject(made, queue.title, description, PLANNED, 0, 0), True
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from labeling_config.contract import owner_line, task_data
+from importer.calibration import TRAINING
+from labeling_config.contract import expert_data, owner_line, side_of, task_data
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import Annotator, Batch, Trajectory
@@ -24,6 +25,7 @@ SECRET_HEADER = "X-Robopref-Secret"
 """What our webhooks carry; Label Studio gives them no Basic auth."""
 PLANNED = "planned"
 """Version of the scores that no model made: the planned order."""
+NO_REASON = "The expert gave no reason."
 STEP = 1e-6
 """Difference in score between two places of a queue."""
 
@@ -46,6 +48,11 @@ class Queue:
     @property
     def title(self) -> str:
         return f"{self.phase.replace('-', ' ').capitalize()} · {self.annotator.annotator_id}"
+
+    @property
+    def shows_expert(self) -> bool:
+        """In training the expert's answer and reason are shown after one's own."""
+        return self.phase == TRAINING and self.annotator.role != "expert"
 
     @property
     def waiting(self) -> list[AssignmentView]:
@@ -98,23 +105,32 @@ def project_description(queue: Queue, database: str) -> str:
 
 
 def task_of_view(
-    view: AssignmentView, trajectories: Mapping[str, Trajectory], config: Config
+    view: AssignmentView, trajectories: Mapping[str, Trajectory], config: Config, *, shows_expert: bool = False
 ) -> dict[str, str | float]:
     """The data of the task: all that the annotator's browser gets to know.
 
+    Args:
+        shows_expert: It is a training task, which has the expert's answer and reason besides.
+
     Raises:
-        NotReady: one of the two has no clip.
+        NotReady: one of the two has no clip, or there is no answer to show yet.
         StudioError: a clip lies where Label Studio cannot serve it.
     """
     a, b = trajectories[view.pair.trajectory_a_id], trajectories[view.pair.trajectory_b_id]
     left, right = (a, b) if view.assignment.left == "A" else (b, a)
-    return task_data(
+    task = task_data(
         view.assignment.assignment_id,
         clip_url(left, config),
         clip_url(right, config),
         fps=config.clips.fps,
         question=config.pairs.question,
     )
+    if not shows_expert:
+        return task
+    if view.pair.expected is None:
+        raise NotReady("The expert has not answered the training set.", fix="Run `robopref calibration build` later.")
+    said = side_of(view.pair.expected, view.assignment.left)
+    return {**task, **expert_data(said, view.pair.reasoning or NO_REASON)}
 
 
 def clip_url(trajectory: Trajectory, config: Config) -> str:

@@ -53,5 +53,5 @@ def certified(ws: Workspace) -> list[str]:
     raise NotReady(
         f"{len(names)} annotators are certified, and each pair goes to {overlap}."
         + (f" Not certified: {', '.join(others)}." if others else ""),
-        fix="Run `robopref pairs --calibration`, let them answer, then `robopref certify`; or lower pairs.overlap.",
+        fix="Run `robopref calibration build`, let them answer, then `robopref certify`; or lower pairs.overlap.",
     )

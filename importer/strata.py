@@ -27,6 +27,14 @@ CELLS: dict[Stratum, tuple[tuple[int, int], ...]] = {
 """The quartiles that make up each stratum. `same` is last: it evens out how often each quartile is used."""
 
 
+NEAREST: dict[Stratum, tuple[Stratum, ...]] = {
+    "adjacent": ("same", "distant"),
+    "distant": ("adjacent", "same"),
+    "same": ("adjacent", "distant"),
+}
+"""Where a pair comes from, with `fill`, when the stratum has none left."""
+
+
 class StratumError(UserError):
     """The pool has too few pairs of a stratum left."""
 
@@ -97,13 +105,21 @@ class StratifiedPool:
         low, high = sorted((self.trajectories[first].quartile, self.trajectories[second].quartile))
         self._room[self.trajectories[first].task_type, (low, high)] -= 1
 
-    def plan(self, count: int, strata: Mapping[Stratum, float]) -> Iterable[tuple[Stratum, str, tuple[int, int], int]]:
-        """How many pairs of each stratum, task type and pair of quartiles."""
+    def plan(
+        self, count: int, strata: Mapping[Stratum, float], *, fill: bool = False
+    ) -> Iterable[tuple[Stratum, str, tuple[int, int], int]]:
+        """How many pairs of each stratum, task type and pair of quartiles.
+
+        Args:
+            fill: What a stratum lacks comes from the nearest one that has it.
+        """
         tasks = list(self._groups)
         sizes = np.array([sum(map(len, self._groups[task])) for task in tasks], dtype=float)
         names = list(CELLS)
         plenty = np.full(len(names), count)
         wanted = apportion(count, np.array([strata.get(name, 0.0) for name in names]), plenty, self._rng)
+        if fill:
+            wanted = self._filled(dict(zip(names, wanted.tolist(), strict=True)))
         given, cumulative = np.zeros(len(tasks)), 0
         split: dict[str, dict[Stratum, int]] = {task: {} for task in tasks}
         for stratum, number in zip(names, wanted.tolist(), strict=True):
@@ -137,6 +153,18 @@ class StratifiedPool:
                 if share:
                     yield stratum, task, cell, share
 
+    def _filled(self, wanted: dict[Stratum, int]) -> np.ndarray:
+        """(strata,) the numbers with what one lacks given to the nearest that has room; what none has is an error."""
+        room = {name: sum(self._room[task, cell] for task in self._groups for cell in CELLS[name]) for name in wanted}
+        got = {name: min(number, room[name]) for name, number in wanted.items()}
+        for name, number in wanted.items():
+            lacking = number - got[name]
+            for other in (*NEAREST[name], name):
+                given = min(lacking, room[other] - got[other]) if other != name else lacking
+                got[other] += given
+                lacking -= given
+        return np.array([got[name] for name in wanted])
+
     def _check(self, stratum: Stratum, wanted: int, room: dict[str, int]) -> None:
         if wanted <= (left := sum(room.values())):
             return
@@ -144,7 +172,8 @@ class StratifiedPool:
         raise StratumError(
             f"{wanted} {stratum} pairs are wanted and {left} are left that were not asked before"
             f" ({len(self.trajectories)} ranked trajectories{'; ' + each if each else ''}).",
-            fix="Ask fewer pairs (pairs.batch), add trajectories, or change pairs.strata.",
+            fix="Ask fewer pairs (pairs.batch), add trajectories, change pairs.strata, or take them from the nearest "
+            "stratum with --fill.",
         )
 
     def draw(self, task: str, cell: tuple[int, int]) -> tuple[Trajectory, Trajectory]:

@@ -130,6 +130,8 @@ class Pairs(Section):
 class Calibration(Section):
     pairs: Annotated[int, Field(ge=4)] = 40
     """Pairs in each of the two sets; the protocol says 30-50."""
+    training_pairs: Annotated[int, Field(ge=0)] = 10
+    """Pairs that annotators learn from before the test: they answer, and then see the expert's answer and reasoning."""
     min_kappa: float = 0.65
 
 

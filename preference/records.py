@@ -177,6 +177,8 @@ class Batch(Record):
     created_at: str = ""
     reasons: list[str] = field(default_factory=list)
     """Why the gate passed or held it."""
+    notes: list[str] = field(default_factory=list)
+    """What there was to say when it was planned: forced, filled from other strata, few people."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _verdict(report: BatchReport) -> dict[str, Any]:
     words = "was accepted by hand." if by_hand else VERDICTS[report.status]
     sentences = [flag["sentence"] for flag in report.flags]
     reasons = [r for r in report.reasons if r != BY_HAND and not any(sentence in r for sentence in sentences)]
-    return {"words": words, "tone": TONES[report.status], "reasons": reasons}
+    return {"words": words, "tone": TONES[report.status], "reasons": [*reasons, *report.notes]}
 
 
 def _alpha_scale(alpha: Mapping[str, float], target: float) -> dict[str, float | None] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class BatchReport:
     annotator_stats: list[dict[str, Any]]
     resolved: dict[str, int]
     flags: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    """What was said when the batch was planned."""
 
 
 def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
@@ -49,9 +52,9 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
     Raises:
         NotReady: the set does not exist, or the expert has not finished it.
     """
-    views = ws.store.assignments(batch_id)
+    views = ws.store.assignments(batch_id) if re.fullmatch(r"calibration-\d+", batch_id) else []
     if not views:
-        raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref pairs --calibration` first.")
+        raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref calibration build` first.")
     experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
     answers = by_annotator(join(ws.store.judgments(batch_id), views))
     expert = [answer for name in experts for answer in answers.get(name, []) if not answer.duplicate]
@@ -100,6 +103,7 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     report = check(ws, batch_id, views, answers)
     # A batch that somebody accepted by hand stays accepted.
     current = next(batch for batch in ws.store.batches() if batch.batch_id == batch_id)
+    report = replace(report, notes=current.notes)
     if BY_HAND in current.reasons:
         report = replace(report, status="accepted", reasons=[*report.reasons, BY_HAND])
     folder = ws.reports / batch_id

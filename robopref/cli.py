@@ -121,23 +121,52 @@ def clips(
 
 @app.command(rich_help_panel=ASK)
 def pairs(
-    calibration: Annotated[bool, typer.Option("--calibration", help="Make the two calibration sets instead.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would ask of whom; nothing is made.")] = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Take what a stratum lacks from the nearest one that has it.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Open a batch although the one before is not accepted.")
+        bool, typer.Option("--force", help="Open a batch although the one before is not accepted; recorded.")
     ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Plan the next batch: stratified pairs, gold items, duplicates, and who gets which.
+    """Make the next batch: stratified pairs, gold items, duplicates, and who gets which.
 
-    The first time run it with `--calibration`; production pairs go to certified annotators only.
+    Production pairs go to certified annotators only: `robopref calibration build` comes first.
     """
     from importer import batches
 
     ws = Workspace.open(config)
     batches.add_annotators(ws)
-    made = batches.calibration(ws) if calibration else [batches.next_batch(ws, force=force)]
+    if plan:
+        show.draft(batches.draft(ws, fill=fill), json)
+    else:
+        show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
+
+
+calibration_app = typer.Typer(cls=Stages, no_args_is_help=True, help="What annotators learn from and are tested on.")
+app.add_typer(calibration_app, name="calibration", rich_help_panel=ASK)
+
+
+@calibration_app.command("build")
+def calibration_build(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Propose a training set and two test sets, and give them to whom they are due.
+
+    The expert gets all three first. Run it again when the expert has answered the training set: then every annotator
+    gets the training set, which shows the expert's answer and reasoning after their own, and the first test set.
+    """
+    from importer import batches, calibrate
+
+    ws = Workspace.open(config)
+    batches.add_annotators(ws)
+    made = calibrate.build(ws)
     show.batches(ws, made, json)
+    if (waiting := calibrate.waiting_for_expert(ws)) and not json:
+        show.say(f"Now `robopref push`. The expert answers {waiting} training pairs; then run this again.")
 
 
 @app.command(rich_help_panel=ASK)
@@ -182,13 +211,13 @@ def certify(
     json: Json = False,
 ) -> None:
     """Compare each annotator with the expert: Cohen's kappa, and who may go on."""
-    from importer import batches
+    from importer import calibrate
     from qc_reports import stages
 
     ws = Workspace.open(config)
     results = stages.certify(ws, batch)
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
-        batches.retest(ws, failed)
+        calibrate.retest(ws, failed)
     show.certifications(results, json)
 
 

@@ -138,7 +138,7 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
         stages.pool(ws)
     with clock.stage("clips", "Rendering clips"):
         stages.clips(ws)
-    with clock.stage("calibration", "Calibration: everybody answers the pairs that the expert has answered"):
+    with clock.stage("calibration", "Calibration: the expert explains, everybody learns from it and is tested"):
         _calibrate(ws)
     with clock.stage("production", "Production: stratified pairs for the certified"):
         _produce(ws)
@@ -151,20 +151,21 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
 
 
 def _calibrate(ws: Workspace) -> None:
-    from importer import batches
+    from importer import batches, calibrate
     from importer.simulate import simulate
     from importer.studio_stages import pull, push
     from qc_reports.stages import certify
 
     batches.add_annotators(ws)
-    batches.calibration(ws)
-    push(ws)
-    simulate(ws)
-    pull(ws)
+    for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested
+        calibrate.build(ws)
+        push(ws)
+        simulate(ws)
+        pull(ws)
     refused = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
     if refused:
         console.print(f"Not certified at the first attempt: {', '.join(refused)}. They get the second set.")
-        batches.retest(ws, refused)
+        calibrate.retest(ws, refused)
         push(ws)
         simulate(ws)
         pull(ws)
@@ -268,10 +269,15 @@ def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
     from importer.studio_stages import credentials
 
     guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
-    views = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]
-    project = next(assignment.project_id for assignment in views)
+    projects: dict[int | None, int] = {}
+    for view in ws.store.assignments():
+        if view.assignment.annotator_id == guest:
+            projects[view.assignment.project_id] = projects.get(view.assignment.project_id, 0) + 1
+    (training, taught), (test, tested) = sorted(projects.items(), key=lambda item: item[1])
     console.print(
-        f"\n[bold]Now you.[/] {len(views)} calibration pairs wait: {studio.url}/projects/{project}/data?labeling=1\n"
+        f"\n[bold]Now you.[/] {taught} pairs to learn from, which show the expert's answer after yours:\n"
+        f"  {studio.url}/projects/{training}/data?labeling=1\n"
+        f"and {tested} pairs that certify you: {studio.url}/projects/{test}/data?labeling=1\n"
         f"  sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
         f"  afterwards, `robopref pull -c {config}` and `robopref certify -c {config}` tell how you did.\n"
         f"The manager's view: {studio.url}, {studio.username}, password {studio.password}\n"

@@ -19,6 +19,7 @@ from preference.work import console
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
+    from importer.batches import Draft
     from importer.clips import ClipsResult
     from importer.pool import Failure, PoolResult
     from importer.pool.inspect import Inspection
@@ -160,6 +161,36 @@ def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:
         print_json({"batches": rows})
     elif rows:
         table("Batches", list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+        for note in dict.fromkeys(note for batch in made for note in batch.notes):
+            say(note, "yellow")
+
+
+def draft(made: Draft, as_json: bool) -> None:
+    """What a batch would ask of whom."""
+    plan = made.plan
+    strata = {name: sum(p.stratum == name for p in made.pairs) for name in ("adjacent", "same", "distant")}
+    if as_json:
+        print_json({"batch": made.batch.batch_id, "strata": strata, **asdict(plan), "notes": made.batch.notes})
+        return
+    counts = ", ".join(f"{number} {name}" for name, number in strata.items())
+    say(f"{made.batch.batch_id}: {plan.pairs} pairs ({counts}). Nothing is made yet.")
+    names = list(plan.loads)
+    rows = [
+        [name, str(plan.loads[name]), str(plan.duplicates[name]), "{:.1f} to {:.1f}".format(*plan.hours[name]),
+         *("·" if name == other else str(plan.shared[name][other]) for other in names)]
+        for name in names
+    ]  # fmt: skip
+    table("What it asks of whom", ["annotator", "tasks", "of them twice", "hours", *names], rows)
+    say("The last columns: pairs that two annotators share.")
+    low, high = plan.reserve
+    say(f"Budget {low} to {high} pairs more: 15 to 20 % are lost to skips, discards and flags.")
+    for note in made.batch.notes:
+        say(note, "yellow")
+
+
+def say(text: str, colour: str = "") -> None:
+    """A sentence for a person."""
+    console.print(f"[{colour}]{escape(text)}[/]" if colour else escape(text), highlight=False, soft_wrap=True)
 
 
 def certifications(results: Sequence[Certification], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from importer import batches
+from importer import batches, calibrate
 from importer.pairs import asked
 from importer.pool.quality import quartiles
 from importer.strata import StratumError
@@ -22,6 +22,7 @@ seed = 3
 batch = 60
 [calibration]
 pairs = 20
+training_pairs = 0
 [annotators]
 expert = "Rosa@lab.example"
 people = ["Alice@lab.example", "bo@lab.example", "chidi@lab.example", "dana@lab.example"]
@@ -62,7 +63,7 @@ def ws(tmp_path):
 
 def certify(ws, names=GOOD, passed=True, batch_id="calibration-1"):
     if not ws.store.pairs(batch_id):
-        batches.calibration(ws)
+        calibrate.build(ws)
     attempt = int(batch_id[-1])
     for name in names:
         kappa = 0.9 if passed else 0.3
@@ -135,7 +136,7 @@ def test_a_simulated_expert_is_an_expert(tmp_path):
 
 
 def test_the_first_set_goes_to_everybody_and_the_second_to_the_expert(ws):
-    made = batches.calibration(ws)
+    made = calibrate.build(ws)
     assert [(b.batch_id, b.kind) for b in made] == [("calibration-1", "calibration"), ("calibration-2", "calibration")]
     first, second = (ws.store.pairs(b.batch_id) for b in made)
     assert len(first) == len(second) == 20
@@ -146,13 +147,13 @@ def test_the_first_set_goes_to_everybody_and_the_second_to_the_expert(ws):
 
 
 def test_calibration_again_changes_nothing_and_a_newcomer_gets_the_first_set(ws, tmp_path):
-    batches.calibration(ws)
+    calibrate.build(ws)
     before = snapshot(ws)
-    batches.calibration(ws)
+    calibrate.build(ws)
     assert snapshot(ws) == before
     more = open_workspace(tmp_path, SETTINGS.replace('"bo@lab.example"', '"bo@lab.example", "eve@lab.example"'))
     batches.add_annotators(more)
-    batches.calibration(more)
+    calibrate.build(more)
     assert snapshot(more)[1] == before[1]
     loads = Counter((v.assignment.batch_id, v.assignment.annotator_id) for v in more.store.assignments())
     assert loads["calibration-1", "eve"] == 20
@@ -162,30 +163,61 @@ def test_calibration_again_changes_nothing_and_a_newcomer_gets_the_first_set(ws,
 def test_who_fails_gets_the_second_set_once_and_no_third(ws):
     certify(ws, ["alice", "bo"])
     certify(ws, ["hasty"], passed=False)
-    assert {a.annotator_id for a in batches.retest(ws, ["hasty", "alice"])} == {"hasty"}
-    assert batches.retest(ws, ["hasty"]) == []
+    assert {a.annotator_id for a in calibrate.retest(ws, ["hasty", "alice"])} == {"hasty"}
+    assert calibrate.retest(ws, ["hasty"]) == []
     certify(ws, ["hasty"], passed=False, batch_id="calibration-2")
-    assert batches.retest(ws, ["hasty"]) == []
+    assert calibrate.retest(ws, ["hasty"]) == []
     assert len([v for v in ws.store.assignments("calibration-2") if v.assignment.annotator_id == "hasty"]) == 20
 
 
 def test_a_retest_of_nobody_or_of_somebody_untested_is_refused(ws):
-    batches.calibration(ws)
+    calibrate.build(ws)
     with pytest.raises(UserError, match="'ghost'"):
-        batches.retest(ws, ["ghost"])
+        calibrate.retest(ws, ["ghost"])
     with pytest.raises(NotReady, match="dana has no result"):
-        batches.retest(ws, ["dana"])
+        calibrate.retest(ws, ["dana"])
 
 
 def test_without_clips_or_annotators_it_says_which_stage_comes_first(tmp_path):
     empty = open_workspace(tmp_path)
     with pytest.raises(NotReady, match="expert and annotators"):
-        batches.calibration(empty)
+        calibrate.build(empty)
     batches.add_annotators(empty)
     empty.store.put_trajectories(trajectories(clip=""))
     with pytest.raises(NotReady, match="no clips") as caught:
-        batches.calibration(empty)
+        calibrate.build(empty)
     assert "robopref clips" in str(caught.value)
+
+
+def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the_test(tmp_path):
+    ws = open_workspace(tmp_path, SETTINGS.replace("training_pairs = 0", "training_pairs = 6"))
+    ws.store.put_trajectories(trajectories())
+    batches.add_annotators(ws)
+    made = calibrate.build(ws)
+    assert [batch.batch_id for batch in made] == ["training", "calibration-1", "calibration-2"]
+    assert {view.assignment.annotator_id for view in ws.store.assignments()} == {"rosa"}
+    assert calibrate.waiting_for_expert(ws) == 6
+
+    views = [view.assignment for view in ws.store.assignments("training")]
+    ws.store.put_judgments(
+        Judgment(a.assignment_id, a.annotator_id, a.pair_id, "B", 4, 5000, "It let go.") for a in views
+    )
+    calibrate.build(ws)
+    calibrate.build(ws)
+    tasks = Counter((v.assignment.annotator_id, v.pair.batch_id) for v in ws.store.assignments())
+    assert tasks["alice", "training"] == 6 and tasks["alice", "calibration-1"] == 20
+    assert ("alice", "calibration-2") not in tasks and tasks["rosa", "calibration-2"] == 20
+    assert {(p.expected, p.reasoning) for p in ws.store.pairs("training")} == {("B", "It let go.")}
+    assert {p.expected for p in ws.store.pairs("calibration-1")} == {None}
+    pairs = [{pair.pair_id for pair in ws.store.pairs(name)} for name in ("training", "calibration-1", "calibration-2")]
+    assert not pairs[0] & pairs[1] and not pairs[0] & pairs[2] and not pairs[1] & pairs[2]
+
+
+def test_training_certifies_nobody(ws):
+    from qc_reports.stages import certify as compare
+
+    with pytest.raises(NotReady, match="no calibration set 'training'"):
+        compare(ws, "training")
 
 
 # -- production --------------------------------------------------------------------------------------------------------
@@ -204,7 +236,7 @@ def test_a_production_batch_keeps_the_protocol_and_goes_to_the_certified(ws):
         (pair.pair_id for pair in pairs), 2
     )
     assert sum(v.assignment.duplicate_of is not None for v in views) == 8
-    assert any("4 annotators" in reason for reason in batch.reasons)
+    assert any("4 annotators" in reason for reason in batch.notes)
 
 
 def test_a_batch_opens_only_when_the_one_before_is_accepted_or_with_force(ws):
@@ -217,7 +249,10 @@ def test_a_batch_opens_only_when_the_one_before_is_accepted_or_with_force(ws):
         batches.next_batch(ws)
     forced = batches.next_batch(ws, force=True)
     assert forced.batch_id == "production-002"
-    assert "--force" in forced.reasons[0]
+    assert "--force" in forced.notes[0]
+    ws.store.set_batch_status("production-002", "held", ["Alpha is 0.2."])
+    (kept,) = [b for b in ws.store.batches() if b.batch_id == "production-002"]
+    assert "--force" in kept.notes[0], "QC forgot that it was forced"
     ws.store.set_batch_status("production-002", "accepted", [])
     assert batches.next_batch(ws).batch_id == "production-003"
 
@@ -236,6 +271,26 @@ def test_trajectories_without_a_clip_are_not_asked(ws):
     batches.next_batch(ws)
     used = {i for key in asked(ws.store.pairs()) for i in key}
     assert used.isdisjoint(t.trajectory_id for t in hidden)
+
+
+def test_a_draft_tells_what_a_batch_would_ask_and_writes_nothing(ws):
+    before = snapshot(ws)
+    draft = batches.draft(ws)
+    assert snapshot(ws) == before
+    assert "all 5 active annotators; 0 are certified" in draft.batch.notes[0]
+    certify(ws)
+    before = snapshot(ws)
+    draft = batches.draft(ws)
+    assert snapshot(ws) == before
+    assert set(draft.plan.loads) == set(GOOD) and draft.plan.pairs == 60
+    made = batches.next_batch(ws)
+    assert {p.pair_id for p in ws.store.pairs(made.batch_id)} == {p.pair_id for p in draft.pairs}
+
+
+def test_a_filled_batch_says_so_in_its_notes(ws, tmp_path):
+    certify(ws)
+    batch = batches.next_batch(open_workspace(tmp_path, SETTINGS.replace("batch = 60", "batch = 3000")), fill=True)
+    assert any("stand in for other strata" in note for note in batch.notes)
 
 
 def test_too_few_certified_annotators_are_named_with_what_they_lack(ws):
@@ -325,7 +380,7 @@ def test_a_stage_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does(
     calm = open_workspace(other)
     calm.store.put_trajectories(trajectories())
     batches.add_annotators(calm)
-    batches.calibration(calm)
+    calibrate.build(calm)
     certify(calm)
     batches.next_batch(calm)
 
@@ -337,11 +392,11 @@ def test_a_stage_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does(
         put(self, *args)
 
     monkeypatch.setattr(Store, "put_pairs", dying)
-    for stage in (batches.calibration, batches.next_batch):
+    for stage in (calibrate.build, batches.next_batch):
         try:
             stage(ws)
         except Killed:
             stage(ws)
-        if stage is batches.calibration:
+        if stage is calibrate.build:
             certify(ws)
     assert snapshot(ws) == snapshot(calm)

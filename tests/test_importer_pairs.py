@@ -9,7 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from importer.calibration import DIMENSIONS, propose_calibration
-from importer.pairs import active_pairs, asked, likely_answers, make_pair, pair_id_of, sample_pairs, stratum_of
+from importer.pairs import (
+    active_pairs,
+    asked,
+    likely_answers,
+    make_pair,
+    pair_id_of,
+    sample_pairs,
+    shortfalls,
+    stratum_of,
+)
 from importer.pool.quality import quartiles
 from importer.strata import StratumError, apportion
 from preference.errors import UserError
@@ -105,6 +114,30 @@ def test_a_small_task_type_leaves_its_share_to_the_others():
     assert strata == {"adjacent": 80, "same": 60, "distant": 60}
 
 
+def test_with_fill_a_stratum_that_runs_out_is_filled_from_the_nearest_and_said():
+    ids = [(f"t{i}", quartile) for i, quartile in enumerate([1] * 3 + [2] * 30 + [3] * 30)]
+    pool = [Trajectory(i, "d", n, "expert", "push", quality=n, quartile=q) for n, (i, q) in enumerate(ids)]
+    with pytest.raises(StratumError, match="--fill"):
+        sample(pool, 600)
+    pairs = sample_pairs(pool, 600, strata=SHARES, rng=np.random.default_rng(0), batch_id="b", fill=True)
+    counts = Counter(pair.stratum for pair in pairs)
+    assert counts["distant"] == 90, "not all of 3 x 30 pairs between quartile 1 and 3 were used"
+    assert counts == {"distant": 90, "adjacent": 240 + 90, "same": 180}
+    assert shortfalls(pairs, SHARES) == [
+        "330 adjacent pairs instead of 240: they stand in for other strata.",
+        "90 distant pairs instead of 180: the pool has no more of them.",
+    ]
+    assert len(asked(pairs)) == 600
+
+
+def test_fill_changes_nothing_where_nothing_lacks_and_a_pool_without_pairs_is_still_an_error():
+    pool = make_pool([60])
+    filled = sample_pairs(pool, 100, strata=SHARES, rng=np.random.default_rng(0), batch_id="production-001", fill=True)
+    assert filled == sample(pool, 100) and shortfalls(filled, SHARES) == []
+    with pytest.raises(StratumError, match="are wanted"):
+        sample_pairs(make_pool([8]), 29, strata=SHARES, rng=np.random.default_rng(0), batch_id="b", fill=True)
+
+
 def test_unranked_trajectories_are_never_asked():
     pool = make_pool([40]) + [Trajectory(f"x{i}", "e", i, "novice", "task-0") for i in range(10)]
     assert not any(
@@ -190,7 +223,7 @@ def test_shares_without_limits_are_the_largest_remainders():
 
 def test_the_calibration_sets_are_disjoint_balanced_and_cover_the_dimensions():
     pool = make_pool([60, 60])
-    first, second, notes = propose_calibration(pool, 40, np.random.default_rng(0))
+    first, second, _, notes = propose_calibration(pool, 40, np.random.default_rng(0))
     assert notes == []
     assert len(asked(first)) == len(asked(second)) == 40
     assert not asked(first) & asked(second)
@@ -203,7 +236,7 @@ def test_the_calibration_sets_are_disjoint_balanced_and_cover_the_dimensions():
 def test_a_calibration_pair_shows_what_it_is_about_and_differs_clearly():
     pool = make_pool([80])
     by_id = {t.trajectory_id: t for t in pool}
-    first, second, _ = propose_calibration(pool, 40, np.random.default_rng(1))
+    first, second, _, _ = propose_calibration(pool, 40, np.random.default_rng(1))
     for pair in first + second:
         a, b = by_id[pair.trajectory_a_id], by_id[pair.trajectory_b_id]
         assert abs(a.quality - b.quality) > 0.1
@@ -218,7 +251,7 @@ def test_a_calibration_pair_shows_what_it_is_about_and_differs_clearly():
 
 
 def test_a_small_pool_gives_smaller_calibration_sets_and_says_so():
-    first, second, notes = propose_calibration(make_pool([8]), 40, np.random.default_rng(0))
+    first, second, _, notes = propose_calibration(make_pool([8]), 40, np.random.default_rng(0))
     assert len(first) == len(second) == 14  # 28 pairs in all
     assert any("14 pairs in each calibration set instead of 40" in note for note in notes)
     with pytest.raises(UserError, match="at least 8 pairs"):
@@ -228,14 +261,30 @@ def test_a_small_pool_gives_smaller_calibration_sets_and_says_so():
 def test_calibration_of_a_large_pool_is_quick_and_asks_nothing_twice():
     pool = make_pool([20_000])
     start = time.monotonic()
-    first, _, _ = propose_calibration(pool, 40, np.random.default_rng(0))
+    first, *_ = propose_calibration(pool, 40, np.random.default_rng(0))
     assert time.monotonic() - start < 3.0
-    again, _, _ = propose_calibration(pool, 40, np.random.default_rng(0), asked(first))
+    again, *_ = propose_calibration(pool, 40, np.random.default_rng(0), asked(first))
     assert not asked(first) & asked(again)
+
+
+def test_the_training_set_is_apart_from_both_test_sets_and_covers_the_dimensions():
+    pool = make_pool([60, 60])
+    first, second, training, notes = propose_calibration(pool, 40, np.random.default_rng(0), training=10)
+    assert notes == [] and len(asked(training)) == 10
+    assert not asked(training) & asked([*first, *second])
+    assert {pair.dimension for pair in training} == set(DIMENSIONS)
+    assert Counter(pair.task_type for pair in training) == {"task-0": 5, "task-1": 5}
+    same, again, *_ = propose_calibration(pool, 40, np.random.default_rng(0))
+    assert (same, again) == (first, second), "the test sets depend on the training set"
+
+
+def test_a_pool_without_pairs_for_training_says_so():
+    *_, training, notes = propose_calibration(make_pool([8]), 40, np.random.default_rng(0), training=10)
+    assert training == [] and any("0 pairs in the training set instead of 10" in note for note in notes)
 
 
 def test_a_measure_that_nobody_took_gives_no_pairs_about_it():
     pool = [Trajectory(f"t{i}", "d", i, "expert", "push", quality=i / 40, quartile=1 + i // 10) for i in range(40)]
-    first, second, notes = propose_calibration(pool, 30, np.random.default_rng(0))
+    first, second, _, notes = propose_calibration(pool, 30, np.random.default_rng(0))
     assert {pair.dimension for pair in first + second} == {"contrast"}
     assert any("smoothness, efficiency, grasp, recovery" in note for note in notes)

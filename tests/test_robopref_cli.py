@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)
 STAGES = {
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
-    "serve", "simulate", "demo", "doctor", "worker",
+    "serve", "simulate", "demo", "doctor", "worker", "calibration",
 }  # fmt: skip
 
 
@@ -105,9 +105,9 @@ def test_the_first_stages_run_twice_and_do_nothing_the_second_time(project):
     assert (first["rendered"], second["rendered"], second["kept"]) == (120, 0, 120)
     assert robopref("pool", cwd=project).returncode == 0
     assert (project / "work" / "pool" / "manifest.csv").read_bytes() != manifest  # now it names the clips
-    batches = json.loads(robopref("pairs", "--calibration", "--json", cwd=project).stdout)["batches"]
-    assert [row["batch"] for row in batches] == ["calibration-1", "calibration-2"]
-    again = json.loads(robopref("pairs", "--calibration", "--json", cwd=project).stdout)["batches"]
+    batches = json.loads(robopref("calibration", "build", "--json", cwd=project).stdout)["batches"]
+    assert [row["batch"] for row in batches] == ["training", "calibration-1", "calibration-2"]
+    again = json.loads(robopref("calibration", "build", "--json", cwd=project).stdout)["batches"]
     assert again == batches
 
 
@@ -116,6 +116,15 @@ def test_label_studio_that_is_down_is_one_clear_message(project):
     assert run.returncode == 1
     assert "127.0.0.1:1" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_plan_says_what_a_batch_would_ask_and_makes_none(project):
+    plan = json.loads(robopref("pairs", "--plan", "--json", cwd=project).stdout)
+    assert plan["pairs"] == 200 and plan["strata"] == {"adjacent": 80, "same": 60, "distant": 60}
+    assert plan["shared"]["ann"]["ben"] == 200 and plan["reserve"] == [30, 40]
+    shown = robopref("pairs", "--plan", cwd=project).stderr
+    assert "Nothing is made yet" in shown and "30 to 40 pairs more" in shown and "fewer than 5" in shown
+    assert robopref("qc", cwd=project).returncode == 3, "planning made a batch"
 
 
 def test_production_before_certification_is_refused(project):

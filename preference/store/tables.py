@@ -70,6 +70,7 @@ batches = sa.Table(
     _text("status"),
     _text("created_at"),
     sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("notes", sa.JSON, nullable=False, server_default="[]"),
     _one_of("kind", "production", "calibration", "active"),
     _one_of("status", "open", "accepted", "held"),
 )
