@@ -36,5 +36,5 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.demo
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[studio,scale,sim,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[studio,scale,s3,sim,dev]'
 	touch $@

@@ -17,6 +17,7 @@ from importer.label_studio_users import create_annotator
 from importer.queues import PLANNED, SECRET_HEADER, score_of_place
 from importer.studio_answers import StudioProject, StudioTask, differs, next_version, project_of, said_in, task_filter
 from labeling_config.contract import ASSIGNMENT_ID
+from preference.config import S3
 from preference.errors import StudioError
 
 EXPECTED_VERSION = "1.23"
@@ -112,6 +113,28 @@ class LabelStudio:
             storages.create(
                 project=project_id, path=str(folder), title="Clips", use_blob_urls=True, request_options=ONCE
             )
+
+    def ensure_bucket(self, project_id: int, s3: S3) -> None:
+        """Let the project turn s3:// addresses of the bucket into presigned links, with the newest keys."""
+        wanted: dict[str, Any] = {
+            "bucket": s3.bucket,
+            "prefix": s3.prefix.strip("/"),
+            "s3endpoint": s3.endpoint or None,
+            "region_name": s3.region or None,
+            "aws_access_key_id": s3.access_key.get_secret_value(),
+            "aws_secret_access_key": s3.secret_key.get_secret_value(),
+            "presign": True,
+            "presign_ttl": s3.link_minutes,
+            "use_blob_urls": True,
+            "title": "Clips",
+        }
+        storages = self._client.import_storage.s3
+        with self._errors(f"register the bucket {s3.bucket}"):
+            ours = [found for found in storages.list(project=project_id) if found.bucket == s3.bucket]
+            if not ours:
+                storages.create(project=project_id, request_options=ONCE, **wanted)
+            else:
+                storages.update(ours[0].id or 0, project=project_id, **wanted)
 
     def ensure_backend(self, project_id: int, url: str, user: str, password: str) -> None:
         """Connect our ML backend, once; a changed address or password is brought up to date."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from importer.clip_store import upload_clips
 from importer.label_studio import LabelStudio
 from importer.queues import PLANNED, Queue, database_mark, project_description, project_mark, task_of_view
 from importer.studio_answers import StudioProject
@@ -64,6 +65,7 @@ def push(ws: Workspace, *, backend_url: str | None = None, webhook_url: str | No
         check_present(studio, queues, present)
         users = _push_users(ws, studio, [queue for queue in queues if queue.waiting])
         made = tasks = 0
+        _bring_clips(ws, queues)
         with _bar("Tasks into Label Studio", waiting) as advance:
             for queue in queues:
                 project, new = _ensure_project(ws, studio, queue, present)
@@ -92,6 +94,15 @@ def _task_data(ws: Workspace, queues: Sequence[Queue]) -> dict[str, dict[str, st
         for queue in queues
         for view in queue.waiting
     }
+
+
+def _bring_clips(ws: Workspace, queues: Sequence[Queue]) -> None:
+    """Upload the clips of the tasks that wait, where a bucket serves them."""
+    if ws.config.label_studio.clips != "s3":
+        return
+    pairs = [view.pair for queue in queues for view in queue.waiting]
+    needed = {key for pair in pairs for key in (pair.trajectory_a_id, pair.trajectory_b_id)}
+    upload_clips(ws, [t for t in ws.store.trajectories() if t.trajectory_id in needed])
 
 
 def _push_users(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) -> int:
@@ -150,7 +161,11 @@ def _push_tasks(
     advance: Callable[[int], None],
 ) -> int:
     """Import the queue's missing tasks, after adopting those that a killed run left; returns how many were imported."""
-    studio.ensure_storage(project.project_id, ws.clips)
+    settings = ws.config.label_studio
+    if settings.clips == "local":
+        studio.ensure_storage(project.project_id, ws.clips)
+    elif settings.clips == "s3":
+        studio.ensure_bucket(project.project_id, settings.s3)
     adopted = _adopt(ws, studio, project, queue)
     advance(len(adopted))
     places = queue.places

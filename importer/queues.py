@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from importer.calibration import TRAINING
+from importer.clip_store import key_of
 from labeling_config.contract import expert_data, owner_line, side_of, task_data
 from preference.config import Config
 from preference.errors import NotReady, StudioError
@@ -134,10 +135,21 @@ def task_of_view(
 
 
 def clip_url(trajectory: Trajectory, config: Config) -> str:
-    """Address of the trajectory's clip on Label Studio's local file serving."""
+    """Address of the trajectory's clip, as the task has it; Label Studio turns one that begins with s3:// into a link.
+
+    Raises:
+        NotReady: there is no clip.
+        StudioError: it lies where Label Studio's local file serving does not look.
+    """
     if not trajectory.clip:
         raise NotReady(f"{trajectory.trajectory_id} has no clip.", fix="Run `robopref clips`.")
-    root = Path(config.label_studio.document_root or config.work).resolve()
+    settings = config.label_studio
+    name = Path(trajectory.clip).name
+    if settings.clips == "url":
+        return f"{settings.clips_url.rstrip('/')}/{quote(name)}"
+    if settings.clips == "s3":
+        return f"s3://{settings.s3.bucket}/{key_of(name, settings.s3)}"
+    root = Path(settings.document_root or config.work).resolve()
     path = (config.work / trajectory.clip).resolve()
     if not path.is_relative_to(root):
         raise StudioError(

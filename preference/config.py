@@ -167,15 +167,43 @@ class Annotators(Section):
     """Simulated annotators sign in as id@email_domain."""
 
 
+class S3(Section):
+    """An S3-compatible store for the clips; `push` uploads them, Label Studio hands out presigned links."""
+
+    bucket: str = ""
+    prefix: str = "clips"
+    """Folder in the bucket; a name of its own for each project that shares it."""
+    endpoint: str = ""
+    """Address of a service that is not AWS."""
+    region: str = ""
+    access_key: SecretStr = SecretStr("")
+    """Better in ROBOPREF_S3_ACCESS_KEY. Label Studio keeps both keys, to sign links with."""
+    secret_key: SecretStr = SecretStr("")
+    """Better in ROBOPREF_S3_SECRET_KEY."""
+    link_minutes: Annotated[int, Field(ge=1)] = 60
+    """How long a link to a clip is good for."""
+
+
 class LabelStudio(Section):
     url: str = "http://127.0.0.1:8080"
     token: SecretStr = SecretStr("")
     """Legacy token or personal access token; better in ROBOPREF_LABEL_STUDIO_TOKEN."""
-    clips: Literal["local"] = "local"
-    """How Label Studio reaches the clips: `local` file serving."""
+    clips: Literal["local", "s3", "url"] = "local"
+    """How a browser gets the clips: Label Studio's `local` file serving, `s3`, or a web server (`url`)."""
+    clips_url: str = ""
+    """With `url`: where the web server has the files of work/clips, such as https://example.org/clips."""
+    s3: S3 = S3()
     document_root: str = ""
     """Folder whose files Label Studio may serve (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT); default: the work folder."""
     request_timeout_s: float = 30.0
+
+    @model_validator(mode="after")
+    def _reachable(self) -> LabelStudio:
+        if self.clips == "url" and not self.clips_url.startswith(("http://", "https://", "/")):
+            raise ValueError(f'clips = "url" needs clips_url, an address; found {self.clips_url!r}')
+        if self.clips == "s3" and not self.s3.bucket:
+            raise ValueError('clips = "s3" needs s3.bucket')
+        return self
 
 
 class Reward(Section):
@@ -264,6 +292,8 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_DATABASE_URL": ("database",),
     "ROBOPREF_LABEL_STUDIO_URL": ("label_studio", "url"),
     "ROBOPREF_LABEL_STUDIO_TOKEN": ("label_studio", "token"),
+    "ROBOPREF_S3_ACCESS_KEY": ("label_studio", "s3", "access_key"),
+    "ROBOPREF_S3_SECRET_KEY": ("label_studio", "s3", "secret_key"),
     "ROBOPREF_SERVICE_HOST": ("service", "host"),
     "ROBOPREF_SERVICE_URL": ("service", "url"),
     "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),

@@ -6,6 +6,7 @@ import socket
 import stat
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,36 @@ def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager):
         left, right = shown if view.assignment.left == "A" else shown[::-1]
         assert task["data"]["video_left"].endswith(f"{left}.mp4")
         assert task["data"]["video_right"].endswith(f"{right}.mp4")
+
+
+def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_nothing(ws, manager):
+    from importer.calibration import TRAINING
+    from labeling_config.contract import EXPERT_KEYS, load_template
+
+    plan(ws, TRAINING, "ann", 2, "calibration")
+    plan(ws, "calibration-1", "ann", 2, "calibration")
+    ws.store.put_expert_answers(
+        replace(pair, expected="B", reasoning="It let go.") for pair in ws.store.pairs(TRAINING)[:1]
+    )
+    ws.store.put_expert_answers(replace(pair, expected="B", reasoning="") for pair in ws.store.pairs(TRAINING)[1:])
+    push(ws)
+    data = {}
+    for view in ws.store.assignments():
+        task = manager.get(f"{ws.config.label_studio.url}/api/tasks/{view.assignment.task_id}/").json()
+        data[view.assignment.assignment_id] = (view, task["data"])
+    shown = [(view, d) for view, d in data.values() if view.pair.batch_id == TRAINING]
+    hidden = [d for view, d in data.values() if view.pair.batch_id != TRAINING]
+    assert {d["expert_reasoning"] for _, d in shown} == {"It let go.", "The expert gave no reason."}
+    for view, d in shown:
+        assert d["expert_answer"] == f"The expert: {'left' if view.assignment.left == 'B' else 'right'} is better"
+    assert all(set(d) == set(TASK_KEYS) and not set(d) & set(EXPERT_KEYS) for d in hidden)
+    projects = {p["title"]: p["label_config"] for p in manager.get(
+        f"{ws.config.label_studio.url}/api/projects/?page_size=500").json()["results"]
+        if p["id"] in {view.assignment.project_id for view, _ in data.values()}}  # fmt: skip
+    assert projects == {
+        "Training · ann": load_template("calibration"),
+        "Calibration 1 · ann": load_template("pair_compare"),
+    }
 
 
 def test_the_annotator_gets_the_clips_and_a_stranger_does_not(ws):

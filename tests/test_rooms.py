@@ -28,6 +28,8 @@ def importers(library):
         ("label_studio_sdk", ["importer/label_studio.py"]),
         ("ffmpeg", ["importer/clips.py"]),
         ("flask", ["ml_backend/service.py"]),
+        ("boto3", ["importer/clip_store.py"]),
+        ("h5py", ["importer/pool/hdf5.py"]),
     ],
 )
 def test_an_adapter_is_one_file(library, places):
