@@ -21,11 +21,10 @@ from labeling_config.contract import Answer, BadAnswer, answer_of, preference_of
 from preference.errors import DataError
 from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
-from preference.store import tables as t
 
 UNKNOWN_TASK = "unknown task"
 CHUNK = 500
-"""Tasks looked up at once: well under the number of parameters that any database takes."""
+"""Tasks settled in one transaction."""
 
 LONGEST_MS = 2**31 - 1
 """24 days: a tab left open for longer does not fit into the column."""
@@ -116,7 +115,7 @@ def record_annotations(store: Store, annotations: Iterable[Raw]) -> Recorded:
 def delete_annotations(store: Store, annotation_ids: Sequence[int]) -> Recorded:
     """Forget annotations that were deleted in Label Studio; one that they had superseded counts again."""
     wanted = set(annotation_ids)
-    found = [row for table in (t.judgments, t.rejected) for row in _rows(store, table, "annotation_id", wanted)]
+    found = store.annotation_rows("annotation_id", wanted)
     tasks = {row["task_id"] for row in found if row["task_id"] is not None}
     return _record(store, {task: [] for task in tasks}, gone=frozenset(wanted))
 
@@ -132,20 +131,8 @@ def rejudge_unknown(store: Store) -> Recorded:
     """Look again at annotations of tasks that no assignment knew: a push that was killed may be finished by now."""
     lost = [rejection.raw for rejection in store.rejections() if rejection.reason == UNKNOWN_TASK]
     tasks = {task for raw in lost if (task := task_of(raw)) is not None}
-    known = {row["task_id"] for row in _rows(store, t.assignments, "task_id", tasks)}
+    known = set(store.assignments_of_tasks(tasks))
     return _record(store, {task: [] for task in known}, gone=frozenset()) if known else Recorded()
-
-
-def count_annotations(store: Store, tasks: Sequence[int]) -> int:
-    """How many annotations of these tasks are in the database, rejected ones too."""
-    count = 0
-    for start in range(0, len(tasks), CHUNK):
-        for table in (t.judgments, t.rejected):
-            query = table.select().with_only_columns(table.c.annotation_id)
-            with store._transaction() as connection:
-                chosen = query.where(table.c.task_id.in_(tasks[start : start + CHUNK]))
-                count += len(connection.execute(chosen).all())
-    return count
 
 
 def task_of(annotation: Raw) -> int | None:
@@ -157,7 +144,7 @@ def task_of(annotation: Raw) -> int | None:
 def _record(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: frozenset[int]) -> Recorded:
     """Settle each task anew from what is known and what is given, and write the rows that differ."""
     known = _known(store, tasks)
-    assignments = {row["task_id"]: Assignment.from_dict(row) for row in _rows(store, t.assignments, "task_id", tasks)}
+    assignments = store.assignments_of_tasks(tasks)
     annotators = {annotator.annotator_id: annotator for annotator in store.annotators()}
     forget: list[int] = sorted(gone)
     judgments: list[Judgment] = []
@@ -237,16 +224,7 @@ def _integer(value: object) -> int | None:
 
 def _known(store: Store, tasks: Iterable[int]) -> dict[int, dict[int, dict[str, Any]]]:
     """task id → annotation id → its row, whichever of the two tables it is in."""
-    tasks = list(tasks)
     known: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
-    for table in (t.judgments, t.rejected):
-        for row in _rows(store, table, "task_id", tasks):
-            known[row["task_id"]][row["annotation_id"]] = row
+    for row in store.annotation_rows("task_id", tasks):
+        known[row["task_id"]][row["annotation_id"]] = row
     return known
-
-
-def _rows(store: Store, table: Any, column: str, values: Iterable[int]) -> list[dict[str, Any]]:
-    """Rows of a few tasks or annotations: a webhook must not read a whole table to store one answer."""
-    query = table.select().where(table.c[column].in_(list(values)))
-    with store._transaction() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]

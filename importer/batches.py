@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from importer.assignments import assign, assign_thirds
-from importer.pairs import active_pairs, asked, likely_answers, sample_pairs, shortfalls
+from importer.pairs import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
 from importer.plan import Plan, plan_table
 from importer.ready import certified, certified_ids, expert_and_people, shown
 from importer.roster import annotators_of, merged
 from preference.config import Strata
-from preference.errors import NotReady
+from preference.errors import NotReady, UserError
 from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
 
@@ -80,8 +80,47 @@ def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Bat
         NotReady: the batch before is not accepted, too few are certified, or there are no clips; with the reasons.
         StratumError: the pool has too few pairs left.
     """
+    made = _drafted(ws, certified(ws), _opening_notes(ws, force), fill)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: bool = False) -> Batch:
+    """A production batch of pairs that somebody chose; distant ones count as gold, as in any other.
+
+    Args:
+        chosen: Trajectory ids, two each.
+        force: As in `next_batch`.
+
+    Raises:
+        NotReady: as `next_batch`.
+        UserError: a trajectory is not in the pool or has no clip, a pair is of two task types, or was asked before.
+    """
+    notes = _opening_notes(ws, force)
+    annotators = certified(ws)
+    batch_id, pool = _next_id(ws), shown(ws)
+    by_id = {trajectory.trajectory_id: trajectory for trajectory in pool}
+    seen = asked(ws.store.pairs())
+    pairs: list[Pair] = []
+    for ids in chosen:
+        if missing := [key for key in ids if key not in by_id]:
+            raise UserError(f"{missing[0]!r} is no trajectory of the pool, or has no clip.", fix="See manifest.csv.")
+        if frozenset(ids) in seen:
+            raise UserError(f"{ids[0]} and {ids[1]} were asked before.", fix="Leave that pair out.")
+        a, b = by_id[ids[0]], by_id[ids[1]]
+        pairs.append(make_pair(a, b, "gold" if stratum_of(a, b) == "distant" else "production", batch_id))
+    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def _opening_notes(ws: Workspace, force: bool) -> list[str]:
+    """What there is to note about opening a batch now.
+
+    Raises:
+        NotReady: the batch before is not accepted, and it is not forced.
+    """
     before = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
-    notes: list[str] = []
     if before and before[-1].status != "accepted":
         last = before[-1]
         why = f" {' '.join(last.reasons)}" if last.status == "held" else ""
@@ -90,16 +129,17 @@ def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Bat
                 f"Batch {last.batch_id} is {last.status}, not accepted.{why}",
                 fix="Run `robopref qc` when it is answered, or open the next one with --force.",
             )
-        notes.append(f"Opened with --force: {last.batch_id} was {last.status}, not accepted.")
-    made = _drafted(ws, certified(ws), notes, fill)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+        return [f"Opened with --force: {last.batch_id} was {last.status}, not accepted."]
+    return []
+
+
+def _next_id(ws: Workspace) -> str:
+    return f"production-{1 + sum(batch.kind == 'production' for batch in ws.store.batches()):03d}"
 
 
 def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fill: bool) -> Draft:
     settings = ws.config.pairs
-    batch_id = f"production-{1 + sum(batch.kind == 'production' for batch in ws.store.batches()):03d}"
-    pool, strata = shown(ws), _shares(settings.strata)
+    batch_id, pool, strata = _next_id(ws), shown(ws), _shares(settings.strata)
     pairs = sample_pairs(
         pool,
         settings.batch,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from importer.annotations import Recorded, count_annotations, rejudge_unknown, replace_annotations
+from importer.annotations import Recorded, rejudge_unknown, replace_annotations
 from importer.label_studio import LabelStudio
 from importer.queues import database_mark
 from importer.studio_answers import StudioProject
@@ -57,7 +57,7 @@ def _pull_project(
 ) -> Recorded:
     since = cursor.since(project.project_id)
     recorded = _pull_pages(ws, studio, project.project_id, since, cursor)
-    if since and count_annotations(ws.store, tasks) != project.annotations:
+    if since and ws.store.count_annotations(tasks) != project.annotations:
         recorded += _pull_pages(ws, studio, project.project_id, "", cursor)
     return recorded
 

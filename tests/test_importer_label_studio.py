@@ -193,8 +193,8 @@ def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_n
         f"{ws.config.label_studio.url}/api/projects/?page_size=500").json()["results"]
         if p["id"] in {view.assignment.project_id for view, _ in data.values()}}  # fmt: skip
     assert projects == {
-        "Training · ann": load_template("calibration"),
-        "Calibration 1 · ann": load_template("pair_compare"),
+        "Training · ann": load_template("calibration").strip(),
+        "Calibration 1 · ann": load_template("pair_compare").strip(),
     }
 
 

@@ -7,11 +7,12 @@ as NULL and comes back as `nan`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -194,6 +195,38 @@ class Store:
             query = query.where(t.assignments.c.batch_id == batch_id)
         return self._read(Judgment, query)
 
+    def responses(self) -> list[dict[str, Any]]:
+        """The view `responses`: one row per judgment with the protocol's eight columns, by pair and annotator."""
+        query = sa.text("SELECT * FROM responses ORDER BY pair_id, annotator_id, response_time_ms")
+        with self._transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
+        """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
+        rows = [row for chunk in _chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]
+        return {row["task_id"]: Assignment.from_dict(row) for row in rows}
+
+    def annotation_rows(
+        self, column: Literal["task_id", "annotation_id"], values: Iterable[int]
+    ) -> list[dict[str, Any]]:
+        """Rows of `judgments` and of `rejected` for a few tasks or annotations, with the raw JSON of each."""
+        return [
+            row
+            for chunk in _chunks(values)
+            for table in (t.judgments, t.rejected)
+            for row in self._rows_in(table, column, chunk)
+        ]
+
+    def count_annotations(self, tasks: Iterable[int]) -> int:
+        """How many annotations of these tasks there are, rejected ones too."""
+        count = sa.select(sa.func.count())
+        with self._transaction() as connection:
+            return sum(
+                connection.execute(count.select_from(table).where(table.c.task_id.in_(chunk))).scalar_one()
+                for chunk in _chunks(tasks)
+                for table in (t.judgments, t.rejected)
+            )
+
     def rejections(self) -> list[Rejection]:
         return self._read(Rejection, sa.select(t.rejected).order_by(t.rejected.c.annotation_id))
 
@@ -218,6 +251,11 @@ class Store:
     def _transaction(self):
         with _translated(self.engine), self.engine.begin() as connection:
             yield connection
+
+    def _rows_in(self, table: sa.Table, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(table).where(table.c[column].in_(values))).mappings()
+            return [dict(row) for row in found]
 
     def _read(self, record: type[R], query: sa.Select[Any]) -> list[R]:
         with self._transaction() as connection:
@@ -256,6 +294,13 @@ class Store:
             new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new)
         connection.execute(statement, rows)
+
+
+def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
+    """At most 500 at a time: well under the number of parameters that any database takes."""
+    remaining = iter(values)
+    while chunk := list(islice(remaining, 500)):
+        yield chunk
 
 
 def _row(record: Record, names: Sequence[str]) -> dict[str, Any]:
