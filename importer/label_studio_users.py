@@ -117,4 +117,6 @@ def _request(session: requests.Session, method: str, url: str, **options: Any) -
 def _expect(answer: requests.Response, status: int, what: str, *, fix: str = "") -> None:
     if answer.status_code != status:
         where = answer.url.partition("?")[0]
+        if answer.status_code in (401, 403):
+            fix = fix or "Set ROBOPREF_LABEL_STUDIO_TOKEN to a manager's token, from Account & Settings."
         raise StudioError(f"Could not {what}: {where} answered HTTP {answer.status_code}.", fix=fix)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from importer.annotations import Recorded, rejudge_unknown, replace_annotations
 from importer.label_studio import LabelStudio
 from importer.queues import database_mark
+from importer.repair import edits
 from importer.studio_answers import StudioProject
 from importer.studio_connection import all_queues, check_present, connect, ids_of
 from preference.workspace import Workspace, replacing
@@ -29,6 +30,8 @@ class PullResult:
     new: int
     updated: int
     rejected: int
+    notes: list[str] = field(default_factory=list)
+    """What people did to our projects by hand."""
 
 
 def pull(ws: Workspace) -> PullResult:
@@ -49,7 +52,7 @@ def pull(ws: Workspace) -> PullResult:
             recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
     cursor.save()
     check_present(studio, queues, list(projects.values()))
-    return PullResult(recorded.new, recorded.updated, recorded.rejected)
+    return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(queues, list(projects.values())))
 
 
 def _pull_project(

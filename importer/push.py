@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from importer.clip_store import upload_clips
 from importer.label_studio import LabelStudio
 from importer.queues import PLANNED, Queue, database_mark, project_description, project_mark, task_of_view
+from importer.repair import release_lost
 from importer.studio_answers import StudioProject
 from importer.studio_connection import all_queues, check_present, connect, ids_of
 from labeling_config.contract import load_template
@@ -40,13 +41,16 @@ class PushResult:
     tasks: int
 
 
-def push(ws: Workspace, *, backend_url: str | None = None, webhook_url: str | None = None) -> PushResult:
+def push(
+    ws: Workspace, *, backend_url: str | None = None, webhook_url: str | None = None, repair: bool = False
+) -> PushResult:
     """Bring everything planned into Label Studio, and connect the ML backend.
 
     Args:
         backend_url: The ML backend as Label Studio reaches it; default: `service.url`. Empty leaves the connection as
             it is.
         webhook_url: Where annotations are announced; default: the backend's /webhook.
+        repair: Make again what somebody deleted in Label Studio, projects and tasks, for pairs without an answer.
 
     Raises:
         NotReady: a clip is missing.
@@ -55,6 +59,8 @@ def push(ws: Workspace, *, backend_url: str | None = None, webhook_url: str | No
     backend_url = ws.config.service.url if backend_url is None else backend_url
     with _only_one(ws):
         queues = all_queues(ws)
+        if repair and release_lost(ws, connect(ws), queues):
+            queues = all_queues(ws)
         waiting = sum(len(queue.waiting) for queue in queues)
         if not waiting and not (backend_url or webhook_url):
             return PushResult(0, 0, 0)

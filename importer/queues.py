@@ -62,7 +62,8 @@ class Queue:
 
     @property
     def tasks(self) -> list[int]:
-        return [view.assignment.task_id for view in self.views if view.assignment.task_id is not None]
+        """Those that should be in Label Studio; a negative one is gone from there."""
+        return [task for view in self.views if (task := view.assignment.task_id) is not None and task > 0]
 
     @property
     def project_id(self) -> int | None:

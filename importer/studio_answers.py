@@ -20,6 +20,7 @@ class StudioProject:
     tasks: int
     annotations: int
     """Skipped ones too."""
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def project_of(found: Any) -> StudioProject:
         model_version=str(found.model_version or ""),
         tasks=int(found.task_number or 0),
         annotations=int(found.total_annotations_number or 0) + int(found.skipped_annotations_number or 0),
+        template=str(found.label_config or ""),
     )
 
 

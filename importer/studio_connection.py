@@ -35,5 +35,6 @@ def check_present(studio: LabelStudio, queues: Sequence[Queue], present: Sequenc
         names = ", ".join(f"{queue.title!r} ({queue.project_id})" for queue in gone)
         raise StudioError(
             f"Label Studio at {studio.url} no longer has {names}: deleted there, or this is another server.",
-            fix="Bring it back from Label Studio's backup. The answers pulled so far are in the database.",
+            fix="Bring it back from Label Studio's backup; or `robopref push --repair` makes it again, for the pairs "
+            "that are not answered yet. The answers pulled so far are in the database.",
         )

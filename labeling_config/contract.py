@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 from preference.errors import UserError
 
@@ -63,6 +64,23 @@ def load_template(name: str) -> str:
     if name not in TEMPLATES:
         raise UserError(f"There is no template {name!r}.", fix=f"Use one of: {', '.join(TEMPLATES)}.")
     return (files("labeling_config") / f"{name}.xml").read_text(encoding="utf-8")
+
+
+def missing_in(template: str) -> list[str]:
+    """Names and values of ours that a project's template lacks; empty where answers can be read."""
+    try:
+        root = ElementTree.fromstring(template)
+    except ElementTree.ParseError:
+        return ["everything: it is not XML"]
+    missing = []
+    for name, values in ((PREFERENCE, SIDES), (CONFIDENCE, tuple(map(str, CONFIDENCES)))):
+        control = root.find(f".//Choices[@name='{name}']")
+        if control is None:
+            missing.append(name)
+            continue
+        there = {choice.get("value") for choice in control.iter("Choice")}
+        missing += [f"{name} {value!r}" for value in values if value not in there]
+    return missing
 
 
 def answer_of(annotation: Mapping[str, Any]) -> Answer:

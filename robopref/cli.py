@@ -171,13 +171,16 @@ def calibration_build(
 
 @app.command(rich_help_panel=ASK)
 def push(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make again what was deleted in Label Studio and is not answered yet.")
+    ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Bring everything planned into Label Studio: users, projects, tasks."""
     from importer import studio_stages
 
-    show.record(studio_stages.push(Workspace.open(config)), json)
+    show.record(studio_stages.push(Workspace.open(config), repair=repair), json)
 
 
 @app.command(rich_help_panel=ASK)

@@ -109,13 +109,27 @@ class Store:
                     .values(expected=pair.expected, reasoning=pair.reasoning, dimension=pair.dimension)
                 )
 
-    def set_tasks(self, tasks: Iterable[tuple[str, int, int]]) -> None:
-        """`(assignment_id, project_id, task_id)` of tasks that now exist in Label Studio."""
+    def set_tasks(self, tasks: Iterable[tuple[str, int | None, int | None]]) -> None:
+        """`(assignment_id, project_id, task_id)` of tasks that now exist in Label Studio, or of those that are gone."""
         rows = [{"key": a, "project_id": p, "task_id": k} for a, p, k in tasks]
         if not rows:
             return
         with self._transaction() as connection:
             connection.execute(t.assignments.update().where(t.assignments.c.assignment_id == sa.bindparam("key")), rows)
+
+    def detach(self, assignment_ids: Iterable[str]) -> None:
+        """These answered assignments have no task in Label Studio any more; the answers stay.
+
+        Its numbers for tasks and annotations become negative: on SQLite, Label Studio gives the same ones out again.
+        """
+        with self._transaction() as connection:
+            for key in assignment_ids:
+                chosen = t.assignments.c.assignment_id == key
+                task = connection.execute(sa.select(t.assignments.c.task_id).where(chosen)).scalar_one()
+                connection.execute(t.assignments.update().where(chosen).values(project_id=None, task_id=-task))
+                for table in (t.judgments, t.rejected):
+                    turned = {"task_id": -table.c.task_id, "annotation_id": -table.c.annotation_id}
+                    connection.execute(table.update().where(table.c.task_id == task).values(turned))
 
     def put_judgments(self, judgments: Iterable[Judgment], rejections: Iterable[Rejection] = ()) -> int:
         """Store answers and refusals; the newest annotation of an assignment wins. Returns how many are new."""
