@@ -6,6 +6,7 @@ writes. A project whose number of annotations is not ours is read as a whole, so
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from importer.label_studio import LabelStudio
 from importer.queues import database_mark
 from importer.repair import edits
 from importer.studio_answers import StudioProject
-from importer.studio_connection import all_queues, check_present, connect, ids_of
+from importer.studio_connection import all_pushed, check_present, connect
 from preference.workspace import Workspace, replacing
 
 OVERLAP = timedelta(seconds=30)
@@ -40,19 +41,19 @@ def pull(ws: Workspace) -> PullResult:
     Raises:
         StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
     """
-    queues = [queue for queue in all_queues(ws) if queue.tasks]
-    if not queues:
+    pushed = all_pushed(ws)
+    if not pushed:
         return PullResult(0, 0, 0)
     studio = connect(ws)
-    projects = {project.project_id: project for project in studio.projects(ids_of(queues))}
+    projects = {project.project_id: project for project in studio.projects([queue.project_id for queue in pushed])}
     recorded = rejudge_unknown(ws.store)
     cursor = _Cursor(ws)
-    for queue in queues:
+    for queue in pushed:
         if queue.project_id in projects:
             recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
     cursor.save()
-    check_present(studio, queues, list(projects.values()))
-    return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(queues, list(projects.values())))
+    check_present(studio, pushed, list(projects.values()))
+    return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(pushed, list(projects.values())))
 
 
 def _pull_project(
@@ -71,6 +72,7 @@ def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str,
         recorded += replace_annotations(ws.store, {task.task_id: task.annotations for task in page})
         for task in page:
             cursor.saw(project_id, task.updated_at)
+        gc.collect()  # the SDK's answers hold themselves in cycles, and Python would let dozens of pages lie about
     return recorded
 
 

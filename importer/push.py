@@ -28,8 +28,8 @@ from preference.errors import StudioError
 from preference.work import progress
 from preference.workspace import Workspace, replacing
 
-CHUNK = 2000
-"""Tasks in one import: answered within two seconds, so that no time-out leaves it open what happened."""
+CHUNK = 4000
+"""Tasks in one import: answered within five seconds, so that no time-out leaves it open what happened."""
 
 
 @dataclass(frozen=True)

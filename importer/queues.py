@@ -48,7 +48,7 @@ class Queue:
 
     @property
     def title(self) -> str:
-        return f"{self.phase.replace('-', ' ').capitalize()} · {self.annotator.annotator_id}"
+        return title_of(self.phase, self.annotator.annotator_id)
 
     @property
     def shows_expert(self) -> bool:
@@ -75,12 +75,41 @@ class Queue:
         return {view.assignment.assignment_id: place for place, view in enumerate(self.views)}
 
 
+@dataclass(frozen=True)
+class Pushed:
+    """What pull has to know of a queue: a project and its tasks, not what they are about."""
+
+    title: str
+    project_id: int
+    tasks: list[int]
+
+
+def pushed_of(batches: Sequence[Batch], tasks: Iterable[tuple[str, str, int, int]]) -> list[Pushed]:
+    """Every project and its tasks, from `(annotator_id, batch_id, project_id, task_id)`."""
+    phases = phases_of(batches)
+    found: dict[int, Pushed] = {}
+    for annotator_id, batch_id, project_id, task_id in tasks:
+        if project_id not in found:
+            found[project_id] = Pushed(title_of(phases[batch_id], annotator_id), project_id, [])
+        found[project_id].tasks.append(task_id)
+    return [found[project_id] for project_id in sorted(found)]
+
+
+def phases_of(batches: Iterable[Batch]) -> dict[str, str]:
+    """Batch → phase: each calibration set is one, all production and active batches together another."""
+    return {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
+
+
+def title_of(phase: str, annotator_id: str) -> str:
+    return f"{phase.replace('-', ' ').capitalize()} · {annotator_id}"
+
+
 def queues_of(
     batches: Sequence[Batch], annotators: Iterable[Annotator], views: Iterable[AssignmentView]
 ) -> list[Queue]:
     """All queues, by annotator and phase; within a queue the older batch comes first, then the planned order."""
     rank = {batch.batch_id: index for index, batch in enumerate(batches)}
-    phases = {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
+    phases = phases_of(batches)
     people = {annotator.annotator_id: annotator for annotator in annotators}
     grouped: dict[tuple[str, str], list[AssignmentView]] = defaultdict(list)
     for view in views:

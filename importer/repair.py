@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from importer.label_studio import LabelStudio
-from importer.queues import Queue
+from importer.queues import Pushed, Queue
 from importer.studio_answers import StudioProject
 from labeling_config.contract import missing_in
 from preference.workspace import Workspace
 
 
-def edits(queues: Sequence[Queue], projects: Sequence[StudioProject]) -> list[str]:
+def edits(pushed: Sequence[Pushed], projects: Sequence[StudioProject]) -> list[str]:
     """A sentence for each project whose template or tasks are no longer what push made."""
     present = {project.project_id: project for project in projects}
     said = []
-    for queue in queues:
-        project = present.get(queue.project_id or 0)
+    for queue in pushed:
+        project = present.get(queue.project_id)
         if project is None:
             continue
         where = f"{project.title!r} ({project.project_id})"

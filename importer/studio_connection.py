@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from importer.label_studio import LabelStudio
-from importer.queues import Queue, queues_of
+from importer.queues import Pushed, Queue, pushed_of, queues_of
 from importer.studio_answers import StudioProject
 from preference.errors import StudioError
 from preference.workspace import Workspace
@@ -24,12 +24,17 @@ def all_queues(ws: Workspace) -> list[Queue]:
     return queues_of(ws.store.batches(), ws.store.annotators(), ws.store.assignments())
 
 
+def all_pushed(ws: Workspace) -> list[Pushed]:
+    """Every project of the workspace's database, with its tasks."""
+    return pushed_of(ws.store.batches(), ws.store.tasks())
+
+
 def ids_of(queues: Sequence[Queue]) -> list[int]:
     """The projects that the queues have so far."""
     return [queue.project_id for queue in queues if queue.project_id is not None]
 
 
-def check_present(studio: LabelStudio, queues: Sequence[Queue], present: Sequence[StudioProject]) -> None:
+def check_present(studio: LabelStudio, queues: Sequence[Queue | Pushed], present: Sequence[StudioProject]) -> None:
     ids = {project.project_id for project in present}
     if gone := [q for q in queues if q.project_id is not None and q.project_id not in ids]:
         names = ", ".join(f"{queue.title!r} ({queue.project_id})" for queue in gone)

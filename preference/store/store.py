@@ -215,6 +215,13 @@ class Store:
         with self._transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def tasks(self) -> list[tuple[str, str, int, int]]:
+        """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
+        c = t.assignments.c
+        query = sa.select(c.annotator_id, c.batch_id, c.project_id, c.task_id).where(c.task_id > 0)
+        with self._transaction() as connection:
+            return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
+
     def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
         """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
         rows = [row for chunk in _chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]
