@@ -6,7 +6,6 @@ writes. A project whose number of annotations is not ours is read as a whole, so
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,7 +71,6 @@ def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str,
         recorded += replace_annotations(ws.store, {task.task_id: task.annotations for task in page})
         for task in page:
             cursor.saw(project_id, task.updated_at)
-        gc.collect()  # the SDK's answers hold themselves in cycles, and Python would let dozens of pages lie about
     return recorded
 
 

@@ -9,7 +9,6 @@ in one request to a project of its own. Pull runs in a process of its own, once 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -134,8 +133,10 @@ def pull_in_this_process(config: Path) -> None:
     ws = Workspace.open(config)
     start = time.perf_counter()
     new = pull(ws).new
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps({"new": new, "seconds": time.perf_counter() - start, "peak_mb": peak}))
+    seconds = time.perf_counter() - start
+    # not getrusage, which counts the memory of the process that this one was forked from
+    (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+    print(json.dumps({"new": new, "seconds": seconds, "peak_mb": int(peak) / 1e3}))
 
 
 def main() -> None:
