@@ -158,7 +158,7 @@ class StratifiedPool:
         room = {name: sum(self._room[task, cell] for task in self._groups for cell in CELLS[name]) for name in wanted}
         got = {name: min(number, room[name]) for name, number in wanted.items()}
         for name, number in wanted.items():
-            lacking = number - got[name]
+            lacking = max(number - room[name], 0)
             for other in (*NEAREST[name], name):
                 given = min(lacking, room[other] - got[other]) if other != name else lacking
                 got[other] += given
