@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from importer.assignments import assign_everyone
 from importer.batches import append, now
@@ -19,7 +20,7 @@ from importer.calibration import SETS, TRAINING, propose_calibration
 from importer.pairs import asked, likely_answers
 from importer.ready import expert_and_people, shown
 from preference.errors import NotReady, UserError
-from preference.records import Assignment, Batch, Pair
+from preference.records import Assignment, Batch, Judgment, Pair
 from preference.workspace import Workspace
 
 
@@ -37,22 +38,27 @@ def build(ws: Workspace) -> list[Batch]:
     for name in names:
         _assign_set(ws, name, [expert])
     if not waiting_for_expert(ws):
-        _keep_expert_answers(ws, expert)
-        _assign_set(ws, TRAINING, people)
+        _keep_expert_answers(ws)
+        _assign_lessons(ws, people)
         _assign_set(ws, SETS[0], people)
     return [batch for batch in ws.store.batches() if batch.batch_id in names]
 
 
 def waiting_for_expert(ws: Workspace) -> int:
     """Pairs of the training set that the expert has yet to answer before annotators can begin."""
+    said = _expert_words(ws)
+    return sum(pair.pair_id not in said for pair in ws.store.pairs(TRAINING))
+
+
+def _expert_words(ws: Workspace) -> dict[str, Judgment]:
+    """Training pair → what an expert said of it."""
     experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
-    answered = {j.pair_id for j in ws.store.judgments(TRAINING) if j.annotator_id in experts}
-    return sum(pair.pair_id not in answered for pair in ws.store.pairs(TRAINING))
+    return {judgment.pair_id: judgment for judgment in ws.store.judgments(TRAINING) if judgment.annotator_id in experts}
 
 
-def _keep_expert_answers(ws: Workspace, expert: str) -> None:
+def _keep_expert_answers(ws: Workspace) -> None:
     """What the expert said of the training pairs, for the tasks that show it."""
-    said = {judgment.pair_id: judgment for judgment in ws.store.judgments(TRAINING) if judgment.annotator_id == expert}
+    said = _expert_words(ws)
     ws.store.put_expert_answers(
         replace(pair, expected=said[pair.pair_id].preference, reasoning=said[pair.pair_id].free_text_reason)
         for pair in ws.store.pairs(TRAINING)
@@ -102,6 +108,25 @@ def _make_sets(ws: Workspace, names: Sequence[str]) -> None:
 
 def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
     """The set to those of `annotators` who do not have it yet."""
+    made = _new_assignments(ws, batch_id, annotators)
+    append(ws, made)
+    return made
+
+
+def _assign_lessons(ws: Workspace, annotators: Sequence[str]) -> None:
+    """The training set, on the sides on which the expert saw it: an explanation may speak of left and right."""
+    sides = _expert_sides(ws)
+    append(ws, [replace(a, left=sides[a.pair_id]) for a in _new_assignments(ws, TRAINING, annotators)])
+
+
+def _expert_sides(ws: Workspace) -> dict[str, Literal["A", "B"]]:
+    """Training pair → which trajectory was on the left when the expert answered."""
+    spoken = {judgment.assignment_id for judgment in _expert_words(ws).values()}
+    views = [view.assignment for view in ws.store.assignments(TRAINING)]
+    return {a.pair_id: a.left for a in views if a.assignment_id in spoken}
+
+
+def _new_assignments(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
     have = {view.assignment.annotator_id for view in ws.store.assignments(batch_id)}
     pairs = ws.store.pairs(batch_id)
     likely = likely_answers(pairs, ws.store.trajectories())
@@ -110,5 +135,4 @@ def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list
         if name not in have:  # a generator for each, so that a draw is the same whoever else takes part
             rng = ws.rng(f"{batch_id} {name}")
             made += assign_everyone(pairs, [name], batch_id=batch_id, rng=rng, likely=likely)
-    append(ws, made)
     return made

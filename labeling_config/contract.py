@@ -83,6 +83,12 @@ def missing_in(template: str) -> list[str]:
     return missing
 
 
+def explained(template: str) -> str:
+    """The template as the expert gets it: the reason is not optional, since others learn from it."""
+    required = 'placeholder="Why? Annotators learn from it." required="true" requiredMessage="Why? Press W to say it."'
+    return template.replace('placeholder="Why? (optional)"', required)
+
+
 def answer_of(annotation: Mapping[str, Any]) -> Answer:
     """Read an annotation as Label Studio's API, export or webhook delivers it; raises `BadAnswer`."""
     which = annotation.get("id")

@@ -47,7 +47,11 @@ def plan(ws, batch_id, annotator, count, kind="production", start=0, tag=""):
         assignments.append(
             Assignment(key, again.pair_id, annotator, batch_id, start + count, side, again.assignment_id)
         )
-    batch = Batch(batch_id, kind, created_at=f"2026-01-01T00:00:{len(ws.store.batches()):02d} {ws.root.name}")
+    batch = Batch(
+        batch_id,
+        "production" if kind == "gold" else kind,
+        created_at=f"2026-01-01T00:00:{len(ws.store.batches()):02d} {ws.root.name}",
+    )
     known = {b.batch_id: b for b in ws.store.batches()}
     ws.store.put_pairs(known.get(batch_id, batch), pairs, assignments)
     return assignments

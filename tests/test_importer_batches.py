@@ -211,6 +211,10 @@ def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the
     assert {p.expected for p in ws.store.pairs("calibration-1")} == {None}
     pairs = [{pair.pair_id for pair in ws.store.pairs(name)} for name in ("training", "calibration-1", "calibration-2")]
     assert not pairs[0] & pairs[1] and not pairs[0] & pairs[2] and not pairs[1] & pairs[2]
+    sides = {}
+    for view in ws.store.assignments("training"):
+        sides.setdefault(view.pair.pair_id, set()).add(view.assignment.left)
+    assert all(len(found) == 1 for found in sides.values()), "the expert's words may speak of left and right"
 
 
 def test_training_certifies_nobody(ws):

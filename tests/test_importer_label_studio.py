@@ -154,18 +154,34 @@ def test_a_project_serves_one_person_in_our_order_and_shows_no_prediction(ws, ma
     assert "Which robot did it better?" in project["expert_instruction"]
 
 
-def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager):
-    plan(ws, "production-001", "ann", 2)
+TELLING = ("gold", "distant", "expert", "duplicate", "quartile", "quality", "stratum", "tier", "expected", "calibrat")
+
+
+@pytest.mark.parametrize(
+    ("batch_id", "kind"),
+    [("production-001", "gold"), ("production-001", "production"), ("calibration-1", "calibration")],
+)
+def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager, batch_id, kind):
+    plan(ws, batch_id, "ann", 3, kind)
     push(ws)
+    ann = sign_in(ws, "ann")
+    url = ws.config.label_studio.url
     for view in ws.store.assignments():
-        task = manager.get(f"{ws.config.label_studio.url}/api/tasks/{view.assignment.task_id}/").json()
+        a = view.assignment
+        task = ann.get(f"{url}/api/tasks/{a.task_id}/?project={a.project_id}").json()
         assert set(task["data"]) == set(TASK_KEYS)
-        told = json.dumps([task["data"], task["meta"]])
-        assert not any(word in told for word in ("gold", "distant", "expert", view.pair.pair_id, "duplicate"))
+        told = json.dumps([task["data"], task["meta"], [p["result"] for p in task["predictions"]]])
+        assert not any(word in told for word in (*TELLING, view.pair.pair_id))
         shown = [view.pair.trajectory_a_id, view.pair.trajectory_b_id]
-        left, right = shown if view.assignment.left == "A" else shown[::-1]
+        left, right = shown if a.left == "A" else shown[::-1]
         assert task["data"]["video_left"].endswith(f"{left}.mp4")
         assert task["data"]["video_right"].endswith(f"{right}.mp4")
+    project_id = ws.store.assignments()[0].assignment.project_id
+    served = serve(ws, ann, project_id)
+    assert set(served["data"]) == set(TASK_KEYS)
+    project = manager.get(f"{url}/api/projects/{project_id}/").json()
+    told = f"{project['title']} {project['description']}".lower()
+    assert not any(word in told for word in TELLING[:-1])  # that it is a test is no secret
 
 
 def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_nothing(ws, manager):

@@ -67,6 +67,17 @@ def test_calibration_is_the_pair_template_and_the_experts_view():
     assert hidden_until == {contract.PREFERENCE, contract.CONFIDENCE}
 
 
+def test_the_expert_gets_the_pair_template_with_a_reason_that_must_be_given():
+    template = contract.explained(contract.load_template("pair_compare"))
+    LabelInterface(template).validate()
+    asked, given_to_all = (ElementTree.fromstring(t) for t in (template, contract.load_template("pair_compare")))
+    changed = [
+        one.tag for one, other in zip(asked.iter(), given_to_all.iter(), strict=True) if one.attrib != other.attrib
+    ]
+    assert changed == ["TextArea"]
+    assert asked.find(".//TextArea").get("required") == "true"
+
+
 def test_no_selector_needs_a_character_that_label_studio_escapes():
     """It writes `>` in a Style as an entity, and the rule is lost without a word."""
     for name in contract.TEMPLATES:

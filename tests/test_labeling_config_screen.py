@@ -13,6 +13,8 @@ SIZES = [(1440, 900), (1280, 720)]
 FRAME_S = 1 / 15
 QUESTION = "Which robot did the better job of pushing the puck to the goal?"
 
+REASONING = "One calm push; the other hits the puck twice and overshoots the goal."
+
 SEEN = """() => {
   const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
     return [r.left, r.top, r.right, r.bottom]; };
@@ -30,22 +32,24 @@ BOTH_PLAY = f"() => {{ const c = ({CLOCKS})(); return c.every(([playing, at]) =>
 
 @pytest.fixture(scope="module")
 def projects(label_studio):
-    """Carol's two projects: production and calibration."""
+    """Carol's projects: production, training, and one as the expert has it."""
     create_annotator(label_studio.url, label_studio.token, EMAIL, PASSWORD)
     clips = [f"/data/local-files/?d=clips/{name}.mp4" for name in "ab"]
     made = {}
     with admin_session(label_studio.url, label_studio.token) as manager:
-        for name in contract.TEMPLATES:
+        templates = {name: contract.load_template(name) for name in contract.TEMPLATES}
+        templates["expert"] = contract.explained(templates["pair_compare"])
+        for name, template in templates.items():
             body = {
                 "title": f"Screen · {name}",
-                "label_config": contract.load_template(name),
+                "label_config": template,
                 "description": contract.owner_line(EMAIL),
                 "expert_instruction": guidelines.instructions(),
             }
             project = manager.post(f"{label_studio.url}/api/projects/", json=body).json()["id"]
             folder = {"project": project, "path": str(label_studio.document_root / "clips"), "use_blob_urls": False}
             manager.post(f"{label_studio.url}/api/storages/localfiles/", json=folder).raise_for_status()
-            said = contract.expert_data("left", "One calm push; the other hits the puck twice and overshoots the goal.")
+            said = contract.expert_data("left", REASONING)
             extra = said if name == "calibration" else {}
             tasks = [{"data": contract.task_data(f"t{n}", *clips, fps=15, question=QUESTION) | extra} for n in range(3)]
             manager.post(f"{label_studio.url}/api/projects/{project}/import", json=tasks).raise_for_status()
@@ -127,6 +131,46 @@ def test_nothing_is_submitted_without_an_answer_and_a_confidence(page, label_stu
     page.keyboard.press("Enter")
     page.get_by_text("How sure are you?").wait_for()
     assert answers(label_studio, projects["pair_compare"]).get("t1", []) == []
+
+
+@pytest.mark.parametrize("plugin", [True, False], ids=["plugin", "template alone"])
+def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before(page, label_studio, projects, plugin):
+    def shown():
+        text = page.evaluate("document.body.innerText")
+        return [words in text for words in ("The expert: left is better", REASONING)]
+
+    if not plugin:
+        page.route("**/robopref/plugin.js", lambda route: route.abort())
+    open_stream(page, label_studio.url, projects["calibration"])
+    page.wait_for_timeout(1000)
+    page.evaluate("window.Htx.annotationStore.selected.deleteAllRegions({deleteReadOnly: true})")  # an earlier draft
+    page.wait_for_function(f"() => ({CHOSEN}).length === 0")
+    assert shown() == [False, False]
+    page.keyboard.press("3")
+    page.wait_for_function(f"() => ({CHOSEN}).length === 1")
+    assert shown() == [False, False]
+    page.keyboard.press("d")
+    page.get_by_text("The expert: left is better").wait_for()
+    assert shown() == [True, True]
+    assert page.evaluate(CHOSEN) == ["right", "3"]
+
+
+def test_the_expert_submits_nothing_without_a_reason(page, label_studio, projects):
+    open_stream(page, label_studio.url, projects["expert"])
+    page.wait_for_function(BOTH_PLAY)
+    for key in ("1", "f", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_text("Why? Press W to say it.").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Why? Press W to say it.").wait_for(state="hidden")
+    page.keyboard.press("w")
+    page.keyboard.type("it lets go")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(200)
+    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.status == 201
+    assert contract.answer_of(answers(label_studio, projects["expert"])["t0"][0]).reason == "it lets go"
 
 
 def test_the_template_alone_is_enough(page, label_studio, projects):
