@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importer.assignments import assign, assign_thirds
 from importer.pairs import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
 from importer.plan import Plan, plan_table
-from importer.ready import certified, certified_ids, expert_and_people, shown
+from importer.ready import certified, certified_ids, shown
 from importer.roster import annotators_of, merged
 from preference.config import Strata
 from preference.errors import NotReady, UserError
@@ -51,21 +51,26 @@ class Draft:
 def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     """The next production batch and what it asks of people; nothing is written.
 
-    Before anybody is certified it reckons with all active annotators.
+    As long as too few are certified it reckons with everybody whom robopref.toml names.
 
     Args:
         fill: As in `sample_pairs`.
 
     Raises:
-        NotReady: there are no clips, or not enough annotators.
+        NotReady: there are no clips.
         StratumError: the pool has too few pairs left.
+        UserError: there are fewer annotators than each pair goes to.
     """
-    names = certified_ids(ws)
     notes = []
+    try:
+        _opening_notes(ws, force=False)
+    except NotReady as error:
+        notes.append(f"{error.message} {error.fix}")
+    people = [a.annotator_id for a in annotators_of(ws.config.annotators) if a.role == "annotator"]
+    names = [name for name in certified_ids(ws) if name in people]
     if len(names) < ws.config.pairs.overlap:
-        _, names = expert_and_people(ws)
-        sure = len(certified_ids(ws))
-        notes.append(f"Reckoned with all {len(names)} active annotators; {sure} are certified so far.")
+        notes.append(f"Reckoned with all {len(people)} annotators of robopref.toml; {len(names)} are certified so far.")
+        names = people
     return _drafted(ws, names, notes, fill)
 
 
@@ -152,16 +157,20 @@ def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fil
     return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
 
 
-def active_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str]) -> Batch:
+def active_batch(
+    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+) -> Batch:
     """A batch of the pairs that the ranking chose; those that were asked before are left out.
 
     Args:
         chosen: Trajectory ids, two each.
         strategies: The rule that proposed each.
+        force: As in `next_batch`.
 
     Raises:
-        NotReady: all of them were asked before, or too few annotators are certified.
+        NotReady: as `next_batch`; or all of them were asked before.
     """
+    notes = _opening_notes(ws, force)
     annotators = certified(ws)
     seen = asked(ws.store.pairs())
     fresh: list[tuple[tuple[str, str], str]] = []
@@ -180,7 +189,7 @@ def active_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: S
         batch_id,
         rng=ws.rng(f"pairs {batch_id}"),
     )
-    made = _assigned(ws, batch_id, "active", pairs, annotators, pool, [])
+    made = _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
     ws.store.put_pairs(made.batch, made.pairs, made.assignments)
     return made.batch
 

@@ -83,6 +83,7 @@ def _team_warnings(names: Sequence[str], together: Mapping[tuple[str, str], int]
     if least < FEW_SHARED:
         warnings.append(
             f"Two annotators share {least} pairs; the agreement between two people is a rough figure "
-            f"under {FEW_SHARED}. Later batches add to it."
+            f"under {FEW_SHARED}."
+            + (f" {math.ceil(FEW_SHARED / least)} batches like this one come to {FEW_SHARED}." if least else "")
         )
     return warnings

@@ -44,14 +44,14 @@ def certified(ws: Workspace) -> list[str]:
     if len(names) >= overlap:
         return names
     kappas = {record.annotator_id: record.kappa for record in ws.store.certifications()}
+    people = [a.annotator_id for a in ws.store.annotators() if a.active and a.role == "annotator"]
     others = [
-        f"{a.annotator_id} (kappa {kappas[a.annotator_id]:.2f})" if a.annotator_id in kappas
-        else f"{a.annotator_id} (not tested)"
-        for a in ws.store.annotators()
-        if a.active and a.role == "annotator" and a.annotator_id not in names
-    ]  # fmt: skip
+        f"{name} (kappa {kappas[name]:.2f})" if name in kappas else f"{name} (not tested)"
+        for name in people
+        if name not in names
+    ]
     raise NotReady(
-        f"{len(names)} annotators are certified, and each pair goes to {overlap}."
-        + (f" Not certified: {', '.join(others)}." if others else ""),
+        f"{len(names)} of {len(people)} annotators {'is' if len(names) == 1 else 'are'} certified, "
+        f"and each pair goes to {overlap}." + (f" Not certified: {', '.join(others)}." if others else ""),
         fix="Run `robopref calibration build`, let them answer, then `robopref certify`; or lower pairs.overlap.",
     )

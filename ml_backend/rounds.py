@@ -78,7 +78,8 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     if dry_run or not chosen:
         reason = "dry run" if chosen else "every pair of the pool has been asked"
         return RoundResult(model, None, len(chosen), strategies, waiting_for=reason)
-    batch = active_batch(ws, [choice.trajectories for choice in chosen], [choice.strategy for choice in chosen])
+    ids, rules = [choice.trajectories for choice in chosen], [choice.strategy for choice in chosen]
+    batch = active_batch(ws, ids, rules, force=force)
     push(ws)
     rescore(ws, queue_scores(ws), model.version)
     return RoundResult(model, batch, len(chosen), strategies)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from preference.config import Quality
-from preference.errors import DataError, NotReady
+from preference.errors import DataError, NotReady, UserError
 from preference.records import Answer, BatchStatus, Certification, Pair, Preference
 from preference.store import AssignmentView
 from preference.workspace import Workspace, replacing
@@ -94,8 +94,11 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
 
     Raises:
         NotReady: the batch does not exist, or has no answer yet.
+        UserError: it is a calibration set.
     """
     views = ws.store.assignments(batch_id)
+    if any(view.pair.kind == "calibration" for view in views):
+        raise UserError(f"{batch_id} is a calibration set, no batch for QC.", fix="Use `robopref certify` for it.")
     judgments = ws.store.judgments(batch_id)
     answers = join(judgments, views)
     if not answers:

@@ -138,11 +138,11 @@ def pairs(
     from importer import batches
 
     ws = Workspace.open(config)
-    batches.add_annotators(ws)
     if plan:
         show.draft(batches.draft(ws, fill=fill), json)
-    else:
-        show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
+        return
+    batches.add_annotators(ws)
+    show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
 
 
 calibration_app = typer.Typer(cls=Stages, no_args_is_help=True, help="What annotators learn from and are tested on.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -266,18 +267,17 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str)
 
 
 def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
+    from importer.calibration import TRAINING
     from importer.studio_stages import credentials
 
     guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
-    projects: dict[int | None, int] = {}
-    for view in ws.store.assignments():
-        if view.assignment.annotator_id == guest:
-            projects[view.assignment.project_id] = projects.get(view.assignment.project_id, 0) + 1
-    (training, taught), (test, tested) = sorted(projects.items(), key=lambda item: item[1])
+    own = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]
+    pairs = Counter(a.batch_id for a in own)
+    places = {a.batch_id: f"{studio.url}/projects/{a.project_id}/data?labeling=1" for a in own}
+    learn = f"{pairs[TRAINING]} pairs to learn from, which show the expert's answer after yours:\n"
+    learn = f"{learn}  {places[TRAINING]}\nand then " if TRAINING in places else ""
     console.print(
-        f"\n[bold]Now you.[/] {taught} pairs to learn from, which show the expert's answer after yours:\n"
-        f"  {studio.url}/projects/{training}/data?labeling=1\n"
-        f"and {tested} pairs that certify you: {studio.url}/projects/{test}/data?labeling=1\n"
+        f"\n[bold]Now you.[/] {learn}{pairs['calibration-1']} pairs that certify you: {places['calibration-1']}\n"
         f"  sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
         f"  afterwards, `robopref pull -c {config}` and `robopref certify -c {config}` tell how you did.\n"
         f"The manager's view: {studio.url}, {studio.username}, password {studio.password}\n"

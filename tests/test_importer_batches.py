@@ -281,7 +281,7 @@ def test_a_draft_tells_what_a_batch_would_ask_and_writes_nothing(ws):
     before = snapshot(ws)
     draft = batches.draft(ws)
     assert snapshot(ws) == before
-    assert "all 5 active annotators; 0 are certified" in draft.batch.notes[0]
+    assert "all 5 annotators of robopref.toml; 0 are certified" in draft.batch.notes[0]
     certify(ws)
     before = snapshot(ws)
     draft = batches.draft(ws)
@@ -289,6 +289,26 @@ def test_a_draft_tells_what_a_batch_would_ask_and_writes_nothing(ws):
     assert set(draft.plan.loads) == set(GOOD) and draft.plan.pairs == 60
     made = batches.next_batch(ws)
     assert {p.pair_id for p in ws.store.pairs(made.batch_id)} == {p.pair_id for p in draft.pairs}
+
+
+def test_a_draft_says_that_the_batch_before_is_not_accepted_and_how_many_batches_it_takes_to_share_enough(ws):
+    certify(ws)
+    batches.next_batch(ws)
+    notes = batches.draft(ws).batch.notes
+    assert "production-001 is open" in notes[0]
+    assert any("share 10 pairs" in note and "10 batches like this one come to 100" in note for note in notes)
+
+
+def test_one_annotator_for_two_per_pair_is_one_clear_message(tmp_path):
+    alone = open_workspace(tmp_path, '[annotators]\nexpert = "rosa@lab.example"\npeople = ["bo@lab.example"]')
+    alone.store.put_trajectories(trajectories())
+    with pytest.raises(UserError, match="2 annotators are wanted for each pair, and there are 1"):
+        batches.draft(alone)
+    assert alone.store.annotators() == []
+    batches.add_annotators(alone)
+    certify(alone, ["bo"])
+    with pytest.raises(NotReady, match=r"1 of 1 annotators is certified, and each pair goes to 2\."):
+        batches.next_batch(alone)
 
 
 def test_a_filled_batch_says_so_in_its_notes(ws, tmp_path):
@@ -300,7 +320,7 @@ def test_a_filled_batch_says_so_in_its_notes(ws, tmp_path):
 def test_too_few_certified_annotators_are_named_with_what_they_lack(ws):
     certify(ws, ["alice"])
     certify(ws, ["hasty"], passed=False)
-    with pytest.raises(NotReady, match=r"1 annotators are certified.*bo \(not tested\).*hasty \(kappa 0.30\)"):
+    with pytest.raises(NotReady, match=r"1 of 5 annotators is certified.*bo \(not tested\).*hasty \(kappa 0.30\)"):
         batches.next_batch(ws, force=True)
 
 
@@ -332,10 +352,13 @@ def test_an_active_batch_asks_what_was_chosen_and_nothing_that_was_asked(ws):
     assert (batch.batch_id, batch.kind) == ("active-001", "active")
     assert asked(ws.store.pairs("active-001")) == {frozenset(ids) for ids in chosen}
     assert Counter(pair.strategy for pair in ws.store.pairs("active-001")) == {"bald": 9, "uniform": 1}
-    again = batches.active_batch(ws, [*chosen, *choose(ws, 3)], ["bald"] * 13)
+    with pytest.raises(NotReady, match="active-001 is open"):
+        batches.active_batch(ws, choose(ws, 3), ["bald"] * 3)
+    again = batches.active_batch(ws, [*chosen, *choose(ws, 3)], ["bald"] * 13, force=True)
+    assert again.notes[0] == "Opened with --force: active-001 was open, not accepted."
     assert (again.batch_id, len(ws.store.pairs("active-002"))) == ("active-002", 3)
     with pytest.raises(NotReady, match="All 10 chosen pairs were asked before"):
-        batches.active_batch(ws, chosen, ["bald"] * 10)
+        batches.active_batch(ws, chosen, ["bald"] * 10, force=True)
 
 
 def test_a_third_is_asked_once_in_the_pairs_own_batch(ws):

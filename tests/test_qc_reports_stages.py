@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from preference.config import Config
-from preference.errors import DataError, NotReady
+from preference.errors import DataError, NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
 from qc_reports import stages
@@ -234,3 +234,25 @@ def test_an_unlabelled_preference_survives_the_file(ws):
     stages.resolve(ws)
     found = stages.read_preferences(ws.preferences)[0]
     assert found.preference is None and math.isnan(found.agreement) and math.isnan(found.confidence_mean)
+
+
+def test_calibration_and_training_are_no_batches_for_qc(ws):
+    for name in ("calibration-1", "training"):
+        make_batch(ws, name, ["alice"], kind="calibration")
+        answer(ws, name, "alice")
+        with pytest.raises(UserError, match=f"{name} is a calibration set"):
+            stages.qc(ws, name)
+    stages.resolve(ws)
+    assert stages.read_preferences(ws.preferences) == []
+    assert {batch.status for batch in ws.store.batches()} == {"open"}
+
+
+def test_what_a_batch_was_opened_with_stays_on_record_whatever_qc_says(ws):
+    note = "Opened with --force: production-000 was held, not accepted."
+    ws.store.put_pairs(Batch("production-001", "production", notes=[note]), [], [])
+    make_batch(ws, "production-001", PEOPLE)
+    for name in PEOPLE:
+        answer(ws, "production-001", name)
+    for check in (stages.qc, stages.accept, stages.qc):
+        assert check(ws, "production-001").notes == [note]
+        assert [batch.notes for batch in ws.store.batches()] == [[note]]
