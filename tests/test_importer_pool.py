@@ -360,6 +360,18 @@ def test_a_wrong_cell_of_the_manifest_is_named(tmp_path: Path, column: str, text
         read_manifest(path)
 
 
+def test_a_manifest_with_a_missing_column_or_an_id_twice_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, pool_of(make_dataset(tmp_path / "d", ONE)).trajectories)
+    header, row = path.read_text().splitlines()
+    path.write_text(f"{header}\n{row}\n{row}\n")
+    with pytest.raises(DataError, match=r"manifest.csv.*trajectory_id.*is there twice"):
+        read_manifest(path)
+    path.write_text(f"{header.replace('quartile,', '')}\n{row}\n")
+    with pytest.raises(DataError, match=r"manifest.csv.*quartile.*missing"):
+        read_manifest(path)
+
+
 def test_a_dataset_that_is_no_longer_configured_is_said(tmp_path: Path) -> None:
     (t,) = pool_of(make_dataset(tmp_path / "d", ONE)).trajectories
     with pytest.raises(DataError, match="no dataset 'tiny'"):
