@@ -18,6 +18,7 @@ SMALL = """
 batch = 60
 [calibration]
 pairs = 30
+training_pairs = 5
 [active]
 pairs = 12
 [quality]
@@ -115,17 +116,48 @@ def test_each_assignment_has_exactly_one_task_and_one_judgment(finished, summary
         "WHERE assignment_id NOT IN (SELECT assignment_id FROM judgments) GROUP BY 1"
     ).fetchall()
     assert assignments == tasks
-    assert unanswered == [("you", 30)]  # what waits for the person who sits down afterwards
-    assert summary["judgments"] == assignments - 30
+    assert unanswered == [("you", 5 + 30)]  # training and test wait for the person who sits down afterwards
+    assert summary["judgments"] == assignments - 35
     studio = sqlite3.connect(root / "label_studio" / "label_studio.sqlite3")
     assert studio.execute("SELECT count(*) FROM task").fetchone()[0] == tasks
 
 
 def test_only_the_certified_got_production_pairs(finished, summary):
     root, *_ = finished
-    query = "SELECT DISTINCT annotator_id FROM assignments WHERE batch_id NOT LIKE 'calibration%' ORDER BY 1"
+    query = (
+        "SELECT DISTINCT a.annotator_id FROM assignments a JOIN batches b ON b.batch_id = a.batch_id "
+        "WHERE b.kind <> 'calibration' ORDER BY 1"
+    )
     rows = sqlite3.connect(root / "work" / "robopref.db").execute(query).fetchall()
     assert [row[0] for row in rows] == ["alice", "bo", "chidi", "dana"]
+
+
+def test_everybody_was_taught_with_the_experts_words_before_the_test(finished):
+    root, *_ = finished
+    database = sqlite3.connect(root / "work" / "robopref.db")
+    taught = database.execute(
+        "SELECT a.annotator_id, count(*), sum(p.reasoning <> '') "
+        "FROM assignments a JOIN pairs p ON p.pair_id = a.pair_id "
+        "WHERE a.batch_id = 'training' GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    people = ("alice", "bo", "chidi", "dana", "expert", "hasty", "lefty", "you")
+    assert taught == [(name, 5, 5) for name in people]
+
+
+def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, capsys):
+    from types import SimpleNamespace
+
+    from preference.workspace import Workspace
+    from robopref.demo import _say_where
+
+    root, *_ = finished
+    ws = Workspace.open(root / "robopref.toml")
+    studio = SimpleNamespace(url="http://studio", username="manager", password="secret")
+    _say_where(studio, ws, root / "robopref.toml")
+    said = capsys.readouterr().err
+    assert "5 pairs to learn from" in said
+    assert "and then 30 pairs that certify you: http://studio/projects/" in said
+    ws.store.close()
 
 
 def test_the_active_round_asked_what_the_model_wanted_and_made_it_train_again(summary):
