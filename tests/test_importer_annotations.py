@@ -41,9 +41,9 @@ def annotation(number=1, task=100, side="left", confidence=4, at=0, **other):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """A database with two assignments of ann's, one with A on the left and one with B."""
-    store = Store.open(f"sqlite:///{tmp_path / 'robopref.db'}")
+def store(database_url):
+    """A database of each kind with two assignments of ann's, one with A on the left and one with B."""
+    store = Store.open(database_url)
     fill(store)
     yield store
     store.close()

@@ -31,6 +31,12 @@ simulated = [{ id = "hasty", teacher = "careless" }]
 GOOD = ["alice", "bo", "chidi", "dana"]
 
 
+@pytest.fixture(autouse=True)
+def database(database_url, monkeypatch):
+    """Every test here on SQLite and on PostgreSQL; it is named as in a real installation, by the environment."""
+    monkeypatch.setenv("ROBOPREF_DATABASE_URL", database_url)
+
+
 def open_workspace(folder, settings=SETTINGS):
     path = folder / "robopref.toml"
     path.write_text(settings)
@@ -404,6 +410,7 @@ class Killed(BaseException):
 def test_a_stage_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does(ws, tmp_path, monkeypatch, survives):
     other = tmp_path / "other"
     other.mkdir()
+    monkeypatch.delenv("ROBOPREF_DATABASE_URL")
     calm = open_workspace(other)
     calm.store.put_trajectories(trajectories())
     batches.add_annotators(calm)
