@@ -17,14 +17,51 @@ from typing import Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput
+from importer.pool.episode import BadInput, Episode, Images
 from importer.pool.images import as_rgb, shape_of
-from importer.pool.schema import LOOKED_AT, Column, usual_columns
+from importer.pool.labels import assemble, labels_of
+from importer.pool.mapping import Mapping
+from importer.pool.rows import Rows, rows_of
+from importer.pool.schema import LOOKED_AT, Column, Schema, usual_columns
+from preference.config import Dataset
 
 DEMO = re.compile(r"(?:demo|episode|ep|traj)?[_-]?(\d+)")
 CAMERA_END = "_image"
 BLOCK_BYTES = 32_000_000
 SUFFIXES = (".hdf5", ".h5")
+
+
+class Demonstrations:
+    """What the readers of both formats do alike; each fills in the fields."""
+
+    dataset: Dataset
+    path: Path
+    demos: dict[int, str]
+    """episode_index → name of the group in `data`."""
+    schema: Schema
+    mapping: Mapping
+    task: str
+    """What the file as a whole calls the task."""
+
+    def episodes(self) -> dict[int, str]:
+        return names_by_index(self.demos)
+
+    def files(self, episode_index: int) -> list[Path]:
+        return [self.path]
+
+    def read(self, episode_index: int) -> Episode:
+        name = self.demos.get(episode_index)
+        if name is None:
+            raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
+        with opened(self.path) as file:
+            demo = file[f"data/{name}"]
+            rows = rows_of(lambda c: column_of(demo, c, self.path), self.mapping, self.path, self.schema.fps)
+            labels = labels_of(dict(demo.attrs), self.mapping, self.path)
+            return assemble(episode_index, rows, labels, self.images(demo, rows), task=self.task)
+
+    def images(self, demo: Any, rows: Rows) -> Images | None:
+        """The primary camera's frames; a format that has none leaves this as it is."""
+        return None
 
 
 @contextmanager

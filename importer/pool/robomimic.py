@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool import hdf5
-from importer.pool.episode import BadInput, Episode
-from importer.pool.labels import assemble, labels_of
+from importer.pool.episode import BadInput, Images
 from importer.pool.mapping import map_columns
-from importer.pool.rows import Rows, rows_of
+from importer.pool.rows import Rows
 from importer.pool.schema import Schema
 from preference.config import Columns, Dataset
 
@@ -24,16 +23,16 @@ PANDA_FINGER = [0.04, 0.0]
 """Metres: position of a Panda's first finger when open and when closed."""
 
 
-class Robomimic:
+class Robomimic(hdf5.Demonstrations):
     """Reader of one file; holds the demonstrations' names and nothing else."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.path = dataset.path
+        self.dataset, self.path = dataset, dataset.path
         with hdf5.opened(self.path) as file:
             self.demos = hdf5.demonstrations(file, self.path)
             self.env = hdf5.json_attribute(file["data"], "env_args")
             columns, images, labels = hdf5.usual(file["data"], self.demos)
+        self.task = str(self.env.get("env_name") or "")
         cameras = sorted(images, key=lambda name: WRIST in name)
         notes = [] if cameras else [NO_IMAGES]
         self.schema = Schema("robomimic HDF5", self.path, self._rate(), columns, cameras, labels, notes)
@@ -44,29 +43,11 @@ class Robomimic:
         """Any demonstration has observations."""
         return any("obs" in file[f"data/{name}"] for name in hdf5.demonstrations(file, path).values())
 
-    def episodes(self) -> dict[int, str]:
-        return hdf5.names_by_index(self.demos)
-
-    def files(self, episode_index: int) -> list[Path]:
-        return [self.path]
-
-    def read(self, episode_index: int) -> Episode:
-        name = self.demos.get(episode_index)
-        if name is None:
-            raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
-        with hdf5.opened(self.path) as file:
-            demo = file[f"data/{name}"]
-            rows = rows_of(lambda column: hdf5.column_of(demo, column, self.path), self.mapping, self.path, self._fps())
-            labels = labels_of(dict(demo.attrs), self.mapping, self.path)
-            images = self._images(demo, rows)
-        return assemble(episode_index, rows, labels, images, task=str(self.env.get("env_name") or ""))
-
     def _rate(self) -> float:
         rate = self._env_kwargs().get("control_freq")
-        return float(rate) if isinstance(rate, (int, float)) and rate > 0 else float("nan")
-
-    def _fps(self) -> float:
-        return self.schema.fps if self.schema.fps > 0 else self.dataset.fps
+        if isinstance(rate, (int, float)) and rate > 0:
+            return float(rate)
+        return self.dataset.fps or float("nan")
 
     def _usual(self) -> Columns:
         """What robosuite's environments call things; a sparse reward is 1 where the task is done."""
@@ -85,7 +66,7 @@ class Robomimic:
         kwargs = self.env.get("env_kwargs")
         return kwargs if isinstance(kwargs, dict) else {}
 
-    def _images(self, demo: Any, rows: Rows) -> hdf5.ArrayImages | None:
+    def images(self, demo: Any, rows: Rows) -> Images | None:
         camera = self.mapping.camera
         if not camera:
             return None

@@ -5,13 +5,9 @@ A file comes in, `Episode`s without video go out: they can be measured, and show
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from importer.pool import hdf5
-from importer.pool.episode import BadInput, Episode
-from importer.pool.labels import assemble, labels_of, text
+from importer.pool.labels import text
 from importer.pool.mapping import map_columns
-from importer.pool.rows import rows_of
 from importer.pool.schema import Schema
 from preference.config import Columns, Dataset
 
@@ -23,16 +19,15 @@ NO_IMAGES = (
 )
 
 
-class Robosuite:
+class Robosuite(hdf5.Demonstrations):
     """Reader of one file; holds the demonstrations' names and nothing else."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.path = dataset.path
+        self.dataset, self.path = dataset, dataset.path
         with hdf5.opened(self.path) as file:
             self.demos = hdf5.demonstrations(file, self.path)
             data = file["data"]
-            self.env = text(data.attrs.get("env"))
+            self.task = text(data.attrs.get("env"))
             rate = hdf5.json_attribute(data, "env_info").get("control_freq")
             fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
             columns, _, labels = hdf5.usual(data, self.demos)
@@ -41,21 +36,3 @@ class Robosuite:
         width = self.schema.columns["states"].width if "states" in self.schema.columns else 0
         usual = Columns(state=[f"states[{i}]" for i in range(1, width)])
         self.mapping = map_columns(self.schema, dataset.columns, usual)
-
-    def episodes(self) -> dict[int, str]:
-        return hdf5.names_by_index(self.demos)
-
-    def files(self, episode_index: int) -> list[Path]:
-        return [self.path]
-
-    def read(self, episode_index: int) -> Episode:
-        name = self.demos.get(episode_index)
-        if name is None:
-            raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
-        with hdf5.opened(self.path) as file:
-            demo = file[f"data/{name}"]
-            rows = rows_of(
-                lambda column: hdf5.column_of(demo, column, self.path), self.mapping, self.path, self.schema.fps
-            )
-            labels = labels_of(dict(demo.attrs), self.mapping, self.path)
-        return assemble(episode_index, rows, labels, None, task=self.env)
