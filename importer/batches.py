@@ -1,4 +1,4 @@
-"""The stages that plan what is asked: annotators, production and active batches, third opinions.
+"""The stages that plan what is asked: annotators, production and active batches.
 
 Each takes a workspace, does what is missing, and writes a batch with its pairs and assignments in one transaction.
 All draws come from generators named for what they are for, so a stage that was killed and runs again draws the same.
@@ -6,12 +6,11 @@ All draws come from generators named for what they are for, so a stage that was 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from importer.assignments import assign, assign_thirds
+from importer.assignments import assign
 from importer.pairs import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
 from importer.plan import Plan, plan_table
 from importer.ready import certified, certified_ids, shown
@@ -20,9 +19,6 @@ from preference.config import Strata
 from preference.errors import NotReady, UserError
 from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
-
-MOST_ANNOTATORS = 3
-"""Nobody is asked after the third: where three differ, the pair itself is ambiguous."""
 
 
 def add_annotators(ws: Workspace) -> list[Annotator]:
@@ -192,42 +188,6 @@ def active_batch(
     made = _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
     ws.store.put_pairs(made.batch, made.pairs, made.assignments)
     return made.batch
-
-
-def thirds(ws: Workspace, pair_ids: Sequence[str]) -> list[Assignment]:
-    """One more annotator for each of the pairs, at the end of their queue in the pair's own batch.
-
-    A pair that still waits for an answer, has three annotators, or was seen by all who are certified is left alone,
-    so asking again adds nothing.
-
-    Returns:
-        The new assignments.
-    """
-    wanted = set(pair_ids)
-    answered = {judgment.assignment_id for judgment in ws.store.judgments()}
-    free_places: Counter[tuple[str, str]] = Counter()
-    pairs: dict[str, Pair] = {}
-    seen: dict[str, set[str]] = {}
-    waiting: set[str] = set()
-    for view in ws.store.assignments():
-        a = view.assignment
-        free_places[a.annotator_id, a.batch_id] = max(free_places[a.annotator_id, a.batch_id], a.position + 1)
-        if a.pair_id in wanted and a.duplicate_of is None:
-            pairs[a.pair_id] = view.pair
-            seen.setdefault(a.pair_id, set()).add(a.annotator_id)
-            if a.assignment_id not in answered:
-                waiting.add(a.pair_id)
-    contested = sorted(key for key in pairs if key not in waiting and len(seen[key]) < MOST_ANNOTATORS)
-    if not contested:
-        return []
-    made = assign_thirds(
-        [(pairs[key], seen[key]) for key in contested],
-        certified_ids(ws),
-        start_positions=free_places,
-        rng=ws.rng(f"thirds {' '.join(contested)}"),
-    )
-    append(ws, made)
-    return made
 
 
 def _assigned(

@@ -6,7 +6,8 @@ already is left alone, so a run that was stopped goes on. The only file that imp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +35,30 @@ def upload_clips(ws: Workspace, trajectories: Iterable[Trajectory]) -> int:
     """
     settings = ws.config.label_studio.s3
     clips = {t.clip: t.clip_sha256 for t in trajectories if t.clip}
-    client, failures = _client(settings)
     uploaded = 0
-    try:
-        with progress("Clips into the bucket", len(clips)) as advance:
-            for clip, checksum in clips.items():
-                key = key_of(Path(clip).name, settings)
-                if not checksum or _checksum(client, settings.bucket, key) != checksum:
-                    _put(client, settings.bucket, key, ws.root / clip, checksum)
-                    uploaded += 1
-                advance(1)
-    except failures as error:
-        where = settings.endpoint or "AWS"
-        raise StudioError(
-            f"The bucket {settings.bucket!r} at {where} cannot be used: {' '.join(str(error).split())}",
-            fix="Check label_studio.s3 in robopref.toml, and ROBOPREF_S3_ACCESS_KEY and ROBOPREF_S3_SECRET_KEY.",
-        ) from None
+    with _client(settings) as client, progress("Clips into the bucket", len(clips)) as advance:
+        for clip, checksum in clips.items():
+            key = key_of(Path(clip).name, settings)
+            if not checksum or _checksum(client, settings.bucket, key) != checksum:
+                _put(client, settings.bucket, key, ws.root / clip, checksum)
+                uploaded += 1
+            advance(1)
     return uploaded
 
 
-def _client(settings: S3) -> tuple[Any, tuple[type[Exception], ...]]:
-    """boto3's client, and what it raises."""
+def check_bucket(settings: S3) -> None:
+    """
+    Raises:
+        ConfigError: boto3 is not installed.
+        StudioError: the bucket is away, or refuses us.
+    """
+    with _client(settings) as client:
+        client.list_objects_v2(Bucket=settings.bucket, Prefix=key_of("", settings), MaxKeys=1)
+
+
+@contextmanager
+def _client(settings: S3) -> Iterator[Any]:
+    """boto3's client; what it raises becomes a StudioError."""
     try:
         import boto3
         from boto3.exceptions import S3UploadFailedError
@@ -73,7 +77,14 @@ def _client(settings: S3) -> tuple[Any, tuple[type[Exception], ...]]:
         aws_secret_access_key=settings.secret_key.get_secret_value() or None,
         config=config,
     )
-    return client, (BotoCoreError, ClientError, S3UploadFailedError)
+    try:
+        yield client
+    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+        where = settings.endpoint or "AWS"
+        raise StudioError(
+            f"The bucket {settings.bucket!r} at {where} cannot be used: {' '.join(str(error).split())}",
+            fix="Check label_studio.s3 in robopref.toml, and ROBOPREF_S3_ACCESS_KEY and ROBOPREF_S3_SECRET_KEY.",
+        ) from None
 
 
 def _checksum(client: Any, bucket: str, key: str) -> str:

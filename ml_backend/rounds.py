@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from importer.batches import active_batch, thirds
+from importer.batches import active_batch
 from importer.studio_stages import pull, push, rescore
+from importer.thirds import thirds
 from ml_backend.queue_scores import queue_scores
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def examine(config_path: Path) -> list[Finding]:
     except ConfigError as error:
         return [*findings, Finding("bad", error.message, error.fix)]
     findings.append(Finding("good", f"{config_path} is valid."))
-    for look in (_disk, _datasets, _database, _label_studio, _backend, _weights):
+    for look in (_disk, _datasets, _workers, _database, _clip_store, _label_studio, _backend, _weights):
         try:
             findings.extend(look(ws))
         except UserError as error:
@@ -77,6 +78,24 @@ def _datasets(ws: Workspace) -> Iterator[Finding]:
     for dataset in ws.config.pool.dataset:
         count = len(open_dataset(dataset).episodes)
         yield Finding("good", f"Dataset {dataset.name}: {count} episodes.")
+
+
+def _workers(ws: Workspace) -> Iterator[Finding]:
+    if ws.config.executor != "ray":
+        return
+    if importlib.util.find_spec("ray"):
+        yield Finding("good", "Ray is installed; RAY_ADDRESS names its cluster, without it Ray starts here.")
+    else:
+        fix = 'Install it with `pip install "robopref[scale]"`, or set executor = "processes".'
+        yield Finding("bad", 'executor = "ray", but Ray is not installed.', fix)
+
+
+def _clip_store(ws: Workspace) -> Iterator[Finding]:
+    from importer.clip_store import check_bucket
+
+    if ws.config.label_studio.clips == "s3":
+        check_bucket(ws.config.label_studio.s3)
+        yield Finding("good", f"The bucket {ws.config.label_studio.s3.bucket} takes our keys.")
 
 
 def _database(ws: Workspace) -> Iterator[Finding]:

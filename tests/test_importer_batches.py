@@ -11,6 +11,7 @@ from importer import batches, calibrate
 from importer.pairs import asked
 from importer.pool.quality import quartiles
 from importer.strata import StratumError
+from importer.thirds import thirds
 from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Certification, Judgment, Trajectory
 from preference.store import Store
@@ -372,9 +373,9 @@ def test_a_third_is_asked_once_in_the_pairs_own_batch(ws):
     batches.next_batch(ws)
     views = ws.store.assignments("production-001")
     contested = [pair.pair_id for pair in ws.store.pairs("production-001")[:12]]
-    assert batches.thirds(ws, contested) == []  # nobody has answered yet
+    assert thirds(ws, contested) == []  # nobody has answered yet
     answer(ws, [v.assignment for v in views])
-    made = batches.thirds(ws, contested)
+    made = thirds(ws, contested)
     had = {(v.assignment.pair_id, v.assignment.annotator_id) for v in views}
     last = Counter(v.assignment.annotator_id for v in views)
     assert sorted(a.pair_id for a in made) == sorted(contested)
@@ -383,9 +384,9 @@ def test_a_third_is_asked_once_in_the_pairs_own_batch(ws):
     assert all(a.position >= last[a.annotator_id] for a in made)
     loads = Counter(a.annotator_id for a in made)
     assert max(loads.values()) - min(loads.values()) <= 1
-    assert batches.thirds(ws, contested) == []
+    assert thirds(ws, contested) == []
     answer(ws, made, "equal")
-    assert batches.thirds(ws, contested) == []
+    assert thirds(ws, contested) == []
 
 
 def test_thirds_of_several_batches_and_calls_do_not_collide(ws):
@@ -395,7 +396,7 @@ def test_thirds_of_several_batches_and_calls_do_not_collide(ws):
     answer(ws, [v.assignment for v in ws.store.assignments() if v.pair.kind != "calibration"])
     ids = [pair.pair_id for pair in ws.store.pairs() if pair.kind != "calibration"]
     for start in range(0, 120, 24):
-        assert len(batches.thirds(ws, ids[start : start + 24])) == 24
+        assert len(thirds(ws, ids[start : start + 24])) == 24
     assert len({v.assignment.assignment_id for v in ws.store.assignments()}) == len(ws.store.assignments())
 
 

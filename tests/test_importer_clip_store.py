@@ -13,7 +13,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import make_workspace, plan
 
-from importer.clip_store import upload_clips
+from importer.clip_store import check_bucket, upload_clips
 from importer.label_studio_users import annotator_session
 from importer.studio_stages import credentials, push
 from preference.config import Config, LabelStudio
@@ -123,6 +123,13 @@ def test_a_store_that_is_away_is_one_message_and_no_task_is_made(ws):
         push(ws)
     assert "quiet-otters" not in str(caught.value)
     assert {view.assignment.task_id for view in ws.store.assignments()} == {None}
+
+
+def test_the_doctor_looks_at_the_bucket(ws, bucket):
+    check_bucket(ws.config.label_studio.s3)
+    ws.config.label_studio.s3.endpoint = "http://127.0.0.1:9"
+    with pytest.raises(StudioError, match="cannot be used"):
+        check_bucket(ws.config.label_studio.s3)
 
 
 def test_clips_on_a_web_server_are_named_by_its_address(label_studio):
