@@ -203,6 +203,16 @@ def test_the_same_source_and_settings_give_the_same_bytes(tmp_path: Path, ws: Wo
     assert [t.clip_sha256 for t in read_manifest(again.manifest)] == [t.clip_sha256 for t in read_manifest(ws.manifest)]
 
 
+def test_clips_made_on_ray_are_the_same_bytes(tmp_path: Path, ws: Workspace) -> None:
+    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    on_ray = workspace(tmp_path, 'executor = "ray"')
+    stages.pool(on_ray)
+    assert stages.clips(on_ray).rendered == 4
+    assert [t.clip_sha256 for t in read_manifest(on_ray.manifest)] == [
+        t.clip_sha256 for t in read_manifest(ws.manifest)
+    ]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     make_dataset(tmp_path / "tiny", [Made(rows=60, still=20)] * 32)
