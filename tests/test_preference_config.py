@@ -1,5 +1,7 @@
 """robopref.toml is checked as a whole, completed with the protocol's numbers, and overruled by the environment."""
 
+from pathlib import Path
+
 import pytest
 
 from preference.config import ENVIRONMENT, Config, load_config
@@ -102,3 +104,11 @@ def test_a_broken_file_is_one_clear_message(tmp_path, text):
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ConfigError, match="robopref init"):
         load_config(tmp_path / "nowhere.toml")
+
+
+def test_the_example_project_is_valid_and_names_the_sample_pool():
+    folder = Path(__file__).resolve().parent.parent / "examples"
+    config = load_config(folder / "robopref.toml")
+    (dataset,) = config.pool.dataset
+    assert (dataset.path / "meta" / "info.json").exists() and dataset.name == "sample"
+    assert config.work == folder / "work"
