@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from importer.pool.dataset import feature_names_of, files_of, find_dataset, open_dataset, read_episode
-from importer.pool.episode import BadInput, Episode, Reader, VideoSpan
+from importer.pool.episode import BadInput, Episode
 from importer.pool.manifest import Failure, failure_of
 from preference.config import Clips, Dataset, Pool
 from preference.errors import UserError
@@ -21,8 +21,6 @@ __all__ = [
     "Episode",
     "Failure",
     "PoolResult",
-    "Reader",
-    "VideoSpan",
     "failure_of",
     "feature_names_of",
     "files_of",
