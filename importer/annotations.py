@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeling_config.contract import Answer, BadAnswer, answer_of, preference_of
+from labeling_config.contract import BadAnswer, answer_of, preference_of
 from preference.errors import DataError
 from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
@@ -64,7 +64,8 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
         preference = preference_of(answer.side, assignment.left)
     except BadAnswer as bad:
         return Rejection(annotation_id, task_id, bad.reason, raw)
-    response_ms = _milliseconds(answer)
+    lead_ms = _milliseconds(answer.lead_time_s)
+    response_ms = lead_ms if answer.response_ms is None else min(answer.response_ms, LONGEST_MS)
     if response_ms is None:
         return Rejection(annotation_id, task_id, f"response time {annotation.get('lead_time')!r}", raw)
     return Judgment(
@@ -75,7 +76,7 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
         confidence=answer.confidence,
         response_time_ms=response_ms,
         free_text_reason=_storable(answer.reason),
-        lead_time_ms=response_ms,
+        lead_time_ms=lead_ms,
         annotation_id=annotation_id,
         task_id=task_id,
         created_at=str(annotation.get("created_at") or ""),
@@ -203,8 +204,8 @@ def _author(annotation: Raw) -> int | None:
     return _integer(author.get("id") if isinstance(author, Mapping) else author)
 
 
-def _milliseconds(answer: Answer) -> int | None:
-    return None if answer.lead_time_s is None else min(round(1000 * answer.lead_time_s), LONGEST_MS)
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else min(round(1000 * seconds), LONGEST_MS)
 
 
 def _storable(text: str) -> str:

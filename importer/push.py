@@ -22,7 +22,7 @@ from importer.queues import PLANNED, Queue, database_mark, project_description, 
 from importer.repair import release_lost
 from importer.studio_answers import StudioProject
 from importer.studio_connection import all_queues, check_present, connect, ids_of
-from labeling_config.contract import explained, load_template
+from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
 from preference.errors import StudioError
 from preference.work import progress
@@ -144,10 +144,11 @@ def _ensure_project(
     for project in present:
         if project.project_id == queue.project_id or mark in project.description.splitlines():
             return project, False
-    description = project_description(queue, database)
+    description = project_description(queue, database, watch_to_end=ws.config.label_studio.watch_to_end)
     template = load_template("calibration" if queue.shows_expert else "pair_compare")
     if queue.annotator.role == "expert":
         template = explained(template)
+    template = with_guidelines(template, ws.config.label_studio.guidelines)
     made = studio.create_project(queue.title, description, template, instructions())
     return StudioProject(made, queue.title, description, PLANNED, 0, 0), True
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from importer.calibration import TRAINING
 from importer.clip_store import key_of
-from labeling_config.contract import expert_data, owner_line, side_of, task_data
+from labeling_config.contract import expert_data, mark_line, owner_line, side_of, task_data, watch_line
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import Annotator, Batch, Trajectory
@@ -127,12 +127,13 @@ def database_mark(batches: Sequence[Batch]) -> str:
 
 def project_mark(queue: Queue, database: str) -> str:
     """A line of the project's description by which a later run knows it again, whatever becomes of its title."""
-    return f"robopref: {database} {queue.phase} {queue.annotator.annotator_id}"
+    return mark_line(database, queue.phase, queue.annotator.annotator_id)
 
 
-def project_description(queue: Queue, database: str) -> str:
-    """Title, owner (whom the plugin lets in) and mark, a line each."""
-    return "\n".join([queue.title, owner_line(queue.annotator.email), project_mark(queue, database)])
+def project_description(queue: Queue, database: str, *, watch_to_end: bool) -> str:
+    """Title, owner (whom the plugin lets in), rule of watching and mark, a line each."""
+    rule = watch_line(to_end=watch_to_end)
+    return "\n".join([queue.title, owner_line(queue.annotator.email), rule, project_mark(queue, database)])
 
 
 def task_of_view(

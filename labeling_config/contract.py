@@ -5,6 +5,7 @@
 raises `BadAnswer` rather than guess: an unknown label never becomes a tie.
 """
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -33,8 +34,14 @@ TASK_KEYS = (ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION)
 EXPERT_ANSWER, EXPERT_REASONING = "expert_answer", "expert_reasoning"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 
+GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
+SKIPPED = "skipped"  # how the reason of a `BadAnswer` begins where the person skipped the pair; then ": why", if known
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
-OWNER_LINE = "annotator:"  # a line of the project's description, which only a manager can edit
+# Lines of a project's description, which only a manager can edit: whose it is, which part of the course, and whether an
+# answer may be submitted before both clips were seen to their end.
+OWNER_LINE, MARK_LINE, WATCH_LINE = "annotator:", "robopref:", "watch:"
+FREELY = "freely"
+PHASES = ("training", "calibration-1", "calibration-2", "production")  # the order of an annotator's course
 
 _SAID: dict[Side, str] = {"left": "Left is better", "equal": "Roughly equal", "right": "Right is better"}
 
@@ -57,6 +64,14 @@ class Answer:
     reason: str = ""
     lead_time_s: float | None = None  # wall-clock seconds since the pair was opened, idle time included
     watch: Mapping[str, Any] = field(default_factory=dict)  # empty where the plugin's script did not run
+
+    @property
+    def response_ms(self) -> int | None:
+        """Work from the first play to the choice of this answer, in ms, as the plugin measured it: the page in sight,
+        and a clip playing or a key or click in the last 30 s. None where it did not."""
+        found = self.watch.get("response_ms")
+        usable = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < float("inf")
+        return round(found) if usable else None  # type: ignore[arg-type]
 
 
 def load_template(name: str) -> str:
@@ -89,22 +104,26 @@ def explained(template: str) -> str:
     return template.replace('placeholder="Why? (optional)"', required)
 
 
+def with_guidelines(template: str, address: str) -> str:
+    """The template with its link to the guidelines leading to `address`; needed on a server without the plugin."""
+    return template.replace(GUIDELINES, html.escape(html.escape(address)))
+
+
 def answer_of(annotation: Mapping[str, Any]) -> Answer:
     """Read an annotation as Label Studio's API, export or webhook delivers it; raises `BadAnswer`."""
     which = annotation.get("id")
-    if annotation.get("was_cancelled"):
-        raise BadAnswer("skipped", annotation_id=which)
     result = annotation.get("result")
+    if annotation.get("was_cancelled"):
+        why = _reason(result) if isinstance(result, list) else ""
+        raise BadAnswer(f"{SKIPPED}: {why}" if why else SKIPPED, annotation_id=which)
     if not isinstance(result, list) or not result:
         raise BadAnswer("empty", annotation_id=which)
     try:
         side = _one_choice(result, PREFERENCE)
         if side not in SIDES:
             raise BadAnswer(f"unknown choice {side!r}")
-        confidence = _one_choice(result, CONFIDENCE)
-        if confidence not in {str(step) for step in CONFIDENCES}:
-            raise BadAnswer(f"confidence {confidence!r} is not a whole number from 1 to 5")
-        return Answer(side, int(confidence), _reason(result), _lead_time(annotation), _watch(result))
+        confidence = _confidence(result)
+        return Answer(side, confidence, _reason(result), _lead_time(annotation), _watch(result))
     except BadAnswer as bad:
         raise BadAnswer(bad.reason, annotation_id=which) from None
 
@@ -159,11 +178,42 @@ def owner_line(*emails: str) -> str:
     return f"{OWNER_LINE} {' '.join(email.strip().lower() for email in emails)}"
 
 
+def mark_line(database: str, phase: str, annotator_id: str) -> str:
+    """A line for a project's description by which a later run knows it again, whatever becomes of its title."""
+    return f"{MARK_LINE} {database} {phase} {annotator_id}"
+
+
+def watch_line(*, to_end: bool) -> str:
+    """A line for a project's description: whether both clips have to be seen to their end before an answer counts."""
+    return f"{WATCH_LINE} {'to the end' if to_end else FREELY}"
+
+
+def phase_of(description: str | None) -> str:
+    """`training`, `calibration-1`, ..., `production`; empty where the description has no mark."""
+    words = next((words.split() for words in _lines(description, MARK_LINE)), [])
+    return words[1] if len(words) > 1 else ""
+
+
+def place_of(phase: str) -> int:
+    """Which place of the course a phase has; one without a name is the last."""
+    return PHASES.index(phase) if phase in PHASES else len(PHASES)
+
+
+def watch_to_end(description: str | None) -> bool:
+    """Whether both clips have to be seen to their end; yes unless a line says `watch: freely`."""
+    return FREELY not in [words.strip().lower() for words in _lines(description, WATCH_LINE)]
+
+
 def owners_of(description: str | None) -> frozenset[str]:
     """The annotators, by e-mail address, whose project this is."""
-    lines = (line.strip() for line in (description or "").splitlines())
-    owned = (line[len(OWNER_LINE) :] for line in lines if line.lower().startswith(OWNER_LINE))
+    owned = _lines(description, OWNER_LINE)
     return frozenset(email.lower() for names in owned for email in names.replace(",", " ").split())
+
+
+def _lines(description: str | None, begin: str) -> list[str]:
+    """What stands after `begin` on the lines that begin so."""
+    lines = (line.strip() for line in (description or "").splitlines())
+    return [line[len(begin) :] for line in lines if line.lower().startswith(begin)]
 
 
 def _region(name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +238,20 @@ def _one_choice(result: list[Any], name: str) -> str:
     if not isinstance(chosen[0], str):
         raise BadAnswer(f"{name} {chosen[0]!r} is not text")
     return chosen[0]
+
+
+def _confidence(result: list[Any]) -> int:
+    """From the five stops of our templates, or from Label Studio's own slider (`Number`), which a team may prefer."""
+    numbers = [r.get("value") for r in _named(result, CONFIDENCE) if r.get("type") == "number"]
+    if not numbers:
+        said: object = _one_choice(result, CONFIDENCE)
+        steps: dict[object, int] = {str(step): step for step in CONFIDENCES}
+    else:
+        said = numbers[0].get("number") if len(numbers) == 1 and isinstance(numbers[0], dict) else numbers
+        steps = {step: step for step in CONFIDENCES}
+    if isinstance(said, bool | list) or said not in steps:
+        raise BadAnswer(f"confidence {said!r} is not a whole number from 1 to 5")
+    return steps[said]
 
 
 def _reason(result: list[Any]) -> str:

@@ -195,10 +195,16 @@ class LabelStudio(Section):
     s3: S3 = S3()
     document_root: str = ""
     """Folder whose files Label Studio may serve (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT); default: the work folder."""
+    guidelines: str = "/robopref/guidelines"
+    """Where the screen's link to the guidelines leads: the plugin's page, or on a server without it one of yours."""
+    watch_to_end: bool = True
+    """Take an answer only once both clips were seen to their end; said to each project when it is made."""
     request_timeout_s: float = 30.0
 
     @model_validator(mode="after")
     def _reachable(self) -> LabelStudio:
+        if not self.guidelines.startswith(("http://", "https://", "/")):
+            raise ValueError(f"guidelines: expected an address (http://, https:// or /), found {self.guidelines!r}")
         if self.clips == "url" and not self.clips_url.startswith(("http://", "https://", "/")):
             raise ValueError(f'clips = "url" needs clips_url, an address; found {self.clips_url!r}')
         if self.clips == "s3" and not self.s3.bucket:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from labeling_config import STUDIO_VERSION
 from preference.errors import ConfigError, UserError
 from preference.workspace import Workspace
 
-STUDIO_VERSION = "1.23.2"
+SETTINGS = "labeling_config.plugin.settings"
 LOW_DISK = 2_000_000_000
 
 
@@ -114,6 +115,17 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
 
     studio = connect(ws)
     yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and takes the token.")
+    health = studio.plugin_health()
+    if health is None:
+        fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS}, where annotators are to see their own work only."
+        yield Finding("note", "Label Studio runs without the plugin: the templates work, without its keys and rules.", fix)
+        return
+    found = [*health["server"], *health["screen"]]
+    if not found:
+        yield Finding("good", f"The plugin finds all that it holds on to, as in Label Studio {health['made_for']}.")
+    for sentence in found:
+        fix = f"Run Label Studio {health['made_for']}, or a Robopref that knows yours; the templates work meanwhile."
+        yield Finding("bad", sentence, fix)
 
 
 def _backend(ws: Workspace) -> Iterator[Finding]:

@@ -62,12 +62,12 @@ def database_url(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def label_studio(tmp_path_factory):
-    """One real Label Studio with the plugin, for all tests; its document root holds clips/a.mp4 and clips/b.mp4."""
+    """One real Label Studio with the plugin, for all tests; its document root holds the clips of `_clips`."""
     pytest.importorskip("label_studio", reason="pip install 'robopref[studio]'")
     from robopref.studio import LabelStudioServer
 
     folder = tmp_path_factory.mktemp("label_studio")
-    _two_clips(folder / "documents" / "clips")
+    _clips(folder / "documents" / "clips")
     with LabelStudioServer(folder / "data", folder / "documents") as server:
         yield server
 
@@ -95,13 +95,20 @@ def chromium():
         browser.close()
 
 
-def _two_clips(folder):
-    """Real H.264 clips of 480x480 at 15 fps, 3 s long."""
+def _clips(folder):
+    """Real H.264 clips of 480x480 at 15 fps: a and b of 3 s, long of 5 s, c and d of 1 s."""
     import imageio_ffmpeg
 
     folder.mkdir(parents=True)
-    for name, source in (("a", "testsrc"), ("b", "testsrc2")):
-        picture = f"{source}=size=480x480:rate=15:duration=3"
+    clips = [
+        ("a", "testsrc", 3),
+        ("b", "testsrc2", 3),
+        ("long", "testsrc", 5),
+        ("c", "testsrc", 1),
+        ("d", "testsrc2", 1),
+    ]
+    for name, source, seconds in clips:
+        picture = f"{source}=size=480x480:rate=15:duration={seconds}"
         command = [
             "-loglevel",
             "error",

@@ -1,16 +1,12 @@
 """Clips from a bucket: uploaded once, linked with a signature, and trouble is one message."""
 
 import http.server
-import sys
 import threading
 import urllib.parse
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import make_workspace, plan
 
 from importer.clip_store import check_bucket, upload_clips

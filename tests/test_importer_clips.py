@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from lerobot_maker import FPS, Made, make_dataset, number_of, video_path
 from PIL import Image
 
 from importer import stages
@@ -31,9 +32,6 @@ from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError
 from preference.work import HERE
 from preference.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from lerobot_maker import FPS, Made, make_dataset, number_of, video_path
 
 EPISODES = [
     Made(rows=60, still=30, done=45, source="expert"),

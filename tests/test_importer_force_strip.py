@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from format_maker import make_folder
+from lerobot_maker import Made
 
 from importer import stages
 from importer.clip_plan import plan, rounded_up
 from importer.force_strip import LEFT, RIGHT, strip_height
 from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from format_maker import make_folder
-from lerobot_maker import Made
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import make_workspace, plan
 
 from importer.label_studio_users import annotator_session

@@ -4,15 +4,11 @@ import http.server
 import json
 import socket
 import stat
-import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import SECRET, make_workspace, plan
 
 from importer.label_studio import LabelStudio

@@ -6,13 +6,13 @@ import csv
 import json
 import math
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lerobot_maker import CAMERA, FPS, Made, make_dataset, video_path
 from scipy.stats import spearmanr
 
 from importer import stages
@@ -24,9 +24,6 @@ from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
 from preference.work import Workers
 from preference.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from lerobot_maker import CAMERA, FPS, Made, make_dataset, video_path
 
 ONE = [Made()]
 SAMPLE = Path(__file__).parent.parent / "examples" / "pool"

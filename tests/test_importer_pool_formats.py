@@ -11,6 +11,16 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from format_maker import (
+    ENV_ARGS,
+    make_folder,
+    make_lerobot_v2,
+    make_robomimic,
+    make_robosuite,
+    pictures,
+    v2_video,
+)
+from lerobot_maker import FPS, Made, number_of, write_video
 from PIL import Image
 
 from importer import stages
@@ -23,18 +33,6 @@ from importer.pool.manifest import read_manifest
 from preference.config import Clips, Dataset, Pool, load_config
 from preference.errors import ConfigError
 from preference.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parent))
-from format_maker import (
-    ENV_ARGS,
-    make_folder,
-    make_lerobot_v2,
-    make_robomimic,
-    make_robosuite,
-    pictures,
-    v2_video,
-)
-from lerobot_maker import FPS, Made, number_of, write_video
 
 G1 = Path(__file__).parent.parent.parent / "shared" / "data" / "lerobot_v21_g1"
 EPISODES = [Made(rows=50, still=20, done=40), Made(rows=40, still=15, success=False)]

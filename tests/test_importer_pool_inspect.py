@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from format_maker import make_folder, make_lerobot_v2, make_robomimic, make_robosuite, v2_video
+from lerobot_maker import CAMERA, FPS, Made, make_dataset
 
 from importer.pool import read_pool
 from importer.pool.inspect import dataset_at, inspect
 from preference.config import Clips, load_config
 from preference.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from format_maker import make_folder, make_lerobot_v2, make_robomimic, make_robosuite, v2_video
-from lerobot_maker import CAMERA, FPS, Made, make_dataset
 
 ROBOPREF = Path(sys.executable).with_name("robopref")
 EPISODES = [Made(rows=50, still=20, done=40), Made(rows=40, still=15)]

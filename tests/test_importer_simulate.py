@@ -1,13 +1,9 @@
 """Simulated annotators answer as people do: signed in, in the order served, each task once, whatever goes wrong."""
 
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import make_workspace, plan
 
 from importer import simulate as simulate_module

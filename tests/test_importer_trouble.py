@@ -1,16 +1,12 @@
 """Label Studio in trouble, or tampered with: one clear message each, nothing lost, nothing doubled."""
 
 import http.server
-import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parent))
 from studio_maker import make_workspace, plan
 from test_importer_label_studio import answer, exactly_one_task_each, sign_in, tasks_in
 

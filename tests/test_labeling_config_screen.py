@@ -3,58 +3,42 @@
 from pathlib import Path
 
 import pytest
+from screen_maker import (
+    BOTH_PLAY,
+    CHOSEN,
+    CLOCKS,
+    FRAME_S,
+    REASONING,
+    SEEN,
+    annotations,
+    make_project,
+    open_stream,
+    sign_in,
+    submit,
+)
 
-from importer.label_studio_users import admin_session, create_annotator
-from labeling_config import contract, guidelines
+from importer.label_studio_users import admin_session
+from labeling_config import contract
 
 ARTIFACTS = Path(__file__).parent / "artifacts"  # kept by CI, to be looked at
-EMAIL, PASSWORD = "carol@example.com", "quiet-otters-12"
+EMAIL = "carol@example.com"
 SIZES = [(1440, 900), (1280, 720)]
-FRAME_S = 1 / 15
-QUESTION = "Which robot did the better job of pushing the puck to the goal?"
 
-REASONING = "One calm push; the other hits the puck twice and overshoots the goal."
-
-SEEN = """() => {
+LAID_OUT = """() => {
   const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
     return [r.left, r.top, r.right, r.bottom]; };
   const stage = document.querySelector('.lsf-main-view__annotation');
-  const boxes = Object.fromEntries(['.rp-question', '.rp-left canvas', '.rp-right canvas', '.rp-left .lsf-seeker',
+  const boxes = Object.fromEntries(['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas', '.rp-left .lsf-seeker',
     '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input'].map((css) => [css, box(css)]));
   return { boxes, stage: box('.lsf-main-view__annotation'), scrolls: stage.scrollHeight > stage.clientHeight + 1 };
 }"""
-CLOCKS = """() => ['left', 'right'].map((name) => {
-  const player = window.Htx?.annotationStore?.selected?.names.get(name)?.ref.current;
-  return player ? [player.playing, player.currentTime, player.duration] : [false, 0, 0]; })"""
-CHOSEN = "[...document.querySelectorAll('.rp .ant-radio-input:checked')].map((input) => input.name)"
-BOTH_PLAY = f"() => {{ const c = ({CLOCKS})(); return c.every(([playing, at]) => playing && at > 0.2); }}"
 
 
 @pytest.fixture(scope="module")
 def projects(label_studio):
     """Carol's projects: production, training, and one as the expert has it."""
-    create_annotator(label_studio.url, label_studio.token, EMAIL, PASSWORD)
-    clips = [f"/data/local-files/?d=clips/{name}.mp4" for name in "ab"]
-    made = {}
-    with admin_session(label_studio.url, label_studio.token) as manager:
-        templates = {name: contract.load_template(name) for name in contract.TEMPLATES}
-        templates["expert"] = contract.explained(templates["pair_compare"])
-        for name, template in templates.items():
-            body = {
-                "title": f"Screen · {name}",
-                "label_config": template,
-                "description": contract.owner_line(EMAIL),
-                "expert_instruction": guidelines.instructions(),
-            }
-            project = manager.post(f"{label_studio.url}/api/projects/", json=body).json()["id"]
-            folder = {"project": project, "path": str(label_studio.document_root / "clips"), "use_blob_urls": False}
-            manager.post(f"{label_studio.url}/api/storages/localfiles/", json=folder).raise_for_status()
-            said = contract.expert_data("left", REASONING)
-            extra = said if name == "calibration" else {}
-            tasks = [{"data": contract.task_data(f"t{n}", *clips, fps=15, question=QUESTION) | extra} for n in range(3)]
-            manager.post(f"{label_studio.url}/api/projects/{project}/import", json=tasks).raise_for_status()
-            made[name] = project
-        yield made
+    names = [*contract.TEMPLATES, "expert"]
+    return {name: make_project(label_studio, EMAIL, f"Screen · {name}", template=name) for name in names}
 
 
 @pytest.fixture
@@ -63,30 +47,13 @@ def page(chromium, label_studio):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
         context.set_default_timeout(30_000)
         page = context.new_page()
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("[name=email]", EMAIL)
-        page.fill("[name=password]", PASSWORD)
-        page.keyboard.press("Enter")
-        page.wait_for_url(lambda url: "/user/login" not in url)
+        sign_in(page, label_studio, EMAIL)
         yield page
-
-
-def open_stream(page, url, project):
-    page.goto(f"{url}/projects/{project}/data?labeling=1")
-    page.wait_for_selector(".rp-right canvas")
-
-
-def answers(server, project):
-    with admin_session(server.url, server.token) as manager:
-        tasks = manager.get(
-            f"{server.url}/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
-        ).json()
-    return {task["data"]["assignment_id"]: task["annotations"] for task in tasks}
 
 
 def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
     project = projects["pair_compare"]
-    open_stream(page, label_studio.url, project)
+    open_stream(page, label_studio, project)
     page.wait_for_function(BOTH_PLAY)  # by themselves, together
     (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
     assert abs(left - right) < FRAME_S
@@ -113,10 +80,9 @@ def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
     page.keyboard.press("Enter")
     page.wait_for_timeout(200)
     assert page.evaluate(CHOSEN) == ["right", "4"]  # digits typed as text are not answers
-    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
-        page.keyboard.press("Enter")
-    assert sent.value.status == 201
-    read = contract.answer_of(answers(label_studio, project)["t0"][0])
+    page.wait_for_function(SEEN)
+    assert submit(page).status == 201
+    read = contract.answer_of(annotations(label_studio, project)["t0"][0])
     assert (read.side, read.confidence, read.reason) == ("right", 4, "steady 123 grasp")
     assert 0 < read.lead_time_s < 60
 
@@ -125,12 +91,12 @@ def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
 
 
 def test_nothing_is_submitted_without_an_answer_and_a_confidence(page, label_studio, projects):
-    open_stream(page, label_studio.url, projects["pair_compare"])
-    page.wait_for_function(BOTH_PLAY)
+    open_stream(page, label_studio, projects["pair_compare"])
+    page.wait_for_function(SEEN)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     page.get_by_text("How sure are you?").wait_for()
-    assert answers(label_studio, projects["pair_compare"]).get("t1", []) == []
+    assert annotations(label_studio, projects["pair_compare"]).get("t1", []) == []
 
 
 @pytest.mark.parametrize("plugin", [True, False], ids=["plugin", "template alone"])
@@ -140,8 +106,8 @@ def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before
         return [words in text for words in ("The expert: left is better", REASONING)]
 
     if not plugin:
-        page.route("**/robopref/plugin.js", lambda route: route.abort())
-    open_stream(page, label_studio.url, projects["calibration"])
+        page.route("**/robopref/*.js", lambda route: route.abort())
+    open_stream(page, label_studio, projects["calibration"])
     page.wait_for_timeout(1000)
     page.evaluate("window.Htx.annotationStore.selected.deleteAllRegions({deleteReadOnly: true})")  # an earlier draft
     page.wait_for_function(f"() => ({CHOSEN}).length === 0")
@@ -156,8 +122,8 @@ def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before
 
 
 def test_the_expert_submits_nothing_without_a_reason(page, label_studio, projects):
-    open_stream(page, label_studio.url, projects["expert"])
-    page.wait_for_function(BOTH_PLAY)
+    open_stream(page, label_studio, projects["expert"])
+    page.wait_for_function(SEEN)
     for key in ("1", "f", "Enter"):
         page.keyboard.press(key)
     page.get_by_text("Why? Press W to say it.").wait_for()
@@ -167,16 +133,15 @@ def test_the_expert_submits_nothing_without_a_reason(page, label_studio, project
     page.keyboard.type("it lets go")
     page.keyboard.press("Enter")
     page.wait_for_timeout(200)
-    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
-        page.keyboard.press("Enter")
-    assert sent.value.status == 201
-    assert contract.answer_of(answers(label_studio, projects["expert"])["t0"][0]).reason == "it lets go"
+    page.wait_for_function(SEEN)
+    assert submit(page).status == 201
+    assert contract.answer_of(annotations(label_studio, projects["expert"])["t0"][0]).reason == "it lets go"
 
 
 def test_the_template_alone_is_enough(page, label_studio, projects):
     """Without the plugin's script: Label Studio's own keys."""
-    page.route("**/robopref/plugin.js", lambda route: route.abort())
-    open_stream(page, label_studio.url, projects["pair_compare"])
+    page.route("**/robopref/*.js", lambda route: route.abort())
+    open_stream(page, label_studio, projects["pair_compare"])
     page.wait_for_timeout(1000)
     assert page.evaluate(CLOCKS)[0][0] is False
     page.keyboard.press("Control+Alt+Space")
@@ -185,17 +150,15 @@ def test_the_template_alone_is_enough(page, label_studio, projects):
     for key in ("2", "a"):
         page.keyboard.press(key)
     assert page.evaluate(CHOSEN) == ["equal", "1"]
-    with page.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST") as sent:
-        page.keyboard.press("Control+Enter")
-    assert sent.value.status == 201
-    assert contract.answer_of(answers(label_studio, projects["pair_compare"])["t1"][0]).side == "equal"
+    assert submit(page, "Control+Enter").status == 201
+    assert contract.answer_of(annotations(label_studio, projects["pair_compare"])["t1"][0]).side == "equal"
 
 
 def test_help_lists_the_keys(page, label_studio, projects):
-    open_stream(page, label_studio.url, projects["pair_compare"])
+    open_stream(page, label_studio, projects["pair_compare"])
     page.wait_for_function(BOTH_PLAY)
     page.keyboard.press("?")
-    help_box = page.get_by_role("dialog", name="Keys")
+    help_box = page.get_by_role("dialog", name="keys")
     assert help_box.get_by_text("play or pause both clips").is_visible()
     page.keyboard.press("Escape")
     assert help_box.count() == 0
@@ -220,7 +183,7 @@ def test_everything_is_in_sight_without_scrolling(page, label_studio, projects, 
                 page.keyboard.press("2")
                 page.keyboard.press("d")
                 expert.wait_for()
-            seen = page.evaluate(SEEN)
+            seen = page.evaluate(LAID_OUT)
             page.screenshot(path=ARTIFACTS / f"{name}-{view}-{width}-{'dark' if dark else 'light'}.png")
             left, top, right, bottom = seen["stage"]
             assert not seen["scrolls"]

@@ -1,15 +1,11 @@
 """The model scores behaviour, not padding; members are their own; a checkpoint is data and nothing else."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ml_maker import features, spec
 
 from ml_backend.dataset import collate, fit_normalization

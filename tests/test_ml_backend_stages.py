@@ -1,14 +1,9 @@
 """Features are made once, a model exists only when it is whole, and what was asked is not proposed again."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from lerobot_maker import Made, make_dataset
 
 from importer.stages import pool

@@ -1,14 +1,9 @@
 """Training learns what the labels say, repeats itself, and refuses what nothing can be learned from."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ml_maker import features, pairs_of, spec
 
 from ml_backend.train import SHARES, Split, check_labels, is_better, ranking_accuracy, split_pairs, train_model

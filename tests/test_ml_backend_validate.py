@@ -1,14 +1,9 @@
 """The figures mean what they say: ceilings by hand, nothing tested on what it was trained on, probes that fire."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
 from ml_backend.train import split_pairs, train_model

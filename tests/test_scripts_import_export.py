@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from test_importer_batches import certify, open_workspace, trajectories
 
 from importer import batches

@@ -1,19 +1,27 @@
-"""Two middlewares: the access rules in front of every view, and the script tag in every page."""
+"""What stands around every view: the access rules, the annotator's course, the clips' caching, and our script tag."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.http import HttpResponse, JsonResponse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
-from labeling_config.plugin import access, routes
+from labeling_config import contract
+from labeling_config.plugin import access, courses, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
 EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
 # Not for annotators, wherever a task is shown: what the model thinks, and the score that orders the queue.
 HIDDEN = {"predictions": [], "predictions_results": "", "predictions_score": None, "predictions_model_versions": ""}
+
+KEPT_S = 600
+"""How long a browser may show a clip without asking whether it was made anew."""
 
 
 class AccessMiddleware:
@@ -44,8 +52,54 @@ class AccessMiddleware:
         return response
 
 
+class CourseMiddleware:
+    """An annotator who comes in, or who opens a project before its turn, is led to their next pair."""
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        return self.get_response(request)
+
+    def process_view(self, request: Any, view: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if not getattr(request, "robopref_annotator", False) or request.method != "GET":
+            return None
+        name = request.resolver_match.view_name
+        arriving = name in ("main", "projects:project-index") and "mine" not in request.GET
+        if arriving or (name == "data_manager:project-data" and self._too_early(request, kwargs)):
+            return HttpResponseRedirect(reverse("robopref-next"))
+        return None
+
+    def _too_early(self, request: Any, kwargs: dict[str, Any]) -> bool:
+        """Training comes before the test, and both before production."""
+        if "labeling" not in request.GET:
+            return False
+        stages = courses.course(request.user)
+        here = next((stage for stage in stages if str(stage.project_id) == str(kwargs["pk"])), None)
+        if here is None or not here.phase:
+            return False
+        place = contract.place_of(here.phase)
+        return courses.current(stage for stage in stages if contract.place_of(stage.phase) < place) is not None
+
+
+class ClipMiddleware:
+    """Lets the browser keep a clip for a while: the next pair is loaded ahead, and a replay asks for nothing."""
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        response = self.get_response(request)
+        match = request.resolver_match
+        if match and match.view_name == "storages:localfiles_data" and response.status_code in (200, 206):
+            response.headers["Cache-Control"] = f"private, max-age={KEPT_S}"
+            # Made from the file's time and size; a browser keeps parts of a file under a strong tag only.
+            response.headers["ETag"] = response.headers.get("ETag", "").removeprefix("W/")
+        return response
+
+
 class ScriptMiddleware:
-    """Adds plugin.js to each HTML page, with one fact about the visitor."""
+    """Adds our script and style sheet to each HTML page, with one fact about the visitor."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
@@ -55,8 +109,12 @@ class ScriptMiddleware:
         html = response.headers.get("Content-Type", "").startswith("text/html")
         if html and not response.streaming and b"</body>" in response.content:
             role = "annotator" if getattr(request, "robopref_annotator", False) else "manager"
-            tag = f'<script src="{reverse("robopref-script")}" data-role="{role}" defer></script></body>'
-            response.content = response.content.replace(b"</body>", tag.encode(), 1)
+            script, style = (reverse(f"robopref-{kind}", args=["plugin"]) for kind in ("script", "style"))
+            tags = (
+                f'<link rel="stylesheet" href="{style}">'
+                f'<script type="module" id="robopref" src="{script}" data-role="{role}"></script></body>'
+            )
+            response.content = response.content.replace(b"</body>", tags.encode(), 1)
             if response.has_header("Content-Length"):
                 response.headers["Content-Length"] = str(len(response.content))
         return response

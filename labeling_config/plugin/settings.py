@@ -36,10 +36,13 @@ INSTALLED_APPS = [*INSTALLED_APPS, "labeling_config.plugin.apps.PluginConfig"]
 ROOT_URLCONF = "labeling_config.plugin.urls"
 # Views' hooks run once all of these have seen the request, so the user is known however they came: session, legacy
 # token or personal access token. In front of the one that writes "last activity", so that a refusal writes nothing.
-_at = MIDDLEWARE.index("core.middleware.UpdateLastActivityMiddleware")
+_last_activity = "core.middleware.UpdateLastActivityMiddleware"
+_at = MIDDLEWARE.index(_last_activity) if _last_activity in MIDDLEWARE else len(MIDDLEWARE)
 MIDDLEWARE = [
     *MIDDLEWARE[:_at],
     "labeling_config.plugin.middleware.AccessMiddleware",
+    "labeling_config.plugin.middleware.CourseMiddleware",
+    "labeling_config.plugin.middleware.ClipMiddleware",
     "labeling_config.plugin.middleware.ScriptMiddleware",
     *MIDDLEWARE[_at:],
 ]

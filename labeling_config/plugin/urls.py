@@ -1,25 +1,19 @@
-"""Label Studio's addresses, and two of ours: the script of the labelling page and the guidelines."""
-
-from importlib.resources import files
+"""Label Studio's addresses, and ours."""
 
 from core.urls import urlpatterns as label_studio  # pyright: ignore[reportMissingImports]
-from django.http import HttpRequest, HttpResponse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 from django.urls import path  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
-
-def script(_: HttpRequest) -> HttpResponse:
-    source = (files("labeling_config") / "plugin" / "static" / "plugin.js").read_bytes()
-    return HttpResponse(source, content_type="application/javascript; charset=utf-8")
-
-
-def guidelines(_: HttpRequest) -> HttpResponse:
-    from labeling_config.guidelines import page
-
-    return HttpResponse(page().encode())
-
+from labeling_config.plugin import pages
 
 urlpatterns = [
-    path("robopref/plugin.js", script, name="robopref-script"),
-    path("robopref/guidelines", guidelines, name="robopref-guidelines"),
+    path("robopref/next", pages.next_pair, name="robopref-next"),
+    path("robopref/signed-in", pages.signed_in, name="robopref-signed-in"),
+    path("robopref/state", pages.state, name="robopref-state"),
+    path("robopref/trouble", pages.trouble, name="robopref-trouble"),
+    path("robopref/health", pages.health, name="robopref-health"),
+    path("robopref/guidelines", pages.guidelines, name="robopref-guidelines"),
+    path("robopref/guidelines/<slug:name>.jpg", pages.picture, name="robopref-picture"),
+    path("robopref/<slug:name>.js", pages.file, {"kind": "js"}, name="robopref-script"),
+    path("robopref/<slug:name>.css", pages.file, {"kind": "css"}, name="robopref-style"),
     *label_studio,
 ]

@@ -1,108 +1,97 @@
-// The labelling page's keyboard, and a calm screen around it. Runs beside Label Studio and reaches the two players
-// through window.Htx; where that is missing or has changed, it does nothing, and the template works by itself.
-(() => {
-  "use strict";
+// The labelling page's script: keyboard, playback in step, what was watched, progress, and the next pair loaded ahead.
+// It stands beside Label Studio; what it needs of its page is in studio.js, and where that fails the template remains.
 
-  const ANSWERS = { 1: "left", 2: "equal", 3: "right" };
-  const CONFIDENCE = { a: "1", s: "2", d: "3", f: "4", g: "5" };
-  const HELP = [
-    ["Space", "play or pause both clips"], ["R", "both from the start"], ["← →", "one frame back, one ahead"],
-    ["1 2 3", "left is better, roughly equal, right is better"], ["A S D F G", "how sure: guessing … certain"],
-    ["W", "write why (Enter when done)"], ["Enter", "submit, next pair"], ["?", "this list"],
-  ];
-  const isAnnotator = document.currentScript?.dataset.role === "annotator";
+import * as keys from "./keys.js";
+import { cover, hideProgress, say, showMissing, showProgress, showReplay } from "./notices.js";
+import * as playback from "./playback.js";
+import { onAnswer } from "./requests.js";
+import * as studio from "./studio.js";
+import { claim, onTakenOver } from "./tabs.js";
+import * as watch from "./watch.js";
 
-  // The queue follows the project's order only in this mode; a link straight to the label stream would not set it.
-  try { localStorage.setItem("dm:labelstream:mode", "all"); } catch { /* private window */ }
+const TICK_MS = 100;
+const GIVE_UP_MS = 10_000; // a part of the page that is not there by then is missing
+const KIND_WORDS = ["Thank you. A good moment to look out of the window.", "Steady work. Stretch your back a little.",
+  "Every one of these teaches the robot something.", "Well done. How about a glass of water?"];
 
-  const players = () => {
-    const names = window.Htx?.annotationStore?.selected?.names;
-    const both = ["left", "right"].map((name) => names?.get?.(name)?.ref?.current);
-    return names?.has?.("preference") && both.every(Boolean) ? both : null;
-  };
-  const controls = () => document.querySelector(".rp");
-  const radio = (group, value) => document.querySelector(`.rp-${group} input[type=radio][name="${value}"]`);
+document.body.classList.toggle("rp-annotator", document.getElementById("robopref")?.dataset.role === "annotator");
+studio.keepOrder();
+keys.listen();
 
-  const play = (both) => both.forEach((player) => player.play());
-  const pause = (both) => both.forEach((player) => player.pause());
-  const rewind = (both) => both.forEach((player) => { player.currentTime = 0; });
-  const atEnd = (player) => player.duration > 0 && player.currentTime >= player.duration - 0.05;
+let now = null; // the pair on the screen, as studio.shown() names it
+let since = 0; // when it came
+let videos = null;
+let failed = false; // Label Studio could not load one of the clips
+let asked = false; // for its progress and for the next pair
+let takenOver = false;
+const reported = new Set();
 
-  function toggle(both) {
-    if (both.some((player) => player.playing)) { pause(both); return; }
-    if (both.every(atEnd)) rewind(both);
-    play(both);
-  }
-  function step(both, direction) {
-    pause(both);
-    const fps = Number(window.Htx.annotationStore.selected.names.get("left").framerate) || 15;
-    both.forEach((player) => {
-      player.currentTime = Math.min(Math.max(player.currentTime + direction / fps, 0), player.duration);
-    });
-  }
+setInterval(() => {
+  if (takenOver) return;
+  if (!studio.onPair()) { if (now) { now = null; hideProgress(); } return; }
+  if (studio.shown() !== now) arrive();
+  if (studio.closeVideoError()) failed = true;
+  lose(failed ? studio.emptySides() : []);
+  const both = studio.videos();
+  if (both && both[0] !== videos?.[0]) meet(both);
+  if (performance.now() - since > GIVE_UP_MS && !failed) studio.missing().forEach(report);
+  if ((playback.hasStarted() || performance.now() - since > GIVE_UP_MS) && !asked) { asked = true; lookAhead(); }
+  if (!both || !videos) return;
+  showReplay(playback.replay);
+  playback.tick();
+  watch.tick(both);
+  document.body.classList.toggle("rp-not-yet", Boolean(keys.notYet()));
+}, TICK_MS);
 
-  // A second press of an answer's key would take the answer back: Label Studio toggles.
-  const choose = (group, value) => { const input = radio(group, value); if (input && !input.checked) input.click(); };
-  const submit = () => document.querySelector('[aria-label="Submit current annotation"], [aria-label="submit"]')?.click();
+function arrive() {
+  now = studio.shown();
+  since = performance.now();
+  asked = failed = false;
+  videos = null;
+  watch.follow(studio.taskId());
+  if (studio.inStream()) claim();
+}
 
-  const KEYS = {
-    " ": () => toggle(players()), r: () => { rewind(players()); play(players()); },
-    ArrowLeft: () => step(players(), -1), ArrowRight: () => step(players(), +1),
-    w: () => document.querySelector(".rp-why input")?.focus(), Enter: submit, "?": () => showHelp(),
-  };
-  for (const [key, value] of Object.entries(ANSWERS)) KEYS[key] = () => choose("answer", value);
-  for (const [key, value] of Object.entries(CONFIDENCE)) KEYS[key] = () => choose("sure", value);
+function meet(both) {
+  videos = both;
+  playback.follow(both);
+}
 
-  window.addEventListener("keydown", (event) => {
-    if (!controls() || !players() || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "radio") {
-      if (event.key === "Enter" || event.key === "Escape") setTimeout(() => event.target.blur(), 0);
-      return;
-    }
-    const help = document.querySelector(".rp-help");
-    if (help && (event.key === "Escape" || event.key === "?")) { help.remove(); event.preventDefault(); return; }
-    const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!action) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    if (!event.repeat || event.key.startsWith("Arrow")) action();
-  }, true);
+function lose(sides) {
+  watch.miss(sides);
+  showMissing(sides);
+}
 
-  function showHelp() {
-    const box = document.createElement("div");
-    box.className = "rp-help";
-    const rows = HELP.map(([keys, what]) => `<dt>${keys.split(" ").map((k) => `<kbd>${k}</kbd>`).join("")}</dt><dd>${what}</dd>`);
-    box.innerHTML = `<div role="dialog" aria-label="Keys"><h2>Keys</h2><dl>${rows.join("")}</dl>
-      <p><a href="/robopref/guidelines" target="_blank" rel="noopener">Guidelines</a></p></div>`;
-    box.addEventListener("click", (event) => { if (event.target === box) box.remove(); });
-    document.body.append(box);
-  }
+/** How far the person is, and the next pair's clips into the browser's cache while they judge this one. */
+async function lookAhead() {
+  const project = studio.projectId();
+  const reply = await fetch(`/robopref/state?project=${project}&task=${studio.taskId()}`).catch(() => null);
+  const state = reply?.ok ? await reply.json() : null;
+  if (!state) return;
+  showProgress(state);
+  keys.setMustWatch(state.watch_to_end !== false);
+  for (const clip of state.upcoming) fetch(clip, { priority: "low" }).then((clipReply) => clipReply.blob()).catch(() => {});
+}
 
-  // Both clips start together once both can play to the end; each task starts by itself once.
-  let started = null;
-  setInterval(() => {
-    const both = controls() && players();
-    const task = window.Htx?.annotationStore?.selected?.id;
-    if (!both || started === task || !both.every((player) => player.duration > 0)) return;
-    started = task;
-    rewind(both);
-    play(both);
-  }, 150);
+let answered = 0; // on this page; the server's count is what the fifty are counted by
+onAnswer(async () => {
+  answered += 1;
+  const state = await fetch(`/robopref/state?project=${studio.projectId()}`).then((reply) => reply.json()).catch(() => null);
+  if (!state?.stage) return;
+  showProgress(state);
+  if (state.stage.done && state.stage.done % 50 === 0) say(`${state.stage.done} pairs. ${KIND_WORDS[answered % KIND_WORDS.length]}`, 8_000);
+});
 
-  const style = document.createElement("style");
-  style.textContent = `
-    .rp-help { position: fixed; inset: 0; z-index: 10000; display: grid; place-items: center; background: rgb(0 0 0 / 45%); }
-    .rp-help [role=dialog] { padding: 24px 32px; border-radius: 14px; background: var(--color-neutral-background, #fff);
-      color: var(--color-neutral-content, #222); box-shadow: 0 12px 40px rgb(0 0 0 / 30%); font-size: 15px; }
-    .rp-help h2 { margin: 0 0 14px; font-size: 20px; }
-    .rp-help dl { display: grid; grid-template-columns: auto 1fr; gap: 10px 20px; margin: 0 0 14px; align-items: center; }
-    .rp-help dt, .rp-help dd { margin: 0; }
-    .rp-help kbd { display: inline-block; min-width: 26px; margin-right: 4px; padding: 2px 7px; text-align: center;
-      border: 1px solid var(--color-neutral-border, #ccc); border-bottom-width: 2px; border-radius: 6px; font: inherit; }
-    .rp-help a { color: inherit; }`;
-  // What an annotator may not use is not shown either; the server refuses it in any case.
-  if (isAnnotator) style.textContent += `
-    a[href$="/settings"], a[href*="/settings/"], a[href$="/data/import"], a[href$="/data/export"],
-    a[href="/organization"], a[href^="/people"], a[href^="/models"] { display: none !important; }`;
-  document.head.append(style);
-})();
+onTakenOver(() => {
+  takenOver = true;
+  playback.pause();
+  cover("another-tab", `<h2>You go on in another tab</h2><p>Two tabs would show the same pair.</p>
+    <p><button class="rp-button" onclick="location.reload()">Go on here</button></p>`);
+});
+
+function report(what) {
+  if (reported.has(what)) return;
+  reported.add(what);
+  const headers = { "Content-Type": "application/json" };
+  fetch("/robopref/trouble", { method: "POST", headers, body: JSON.stringify({ what }) }).catch(() => {});
+}

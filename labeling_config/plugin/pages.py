@@ -1,0 +1,137 @@
+"""What the plugin serves besides Label Studio's own pages: files, the guidelines, the way to the next pair, progress.
+
+Everything here is about the visitor themselves; `robopref-health` alone is for managers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+    Http404,
+    HttpResponse,
+    HttpResponseRedirect,
+)
+from django.shortcuts import render  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+from rest_framework.decorators import api_view  # pyright: ignore[reportMissingImports]
+from rest_framework.exceptions import (  # pyright: ignore[reportMissingImports]
+    NotAuthenticated,
+    PermissionDenied,
+    ValidationError,
+)
+from rest_framework.response import Response  # pyright: ignore[reportMissingImports]
+
+from labeling_config import contract
+from labeling_config.plugin import checks, courses
+from labeling_config.plugin.access import is_manager, owns
+
+KINDS = {"js": "application/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "jpg": "image/jpeg"}
+
+
+def file(_: Any, name: str, kind: str) -> HttpResponse:
+    """One of the plugin's scripts or its style sheet."""
+    return _file("plugin/static", name, kind)
+
+
+def picture(_: Any, name: str) -> HttpResponse:
+    """A picture of the guidelines."""
+    return _file("pictures", name, "jpg")
+
+
+def guidelines(_: Any) -> HttpResponse:
+    from labeling_config.guidelines import page
+
+    return HttpResponse(page().encode())
+
+
+def next_pair(request: Any) -> HttpResponse:
+    """To the next pair of this annotator's course; where there is none, a page that says so and what comes next."""
+    if not request.user.is_authenticated:
+        return HttpResponseRedirect("/user/login/?next=/robopref/next")
+    if is_manager(request.user):
+        return HttpResponseRedirect("/projects/")
+    stages = courses.course(request.user)
+    passing = _number(request.GET.get("nothing_in"))
+    if stage := courses.current(stages, passing):
+        return HttpResponseRedirect(_stream(stage.project_id))
+    skipped = next((stage for stage in stages if stage.skipped), None)
+    facts = {
+        "answered": sum(stage.done for stage in stages),
+        "skipped": sum(stage.skipped for stage in stages),
+        "skipped_address": skipped and _stream(skipped.project_id),
+        "held_elsewhere": courses.current(stages) is not None,
+        "reached": next((s.phase.partition("-")[0] or "production" for s in reversed(stages)), "nothing"),
+    }
+    return render(request, "robopref/next.html", facts)
+
+
+def signed_in(request: Any) -> HttpResponse:
+    """Where a login in a second tab ends; the first one goes on by itself."""
+    return render(request, "robopref/signed_in.html")
+
+
+@api_view(["GET"])
+def state(request: Any) -> Response:
+    """How far the visitor is: in `?project=ID`, with the clips to load ahead after `?task=ID`; and where to go next.
+
+    `next` is the address of the project to go on in, or null; `stage` and `upcoming` are null and empty without a
+    project of their own.
+    """
+    _signed_in(request)
+    from projects.models import Project  # pyright: ignore[reportMissingImports]
+
+    project_id = _number(request.GET.get("project"))
+    project = Project.objects.filter(pk=project_id).first() if project_id else None
+    if project is not None and not owns(request.user, project):
+        raise PermissionDenied
+    going = None if is_manager(request.user) else courses.current(courses.course(request.user))
+    said: dict[str, Any] = {"next": going and _stream(going.project_id), "stage": None, "upcoming": []}
+    if project is not None:
+        stage = courses.stage_of(request.user, project.id, contract.phase_of(project.description))
+        said["stage"] = asdict(stage)
+        said["upcoming"] = courses.upcoming(request.user, project, _number(request.GET.get("task")) or 0)
+        said["watch_to_end"] = contract.watch_to_end(project.description)
+        said["pace"] = courses.pace(request.user)
+    return Response(said)
+
+
+@api_view(["POST"])
+def trouble(request: Any) -> Response:
+    """The page's script could not find some part of Label Studio: kept for `robopref doctor`."""
+    _signed_in(request)
+    what = request.data.get("what") if isinstance(request.data, dict) else None
+    if not isinstance(what, str) or not what.strip():
+        raise ValidationError({"what": "expected a sentence"})
+    checks.note_trouble(what.strip())
+    return Response(status=204)
+
+
+@api_view(["GET"])
+def health(request: Any) -> Response:
+    """What is off between the plugin and this Label Studio, for managers and `robopref doctor`."""
+    if not is_manager(request.user):
+        raise PermissionDenied
+    return Response({"made_for": checks.STUDIO_VERSION, "server": checks.problems(), "screen": checks.troubles()})
+
+
+def _signed_in(request: Any) -> None:
+    if not request.user.is_authenticated:
+        raise NotAuthenticated
+
+
+def _file(folder: str, name: str, kind: str) -> HttpResponse:
+    """`name` is a slug: no dots, no slashes."""
+    found = files("labeling_config").joinpath(folder, f"{name}.{kind}")
+    if not found.is_file():
+        raise Http404
+    return HttpResponse(found.read_bytes(), content_type=KINDS[kind])
+
+
+def _stream(project_id: int) -> str:
+    return f"/projects/{project_id}/data?labeling=1"
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 18 else None

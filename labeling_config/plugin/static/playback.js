@@ -1,0 +1,85 @@
+// Both clips as one: they start together once both are loaded, keep step, wait for each other, and the longer one plays on
+// when the shorter has ended. Speed is always 1x.
+
+import { fps, players, videos } from "./studio.js";
+
+const AT_END_S = 0.05;
+const ENDED_WITH_MS = 400; // Label Studio pauses the longer clip this soon after the shorter one's end
+
+let followed = null; // the <video> elements of the pair on the screen
+let stalled = false; // both stand still because one has run out of data
+let ended = 0; // when one of them last came to its end
+let started = false;
+
+export const atEnd = (video) => video.duration > 0 && (video.ended || video.currentTime >= video.duration - AT_END_S);
+export const isPlaying = (video) => !video.paused && !video.ended;
+export const isStalled = () => stalled;
+export const hasStarted = () => started;
+const loaded = (both) => both.every((video) => video.readyState >= HTMLMediaElement.HAVE_ENOUGH_DATA || atEnd(video));
+
+/** A new pair is on the screen: nothing plays until both clips are loaded. */
+export function follow(both) {
+  followed = both;
+  stalled = started = false;
+  both.forEach((video, side) => {
+    const other = both[1 - side];
+    video.addEventListener("waiting", () => hold(both));
+    video.addEventListener("ended", () => { ended = performance.now(); goOn(other); });
+    video.addEventListener("pause", () => { if (atEnd(other) && performance.now() - ended < ENDED_WITH_MS) goOn(video); });
+    video.addEventListener("ratechange", () => { if (video.playbackRate !== 1) video.playbackRate = 1; });
+  });
+}
+
+/** Ten times a second. */
+export function tick() {
+  const both = videos();
+  if (!both || both[0] !== followed?.[0]) return;
+  if (!started) { if (loaded(both)) { started = true; rewind(); play(); } return; }
+  if (stalled && loaded(both)) { stalled = false; play(); return; }
+  if (both.every(isPlaying)) keepStep(both);
+}
+
+function goOn(video) {
+  setTimeout(() => { if (!atEnd(video) && video.paused && video === followed?.find((one) => one === video)) video.play(); }, 0);
+}
+
+function hold(both) {
+  if (!started || stalled || !both.some(isPlaying)) return;
+  stalled = true;
+  pause();
+}
+
+function keepStep([left, right]) {
+  if (Math.abs(left.currentTime - right.currentTime) > 1 / fps()) right.currentTime = left.currentTime;
+}
+
+export function play() {
+  const both = videos();
+  if (!both) return;
+  const going = both.filter((video) => !atEnd(video));
+  if (going.length === 2) keepStep(both);
+  going.forEach((video) => video.play().catch(() => { /* the browser says no; Space tries again */ }));
+}
+
+export function pause() { videos()?.forEach((video) => video.pause()); }
+
+export function rewind() { players()?.forEach((player) => { player.currentTime = 0; }); }
+
+export function toggle() {
+  const both = videos();
+  if (!both || !started) return;
+  if (both.some(isPlaying) || stalled) { stalled = false; pause(); return; }
+  if (both.every(atEnd)) rewind();
+  play();
+}
+
+export function replay() { if (started) { stalled = false; rewind(); play(); } }
+
+/** One frame back (-1) or ahead (+1), both. */
+export function step(direction) {
+  stalled = false;
+  pause();
+  players()?.forEach((player) => {
+    player.currentTime = Math.min(Math.max(player.currentTime + direction / fps(), 0), player.duration);
+  });
+}

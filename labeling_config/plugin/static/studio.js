@@ -1,0 +1,93 @@
+// The one place that knows how Label Studio's page is built. Where a part of it is missing or has changed, the functions
+// return null, the missing part is reported once (for `robopref doctor`), and the template works by itself.
+
+const SIDES = ["left", "right"];
+const annotation = () => window.Htx?.annotationStore?.selected;
+
+/** Whether the page shows a pair of ours. */
+export const onPair = () => Boolean(document.querySelector(".rp") && annotation()?.names?.has?.("preference"));
+
+/** Label Studio's id of the task on the screen. */
+export const taskId = () => String(window.Htx?.task?.id ?? "");
+
+/** Changes when another task, or another annotation of the same one, comes onto the screen. */
+export const shown = () => `${taskId()} ${annotation()?.id ?? ""}`;
+
+export const projectId = () => Number(location.pathname.match(/^\/projects\/(\d+)\//)?.[1]) || null;
+
+/** In the queue, rather than looking at one task from the list. */
+export const inStream = () => new URLSearchParams(location.search).has("labeling");
+
+/** Frames a second, of the clips. */
+export const fps = () => Number(annotation()?.names?.get?.("left")?.framerate) || 15;
+
+/** The two players as Label Studio wraps them: play(), pause(), currentTime (s), duration (s), playing. */
+export function players() {
+  const both = SIDES.map((side) => annotation()?.names?.get?.(side)?.ref?.current);
+  return both.every(Boolean) ? both : null;
+}
+
+/** The addresses of the two clips; null where one is not known. */
+function addresses() {
+  const values = SIDES.map((side) => annotation()?.names?.get?.(side)?._value);
+  return values.map((value) => (value ? new URL(value, location.href).href : null));
+}
+
+const addressOf = (video) => video.querySelector("source")?.src || video.src;
+
+/** The two <video> elements behind them, which know what was played. */
+export function videos() {
+  const left = [...document.querySelectorAll("video")];
+  const found = addresses().map((wanted) => {
+    const index = left.findIndex((video) => addressOf(video) === wanted);
+    return index < 0 ? null : left.splice(index, 1)[0]; // the same clip may stand on both sides
+  });
+  return found.every(Boolean) ? found : null;
+}
+
+/** The sides whose clip has nothing to show: left, right, both or none. Label Studio makes no element of a clip it
+ * cannot load. */
+export function emptySides() {
+  const loaded = new Set([...document.querySelectorAll("video")].filter((video) => video.readyState > 0).map(addressOf));
+  return SIDES.filter((_, index) => !loaded.has(addresses()[index]));
+}
+
+const radio = (group, value) => document.querySelector(`.rp-${group} input[type=radio][name="${value}"]`);
+
+/** Choose an answer or a confidence. A second press of its key would take it back: Label Studio toggles. */
+export function choose(group, value) {
+  const input = radio(group, value);
+  if (input && !input.checked) input.click();
+}
+
+/** The preference chosen on the screen: left, equal, right or null. */
+export const chosen = () => document.querySelector(".rp-answer input[type=radio]:checked")?.name ?? null;
+
+const SUBMIT = '[aria-label="Submit current annotation"], [aria-label="submit"], [aria-label="Update current annotation"]';
+export const submitButton = () => document.querySelector(SUBMIT);
+export const isSubmit = (element) => Boolean(element.closest?.(SUBMIT));
+export const skip = () => document.querySelector('[aria-label="skip-task"]')?.click();
+export const writeReason = () => document.querySelector(".rp-why input, .rp-why textarea")?.focus();
+
+/** Closes Label Studio's own message that a clip cannot be shown; ours says what to do. Returns whether it was there. */
+export function closeVideoError() {
+  const boxes = [...document.querySelectorAll(".ant-modal-confirm-error")].filter((box) => /video/i.test(box.textContent));
+  boxes.forEach((box) => box.querySelector("button")?.click());
+  return boxes.length > 0;
+}
+
+/** The queue follows the project's order only in this mode; a link straight to the label stream would not set it. */
+export function keepOrder() {
+  try { localStorage.setItem("dm:labelstream:mode", "all"); } catch { /* private window */ }
+}
+
+/** What of the page the scripts need and do not find, as sentences. Called once a pair is on the screen. */
+export function missing() {
+  const parts = {
+    "the players of the two clips": players(), "the <video> elements of the two clips": videos(),
+    "the task's id": taskId(), "the Submit button": submitButton(),
+    "the answers' buttons": radio("answer", "left") && radio("answer", "equal") && radio("answer", "right"),
+    "the steps of the confidence": radio("sure", "1") && radio("sure", "5"),
+  };
+  return Object.keys(parts).filter((name) => !parts[name]).map((name) => `The page lacks ${name}.`);
+}

@@ -1,0 +1,91 @@
+"""Projects as the importer makes them, and a signed-in person before them, for tests of the screen."""
+
+from importer.label_studio_users import admin_session, create_annotator
+from labeling_config import contract, guidelines
+
+PASSWORD = "quiet-otters-12"
+FRAME_S = 1 / 15
+QUESTION = "Which robot did the better job of pushing the puck to the goal?"
+REASONING = "One calm push; the other hits the puck twice and overshoots the goal."
+ANSWERED = "/annotations"
+
+CLOCKS = """() => ['left', 'right'].map((name) => {
+  const player = window.Htx?.annotationStore?.selected?.names.get(name)?.ref.current;
+  return player ? [player.playing, player.currentTime, player.duration] : [false, 0, 0]; })"""
+CHOSEN = "[...document.querySelectorAll('.rp .ant-radio-input:checked')].map((input) => input.name)"
+BOTH_PLAY = f"() => {{ const c = ({CLOCKS})(); return c.every(([playing, at]) => playing && at > 0.2); }}"
+BOTH_ENDED = (
+    f"() => {{ const c = ({CLOCKS})(); return c.every(([, at, length]) => length > 0 && at >= length - 0.05); }}"
+)
+SEEN = f"() => ({BOTH_ENDED})() && !document.body.classList.contains('rp-not-yet')"
+
+
+def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="pair_compare", lines=(), prefix="t"):
+    """A project of `email`'s, served in the order of its tasks; left and right change places from task to task."""
+    create_annotator(server.url, server.token, email, PASSWORD)
+    xml = (
+        contract.explained(contract.load_template("pair_compare"))
+        if template == "expert"
+        else contract.load_template(template)
+    )
+    extra = contract.expert_data("left", REASONING) if template == "calibration" else {}
+    addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]
+    data = [
+        contract.task_data(f"{prefix}{n}", addresses[n % 2], addresses[1 - n % 2], fps=15, question=QUESTION) | extra
+        for n in range(tasks)
+    ]
+    body = {
+        "title": title,
+        "label_config": xml,
+        "description": "\n".join([title, contract.owner_line(email), *lines]),
+        "expert_instruction": guidelines.instructions(),
+        "sampling": "Uncertainty sampling",
+        "maximum_annotations": 1,
+        "skip_queue": "REQUEUE_FOR_ME",
+    }
+    with admin_session(server.url, server.token) as manager:
+        made = manager.post(f"{server.url}/api/projects/", json=body)
+        assert made.status_code == 201, made.text
+        project = made.json()["id"]
+        folder = {"project": project, "path": str(server.document_root / "clips"), "use_blob_urls": False}
+        manager.post(f"{server.url}/api/storages/localfiles/", json=folder).raise_for_status()
+        ranked = [
+            {"data": one, "predictions": [{"result": [], "score": (n + 1) * 1e-6, "model_version": "planned"}]}
+            for n, one in enumerate(data)
+        ]
+        manager.post(f"{server.url}/api/projects/{project}/import", json=ranked).raise_for_status()
+        manager.patch(f"{server.url}/api/projects/{project}/", json={"model_version": "planned"}).raise_for_status()
+    return project
+
+
+def mark(phase, who="carol"):
+    """The line of a description that says which part of the course the project is."""
+    return contract.mark_line("0123456789ab", phase, who)
+
+
+def sign_in(page, server, email):
+    page.goto(f"{server.url}/user/login/")
+    page.fill("[name=email]", email)
+    page.fill("[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: "/user/login" not in url)
+
+
+def open_stream(page, server, project):
+    page.goto(f"{server.url}/projects/{project}/data?labeling=1")
+    page.wait_for_selector(".rp-right")
+
+
+def annotations(server, project):
+    """assignment id → its annotations."""
+    with admin_session(server.url, server.token) as manager:
+        address = f"{server.url}/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
+        tasks = manager.get(address).json()
+    return {task["data"]["assignment_id"]: task["annotations"] for task in tasks}
+
+
+def submit(page, key="Enter"):
+    """Press Enter and wait for the server's word; returns the response."""
+    with page.expect_response(lambda reply: ANSWERED in reply.url and reply.request.method == "POST") as sent:
+        page.keyboard.press(key)
+    return sent.value
