@@ -1,8 +1,8 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
-    inputs (B, T, F) → temporal layer (`mean` or `conv1d`) → mean over time → 2-layer MLP → reward (K, B)
+    inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP → reward (K, B)
 
-All K members are one computation: the convolution's channels and the MLP's weights have a leading member axis.
+All K members are one computation: the temporal layer's and the MLP's weights have a leading member axis.
 Normalization is part of the module, so a caller passes values as recorded; steps beyond a trajectory's end are masked
 out everywhere, so that neither padding nor length by itself can change a reward. The convention is Bradley and
 Terry's (1952): P(a ≻ b) = σ(r_a − r_b).
@@ -12,7 +12,6 @@ Importing this module imports torch: do it inside the function that needs it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,16 +22,15 @@ import torch
 from torch import nn
 
 from ml_backend.dataset import Normalization, collate
+from ml_backend.temporal import temporal_layer, uniform
 from preference.errors import DataError
 from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from ml_backend.features import Features
 
-FORMAT = 1
-"""Of the checkpoint; raise it when an old one can no longer be read."""
-KERNEL = 3
-"""Steps that the convolution sees at once."""
+FORMAT = 2
+"""Of the file; raise it when an old one can no longer be read."""
 CLIP = 5.0
 """Normalized inputs are held within ± so many standard deviations: one broken sensor value moves a reward little."""
 SCORE_BATCH = 256
@@ -63,6 +61,8 @@ class ModelSpec:
     """Principal components of the frame features that are looked at."""
     task_types: tuple[str, ...] = ()
     """What it has seen; rewards mean something within one of them only."""
+    encoder_digest: str = ""
+    """Of the encoder's weights: those of the same name may differ."""
 
     @property
     def width(self) -> int:
@@ -108,15 +108,11 @@ class RewardModel(nn.Module):
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
-        pooled = spec.width
-        if spec.temporal == "conv1d":
-            # one convolution for all members, for they share its input: (K·H, F, kernel)
-            self.conv_weight = _initial((members * hidden, spec.width, KERNEL), spec.width * KERNEL, generator)
-            self.conv_bias = nn.Parameter(torch.zeros(members * hidden))
-            pooled = hidden
-        self.hidden_weight = _initial((members, pooled, hidden), pooled, generator)
+        self.temporal = temporal_layer(spec.temporal, spec.width, hidden, members, generator)
+        pooled: Any = self.temporal.size
+        self.hidden_weight = uniform((members, pooled, hidden), pooled, generator)
         self.hidden_bias = nn.Parameter(torch.zeros(members, hidden))
-        self.output_weight = _initial((members, hidden), hidden, generator)
+        self.output_weight = uniform((members, hidden), hidden, generator)
         self.log_nu = nn.Parameter(torch.zeros(members))
         """Log of Davidson's ν; trained only where ties are modelled by it."""
 
@@ -149,19 +145,7 @@ class RewardModel(nn.Module):
             inputs: (B, T, F) from `normalize`.
             mask: (B, T).
         """
-        members, hidden = self.spec.members, self.spec.hidden
-        weight = mask.to(inputs.dtype).unsqueeze(-1)
-        steps = weight.sum(dim=1).clamp(min=1.0)
-        inputs = inputs * weight
-        if self.spec.temporal == "conv1d":
-            # The zeros that masking leaves are the zeros that the convolution pads with: length cannot leak in.
-            convolved = nn.functional.conv1d(
-                inputs.transpose(1, 2), self.conv_weight, self.conv_bias, padding=KERNEL // 2
-            )
-            seen = torch.relu(convolved) * weight.transpose(1, 2)
-            pooled = (seen.sum(dim=2) / steps).reshape(-1, members, hidden).transpose(0, 1)
-        else:
-            pooled = (inputs.sum(dim=1) / steps).unsqueeze(0)
+        pooled = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask)
         return torch.relu(torch.matmul(pooled, self.hidden_weight) + self.hidden_bias.unsqueeze(1))
 
     def rewards(self, phi: torch.Tensor) -> torch.Tensor:
@@ -227,12 +211,6 @@ class RewardModel(nn.Module):
         except (KeyError, TypeError, RuntimeError) as error:
             raise DataError(f"{path}: weights and description differ: {str(error).splitlines()[0]}") from None
         return model.eval()
-
-
-def _initial(shape: tuple[int, ...], inputs: int, generator: torch.Generator | None) -> nn.Parameter:
-    """Uniform in ±1/√inputs, torch's own choice for a linear layer."""
-    bound = 1.0 / math.sqrt(max(1, inputs))
-    return nn.Parameter((torch.rand(shape, generator=generator) * 2.0 - 1.0) * bound)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -221,7 +221,7 @@ class Reward(Section):
     sample_fps: Annotated[float, Field(gt=0)] = 5.0
     """Frames per second that the model looks at."""
     max_frames: Annotated[int, Field(ge=2)] = 64
-    temporal: Literal["mean", "conv1d"] = "conv1d"
+    temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
     hidden: Annotated[int, Field(ge=1)] = 64
     members: Annotated[int, Field(ge=1)] = 5
     """Size of the ensemble."""

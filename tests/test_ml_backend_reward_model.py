@@ -24,7 +24,10 @@ def model(temporal="conv1d", frame_size=0, **changes):
     return network.eval(), made
 
 
-@pytest.mark.parametrize("temporal", ["mean", "conv1d"])
+TEMPORAL = ["mean", "conv1d", "transformer"]
+
+
+@pytest.mark.parametrize("temporal", TEMPORAL)
 @pytest.mark.parametrize("frame_size", [0, 6])
 def test_padding_does_not_change_a_score(temporal, frame_size):
     network, made = model(temporal, frame_size)
@@ -39,9 +42,10 @@ def test_padding_does_not_change_a_score(temporal, frame_size):
         )
 
 
-def test_a_still_trajectory_scores_the_same_however_long_it_is():
-    """With nothing but length to go by, mean pooling sees no difference."""
-    network, made = model("mean")
+@pytest.mark.parametrize("temporal", TEMPORAL)
+def test_a_still_trajectory_scores_the_same_however_long_it_is(temporal):
+    """With nothing but length to go by, no layer over time sees a difference."""
+    network, made = model(temporal)
     one = made[0]
     short = replace(one, actions=one.actions[:1].repeat(4, 0), state=one.state[:1].repeat(4, 0), frames=one.frames[:4])
     long = replace(
@@ -54,8 +58,18 @@ def test_a_still_trajectory_scores_the_same_however_long_it_is():
     assert a == pytest.approx(b, abs=1e-5)
 
 
-def test_members_do_not_touch_each_other():
-    network, made = model()
+@pytest.mark.parametrize("temporal", ["conv1d", "transformer"])
+def test_order_counts(temporal):
+    network, made = model(temporal)
+    longest = max(made, key=len)
+    back = replace(longest, actions=longest.actions[::-1], state=longest.state[::-1])
+    (a, b), _ = network.score([longest, back])
+    assert abs(a - b) > 1e-4
+
+
+@pytest.mark.parametrize("temporal", TEMPORAL)
+def test_members_do_not_touch_each_other(temporal):
+    network, made = model(temporal)
     before = network.score(made)[1]
     with torch.no_grad():
         network.hidden_weight[1] += 1.0
@@ -89,7 +103,7 @@ def test_what_is_no_checkpoint_is_one_clear_message(tmp_path, damage):
     elif damage == "text":
         path.write_text("hello")
     else:
-        torch.save({"format": 1, "spec": Path}, path)  # an object, which weights_only must refuse
+        torch.save({"format": 2, "spec": Path}, path)  # an object, which weights_only must refuse
     with pytest.raises(DataError, match=r"model\.pt"):
         RewardModel.load(path)
 

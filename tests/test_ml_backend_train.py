@@ -45,7 +45,9 @@ def test_a_pair_keeps_its_split_when_others_come():
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
-    trained, made, _, pairs, split = fit(reward=REWARD.model_copy(update={"epochs": 200, "patience": 5}))
+    trained, made, _, pairs, split = fit(
+        reward=REWARD.model_copy(update={"epochs": 200, "patience": 5, "learning_rate": 1e-2})
+    )
     accuracies = trained.curves["validation_accuracy"]
     assert trained.epochs == len(accuracies) < 200
     best = max(accuracies)

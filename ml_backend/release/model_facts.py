@@ -95,7 +95,11 @@ def architecture(source: Source) -> str:
         parts.append(f"{len(spec.action_names)} action values")
     if "state" in spec.inputs:
         parts.append(f"{len(spec.state_names)} state values")
-    over_time = {"mean": "their mean over time", "conv1d": "a 1-D convolution and the mean over time"}
+    over_time = {
+        "mean": "their mean over time",
+        "conv1d": "a 1-D convolution and the mean over time",
+        "transformer": "one block of attention and the mean over time",
+    }
     trained = sum(p.numel() for p in source.model.parameters())
     return (
         f"{spec.members} members of one architecture, trained from different starts; the reward is their mean. Each "

@@ -83,11 +83,14 @@ train, validation, test = (tensors(split) for split in ("train", "validation", "
 
 
 class Member(nn.Module):
-    """Steps → temporal layer → mean over time → 2-layer MLP → reward."""
+    """Steps → temporal layer → mean over time → 2-layer MLP → reward.
+
+    A transformer is left out here for brevity: the convolution stands in for it.
+    """
 
     def __init__(self, width, hidden, temporal):
         super().__init__()
-        self.temporal = nn.Conv1d(width, hidden, 3, padding=1) if temporal == "conv1d" else None
+        self.temporal = None if temporal == "mean" else nn.Conv1d(width, hidden, 3, padding=1)
         self.mlp = nn.Sequential(nn.Linear(hidden if self.temporal else width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, steps, mask):
