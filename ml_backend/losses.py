@@ -8,7 +8,20 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
+
+
+def crowd_loss(
+    x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float, log_odds: torch.Tensor
+) -> torch.Tensor:
+    """The same of single judgments, whose annotators are right with probability η (Crowd-BT), (K, M).
+
+    Args:
+        log_odds: (K, M) log η/(1 − η) of each judgment's annotator.
+    """
+    honest = pair_loss(x, label, log_nu, ties, margin)
+    swapped = pair_loss(x, 1.0 - label, log_nu, ties, margin)
+    return -torch.logaddexp(logsigmoid(log_odds) - honest, logsigmoid(-log_odds) - swapped)
 
 
 def pair_loss(x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float) -> torch.Tensor:

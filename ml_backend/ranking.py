@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml_backend.laplace import covariance, variance
 from preference.errors import ConfigError
 
 STRATEGIES = ("uniform", "closest", "disagreement", "bald", "d_optimal")
@@ -207,10 +208,10 @@ def _d_optimal(
     p = _sigmoid(scores.rewards[pairs[:, 0]] - scores.rewards[pairs[:, 1]])
     curvature = p * (1 - p)
     sigma = _posterior(scores, asked)
-    variance = np.einsum("ch,hk,ck->c", x, sigma, x, optimize=True)
+    spread = variance(sigma, x)
     open_rows = np.ones(len(pairs), bool)
     for _ in range(len(pairs)):
-        utility = np.where(open_rows, curvature * variance, -np.inf)
+        utility = np.where(open_rows, curvature * spread, -np.inf)
         best = int(np.argmax(utility))
         open_rows[best] = False
         if not fits(int(pairs[best, 0]), int(pairs[best, 1])):
@@ -219,25 +220,15 @@ def _d_optimal(
         direction = sigma @ x[best]
         shrink = curvature[best] / (1 + curvature[best] * float(x[best] @ direction))
         sigma -= shrink * np.outer(direction, direction)
-        variance -= shrink * (x @ direction) ** 2
+        spread -= shrink * (x @ direction) ** 2
 
 
 def _posterior(scores: PoolScores, asked: set[PairKey]) -> np.ndarray:
-    """(H, H) Laplace posterior of the last layer after the pairs that were asked.
-
-    The prior's variance is the one under which two trajectories' rewards spread as the model's do.
-    """
-    spread = scores.phi - scores.phi.mean(axis=0)
-    prior = max(float(scores.rewards.var()), 1e-6) / max(float((spread**2).sum(axis=1).mean()), 1e-9)
-    precision = np.eye(scores.phi.shape[1]) / prior
+    """(H, H) Laplace posterior of the last layer after the pairs that were asked."""
     position = {name: index for index, name in enumerate(scores.trajectory_ids)}
     rows = [[position[name] for name in sorted(key)] for key in asked if all(name in position for name in key)]
-    if rows:
-        a, b = np.array(rows).T
-        x = scores.phi[a] - scores.phi[b]
-        p = _sigmoid(scores.rewards[a] - scores.rewards[b])
-        precision += (x * (p * (1 - p))[:, None]).T @ x
-    return np.linalg.inv(precision)
+    a, b = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return covariance(scores.phi, scores.rewards, a, b)
 
 
 def _spread(scores: PoolScores) -> np.ndarray:
