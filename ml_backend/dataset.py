@@ -16,6 +16,8 @@ from preference.records import Preference
 
 if TYPE_CHECKING:
     from ml_backend.features import Features
+    from ml_backend.judged import Judgments
+    from ml_backend.reward_model import ModelSpec
 
 FITTED_FRAMES = 20_000
 """Frames that the principal components are fitted on; more change them by less than the labels' noise."""
@@ -52,11 +54,14 @@ class Pairs:
     """(N,) float64: 1.0 (A), 0.0 (B), 0.5 (tie)."""
     weight: np.ndarray
     """(N,) float64, mean 1, proportional to the mean confidence."""
+    judgments: Judgments | None = None
+    """The single answers, where training is to learn how reliable each annotator is."""
 
     def __len__(self) -> int:
         return len(self.pair_ids)
 
     def take(self, rows: np.ndarray) -> Pairs:
+        """Some of them, without single answers."""
         ids = tuple(self.pair_ids[i] for i in rows)
         return Pairs(ids, self.a[rows], self.b[rows], self.label[rows], self.weight[rows])
 
@@ -86,11 +91,59 @@ def fit_normalization(features: Sequence[Features], projection: int, rng: np.ran
     """
     action_mean, action_scale = _standardization([item.actions for item in features])
     state_mean, state_scale = _standardization([item.state for item in features])
-    frames = np.concatenate([item.frames for item in features]).astype(np.float32)
-    if len(frames) > FITTED_FRAMES:
-        frames = frames[np.sort(rng.choice(len(frames), FITTED_FRAMES, replace=False))]
-    frame_mean, directions = _principal(frames, projection)
+    frame_mean, directions = _principal(_some_frames(features, rng), projection)
     return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
+
+
+def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.ndarray:
+    """(≤ FITTED_FRAMES, D) float32; only those are read from the disk."""
+    ends = np.cumsum([len(item) for item in features])
+    if ends[-1] <= FITTED_FRAMES:
+        return np.concatenate([item.frames for item in features]).astype(np.float32)
+    drawn = np.sort(rng.choice(ends[-1], FITTED_FRAMES, replace=False))
+    parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
+    starts = [0, *ends[:-1]]
+    return np.concatenate(
+        [item.frames[rows - start] for item, rows, start in zip(features, parts, starts, strict=True) if len(rows)]
+    ).astype(np.float32)
+
+
+def check_features(features: Sequence[Features], names: Sequence[str], spec: ModelSpec) -> None:
+    """Refuse what nothing can be learned from, before anything is.
+
+    Args:
+        names: trajectory_id of each, for the message.
+
+    Raises:
+        DataError: trajectories differ in their number of values, hold nan or infinity, have no step, or an input that
+            the model uses is the same in every step of every trajectory.
+    """
+    expected = {"frames": spec.frame_size, "actions": len(spec.action_names), "state": len(spec.state_names)}
+    low, high = {}, {}
+    for item, trajectory in zip(features, names, strict=True):
+        if not len(item):
+            raise DataError(f"{trajectory}: it has no step.", fix="Leave it out of the pool.")
+        for name in spec.inputs:
+            # ten times faster than looking for the extremes of half-precision values
+            values = np.asarray(getattr(item, name), dtype=np.float32)
+            if values.shape[1] != expected[name]:
+                raise DataError(
+                    f"{trajectory}, {name}: expected {expected[name]} values in every step, found {values.shape[1]}.",
+                    fix=f"Pool only robots of one kind, or leave {name} out of reward.inputs.",
+                )
+            least, most = values.min(axis=0), values.max(axis=0)
+            if not (np.isfinite(least).all() and np.isfinite(most).all()):
+                raise DataError(
+                    f"{trajectory}, {name}: holds nan or infinity.", fix="Correct the dataset, or leave it out."
+                )
+            low[name] = np.minimum(low.get(name, least), least)
+            high[name] = np.maximum(high.get(name, most), most)
+    for name in spec.inputs:
+        if expected[name] and (low[name] == high[name]).all():
+            raise DataError(
+                f"{name}: the same in every step of all {len(features)} trajectories.",
+                fix=f"See what the dataset holds there, or leave {name} out of reward.inputs.",
+            )
 
 
 def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ml_backend import checkpoint
 from ml_backend.dataset import Normalization, collate
 from ml_backend.temporal import temporal_layer, uniform
 from preference.errors import DataError
-from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from ml_backend.features import Features
@@ -159,6 +159,11 @@ class RewardModel(nn.Module):
             getattr(self, name).copy_(torch.as_tensor(value, dtype=torch.float32))
 
     @torch.no_grad()
+    def centre(self, features: Sequence[Features]) -> None:
+        """Shift each member's rewards so that their mean over `features` is 0."""
+        self.offset += torch.from_numpy(self.score(features)[1].mean(axis=1)).to(self.offset.dtype)
+
+    @torch.no_grad()
     def score(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
         """Rewards of trajectories: the ensemble's mean (N,) and each member's (K, N), float64."""
         rewards = self._in_batches(features, self.forward)
@@ -184,8 +189,7 @@ class RewardModel(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights and spec; nothing in the file is code."""
-        with replacing(path) as temporary:
-            torch.save({"format": FORMAT, "spec": _plain(asdict(self.spec)), "state": self.state_dict()}, temporary)
+        checkpoint.save({"format": FORMAT, "spec": _plain(asdict(self.spec)), "state": self.state_dict()}, path)
 
     @classmethod
     def load(cls, path: Path) -> RewardModel:
@@ -194,17 +198,12 @@ class RewardModel(nn.Module):
         Raises:
             DataError: the file is missing, cut short, or no reward model of this format.
         """
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise DataError(f"The reward model {path} is missing.", fix="Run `robopref train`.") from None
-        except Exception as error:  # torch answers a broken file with a dozen kinds of error
+        found = checkpoint.load(path, "reward model", fix="Run `robopref train`.")
+        if found.get("format") != FORMAT:
             raise DataError(
-                f"{path} is no reward model, or was cut short: {str(error).splitlines()[0]}", fix="Train it again."
-            ) from None
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            version = found.get("format") if isinstance(found, dict) else None
-            raise DataError(f"{path}: expected a reward model of format {FORMAT}, found {version!r}.")
+                f"{path}: expected a reward model of format {FORMAT}, found {found.get('format')!r}.",
+                fix="Run `robopref train`.",
+            )
         try:
             model = cls(ModelSpec.from_dict(found["spec"]))
             model.load_state_dict(found["state"])

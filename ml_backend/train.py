@@ -3,7 +3,7 @@
 The ensemble is trained as one computation: members share the inputs and differ in their initial weights and in a
 bootstrap weight per pair. Adam with a cosine schedule; of the epochs whose ranking accuracy on validation pairs is
 within a standard error of the best, the one with the lowest validation loss is kept. The same seed gives the same
-weights on a CPU.
+weights on a CPU, also where the training was killed and went on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.dataset import Pairs, collate, fit_normalization
+from ml_backend.dataset import Pairs, check_features, fit_normalization
 from preference.config import Reward
-from preference.errors import DataError, NotReady
+from preference.errors import NotReady
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,8 @@ class Trained:
     best_epoch: int
     curves: dict[str, list[float]] = field(default_factory=dict)
     """Per epoch: `train_loss`, `validation_loss`, `validation_accuracy`."""
+    reliability: dict[str, float] = field(default_factory=dict)
+    """Annotator → probability that they mean what they say; empty unless it was learned."""
 
 
 def split_pairs(pair_ids: Sequence[str], seed: int) -> Split:
@@ -73,7 +76,7 @@ def check_labels(pairs: Pairs, minimum: int) -> None:
     """Refuse what nothing can be learned from.
 
     Raises:
-        NotReady: too few pairs, or all of them ties.
+        NotReady: too few pairs, or all of them say the same.
     """
     if len(pairs) < minimum:
         raise NotReady(
@@ -82,6 +85,12 @@ def check_labels(pairs: Pairs, minimum: int) -> None:
         )
     if not (pairs.label != 0.5).any():
         raise NotReady(f"All {len(pairs)} labelled pairs are ties: nothing says which behaviour is better.")
+    if len(pairs) > 1 and len(set(pairs.label)) == 1:
+        raise NotReady(
+            f"All {len(pairs)} labelled pairs say {'A' if pairs.label[0] else 'B'}: that tells of the sides, not of "
+            "the behaviour.",
+            fix="If one side always had the better one by plan, swap the sides of half of the pairs.",
+        )
 
 
 def train_model(
@@ -92,71 +101,72 @@ def train_model(
     reward: Reward,
     *,
     seed: int,
+    names: Sequence[str] = (),
+    checkpoint: Path | None = None,
     on_epoch: Callable[[int], Any] = lambda _: None,
+    on_curves: Callable[[int, dict[str, float]], Any] = lambda *_: None,
 ) -> Trained:
     """Fit an ensemble to the training pairs.
 
     Args:
         features: Of the whole pool; the normalization is measured on all of them, no label is looked at.
-        pairs: Indices into `features`.
-        on_epoch: Called after each epoch with 1.
+        pairs: Indices into `features`. Where they carry judgments, these are fitted instead of the votes, and each
+            annotator's reliability with them.
+        names: trajectory_ids, for messages; default: the places in `features`.
+        checkpoint: Written after each epoch; where it exists, training goes on from there.
+        on_epoch: Called with how many epochs were done: 1 after each, more at the start where some had been.
+        on_curves: Called after each epoch with its number and its figures.
 
     Raises:
-        DataError: trajectories differ in their number of action or state values.
+        DataError: the features are of different sizes, constant or no numbers; the checkpoint is broken or another's.
     """
-    with _one_thread():
-        return _fit(features, pairs, split, spec, reward, seed, on_epoch)
-
-
-def _fit(
-    features: Sequence[Features],
-    pairs: Pairs,
-    split: Split,
-    spec: ModelSpec,
-    reward: Reward,
-    seed: int,
-    on_epoch: Callable[[int], Any],
-) -> Trained:
-    import torch
-
+    from ml_backend.checkpoint import resume, save
     from ml_backend.reward_model import RewardModel
+    from ml_backend.trainer import Training
 
-    _check_sizes(features, spec)
-    rng = np.random.default_rng(seed)
-    model = RewardModel(spec, torch.Generator().manual_seed(seed))
-    model.set_normalization(fit_normalization(features, spec.projection, rng))
-    frames, actions, state, mask = (torch.from_numpy(array) for array in collate(features))
-    inputs = model.normalize(frames, actions, state).detach()
-    steps = max(1, math.ceil(len(split.train) / reward.batch_pairs))
-    optimizer = torch.optim.Adam(model.parameters(), lr=reward.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, reward.epochs * steps)
-    bootstrap = rng.poisson(1.0, (spec.members, len(pairs))).astype(np.float32)
-    curves: dict[str, list[float]] = {"train_loss": [], "validation_loss": [], "validation_accuracy": []}
-    best, best_epoch, epoch = _weights(model), 0, 0
-    for epoch in range(1, reward.epochs + 1):
-        order = rng.permutation(split.train)
-        losses = []
-        for rows in np.array_split(order, steps):
-            loss = _loss(model, inputs, mask, pairs, rows, reward, torch.from_numpy(bootstrap[:, rows]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        with torch.no_grad():
-            validation = _loss(model, inputs, mask, pairs, split.validation, reward, None).item()
-            accuracy = ranking_accuracy(_pool_rewards(model, inputs, mask), pairs.take(split.validation))
-        for name, value in zip(curves, (float(np.mean(losses)), validation, accuracy), strict=True):
-            curves[name].append(value)
-        on_epoch(1)
-        if is_better(curves, best_epoch, len(split.validation)):
-            best, best_epoch = _weights(model), epoch
-        elif epoch - best_epoch >= reward.patience:
-            break
-    model.load_state_dict(best)
-    with torch.no_grad():
-        model.offset += model.rewards(model.embed(inputs, mask)).mean(dim=1)
-    return Trained(model.eval(), epoch, best_epoch, curves)
+    check_features(features, names or [f"trajectory {i}" for i in range(len(features))], spec)
+    with _one_thread():
+        rng = np.random.default_rng(seed)
+        model = RewardModel(spec, _generator(seed))
+        model.set_normalization(fit_normalization(features, spec.projection, rng))
+        run = Training(model, features, pairs, split, reward, rng)
+        progress = _Progress(_weights(model))
+        key = run.key(seed) if checkpoint else ""
+        if checkpoint and checkpoint.exists():
+            found = resume(checkpoint, key)
+            run.restore(found["training"])
+            progress = _Progress(**found["progress"])
+            on_epoch(run.epoch)
+        while not progress.finished(run.epoch, reward):
+            progress.add(run.run_epoch(), *run.validate(), pairs.take(split.validation))
+            if is_better(progress.curves, progress.best_epoch, len(split.validation)):
+                progress.best, progress.best_epoch = _weights(model), run.epoch
+            if checkpoint:
+                save({"key": key, "training": run.state(), "progress": asdict(progress)}, checkpoint)
+            on_curves(run.epoch, {name: values[-1] for name, values in progress.curves.items()})
+            on_epoch(1)
+        model.load_state_dict(progress.best)
+        model.eval().centre(features)
+    return Trained(model, run.epoch, progress.best_epoch, progress.curves, run.reliability())
+
+
+@dataclass
+class _Progress:
+    """What has been seen so far; it travels in the checkpoint."""
+
+    best: dict[str, torch.Tensor]
+    best_epoch: int = 0
+    curves: dict[str, list[float]] = field(
+        default_factory=lambda: {"train_loss": [], "validation_loss": [], "validation_accuracy": []}
+    )
+
+    def add(self, train_loss: float, validation_loss: float, x: np.ndarray, validation: Pairs) -> None:
+        figures = (train_loss, validation_loss, share_right(x, validation.label))
+        for name, value in zip(self.curves, figures, strict=True):
+            self.curves[name].append(value)
+
+    def finished(self, epoch: int, reward: Reward) -> bool:
+        return epoch >= reward.epochs or (self.best_epoch > 0 and epoch - self.best_epoch >= reward.patience)
 
 
 @contextmanager
@@ -197,54 +207,20 @@ def ranking_accuracy(rewards: np.ndarray, pairs: Pairs) -> float:
     Args:
         rewards: (N,) one reward per trajectory.
     """
-    clear = pairs.label != 0.5
-    if not clear.any():
-        return math.nan
-    x = rewards[pairs.a[clear]] - rewards[pairs.b[clear]]
-    return float(np.mean((x > 0) == (pairs.label[clear] == 1.0)))
+    return share_right(rewards[pairs.a] - rewards[pairs.b], pairs.label)
 
 
-def _loss(
-    model: RewardModel,
-    inputs: torch.Tensor,
-    mask: torch.Tensor,
-    pairs: Pairs,
-    rows: np.ndarray,
-    reward: Reward,
-    bootstrap: torch.Tensor | None,
-) -> torch.Tensor:
-    """Weighted mean over pairs, summed over members. Each trajectory of the batch is embedded once."""
+def share_right(x: np.ndarray, label: np.ndarray) -> float:
+    """The same from differences r_a − r_b and labels."""
+    clear = label != 0.5
+    return float(np.mean((x[clear] > 0) == (label[clear] == 1.0))) if clear.any() else math.nan
+
+
+def _generator(seed: int) -> torch.Generator:
     import torch
 
-    from ml_backend.losses import pair_loss
-
-    if not len(rows):
-        return torch.zeros(())
-    used, places = np.unique(np.concatenate([pairs.a[rows], pairs.b[rows]]), return_inverse=True)
-    chosen = torch.from_numpy(used)
-    rewards = model.rewards(model.embed(inputs[chosen], mask[chosen]))
-    a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
-    label = torch.from_numpy(pairs.label[rows]).to(rewards.dtype)
-    weight = torch.from_numpy(pairs.weight[rows]).to(rewards.dtype)
-    if bootstrap is not None:
-        weight = weight * bootstrap
-    losses = pair_loss(rewards[:, a] - rewards[:, b], label, model.log_nu, reward.ties, reward.margin)
-    return (losses * weight).mean(dim=1).sum()
-
-
-def _pool_rewards(model: RewardModel, inputs: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    return model.rewards(model.embed(inputs, mask)).mean(dim=0).double().numpy()
+    return torch.Generator().manual_seed(seed)
 
 
 def _weights(model: RewardModel) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _check_sizes(features: Sequence[Features], spec: ModelSpec) -> None:
-    for name, expected in (("actions", len(spec.action_names)), ("state", len(spec.state_names))):
-        sizes = {getattr(item, name).shape[1] for item in features}
-        if sizes != {expected}:
-            raise DataError(
-                f"{name}: expected {expected} values in every trajectory, found {sorted(sizes)}.",
-                fix=f"Pool only robots of one kind, or leave {name} out of reward.inputs.",
-            )

@@ -227,6 +227,9 @@ class Reward(Section):
     """Size of the ensemble."""
     ties: Literal["soft", "davidson", "margin", "drop"] = "soft"
     margin: float = 0.3
+    reliability: Literal["vote", "crowd_bt"] = "vote"
+    """`vote`: each pair's resolved label. `crowd_bt`: every single answer, with each annotator's reliability learned
+    beside the reward; for annotators of whom some guess."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """The protocol's 1e-4 is for an encoder that is trained as well. On a frozen one, with a few hundred pairs, it is
     still underfitted after 100 epochs: 0.82 on test pairs of the sample pool against 0.87, means of six seeds."""

@@ -1,5 +1,7 @@
 """A small synthetic pool for the tests of the learning half: reward depends on one state value and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ml_backend.dataset import index_pairs
@@ -56,3 +58,20 @@ def preferences(truth, count=150, seed=0, ties=0.05):
 
 def pairs_of(truth, **kwargs):
     return index_pairs(preferences(truth, **kwargs), {f"t{i}": i for i in range(len(truth))})
+
+
+def crowd(truth, rights=(0.95, 0.9, 0.5, 0.1), count=300, seed=0):
+    """Pairs with an answer by every annotator, who is right with a probability of their own; and those names."""
+    from ml_backend.judged import index_judgments
+    from qc_reports.answers import Answered
+
+    rng = np.random.default_rng(seed)
+    names = [f"ann{i}" for i in range(len(rights))]
+    answers, votes = [], []
+    for p in preferences(truth, count=count, seed=seed, ties=0.0):
+        own = ["A" if (p.preference == 1.0) == (rng.random() < right) else "B" for right in rights]
+        answers += [Answered(p.pair_id, name, said, 3) for name, said in zip(names, own, strict=True)]
+        share = own.count("A") / len(own)
+        votes.append(replace(p, preference=0.5 if share == 0.5 else float(share > 0.5)))
+    pairs = index_pairs(votes, {f"t{i}": i for i in range(len(truth))})
+    return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)), names

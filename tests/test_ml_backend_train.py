@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ml_maker import features, pairs_of, spec
+from ml_maker import features, pairs_of, preferences, spec
 
+from ml_backend.dataset import index_pairs
 from ml_backend.train import SHARES, Split, check_labels, is_better, ranking_accuracy, split_pairs, train_model
 from preference.config import Reward
 from preference.errors import DataError, NotReady
@@ -85,14 +86,67 @@ def test_too_few_labels_and_nothing_but_ties_are_refused():
         check_labels(pairs_of(truth, count=10), 20)
     with pytest.raises(NotReady, match="ties"):
         check_labels(pairs_of(truth, ties=99.0), 20)
+    pairs = pairs_of(truth)
+    with pytest.raises(NotReady, match="say B"):
+        check_labels(replace(pairs, label=np.zeros(len(pairs))), 20)
 
 
 def test_mixed_action_sizes_are_named():
     made, truth = features()
     made[3] = replace(made[3], actions=made[3].actions[:, :1])
     pairs = pairs_of(truth)
-    with pytest.raises(DataError, match=r"actions: expected 2 values.*\[1, 2\]"):
+    with pytest.raises(DataError, match="trajectory 3, actions: expected 2 values in every step, found 1"):
         train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(), REWARD, seed=0)
+
+
+def refused(made, truth, **changes):
+    pairs = pairs_of(truth)
+    names = [f"t{i}" for i in range(len(made))]
+    with pytest.raises(DataError) as refusal:
+        train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(**changes), REWARD, seed=0, names=names)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_named_with_its_trajectory(value):
+    made, truth = features()
+    made[5].state[2, 1] = value
+    assert "t5, state: holds nan or infinity" in refused(made, truth)
+
+
+def test_an_input_that_never_changes_is_named():
+    made, truth = features(frame_size=4)
+    made = [replace(item, frames=np.ones_like(item.frames)) for item in made]
+    message = refused(made, truth, inputs=("frames", "state"), frame_size=4, projection=2)
+    assert "frames: the same in every step of all 40 trajectories" in message
+
+
+def test_one_constant_value_beside_others_is_no_obstacle():
+    made, truth = features()
+    for item in made:
+        item.actions[:, 1] = 7.0
+    pairs = pairs_of(truth)
+    trained = train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(), REWARD, seed=0)
+    assert np.isfinite(trained.model.score(made)[0]).all()
+
+
+def test_a_trajectory_without_features_is_named():
+    _, truth = features()
+    with pytest.raises(DataError, match=r"1 compared trajectories have no features, the first is 't7'"):
+        index_pairs(preferences(truth), {f"t{i}": i for i in range(len(truth)) if i != 7})
+
+
+def test_only_compared_trajectories_are_seen_while_training(monkeypatch):
+    from ml_backend.reward_model import RewardModel
+
+    made, truth = features(count=200)
+    pairs = pairs_of(truth[:20], count=60)
+    seen = []
+    embed = RewardModel.embed
+    monkeypatch.setattr(RewardModel, "embed", lambda self, x, mask: seen.append(len(x)) or embed(self, x, mask))
+    train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(), REWARD, seed=0)
+    assert max(seen[:-1]) <= 20  # the last one centres the rewards on the pool
+    assert seen[-1] == 200
 
 
 def test_an_empty_validation_split_does_not_stop_training():

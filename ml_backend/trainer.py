@@ -1,0 +1,188 @@
+"""One training between its epochs: everything that the next epoch depends on, and everything a checkpoint holds.
+
+The inputs of the compared trajectories are normalized once and stay in memory; a step takes the trajectories of its
+pairs from there, embeds each once for all members, and cuts the padding at the longest of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ml_backend.dataset import Pairs, collate
+from ml_backend.losses import crowd_loss, pair_loss
+from preference.config import Reward
+
+if TYPE_CHECKING:
+    from ml_backend.features import Features
+    from ml_backend.reward_model import RewardModel
+    from ml_backend.train import Split
+
+CHUNK = 256
+"""Trajectories that are read from the disk at once."""
+RELIABILITY_PRIOR = (8.0, 2.0)
+"""Every annotator starts as if seen to be right 8 times and wrong 2: without an anchor, everybody lying about the
+opposite reward would explain the answers just as well (Chen et al. 2013)."""
+RELIABILITY_RATE = 30.0
+"""Times the learning rate: a log odds has to travel some units in a few hundred steps, a weight some hundredths."""
+
+
+class Training:
+    """A reward model on its way.
+
+    Args:
+        model: With its normalization set.
+        features: Of the pool; only those of compared trajectories are read.
+        pairs, train: What to fit, and which rows of it.
+        rng: Draws the bootstrap now, and the order of pairs in every epoch.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        features: Sequence[Features],
+        pairs: Pairs,
+        split: Split,
+        reward: Reward,
+        rng: np.random.Generator,
+    ) -> None:
+        self.model, self.pairs, self.split, self.reward, self.rng = model, pairs, split, reward, rng
+        used = np.unique(np.concatenate([pairs.a, pairs.b]))
+        self.a, self.b = np.searchsorted(used, pairs.a), np.searchsorted(used, pairs.b)
+        self.inputs, self.mask = _inputs(model, [features[i] for i in used])
+        self.lengths = self.mask.sum(dim=1)
+        self.steps = max(1, math.ceil(len(split.train) / reward.batch_pairs))
+        annotators = len(pairs.judgments.annotators) if pairs.judgments else 0
+        right, wrong = RELIABILITY_PRIOR
+        self.log_odds = torch.full((model.spec.members, annotators), math.log(right / wrong), requires_grad=True)
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+        if annotators:
+            groups.append({"params": [self.log_odds], "lr": RELIABILITY_RATE * reward.learning_rate})
+        self.optimizer = torch.optim.Adam(groups, lr=reward.learning_rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, reward.epochs * self.steps)
+        # One draw per pair, and not per answer: answers to one pair are no independent evidence about others
+        self.bootstrap = rng.poisson(1.0, (model.spec.members, len(pairs))).astype(np.float32)
+        self.epoch = 0
+
+    def run_epoch(self) -> float:
+        """All training pairs once, in a new order; the mean loss."""
+        losses = []
+        for rows in np.array_split(self.rng.permutation(self.split.train), self.steps):
+            loss = self._training_loss(rows)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            losses.append(loss.item())
+        self.epoch += 1
+        return float(np.mean(losses))
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, np.ndarray]:
+        """The loss on the validation pairs, and the mean reward of a minus that of b, (V,)."""
+        rows = self.split.validation
+        if not len(rows):
+            return 0.0, np.zeros(0)
+        x = self._differences(rows)
+        return self._vote_loss(x, rows, None).item(), x.mean(dim=0).double().numpy()
+
+    def reliability(self) -> dict[str, float]:
+        """Annotator → η, the probability that they mean what they say, mean over members; empty without Crowd-BT."""
+        names = self.pairs.judgments.annotators if self.pairs.judgments else ()
+        return dict(zip(names, torch.sigmoid(self.log_odds.detach()).mean(dim=0).tolist(), strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "log_odds": self.log_odds.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the bootstrap has been drawn again from the same seed."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            self.log_odds.copy_(state["log_odds"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+
+    def key(self, seed: int) -> str:
+        """Of everything that the weights depend on."""
+        digest = hashlib.sha256(json.dumps([self.model.spec.__dict__, self.reward.model_dump(), seed]).encode())
+        arrays = [self.a, self.b, self.pairs.label, self.pairs.weight, self.split.train, self.split.validation]
+        if self.pairs.judgments:
+            judgments = self.pairs.judgments
+            arrays += [judgments.start, judgments.annotator, judgments.label, judgments.weight]
+        for array in [*arrays, self.inputs.numpy(), self.mask.numpy()]:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _training_loss(self, rows: np.ndarray) -> torch.Tensor:
+        """Weighted mean over pairs (or answers), summed over members."""
+        x, drawn = self._differences(rows), torch.from_numpy(self.bootstrap[:, rows])
+        judgments = self.pairs.judgments
+        if judgments is None:
+            return self._vote_loss(x, rows, drawn)
+        answers, place = judgments.of(rows)
+        if not len(answers):
+            return x.sum() * 0.0
+        label, weight = (torch.from_numpy(v[answers]).to(x.dtype) for v in (judgments.label, judgments.weight))
+        log_odds = self.log_odds[:, judgments.annotator[answers]]
+        reward = self.reward
+        losses = crowd_loss(x[:, place], label, self.model.log_nu, reward.ties, reward.margin, log_odds)
+        right, wrong = RELIABILITY_PRIOR
+        prior = right * torch.nn.functional.softplus(-self.log_odds) + wrong * torch.nn.functional.softplus(
+            self.log_odds
+        )
+        # The prior counts once an epoch, as each answer does
+        share = len(answers) / max(1, self._answers())
+        fit = (losses * weight * drawn[:, place]).sum(dim=1) + share * prior.sum(dim=1)
+        return (fit / len(answers)).sum()
+
+    def _answers(self) -> int:
+        """How many answers the training pairs have."""
+        judgments = self.pairs.judgments
+        return int(np.diff(judgments.start)[self.split.train].sum()) if judgments else 0
+
+    def _vote_loss(self, x: torch.Tensor, rows: np.ndarray, drawn: torch.Tensor | None) -> torch.Tensor:
+        label, weight = (torch.from_numpy(v[rows]).to(x.dtype) for v in (self.pairs.label, self.pairs.weight))
+        losses = pair_loss(x, label, self.model.log_nu, self.reward.ties, self.reward.margin)
+        return (losses * (weight if drawn is None else weight * drawn)).mean(dim=1).sum()
+
+    def _differences(self, rows: np.ndarray) -> torch.Tensor:
+        """(K, B) r_a − r_b; each trajectory of the batch is embedded once."""
+        used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
+        chosen = torch.from_numpy(used)
+        longest = int(self.lengths[chosen].max())
+        inputs, mask = self.inputs[chosen, :longest], self.mask[chosen, :longest]
+        rewards = self.model.rewards(self.model.embed(inputs, mask))
+        a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
+        return rewards[:, a] - rewards[:, b]
+
+
+@torch.no_grad()
+def _inputs(model: RewardModel, features: Sequence[Features]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(U, T, F) normalized and (U, T): the frames' features take a small part of the room that they do on the disk."""
+    longest = max(len(item) for item in features)
+    inputs = torch.zeros(len(features), longest, model.spec.width)
+    mask = torch.zeros(len(features), longest, dtype=torch.bool)
+    for start in range(0, len(features), CHUNK):
+        frames, actions, state, present = (
+            torch.from_numpy(array) for array in collate(features[start : start + CHUNK])
+        )
+        rows, steps = slice(start, start + len(present)), slice(0, present.shape[1])
+        inputs[rows, steps] = model.normalize(frames, actions, state) * present.unsqueeze(-1)
+        mask[rows, steps] = present
+    return inputs, mask
