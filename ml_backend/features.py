@@ -99,15 +99,20 @@ class _Encode:
         write_features(encode(job.trajectory, self.pool, self.reward, network), job.path)
 
 
-def encode_pool(ws: Workspace, trajectories: Sequence[Trajectory]) -> FeatureStore:
+def encode_pool(
+    ws: Workspace, trajectories: Sequence[Trajectory], encoder: EncoderSettings | None = None
+) -> FeatureStore:
     """Features of all `trajectories`; those in the cache are kept, the others encoded.
+
+    Args:
+        encoder: Where it has been settled before.
 
     Raises:
         ConfigError: the encoder or its weights do not exist.
         DataError: not one trajectory could be read.
     """
     reward = ws.config.reward
-    settings = settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
+    settings = encoder or (settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None)
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
     missing = [job for job in jobs if not is_complete(job.path)]
     alone = len(missing) < IN_PROCESS

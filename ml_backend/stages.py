@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_backend.provenance import describe, features_for, fingerprint, settled_encoder, single_answers
 from ml_backend.ranking import Choice, PoolScores, rank_pairs
 from preference.errors import DataError, NotReady
-from preference.records import ModelVersion, Preference, Trajectory
+from preference.records import ModelVersion, Preference
 from preference.work import console, progress
 from preference.workspace import Workspace, confined, replacing
 from qc_reports.stages import read_preferences
 
 if TYPE_CHECKING:
-    from ml_backend.features import FeatureStore
-    from ml_backend.reward_model import ModelSpec
-
-PROJECTION = 16
-"""Principal components of the frame features that the model looks at: with a few hundred labels, more only memorize."""
+    from ml_backend.encoder import EncoderSettings
 
 
 def train(ws: Workspace) -> ModelVersion:
@@ -36,38 +33,56 @@ def train(ws: Workspace) -> ModelVersion:
     """
     preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
     reward = ws.config.reward
-    key = fingerprint(ws, preferences)
-    for known in ws.store.model_versions():
-        if known.metrics.get("fingerprint") == key and (ws.root / known.path / "model.pt").exists():
-            if not known.active:
-                ws.store.put_model_version(_activated(known))
-            return known
     if len(preferences) < reward.min_preferences:
         raise NotReady(
             f"{len(preferences)} pairs have a label; training needs at least {reward.min_preferences}.",
             fix="Ask more pairs, or lower reward.min_preferences.",
         )
-    return _train(ws, preferences, key)
+    encoder = settled_encoder(reward)
+    key = fingerprint(ws, preferences, encoder.digest if encoder else "")
+    for known in ws.store.model_versions():
+        if known.metrics.get("fingerprint") == key and (ws.root / known.path / "model.pt").exists():
+            if not known.active:
+                ws.store.put_model_version(_activated(known))
+            return known
+    return _train(ws, preferences, encoder, key)
 
 
-def _train(ws: Workspace, preferences: Sequence[Preference], key: str) -> ModelVersion:
+def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
+    from ml_backend.curves import curves
     from ml_backend.dataset import index_pairs
     from ml_backend.features import encode_pool
-    from ml_backend.train import check_labels, split_pairs, train_model
+    from ml_backend.judged import index_judgments
+    from ml_backend.train import check_labels, pair_keys, split_pairs, train_model
     from ml_backend.validate import FOLDS, TRAJECTORY_FOLDS, validate
 
     reward, seed = ws.config.reward, ws.config.seed
-    store = encode_pool(ws, ws.store.trajectories())
-    if store.encoder is not None and store.encoder.note:
-        console.print(f"[yellow]{store.encoder.note}.[/]", highlight=False, soft_wrap=True)
+    store = encode_pool(ws, ws.store.trajectories(), encoder)
+    if encoder is not None and encoder.note:
+        console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = [store[t.trajectory_id] for t in trajectories]
     pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
     check_labels(pairs, reward.min_preferences)
-    split = split_pairs(pairs.pair_ids, seed)
-    spec = _spec(ws, store, trajectories)
-    with progress("Training", reward.epochs) as advance:
-        trained = train_model(features, pairs, split, spec, reward, seed=seed, on_epoch=advance)
+    if answers := single_answers(ws):
+        pairs = replace(pairs, judgments=index_judgments(pairs.pair_ids, answers))
+    split = split_pairs(pair_keys(preferences), seed)
+    spec = describe(ws, store, trajectories)
+    version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
+    checkpoint = ws.checkpoints / f"{key}.pt"
+    with progress("Training", reward.epochs) as advance, curves(ws.curves / version) as add:
+        trained = train_model(
+            features,
+            pairs,
+            split,
+            spec,
+            reward,
+            seed=seed,
+            names=[t.trajectory_id for t in trajectories],
+            checkpoint=checkpoint,
+            on_epoch=advance,
+            on_curves=add,
+        )
         advance(reward.epochs - trained.epochs)
     strata = {pair.pair_id: pair.stratum for pair in ws.store.pairs()}
     with progress("Validating", FOLDS + TRAJECTORY_FOLDS) as advance:
@@ -76,13 +91,14 @@ def _train(ws: Workspace, preferences: Sequence[Preference], key: str) -> ModelV
         )
     figures |= {"encoder": spec.encoder, "weights": spec.weights}
     rewards, members = trained.model.score(features)
-    version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
     with replacing(ws.models / version) as folder:
         folder.mkdir()
         trained.model.save(folder / "model.pt")
         rows = {name: [pairs.pair_ids[i] for i in getattr(split, name)] for name in ("train", "validation", "test")}
         _write_json(folder / "split.json", rows)
-        _write_json(folder / "training.json", {"reward": reward.model_dump(), "seed": seed, "curves": trained.curves})
+        told = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
+        told |= {"curves": trained.curves, "reliability": trained.reliability}
+        _write_json(folder / "training.json", told)
         _write_json(folder / "validation.json", figures)
         _write_rewards(folder / "rewards.csv", [t.trajectory_id for t in trajectories], rewards, members.std(axis=0))
     record = ModelVersion(
@@ -97,6 +113,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], key: str) -> ModelV
         metrics={"fingerprint": key, **_headline(figures)},
     )
     ws.store.put_model_version(record)
+    checkpoint.unlink(missing_ok=True)
     return record
 
 
@@ -105,15 +122,16 @@ def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
 
     Raises:
         NotReady: there is no model.
+        DataError: it cannot be read, or looks through an encoder that is no longer here.
     """
-    from ml_backend.features import encode_pool
     from ml_backend.reward_model import RewardModel
 
     record = record or ws.store.active_model()
     if record is None:
         raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
-    model = RewardModel.load(confined(ws.root, record.path) / "model.pt")
-    store = encode_pool(ws, ws.store.trajectories())
+    folder = confined(ws.root, record.path)
+    model = RewardModel.load(folder / "model.pt")
+    store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = [store[t.trajectory_id] for t in trajectories]
     return PoolScores(
@@ -170,51 +188,6 @@ def newest_rewards(ws: Workspace) -> dict[str, float]:
             return {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None
-
-
-def _spec(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajectory]) -> ModelSpec:
-    from ml_backend.reward_model import ModelSpec
-
-    reward = ws.config.reward
-    example = store[trajectories[0].trajectory_id]
-    action_names, state_names = _names(ws, trajectories[0], example.actions.shape[1], example.state.shape[1])
-    return ModelSpec(
-        encoder=reward.encoder,
-        weights=store.encoder.shown if store.encoder else "none",
-        image_size=store.encoder.image_size if store.encoder else 0,
-        sample_fps=reward.sample_fps,
-        max_frames=reward.max_frames,
-        inputs=tuple(reward.inputs),
-        frame_size=example.frames.shape[1],
-        action_names=action_names,
-        state_names=state_names,
-        temporal=reward.temporal,
-        hidden=reward.hidden,
-        members=reward.members,
-        projection=PROJECTION if "frames" in reward.inputs else 0,
-        task_types=tuple(sorted({t.task_type for t in trajectories})),
-    )
-
-
-def _names(ws: Workspace, trajectory: Trajectory, actions: int, state: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the dataset calls each action and state value; numbered where it has no names."""
-    from importer.pool import feature_names_of
-
-    found = feature_names_of(ws.config.pool, trajectory)
-
-    def complete(kind: str, size: int) -> tuple[str, ...]:
-        names = found.get(kind, [])
-        return tuple(names) if len(names) == size else tuple(f"{kind}_{i}" for i in range(size))
-
-    return complete("action", actions), complete("state", state)
-
-
-def fingerprint(ws: Workspace, preferences: Sequence[Preference]) -> str:
-    """Of everything that the weights depend on: labels, settings, seed, trajectories."""
-    labels = sorted((p.pair_id, p.preference, round(p.confidence_mean, 6)) for p in preferences)
-    spans = [(t.trajectory_id, t.start_s, t.end_s) for t in ws.store.trajectories()]
-    text = json.dumps([labels, ws.config.reward.model_dump(), ws.config.seed, spans], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _activated(record: ModelVersion) -> ModelVersion:

@@ -21,6 +21,7 @@ import numpy as np
 from ml_backend.dataset import Pairs, check_features, fit_normalization
 from preference.config import Reward
 from preference.errors import NotReady
+from preference.records import Preference
 
 if TYPE_CHECKING:
     import torch
@@ -56,16 +57,23 @@ class Trained:
     """Annotator → probability that they mean what they say; empty unless it was learned."""
 
 
-def split_pairs(pair_ids: Sequence[str], seed: int) -> Split:
-    """70/15/15, decided by a hash of each pair's id: a pair keeps its place when later rounds add others, so a test
+def split_pairs(keys: Sequence[str], seed: int) -> Split:
+    """70/15/15, decided by a hash of each pair's key: a pair keeps its place when later rounds add others, so a test
     pair of today is never a training pair of tomorrow. The shares are met in expectation."""
-    draws = np.array([_fraction(f"{seed} {pair_id}") for pair_id in pair_ids])
+    draws = np.array([_fraction(f"{seed} {key}") for key in keys])
     first, second = SHARES[0], SHARES[0] + SHARES[1]
     return Split(
         np.flatnonzero(draws < first),
         np.flatnonzero((draws >= first) & (draws < second)),
         np.flatnonzero(draws >= second),
     )
+
+
+def pair_keys(preferences: Sequence[Preference]) -> list[str]:
+    """What `split_pairs` goes by for the labelled ones: the two trajectories, so that a pair that was asked twice, also
+    under another id or the other way round, is in one split."""
+    labelled = [p for p in preferences if p.preference is not None]
+    return [" ".join(sorted((p.trajectory_a_id, p.trajectory_b_id))) for p in labelled]
 
 
 def _fraction(text: str) -> float:

@@ -5,6 +5,8 @@ work/pool/                   manifest.csv, failures.csv, a picture of the pool
 work/clips/                  one mp4 per trajectory
 work/features/               cached frame features
 work/models/VERSION/         one reward model each
+work/curves/VERSION/         how its training went, for TensorBoard
+work/checkpoints/            trainings that are under way
 work/reports/BATCH/          qc.json and report.html
 work/preferences.jsonl       the resolved labels
 work/releases/               what the policy team gets
@@ -79,6 +81,14 @@ class Workspace:
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def curves(self) -> Path:
+        return self.root / "curves"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
 
     @property
     def reports(self) -> Path:

@@ -1,6 +1,7 @@
 """Features are made once, a model exists only when it is whole, and what was asked is not proposed again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,8 +39,6 @@ def ws(tmp_path):
     (tmp_path / "robopref.toml").write_text(CONFIG)
     ws = Workspace.open(tmp_path / "robopref.toml")
     pool(ws)
-    from dataclasses import replace
-
     ws.store.put_trajectories(replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories())
     ids = [t.trajectory_id for t in ws.store.trajectories()]
     rng = np.random.default_rng(0)
@@ -84,6 +83,80 @@ def test_a_training_that_is_killed_leaves_no_half_model(ws, monkeypatch):
     assert list(ws.models.iterdir()) == []
     assert ws.store.model_versions() == []
     assert stages.train(ws).version == "rm-0001"
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_and_leaves_none_behind(ws, monkeypatch):
+    from ml_backend import train
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.Trained, "__init__", killed)
+        stages.train(ws)
+    assert len(list(ws.checkpoints.iterdir())) == 1
+    record = stages.train(ws)
+    assert list(ws.checkpoints.iterdir()) == []
+    ws.store.close()
+    curves = json.loads((ws.root / record.path / "training.json").read_text())["curves"]
+    assert len(curves["train_loss"]) == 5
+
+
+def test_tensorboard_reads_the_curves(ws):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record = stages.train(ws)
+    events = EventAccumulator(str(ws.curves / record.version)).Reload()
+    told = json.loads((ws.root / record.path / "training.json").read_text())["curves"]["train_loss"]
+    assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(told)
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2, 3, 4, 5]
+
+
+def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
+    """`imagenet` where they could not be had, and later where they can."""
+    from ml_backend import provenance
+
+    settled = provenance.settled_encoder
+    stages.train(ws)
+    other = "none of before"
+    monkeypatch.setattr(provenance, "settled_encoder", lambda reward: replace(settled(reward), digest=other))
+    with pytest.raises(DataError, match=r"model\.pt is of another configuration.*none of before"):
+        stages.score_pool(ws)
+    monkeypatch.setattr(stages, "settled_encoder", provenance.settled_encoder)
+    assert stages.train(ws).version == "rm-0002"
+
+
+def test_a_model_scores_by_its_own_settings_whatever_the_file_says_now(ws):
+    stages.train(ws)
+    before = stages.score_pool(ws).members
+    ws.config.reward.sample_fps, ws.config.reward.encoder = 1.0, "resnet18"
+    assert np.array_equal(stages.score_pool(ws).members, before)
+
+
+def test_single_answers_are_fitted_where_reliability_is_learned(ws):
+    from preference.records import Annotator, Assignment, Judgment
+
+    ws.config.reward.reliability = "crowd_bt"
+    pairs = ws.store.pairs()
+    assignments = [
+        Assignment(f"{name}-{p.pair_id}", p.pair_id, name, "production-001", i, "A")
+        for name in ("amy", "bob")
+        for i, p in enumerate(pairs)
+    ]
+    ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("amy", "bob")])
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, assignments)
+    ws.store.put_judgments([Judgment(a.assignment_id, a.annotator_id, a.pair_id, "A", 3, 900) for a in assignments])
+    record = stages.train(ws)
+    told = json.loads((ws.root / record.path / "training.json").read_text())
+    assert set(told["reliability"]) == {"amy", "bob"}
+
+
+def test_a_pair_that_was_asked_twice_is_in_one_split():
+    from ml_backend.train import pair_keys
+    from preference.records import Preference
+
+    asked = [Preference(i, a, b, 1.0, 3.0, 2, 1.0, [], "unanimous") for i, a, b in (("p", "x", "y"), ("q", "y", "x"))]
+    assert len(set(pair_keys(asked))) == 1
 
 
 def test_new_labels_make_a_new_version_that_takes_over(ws):
@@ -136,8 +209,6 @@ def test_features_are_made_once_and_a_truncated_file_anew(ws):
 
 
 def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
-    from dataclasses import replace
-
     trajectories = ws.store.trajectories()
     broken = replace(trajectories[0], episode_index=99, trajectory_id="tiny-000099")
     store = encode_pool(ws, [broken, *trajectories[1:]])

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_backend.provenance import features_for
 from ml_backend.release.onnx_export import Example
 from ml_backend.release.preferences import SPLITS, labelled, own_names, preference_rows, pseudonyms
 from preference.config import Reward
@@ -112,10 +113,10 @@ def gather(ws: Workspace) -> Source:
     _check_clips(ws, trajectories, rows)
     model = RewardModel.load(folder / "model.pt")
     training = _read_json(folder / "training.json")
-    trained = _trained_with(folder / "training.json", training, model.spec)
+    trained = _trained_with(folder / "training.json", training)
     _check_labels(ws, record, released, training)
     compared = {row[side] for row in rows for side in ("trajectory_a_id", "trajectory_b_id")}
-    encoder, features = _features(ws, trained, model.spec, trajectories, compared)
+    encoder, features = _features(ws, model.spec, folder, compared)
     return Source(
         ws=ws,
         preferences=preferences,
@@ -181,36 +182,25 @@ def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], rows: Sequen
         )
 
 
-def _features(
-    ws: Workspace, trained: Reward, spec: ModelSpec, trajectories: Sequence[Trajectory], compared: set[str]
-) -> tuple[Encoder | None, FeatureStore]:
+def _features(ws: Workspace, spec: ModelSpec, folder: Path, compared: set[str]) -> tuple[Encoder | None, FeatureStore]:
     """The encoder and the features that the model was trained on."""
     from ml_backend.encoder import load
-    from ml_backend.features import encode_pool
 
-    store = encode_pool(Workspace(ws.config.model_copy(update={"reward": trained})), trajectories)
+    store = features_for(ws, spec, folder)
     if lost := sorted(compared - set(store)):
         raise DataError(
             f"{len(lost)} compared trajectories can no longer be read, the first is {lost[0]}.",
             fix="Run `robopref pool` and see failures.csv.",
         )
-    found = store.encoder
-    if found and (found.shown, found.image_size) != (spec.weights, spec.image_size):
-        raise UserError(
-            f"The model was trained on {spec.encoder} with weights {spec.weights!r} at {spec.image_size} pixels; here "
-            f"it comes with weights {found.shown!r} at {found.image_size}. {found.note}".rstrip(),
-            fix="Bring the same weights onto this machine, or train again.",
-        )
-    return (load(found) if found else None), store
+    return (load(store.encoder) if store.encoder else None), store
 
 
-def _trained_with(path: Path, training: Mapping[str, Any], spec: ModelSpec) -> Reward:
-    """The settings in training.json, with the encoder weights that were really used."""
+def _trained_with(path: Path, training: Mapping[str, Any]) -> Reward:
+    """The settings in training.json."""
     try:
-        reward = Reward.model_validate(training["reward"])
+        return Reward.model_validate(training["reward"])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}, reward: {error}", fix="Run `robopref train` again.") from None
-    return reward.model_copy(update={"weights": spec.weights}) if spec.weights in ("imagenet", "none") else reward
 
 
 def _check_labels(
@@ -221,13 +211,13 @@ def _check_labels(
     Raises:
         UserError: labels, confidences or trajectories changed since the model was trained.
     """
-    from ml_backend.stages import fingerprint
+    from ml_backend.provenance import fingerprint
 
     left = record.metrics.get("fingerprint")
     settings = {"reward": Reward.model_validate(training["reward"]), "seed": training.get("seed")}
     then = Workspace(ws.config.model_copy(update=settings))
     then.store = ws.store
-    if left and left != fingerprint(then, preferences):
+    if left and left != fingerprint(then, preferences, training.get("encoder_digest", "")):
         raise UserError(
             f"The model {record.version} was trained on other preferences than those released: since then labels, "
             "confidences or the pool's trajectories have changed.",
