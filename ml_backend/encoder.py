@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend.runtime import open_session
 from preference.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ class Unreachable(UserError):
 class Encoder:
     """A frozen timm network. Make it with `settle` and `load`."""
 
-    def __init__(self, settings: EncoderSettings, module: nn.Module, size: int) -> None:
+    def __init__(self, settings: EncoderSettings, module: Any, size: int, session: Any = None) -> None:
         self.settings = settings
         self.module = module
-        """uint8 (N, H, W, 3) → float32 (N, D), preprocessing included; what an export needs."""
+        """uint8 (N, H, W, 3) → float32 (N, D), preprocessing included; what an export needs. Its parts are `prepare`,
+        which gives (N, 3, side, side), and `network`."""
         self.size = size
         """D."""
+        self.session = session
+        """Of ONNX Runtime, where that runs the network."""
+        self.device = "cpu"
 
     @property
     def name(self) -> str:
@@ -81,9 +86,19 @@ class Encoder:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(frames), BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(frames[start : start + BATCH]))
-                parts.append(self.module(batch).numpy())
+                batch = torch.from_numpy(np.ascontiguousarray(frames[start : start + BATCH])).to(self.device)
+                if self.session is None:
+                    parts.append(self.module(batch).cpu().numpy())
+                else:
+                    pixels = self.module.prepare(batch).contiguous().numpy()
+                    parts.append(self.session.run(None, {"pixels": pixels})[0])
         return np.concatenate(parts).astype(np.float16)
+
+    def to(self, device: str) -> Encoder:
+        """The same on another device: `cuda` takes whole batches there and back."""
+        self.module.to(device)
+        self.device = device
+        return self
 
 
 def settle(name: str, weights: str) -> EncoderSettings:
@@ -117,8 +132,11 @@ def settle(name: str, weights: str) -> EncoderSettings:
     return EncoderSettings(name, str(path), f"file {_digest(path)}", _config_size(name))
 
 
-def load(settings: EncoderSettings) -> Encoder:
+def load(settings: EncoderSettings, onnx: Path | None = None, threads: int = 0) -> Encoder:
     """The network that `settle` chose.
+
+    Args:
+        onnx: The same network for ONNX Runtime, to run that instead (`runtime.onnx_file`), on so many threads.
 
     Raises:
         DataError: the weights file is broken or belongs to another network.
@@ -135,7 +153,7 @@ def load(settings: EncoderSettings) -> Encoder:
     module = _with_preprocessing(network.eval().requires_grad_(False), settings)
     with torch.inference_mode():
         size = module(torch.zeros(1, 8, 8, 3, dtype=torch.uint8)).shape[1]
-    return Encoder(settings, module, int(size))
+    return Encoder(settings, module, int(size), open_session(onnx, threads) if onnx else None)
 
 
 def _random(name: str, note: str = "") -> EncoderSettings:
@@ -184,11 +202,13 @@ def _with_preprocessing(network: nn.Module, settings: EncoderSettings) -> nn.Mod
             self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1) * 255.0)
             self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1) * 255.0)
 
-        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        def prepare(self, frames: torch.Tensor) -> torch.Tensor:
             pixels = frames.permute(0, 3, 1, 2).float()
             pixels = nn.functional.interpolate(pixels, size=(side, side), mode=mode, antialias=True)
-            pixels = (pixels.clamp(0.0, 255.0) - self.mean) / self.std
-            return self.network(pixels.contiguous(memory_format=torch.channels_last))
+            return (pixels.clamp(0.0, 255.0) - self.mean) / self.std
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            return self.network(self.prepare(frames).contiguous(memory_format=torch.channels_last))
 
     return Pixels().eval()
 

@@ -8,22 +8,20 @@ the overlay that people see.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from importer.clip_index import content_key
-from importer.frames import clean_frames, sample_rows
-from importer.pool import Failure, failure_of, files_of, find_dataset, read_episode
-from ml_backend.encoder import Encoder, EncoderSettings, load, settle
+from importer.pool import Failure, failure_of, files_of, find_dataset
+from ml_backend.encoder import EncoderSettings, settle
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
-from preference.work import HERE, parallel_map
 from preference.workspace import Workspace, replacing
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 RECIPE = 1
 """Part of every key: raise it when the same settings would give other values."""
-IN_PROCESS = 12
-"""Below so many trajectories, encoding them takes less time than starting processes that each import torch."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +80,6 @@ class Job:
     path: Path
 
 
-@dataclass(frozen=True)
-class _Encode:
-    """`encode` with its settings, picklable; each process loads the network once."""
-
-    pool: Pool
-    reward: Reward
-    encoder: EncoderSettings | None
-    threads: int
-    """Of torch in this process; 0 = torch's own choice."""
-
-    def __call__(self, job: Job) -> None:
-        network = _loaded(self.encoder, self.threads) if self.encoder else None
-        write_features(encode(job.trajectory, self.pool, self.reward, network), job.path)
-
-
 def encode_pool(
     ws: Workspace, trajectories: Sequence[Trajectory], encoder: EncoderSettings | None = None
 ) -> FeatureStore:
@@ -111,18 +92,16 @@ def encode_pool(
         ConfigError: the encoder or its weights do not exist.
         DataError: not one trajectory could be read.
     """
+    from ml_backend.encoding import encode_missing
+
     reward = ws.config.reward
     settings = encoder or (settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None)
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
     missing = [job for job in jobs if not is_complete(job.path)]
-    alone = len(missing) < IN_PROCESS
-    task = _Encode(ws.config.pool, reward, settings, threads=0 if alone else 1)
     broken: set[str] = set()
-    workers = HERE if alone else ws.workers
-    for job, result in parallel_map(task, missing, workers=workers, description="Encoding frames"):
-        if isinstance(result, UserError):
-            broken.add(job.trajectory.trajectory_id)
-            failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, result))
+    for job, error in encode_missing(missing, settings, ws):
+        broken.add(job.trajectory.trajectory_id)
+        failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, error))
     paths = {job.trajectory.trajectory_id: job.path for job in jobs if job.trajectory.trajectory_id not in broken}
     if failures and not paths:
         raise DataError(
@@ -151,27 +130,6 @@ def plan(
     return jobs, failures
 
 
-def encode(trajectory: Trajectory, pool: Pool, reward: Reward, encoder: Encoder | None) -> Features:
-    """Read one trajectory's trimmed span and encode its frames.
-
-    Raises:
-        DataError: it cannot be read, has no images, or holds values that are no numbers.
-    """
-    episode = read_episode(pool, trajectory)
-    span = (trajectory.start_s, trajectory.end_s, reward.sample_fps, reward.max_frames)
-    if encoder is None:
-        rows = sample_rows(episode.time, *span)
-        frames = np.zeros((len(rows), 0), dtype=np.float16)
-    else:
-        pictures, rows = clean_frames(episode, *span)
-        frames = encoder.encode(pictures)
-    features = Features(frames, episode.actions[rows].astype(np.float32), episode.state[rows].astype(np.float32))
-    for name in ("frames", "actions", "state"):
-        if not np.isfinite(getattr(features, name)).all():
-            raise DataError(f"{trajectory.trajectory_id}, {name}: holds nan or infinity.")
-    return features
-
-
 def write_features(features: Features, path: Path) -> None:
     """One record per step; a single file, so that it is there whole or not at all."""
     sizes = [(name, getattr(features, name)) for name in ("frames", "actions", "state")]
@@ -179,8 +137,11 @@ def write_features(features: Features, path: Path) -> None:
     table = np.zeros(len(features), dtype=kind)
     for name, values in sizes:
         table[name] = values
+    # In memory first: on a full disk numpy's own writer fails with an error that does not say so
+    buffer = io.BytesIO()
+    np.save(buffer, table)
     with replacing(path) as temporary:
-        np.save(temporary, table)
+        temporary.write_bytes(buffer.getvalue())
 
 
 def read_features(path: Path) -> Features:
@@ -207,12 +168,3 @@ def is_complete(path: Path) -> bool:
     except DataError:
         return False
     return True
-
-
-@lru_cache(maxsize=1)
-def _loaded(settings: EncoderSettings, threads: int) -> Encoder:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
-    return load(settings)
