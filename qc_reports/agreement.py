@@ -18,6 +18,7 @@ from preference.records import Answer
 
 SCALE: tuple[Answer, ...] = ("A", "equal", "B")
 """The ordinal scale."""
+PLACE: dict[Answer, int] = {answer: place for place, answer in enumerate(SCALE)}
 Votes = Mapping[str, Mapping[str, Answer]]
 
 
@@ -36,29 +37,39 @@ NOTHING = Interval(math.nan, math.nan, math.nan)
 def krippendorff_alpha(votes: Votes, *, draws: int, rng: np.random.Generator) -> Interval:
     """Ordinal alpha over all pairs with two votes or more, with a bootstrap over pairs.
 
-    Each pair contributes a 3x3 coincidence matrix, so a bootstrap draw is a weighted sum of them and a thousand draws
-    cost one matrix product. nan where no pair has two votes, or where all votes are alike.
+    What a pair adds to alpha depends only on how many said A, equal and B. So pairs are counted by that, and a
+    bootstrap draw is a draw of these counts: exact, and a thousand draws cost the same for 100 pairs and for 100,000.
+    nan where no pair has two votes, or where all votes are alike.
     """
-    units = _coincidences(votes)
-    if not len(units):
+    counts = _vote_counts(votes)
+    if not len(counts):
         return NOTHING
-    value = float(_alpha(units.sum(axis=0)[None])[0])
+    types, times = np.unique(counts, axis=0, return_counts=True)
+    units = _coincidences(types)
+    value = float(_alpha(np.tensordot(times, units, axes=1)[None])[0])
     if not draws:
         return Interval(value, math.nan, math.nan)
-    weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=draws)
+    weights = rng.multinomial(times.sum(), times / times.sum(), size=draws)
     samples = _alpha(np.tensordot(weights, units, axes=1))
     return Interval(value, *_percentiles(samples))
 
 
-def _coincidences(votes: Votes) -> np.ndarray:
-    """(P, 3, 3) float64: each pair's coincidences, every ordered pair of votes weighted 1 / (m - 1)."""
-    matrices = []
+def _vote_counts(votes: Votes) -> np.ndarray:
+    """(P, 3) int: how many gave each answer of SCALE, for the pairs with two votes or more."""
+    rows = []
     for ballots in votes.values():
-        if len(ballots) < 2:
-            continue
-        counts = np.array([sum(vote == word for vote in ballots.values()) for word in SCALE], float)
-        matrices.append((np.outer(counts, counts) - np.diag(counts)) / (counts.sum() - 1))
-    return np.array(matrices).reshape(-1, len(SCALE), len(SCALE))
+        if len(ballots) > 1:
+            row = [0, 0, 0]
+            for vote in ballots.values():
+                row[PLACE[vote]] += 1
+            rows.append(row)
+    return np.array(rows, dtype=int).reshape(-1, len(SCALE))
+
+
+def _coincidences(counts: np.ndarray) -> np.ndarray:
+    """(P, 3) → (P, 3, 3) float64: a pair's coincidences, every ordered pair of votes weighted 1 / (m - 1)."""
+    own = np.eye(len(SCALE)) * counts[:, None, :]
+    return (counts[:, :, None] * counts[:, None, :] - own) / (counts.sum(axis=1) - 1)[:, None, None]
 
 
 def _alpha(coincidences: np.ndarray) -> np.ndarray:
@@ -101,7 +112,7 @@ def cohen_kappa_interval(
 def _confusion(first: Sequence[Answer], second: Sequence[Answer]) -> np.ndarray:
     table = np.zeros((len(SCALE), len(SCALE)))
     for a, b in zip(first, second, strict=True):
-        table[SCALE.index(a), SCALE.index(b)] += 1
+        table[PLACE[a], PLACE[b]] += 1
     return table
 
 
@@ -134,14 +145,30 @@ def fleiss_kappa(votes: Votes) -> float:
 
 def pairwise_kappas(votes: Votes) -> list[tuple[str, str, int, float]]:
     """(annotator, annotator, shared pairs, Cohen's kappa) for every two who share a pair."""
-    names = sorted({name for ballots in votes.values() for name in ballots})
+    names, tables = confusions(votes)
     rows = []
-    for first, second in combinations(names, 2):
-        shared = [ballots for ballots in votes.values() if first in ballots and second in ballots]
-        if shared:
-            kappa = cohen_kappa([ballots[first] for ballots in shared], [ballots[second] for ballots in shared])
-            rows.append((first, second, len(shared), kappa))
+    for (i, j), table in tables.items():
+        rows.append((names[i], names[j], int(table.sum()), float(_kappa(table[None])[0])))
     return rows
+
+
+def confusions(votes: Votes) -> tuple[list[str], dict[tuple[int, int], np.ndarray]]:
+    """The annotators in order, and for every two who share a pair the (3, 3) counts of what one and the other said."""
+    from scipy.sparse import csr_array
+
+    names = sorted({name for ballots in votes.values() for name in ballots})
+    place = {name: i for i, name in enumerate(names)}
+    cells = [(row, place[name], PLACE[vote])
+             for row, ballots in enumerate(votes.values()) for name, vote in ballots.items()]  # fmt: skip
+    table = np.array(cells, dtype=int).reshape(-1, 3)
+    shape = (len(votes), len(names))
+    said = []
+    for k in range(len(SCALE)):
+        rows, columns = table[table[:, 2] == k, :2].T
+        said.append(csr_array((np.ones(len(rows)), (rows, columns)), shape=shape))
+    counts = np.array([[(first.T @ second).toarray() for second in said] for first in said])
+    shared = counts.sum(axis=(0, 1))
+    return names, {(i, j): counts[:, :, i, j] for i, j in combinations(range(len(names)), 2) if shared[i, j]}
 
 
 def disagreement_rate(votes: Votes, pair_ids: Iterable[str]) -> tuple[float, int]:

@@ -22,7 +22,9 @@ from preference.config import Quality
 from preference.errors import DataError
 from preference.records import ANSWERS, Answer, Pair, Stratum
 from qc_reports.answers import Answered
-from qc_reports.stages import BatchReport, figures
+from qc_reports.figures import BatchReport, figures
+from qc_reports.files import write_folder
+from qc_reports.report import write_report
 
 REQUIRED = ("pair_id", "annotator_id", "preference")
 
@@ -44,14 +46,21 @@ class _Row:
         )
 
 
-def check_file(path: Path, quality: Quality, *, rng: np.random.Generator) -> BatchReport:
+def check_file(path: Path, quality: Quality, *, rng: np.random.Generator, out: Path | None = None) -> BatchReport:
     """The figures of a file of judgments: those that `robopref qc` would give for the same answers.
+
+    Args:
+        out: Folder for report.html and the figures as files.
 
     Raises:
         DataError: naming the file, the line, the column, what was found and what was expected.
     """
     answers = read_judgments_csv(path)
-    return figures(path.stem, answers, pairs_of(answers), quality, rng=rng)
+    pairs = pairs_of(answers)
+    report = figures(path.stem, answers, pairs, quality, rng=rng)
+    if out is not None:
+        write_folder(out, report, write_report(report, answers, pairs, quality=quality))
+    return report
 
 
 def pairs_of(answers: Iterable[Answered]) -> list[Pair]:

@@ -6,44 +6,21 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from preference.config import Quality
 from preference.errors import DataError, NotReady, UserError
-from preference.records import Answer, BatchStatus, Certification, Pair, Preference
+from preference.records import Answer, Certification, Preference
 from preference.store import AssignmentView
 from preference.workspace import Workspace, replacing
 from qc_reports import certification
-from qc_reports.agreement import krippendorff_alpha, pairwise_kappas
-from qc_reports.annotator_stats import annotator_stats, flags
-from qc_reports.answers import Answered, by_annotator, join, votes
-from qc_reports.gate import BY_HAND, gate
+from qc_reports.answers import Answered, by_annotator, join
+from qc_reports.figures import BatchReport, figures
+from qc_reports.files import plain, write_folder
+from qc_reports.gate import BY_HAND
 from qc_reports.report import write_report
 from qc_reports.resolve import resolve as resolve_pairs
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """The keys of qc.json."""
-
-    batch_id: str
-    status: BatchStatus
-    reasons: list[str]
-    pairs: int
-    judgments: int
-    annotators: int
-    alpha: dict[str, float]
-    kappa: list[dict[str, Any]]
-    annotator_stats: list[dict[str, Any]]
-    resolved: dict[str, int]
-    flags: list[dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    """What was said when the batch was planned."""
 
 
 def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
@@ -109,13 +86,9 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     report = replace(report, notes=current.notes)
     if BY_HAND in current.reasons:
         report = replace(report, status="accepted", reasons=[*report.reasons, BY_HAND])
-    folder = ws.reports / batch_id
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
     page = write_report(report, answers, ws.store.pairs(batch_id), quality=ws.config.quality, words=words)
-    with replacing(folder / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    with replacing(folder / "qc.json") as temporary:
-        temporary.write_text(json.dumps(_plain(asdict(report)), indent=2) + "\n", encoding="utf-8")
+    write_folder(ws.reports / batch_id, report, page)
     ws.store.set_batch_status(batch_id, report.status, report.reasons)
     return report
 
@@ -142,58 +115,6 @@ def check(ws: Workspace, batch_id: str, views: Sequence[AssignmentView], answers
     )
 
 
-def figures(
-    batch_id: str,
-    answers: Sequence[Answered],
-    pairs: Sequence[Pair],
-    quality: Quality,
-    *,
-    rng: np.random.Generator,
-    waiting: Mapping[str, int] | None = None,
-    missing: int = 0,
-) -> BatchReport:
-    """The figures of any answers, from a workspace or from elsewhere.
-
-    Args:
-        waiting: Pair → assignments still without an answer, second showings aside.
-        missing: All assignments still without an answer.
-    """
-    ballots = votes(answers)
-    stats = annotator_stats(answers, quality)
-    found = flags(stats, quality)
-    alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
-    resolved = resolve_pairs(pairs, answers, waiting=waiting)
-    status, reasons = gate(alpha, found, quality, waiting=missing)
-    return BatchReport(
-        batch_id=batch_id,
-        status=status,
-        reasons=reasons,
-        pairs=len(resolved),
-        judgments=len(answers),
-        annotators=len(stats),
-        alpha=asdict(alpha),
-        kappa=[
-            {"annotator_1": first, "annotator_2": second, "shared": shared, "kappa": kappa}
-            for first, second, shared, kappa in pairwise_kappas(ballots)
-        ],
-        annotator_stats=[asdict(row) for row in stats],
-        resolved=count_resolved(resolved),
-        flags=[asdict(flag) for flag in found],
-    )
-
-
-def count_resolved(preferences: Sequence[Preference]) -> dict[str, int]:
-    """How many pairs ended as A, B, equal, ambiguous, or have no label yet."""
-    words = {1.0: "A", 0.0: "B", 0.5: "equal"}
-    counts: dict[str, int] = dict.fromkeys(("A", "B", "equal", "ambiguous", "unresolved"), 0)
-    for preference in preferences:
-        if preference.preference is not None:
-            counts[words[preference.preference]] += 1
-        else:
-            counts["ambiguous" if preference.reason == "ambiguous" else "unresolved"] += 1
-    return counts
-
-
 def resolve(ws: Workspace) -> list[Preference]:
     """Resolve every production and active pair and write work/preferences.jsonl."""
     views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
@@ -201,7 +122,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
     preferences = resolve_pairs(pairs, answers, waiting=_waiting(views, answers))
     with replacing(ws.preferences) as temporary:
-        lines = (json.dumps(_plain(preference.to_dict())) + "\n" for preference in preferences)
+        lines = (json.dumps(plain(preference.to_dict())) + "\n" for preference in preferences)
         temporary.write_text("".join(lines), encoding="utf-8")
     return preferences
 
@@ -234,12 +155,3 @@ def _waiting(views: Sequence[AssignmentView], answers: Sequence[Answered]) -> di
         for view in views
         if view.assignment.duplicate_of is None and view.assignment.assignment_id not in answered
     )
-
-
-def _plain(value: Any) -> Any:
-    """nan is null in JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

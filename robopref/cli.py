@@ -230,12 +230,25 @@ def qc(
     accept: Annotated[
         bool, typer.Option("--accept", help="Accept the batch whatever the gate says; recorded.")
     ] = False,
+    judgments: Annotated[
+        Path | None, typer.Option("--judgments", help="Check this CSV file instead; no project is needed.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="With --judgments: folder for the report.")] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Check a batch: agreement, gold items, speed, self-consistency; write its report and pass or hold it."""
+    """Check a batch: agreement, gold items, speed, self-consistency; write its report and pass or hold it.
+
+    A file of judgments from elsewhere needs the columns pair_id, annotator_id and preference (A, B, equal); used when
+    there: confidence, response_time_ms, gold, duplicate_of, left, created_at, stratum, task_type.
+
+    Example: `robopref qc --judgments judgments.csv --out report`
+    """
     from qc_reports import stages
 
+    if judgments is not None:
+        show.judgments_file(judgments, config, out, json)
+        return
     ws = Workspace.open(config)
     batch_id = batch or show.newest_batch(ws)
     report = stages.accept(ws, batch_id) if accept else stages.qc(ws, batch_id)

@@ -222,6 +222,38 @@ def quality(ws: Workspace, report: BatchReport, as_json: bool) -> None:
     console.print(f"Report: {ws.reports / report.batch_id / 'report.html'}", soft_wrap=True)
 
 
+FILE_KEYS = ("pairs", "judgments", "annotators", "alpha", "kappa", "annotator_stats", "resolved", "flags")
+"""What `qc --judgments --json` prints; the report's qc.json has these and more."""
+
+
+def judgments_file(path: Path, config: Path, out: Path | None, as_json: bool) -> None:
+    """Check a file of judgments by the project's thresholds where there is a project, else by the protocol's."""
+    import numpy as np
+
+    from preference.config import CONFIG_NAME, Config, load_config
+    from qc_reports.judgments_file import check_file
+
+    settings = load_config(config) if config.exists() or config != Path(CONFIG_NAME) else Config()
+    report = check_file(path, settings.quality, rng=np.random.default_rng(settings.seed), out=out)
+    for sentence in report.warnings:
+        say(sentence, "yellow")
+    if as_json:
+        print_json({key: getattr(report, key) for key in FILE_KEYS})
+        return
+    a, r = report.alpha, report.resolved
+    say(f"{report.judgments} judgments of {report.pairs} pairs by {report.annotators} annotators.")
+    if math.isfinite(a["value"]):
+        interval = (
+            f" (95 % interval {number(a['low'], 2)} to {number(a['high'], 2)})" if math.isfinite(a["low"]) else ""
+        )
+        say(f"Krippendorff's alpha is {number(a['value'])}{interval}.")
+    say("Resolved: " + ", ".join(f"{count} {word}" for word, count in r.items()) + ".")
+    for flag in report.flags:
+        say(flag["sentence"], "yellow")
+    if out:
+        say(f"Report: {out / 'report.html'}")
+
+
 def preferences(results: Sequence[Preference], as_json: bool) -> None:
     counts: dict[str, int] = {}
     for preference in results:

@@ -11,10 +11,10 @@ from preference.config import Quality
 from preference.records import ANSWERS, Pair
 from qc_reports.answers import Answered
 from qc_reports.contested import contested_pairs, disagreement_table
+from qc_reports.figures import figures
 from qc_reports.gate import BY_HAND
 from qc_reports.report import next_steps, write_report
 from qc_reports.response_times import response_times
-from qc_reports.stages import figures
 
 HOSTILE = '<script>alert("x")</script>&'
 
