@@ -1,11 +1,11 @@
-"""One annotator's batch in figures, and the flags they raise, with the protocol's thresholds and minimum samples."""
+"""One annotator's batch in figures: each share with the number of answers that it is a share of, and its interval."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
@@ -14,16 +14,18 @@ import numpy as np
 from preference.config import Quality
 from preference.records import Answer
 from qc_reports.answers import Answered, by_annotator, votes
+from qc_reports.chance import interval_of_share, two_sided
 
-SIDE_BIAS_P = 0.001
-"""A side is called preferred below this p-value of a two-sided binomial test."""
 PAUSE_S = 600
 """Longer silences between two answers are breaks, not work."""
+SHARES = {"gold_agreement": "gold", "self_consistency": "duplicates", "majority_agreement": "majority",
+          "peer_agreement": "peers", "too_fast": "timed", "left_share": "sided", "tie_rate": "answers"}  # fmt: skip
+"""Each share and the field with its number of answers."""
 
 
 @dataclass(frozen=True)
 class AnnotatorStats:
-    """nan where there was nothing to count; each share comes with the number of answers that it is a share of."""
+    """nan where there was nothing to count."""
 
     annotator_id: str
     answers: int
@@ -32,8 +34,11 @@ class AnnotatorStats:
     self_consistency: float
     duplicates: int
     majority_agreement: float
-    """With the majority of the others, where they have one."""
+    """With the majority of the others, where there are two others or more and they have one."""
     majority: int
+    peer_agreement: float
+    """With each other annotator of the same pair: with two annotators a pair, this is all there is."""
+    peers: int
     mean_response_s: float
     median_response_s: float
     too_fast: float
@@ -46,21 +51,16 @@ class AnnotatorStats:
     """Two-sided binomial test of `left_share` against one half."""
     tie_rate: float
     mean_confidence: float
+    confidence_counts: list[int]
+    """How often each of 1 to 5 was given."""
+    confidence_auc: float
+    """How often an answer that is right was given with more confidence than one that is wrong: 1 = confidence tells
+    them apart, 0.5 = it means nothing. Right is the gold answer's, else the others'."""
+    confidence_p: float
+    """Two-sided Mann-Whitney test of `confidence_auc` against one half."""
     per_hour: float
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Something to review about one annotator."""
-
-    annotator_id: str
-    kind: str
-    """`gold`, `speed`, `self_consistency`, `majority` or `side_bias`."""
-    value: float
-    threshold: float
-    n: int
-    """Answers that it rests on."""
-    sentence: str
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Share → its exact 95 % interval (Clopper and Pearson)."""
 
 
 def annotator_stats(answers: Sequence[Answered], quality: Quality) -> list[AnnotatorStats]:
@@ -74,75 +74,66 @@ def _stats(
 ) -> AnnotatorStats:
     gold = [a.preference == a.expected for a in own if a.expected is not None and not a.duplicate]
     first = {a.pair_id: a.preference for a in own if not a.duplicate}
-    repeated = [a.preference == first[a.pair_id] for a in own if a.duplicate and a.pair_id in first]
-    majority = [answer == most for pair, answer in first.items() if (most := _majority_of_others(ballots[pair], name))]
+    hits = {
+        "gold_agreement": gold,
+        "self_consistency": [a.preference == first[a.pair_id] for a in own if a.duplicate and a.pair_id in first],
+        "majority_agreement": [
+            answer == most for pair, answer in first.items() if (most := majority_of_others(ballots[pair], name))
+        ],
+        "peer_agreement": [
+            answer == other for pair, answer in first.items() for who, other in ballots[pair].items() if who != name
+        ],
+        "too_fast": [a.response_time_ms < 1000 * quality.min_response_s for a in own if a.response_time_ms is not None],
+        "left_share": [a.side == "left" for a in own if a.side in ("left", "right")],
+        "tie_rate": [a.preference == "equal" for a in own],
+    }
+    counts = {SHARES[key]: len(found) for key, found in hits.items()}
     times = [a.response_time_ms / 1000 for a in own if a.response_time_ms is not None]
-    sides = [a.side == "left" for a in own if a.side in ("left", "right")]
-    confidences = [a.confidence for a in own if a.confidence is not None]
+    sure = [a.confidence for a in own if a.confidence is not None]
+    auc, auc_p = _confidence_means(own, ballots)
     return AnnotatorStats(
         annotator_id=name,
-        answers=len(own),
-        gold_agreement=_share(gold),
-        gold=len(gold),
-        self_consistency=_share(repeated),
-        duplicates=len(repeated),
-        majority_agreement=_share(majority),
-        majority=len(majority),
+        **{key: sum(found) / len(found) if found else math.nan for key, found in hits.items()},
+        **counts,
         mean_response_s=float(np.mean(times)) if times else math.nan,
         median_response_s=float(np.median(times)) if times else math.nan,
-        too_fast=_share([seconds < quality.min_response_s for seconds in times]),
-        timed=len(times),
-        left_share=_share(sides),
-        sided=len(sides),
-        side_bias_p=_binomial_p(sum(sides), len(sides)),
-        tie_rate=_share([a.preference == "equal" for a in own]),
-        mean_confidence=float(np.mean(confidences)) if confidences else math.nan,
+        side_bias_p=two_sided(sum(hits["left_share"]), len(hits["left_share"])),
+        mean_confidence=float(np.mean(sure)) if sure else math.nan,
+        confidence_counts=[sure.count(step) for step in range(1, 6)],
+        confidence_auc=auc,
+        confidence_p=auc_p,
         per_hour=_pace(own),
+        intervals={key: list(interval_of_share(sum(found), len(found))) for key, found in hits.items() if found},
     )
 
 
-def flags(stats: Sequence[AnnotatorStats], quality: Quality) -> list[Flag]:
-    """Whoever falls below a threshold, with the numbers; nobody from fewer than `quality.min_answers` answers."""
-    found: list[Flag] = []
-    for s in stats:
-        checks = [
-            ("gold", 1 - s.gold_agreement, quality.max_gold_disagreement, s.gold, 1,
-             f"{s.annotator_id} disagrees with {1 - s.gold_agreement:.0%} of {s.gold} gold pairs."),
-            ("speed", s.mean_response_s, quality.min_response_s, s.timed, -1,
-             f"{s.annotator_id} answers in {s.mean_response_s:.1f} s on average, {s.too_fast:.0%} in less than "
-             f"{quality.min_response_s:g} s."),
-            ("self_consistency", s.self_consistency, quality.min_self_consistency, s.duplicates, -1,
-             f"{s.annotator_id} repeats the answer on {s.self_consistency:.0%} of {s.duplicates} repeated pairs."),
-            ("majority", s.majority_agreement, quality.min_majority_agreement, s.majority, -1,
-             f"{s.annotator_id} agrees with the others' majority on {s.majority_agreement:.0%} of {s.majority} pairs."),
-            ("side_bias", s.side_bias_p, SIDE_BIAS_P, s.sided, -1,
-             f"{s.annotator_id} chose the left side in {s.left_share:.0%} of {s.sided} answers."),
-        ]  # fmt: skip
-        found += [
-            Flag(s.annotator_id, kind, value, threshold, n, sentence)
-            for kind, value, threshold, n, direction, sentence in checks
-            if n >= quality.min_answers and direction * (value - threshold) > 0
-        ]
-    return found
-
-
-def _share(hits: Sequence[bool]) -> float:
-    return sum(hits) / len(hits) if hits else math.nan
-
-
-def _majority_of_others(ballots: Mapping[str, Answer], name: str) -> Answer | None:
-    """What most of the others said; None where they are split or there are none."""
+def majority_of_others(ballots: Mapping[str, Answer], name: str) -> Answer | None:
+    """What most of the others said; None where they are split, or fewer than two: one person is no majority."""
     counts: Counter[Answer] = Counter(answer for other, answer in ballots.items() if other != name)
-    first = counts.most_common(2)
-    if not first or (len(first) == 2 and first[0][1] == first[1][1]):
+    if counts.total() < 2:
         return None
-    return first[0][0]
+    first = counts.most_common(2)
+    return None if len(first) == 2 and first[0][1] == first[1][1] else first[0][0]
 
 
-def _binomial_p(hits: int, n: int) -> float:
-    from scipy.stats import binomtest
+def _confidence_means(own: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]]) -> tuple[float, float]:
+    """`confidence_auc` and its p; nan where all are right, all are wrong, or no confidence is known."""
+    from scipy.stats import mannwhitneyu
 
-    return float(binomtest(hits, n).pvalue) if n else math.nan
+    groups: dict[bool, list[int]] = {True: [], False: []}
+    for a in own:
+        if a.confidence is None or a.duplicate:
+            continue
+        others = [a.expected] if a.expected else [v for who, v in ballots[a.pair_id].items() if who != a.annotator_id]
+        if others:
+            groups[2 * others.count(a.preference) >= len(others)].append(a.confidence)
+    right, wrong = groups[True], groups[False]
+    if not right or not wrong:
+        return math.nan, math.nan
+    if len({*right, *wrong}) == 1:
+        return 0.5, 1.0
+    test = mannwhitneyu(right, wrong, alternative="two-sided", method="asymptotic")
+    return float(test.statistic) / (len(right) * len(wrong)), float(test.pvalue)
 
 
 def _pace(own: Sequence[Answered]) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 from preference.config import Quality
 from preference.records import BatchStatus, Pair, Preference
 from qc_reports.agreement import krippendorff_alpha, pairwise_kappas
-from qc_reports.annotator_stats import annotator_stats, flags
+from qc_reports.annotator_stats import annotator_stats
 from qc_reports.answers import Answered, votes
+from qc_reports.flags import flags
 from qc_reports.gate import gate
 from qc_reports.resolve import resolve as resolve_pairs
 from qc_reports.warnings import warnings
@@ -60,8 +61,8 @@ def figures(
     """
     ballots = votes(answers)
     stats = annotator_stats(answers, quality)
-    found = flags(stats, quality)
     alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
+    found = flags(answers, stats, quality, rng=rng)
     resolved = resolve_pairs(pairs, answers, waiting=waiting)
     status, reasons = gate(alpha, found, quality, waiting=missing)
     return BatchReport(

@@ -1,8 +1,8 @@
 """Pass or hold: may the next batch be opened?
 
 A batch is held when its answers do not agree enough (alpha under the threshold), or when somebody's work must be
-reviewed first: a flag for gold, speed or side. Flags for self-consistency and majority are shown, and hold only with
-another flag of the same person: alone, either may mean hard pairs.
+reviewed first. Flags for self-consistency and majority are shown, and hold only with another flag of the same person:
+alone, either may mean hard pairs.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from preference.config import Quality
 from preference.records import BatchStatus
 from qc_reports.agreement import Interval
-from qc_reports.annotator_stats import Flag
+from qc_reports.flag import Flag
 
-SERIOUS = frozenset({"gold", "speed", "side_bias"})
+SERIOUS = frozenset({"gold", "speed", "side_bias", "one_answer", "guessing", "swapped", "turned", "copy"})
 BY_HAND = "Accepted by hand."
 """The reason that overrules the gate, recorded with the batch."""
 

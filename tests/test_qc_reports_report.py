@@ -86,7 +86,8 @@ def test_a_held_batch_says_why_who_and_what_to_do(held):
     page = text(write_report(*held))
     assert "This batch is on hold." in page
     first_screen = page[: page.index("Those with a flag come first")]
-    assert re.search(r"eve Disagrees with \d+% of \d+ gold pairs\. Answers in [\d.]+ s on average", first_screen)
+    assert re.search(r"eve Took the side of the gold answer in \d+% of \d+ cases, as guessing would", first_screen)
+    assert re.search(r"Disagrees with \d+% of \d+ gold pairs\. Answers in [\d.]+ s on average", first_screen)
     assert "Go through the answers with eve." in first_screen
     assert "robopref qc --batch production-001 --accept" in first_screen
 

@@ -7,8 +7,8 @@ import pytest
 from preference.config import Quality
 from preference.records import Pair
 from qc_reports.agreement import NOTHING, Interval
-from qc_reports.annotator_stats import Flag
 from qc_reports.answers import Answered
+from qc_reports.flag import Flag
 from qc_reports.gate import gate
 from qc_reports.resolve import resolve
 
@@ -117,7 +117,7 @@ def test_a_batch_without_overlap_is_not_held_for_an_alpha_that_does_not_exist():
     assert status(NOTHING) == ("accepted", ["No annotator needs a review."])
 
 
-@pytest.mark.parametrize("kind", ["gold", "speed", "side_bias"])
+@pytest.mark.parametrize("kind", ["gold", "speed", "side_bias", "one_answer", "guessing", "swapped", "turned", "copy"])
 def test_one_serious_flag_holds(kind):
     assert status(flags=[flag(kind)]) == ("held", [f"eve has {kind}."])
 

@@ -1,0 +1,93 @@
+"""What chance explains: exact intervals and tests for counts, and a test for a change half-way.
+
+References: Clopper & Pearson 1934 · the change-point scan is a standardized CUSUM (Page 1954) with its null
+distribution by permutation, so it is exact for any mixture of easy and hard answers given in random order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+def interval_of_share(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a share; nan without answers."""
+    from scipy.special import betaincinv
+
+    if not n:
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
+    return low, high
+
+
+def at_least(hits: int, n: int, p: float) -> float:
+    """P(X ≥ hits) for X ~ Binomial(n, p)."""
+    from scipy.special import bdtrc
+
+    return 1.0 if hits <= 0 else float(bdtrc(hits - 1, n, p))
+
+
+def at_most(hits: int, n: int, p: float) -> float:
+    """P(X ≤ hits) for X ~ Binomial(n, p)."""
+    return at_least(n - hits, n, 1 - p)
+
+
+def two_sided(hits: int, n: int) -> float:
+    """Sign test: how often a fair coin is at least as far from one half; nan without answers."""
+    return min(1.0, 2 * at_least(max(hits, n - hits), n, 0.5)) if n else math.nan
+
+
+def sum_at_least(hits: int, groups: Sequence[tuple[int, float]]) -> float:
+    """P(X ≥ hits) for a sum of independent Binomial(n, p): pairs of several difficulties."""
+    from scipy.stats import binom
+
+    mass = np.ones(1)
+    for n, p in groups:
+        mass = np.convolve(mass, binom.pmf(np.arange(n + 1), n, p))
+    return float(min(1.0, mass[max(hits, 0) :].sum()))
+
+
+class Drop(NamedTuple):
+    """Where a sequence is worse after than before."""
+
+    at: int
+    """How many belong to the part before."""
+    before: float
+    after: float
+    p: float
+    """How often a random order shows a drop as clear."""
+
+
+def worst_drop(values: np.ndarray, rng: np.random.Generator, *, shortest: int, least: float, shuffles: int) -> Drop:
+    """The split after which the mean falls most clearly, and how often a random order falls as much.
+
+    Args:
+        values: (N,) in their order in time.
+        shortest: Fewest values on each side.
+        least: A smaller fall of the mean is not tested; its p is 1.
+    """
+    n = len(values)
+    if n < 2 * shortest or np.ptp(values) == 0:
+        return Drop(n, math.nan, math.nan, 1.0)
+    scores = _scan(values[None], shortest)[0]
+    at = int(np.argmax(scores)) + shortest
+    before, after = float(values[:at].mean()), float(values[at:].mean())
+    if before - after < least:
+        return Drop(at, before, after, 1.0)
+    shuffled = rng.permuted(np.tile(values, (shuffles, 1)), axis=1)
+    as_clear = (_scan(shuffled, shortest).max(axis=1) >= scores.max() - 1e-12).sum()
+    return Drop(at, before, after, float(1 + as_clear) / (1 + shuffles))
+
+
+def _scan(rows: np.ndarray, shortest: int) -> np.ndarray:
+    """(S, N) → (S, N - 2·shortest + 1): standardized fall of the mean at each split."""
+    n = rows.shape[1]
+    sizes = np.arange(shortest, n - shortest + 1)
+    total = rows.sum(axis=1, keepdims=True)
+    first = np.cumsum(rows, axis=1)[:, sizes - 1]
+    return (first / sizes - (total - first) / (n - sizes)) * np.sqrt(sizes * (n - sizes) / n)

@@ -1,0 +1,30 @@
+"""Something to review about one annotator: what was seen, how sure it is, and from how many answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "gold", "speed", "self_consistency", "majority", "side_bias", "one_answer", "guessing", "swapped", "turned", "copy"
+]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag; `low` and `high` are the 95 % interval of `value`."""
+
+    annotator_id: str
+    kind: Kind
+    value: float
+    threshold: float
+    n: int
+    """Answers that it rests on."""
+    sentence: str
+    low: float = math.nan
+    high: float = math.nan
+    other: str = ""
+    """For `copy`: whose answers these are too."""
+    since: str = ""
+    """For `turned`: the pair with which the worse part begins."""
