@@ -67,7 +67,7 @@ def _keep_expert_answers(ws: Workspace) -> None:
 
 
 def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
-    """The second calibration set for those who failed the first; there is no third attempt.
+    """The second calibration set for those who failed the first; a third attempt is `further_set`.
 
     Returns:
         The new assignments; none for those who have the second set already, or passed.
@@ -86,6 +86,26 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
     if SETS[1] not in {batch.batch_id for batch in ws.store.batches()}:
         raise NotReady("There is no second calibration set.", fix="Run `robopref calibration build` first.")
     return _assign_set(ws, SETS[1], [name for name in annotator_ids if not passed[name]])
+
+
+def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignment]:
+    """Set `number`, after the two that everybody may have, for one annotator whom a manager allowed it.
+
+    Its pairs are new; the expert answers it first, as all sets.
+
+    Raises:
+        NotReady: there are no clips or no annotators.
+        UserError: the pool has too few pairs left.
+    """
+    batch_id = f"calibration-{number}"
+    expert, _ = expert_and_people(ws)
+    if not ws.store.pairs(batch_id):
+        known = asked(ws.store.pairs())
+        proposed = propose_calibration(shown(ws), ws.config.calibration.pairs, ws.rng(batch_id), known)
+        pairs = [replace(pair, batch_id=batch_id) for pair in proposed.first]
+        ws.store.put_pairs(Batch(batch_id, "calibration", created_at=now(), notes=proposed.notes), pairs, [])
+    _assign_set(ws, batch_id, [expert])
+    return _assign_set(ws, batch_id, [annotator_id])
 
 
 def _make_sets(ws: Workspace, names: Sequence[str]) -> None:

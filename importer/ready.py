@@ -43,7 +43,7 @@ def certified(ws: Workspace) -> list[str]:
     names, overlap = certified_ids(ws), ws.config.pairs.overlap
     if len(names) >= overlap:
         return names
-    kappas = {record.annotator_id: record.kappa for record in ws.store.certifications()}
+    kappas = {record.annotator_id: record.kappa for record in ws.store.certifications() if record.pairs}
     people = [a.annotator_id for a in ws.store.annotators() if a.active and a.role == "annotator"]
     others = [
         f"{name} (kappa {kappas[name]:.2f})" if name in kappas else f"{name} (not tested)"

@@ -197,6 +197,14 @@ class Certification(Record):
     created_at: str = ""
     findings: list[str] = field(default_factory=list)
     """Error patterns, as sentences for the second training session."""
+    review: list[str] = field(default_factory=list)
+    """Pairs to go over again there, those that show a pattern first."""
+    template: str = ""
+    """Version of the labeling template that the set was answered in."""
+    override: str = ""
+    """Who allowed an attempt after the second, when and why; empty for the first two."""
+    revoked: str = ""
+    """Who took the certificate back, when and why; then `certified` is False."""
 
 
 @dataclass(frozen=True)

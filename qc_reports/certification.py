@@ -15,8 +15,8 @@ from preference.records import Answer, Certification
 from qc_reports.agreement import cohen_kappa_interval
 from qc_reports.answers import Answered
 
-WEAK_DIMENSION = 0.25
-"""A dimension is named when so much more of it was missed than of the whole set."""
+WEAK_PART = 0.25
+"""A dimension or a stratum is named when so much more of it was missed than of the whole set."""
 ONE_SIDED = 0.75
 """A side is named when so many of the answers that took one took the same."""
 MIN_ANSWERS = 8
@@ -54,6 +54,7 @@ def certify(
         pairs=len(judged),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         findings=findings(judged, truth),
+        review=to_review(judged, truth),
     )
 
 
@@ -61,7 +62,26 @@ def findings(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[st
     """Error patterns, as sentences for the second training session; empty when there is none to speak of."""
     if len(judged) < MIN_ANSWERS:
         return []
-    return [*_sides(judged), *_ties(judged, truth), *_dimensions(judged, truth)]
+    return [
+        *_sides(judged),
+        *_opposite(judged, truth),
+        *_ties(judged, truth),
+        *_weak(judged, truth, "dimension", "about {}"),
+        *_weak(judged, truth, "stratum", "of {} quartiles"),
+    ]
+
+
+def to_review(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    """The missed pairs, for the second training session: the opposite of the expert's answer first, then by dimension,
+    those with most misses first."""
+    missed = [answer for answer in judged if answer.preference != truth[answer.pair_id]]
+    weight = Counter(answer.dimension for answer in missed)
+
+    def order(answer: Answered) -> tuple[bool, int, str, str]:
+        mild = "equal" in (answer.preference, truth[answer.pair_id])
+        return mild, -weight[answer.dimension], answer.dimension, answer.pair_id
+
+    return [answer.pair_id for answer in sorted(missed, key=order)]
 
 
 def _sides(judged: Sequence[Answered]) -> list[str]:
@@ -83,13 +103,23 @@ def _ties(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
     return []
 
 
-def _dimensions(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+def _opposite(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    taken = [a for a in judged if "equal" not in (a.preference, truth[a.pair_id])]
+    wrong = sum(a.preference != truth[a.pair_id] for a in taken)
+    if len(taken) < MIN_ANSWERS or wrong / len(taken) < 1 - ONE_SIDED:
+        return []
+    hint = " Were the sides confused?" if wrong / len(taken) >= ONE_SIDED else ""
+    return [f"Took the opposite side of the expert in {wrong} of {len(taken)} pairs.{hint}"]
+
+
+def _weak(judged: Sequence[Answered], truth: Mapping[str, Answer], field: str, words: str) -> list[str]:
+    """The dimensions, or the strata, of which clearly more was missed than of the whole set."""
     missed: dict[str, list[bool]] = defaultdict(list)
     for answer in judged:
-        missed[answer.dimension].append(answer.preference != truth[answer.pair_id])
+        missed[getattr(answer, field)].append(answer.preference != truth[answer.pair_id])
     overall = sum(map(sum, missed.values())) / len(judged)
     return [
-        f"Missed {sum(wrong)} of {len(wrong)} pairs about {dimension}."
-        for dimension, wrong in sorted(missed.items())
-        if dimension and len(wrong) >= 4 and sum(wrong) / len(wrong) >= overall + WEAK_DIMENSION
+        f"Missed {sum(wrong)} of {len(wrong)} pairs {words.format(name)}."
+        for name, wrong in sorted(missed.items())
+        if name and len(wrong) >= 4 and sum(wrong) / len(wrong) >= overall + WEAK_PART
     ]

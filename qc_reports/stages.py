@@ -1,69 +1,24 @@
-"""The checks as stages over a workspace: `certify`, `qc`, `resolve`."""
+"""The checks as stages over a workspace: `qc`, `accept`, `resolve`; certification is in `qc_reports.certificates`."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from preference.errors import DataError, NotReady, UserError
-from preference.records import Answer, Certification, Preference
+from preference.records import Preference
 from preference.store import AssignmentView
 from preference.workspace import Workspace, replacing
-from qc_reports import certification
-from qc_reports.answers import Answered, by_annotator, join
+from qc_reports.answers import Answered, join
 from qc_reports.figures import BatchReport, figures
 from qc_reports.files import plain, write_folder
 from qc_reports.gate import BY_HAND
 from qc_reports.report import write_report
 from qc_reports.resolve import resolve as resolve_pairs
-
-
-def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
-    """Compare everybody who finished the calibration set with the expert; the results are stored.
-
-    Raises:
-        NotReady: the set does not exist, or the expert has not finished it.
-    """
-    views = ws.store.assignments(batch_id) if re.fullmatch(r"calibration-\d+", batch_id) else []
-    if not views:
-        raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref calibration build` first.")
-    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
-    answers = by_annotator(join(ws.store.judgments(batch_id), views))
-    expert = [answer for name in experts for answer in answers.get(name, []) if not answer.duplicate]
-    pairs = {pair.pair_id: pair for pair in ws.store.pairs(batch_id)}
-    if len({answer.pair_id for answer in expert}) < len(pairs):
-        raise NotReady(
-            f"The expert has answered {len(expert)} of {len(pairs)} pairs of {batch_id}.",
-            fix="The expert's answers are the truth that the others are held against; they come first.",
-        )
-    truth: dict[str, Answer] = {answer.pair_id: answer.preference for answer in expert}
-    reasons = {judgment.pair_id: judgment.free_text_reason for judgment in ws.store.judgments(batch_id)
-               if judgment.annotator_id in experts}  # fmt: skip
-    ws.store.put_expert_answers(
-        replace(pair, expected=truth[key], reasoning=reasons.get(key, "")) for key, pair in pairs.items()
-    )
-    assigned = Counter(view.assignment.annotator_id for view in views)
-    results = []
-    for name, own in answers.items():
-        if name in experts or len(own) < assigned[name]:
-            continue
-        result = certification.certify(
-            own,
-            truth,
-            threshold=ws.config.calibration.min_kappa,
-            attempt=int(batch_id.rpartition("-")[2]),
-            batch_id=batch_id,
-            draws=ws.config.quality.bootstrap,
-            rng=ws.rng(f"certify {batch_id} {name}"),
-        )
-        ws.store.put_certification(result)
-        results.append(result)
-    return results
 
 
 def qc(ws: Workspace, batch_id: str) -> BatchReport:

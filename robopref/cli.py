@@ -206,22 +206,65 @@ def simulate(
     show.record(run(Workspace.open(config), batch or None), json)
 
 
-@app.command(rich_help_panel=CHECK)
+certify_app = typer.Typer(cls=Stages)
+app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
+Person = Annotated[str, typer.Argument(help="The annotator's id.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; recorded.")]
+
+
+@certify_app.callback(invoke_without_command=True)
 def certify(
+    context: typer.Context,
     batch: Annotated[str, typer.Option(help="The calibration set.")] = "calibration-1",
     retest: Annotated[bool, typer.Option("--retest", help="Give the second set to those who failed.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Compare each annotator with the expert: Cohen's kappa, and who may go on."""
+    """Compare each annotator with the expert: Cohen's kappa, who may go on, and what the others have to learn."""
     from importer import calibrate
-    from qc_reports import stages
+    from qc_reports import certificates
 
+    if context.invoked_subcommand is not None:
+        return
     ws = Workspace.open(config)
-    results = stages.certify(ws, batch)
+    results = certificates.certify(ws, batch)
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
         calibrate.retest(ws, failed)
     show.certifications(results, json)
+
+
+@certify_app.command("list")
+def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Show every attempt: its set, its date, the template, what a manager decided."""
+    show.certificates(Workspace.open(config).store.certifications(), json)
+
+
+@certify_app.command("allow")
+def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
+    """Let somebody who failed twice try once more, on a new set; who allowed it and why is recorded.
+
+    Example: `robopref certify allow bob --by maria --why "was ill during the second session"`
+    """
+    from importer import calibrate
+    from qc_reports import certificates
+
+    ws = Workspace.open(config)
+    attempt = certificates.allow_attempt(ws, annotator, by=by, why=why)
+    calibrate.further_set(ws, annotator, attempt.attempt)
+    show.say(f"{annotator} may try {attempt.batch_id}. Now `robopref push`; the expert answers it first.")
+
+
+@certify_app.command("revoke")
+def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
+    """Take a certificate back: no further pairs for this annotator. Answers given so far stay.
+
+    Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
+    """
+    from qc_reports import certificates
+
+    record = certificates.revoke(Workspace.open(config), annotator, by=by, why=why)
+    show.say(f"{annotator} is no longer certified ({record.revoked}).")
 
 
 @app.command(rich_help_panel=CHECK)

@@ -155,7 +155,7 @@ def _calibrate(ws: Workspace) -> None:
     from importer import batches, calibrate
     from importer.simulate import simulate
     from importer.studio_stages import pull, push
-    from qc_reports.stages import certify
+    from qc_reports.certificates import certify
 
     batches.add_annotators(ws)
     for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested

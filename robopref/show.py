@@ -203,6 +203,23 @@ def certifications(results: Sequence[Certification], as_json: bool) -> None:
         for r in results
     ]  # fmt: skip
     table("Agreement with the expert", ["annotator", "kappa", "95 % interval", "", "what to look at"], rows)
+    for r in results:
+        if not r.certified and r.review:
+            more = f" and {len(r.review) - 8} more" if len(r.review) > 8 else ""
+            say(f"{r.annotator_id}, to go over again: {', '.join(r.review[:8])}{more}.")
+
+
+def certificates(records: Sequence[Certification], as_json: bool) -> None:
+    if as_json:
+        print_json({"certifications": list(records)})
+        return
+    rows = [
+        [r.annotator_id, r.batch_id, r.created_at[:10] or "–", number(r.kappa, 2),
+         "certified" if r.certified else "not certified" if r.pairs else "to come", r.template or "–",
+         " ".join(filter(None, (r.override and f"Allowed by {r.override}", r.revoked and f"Revoked by {r.revoked}")))]
+        for r in records
+    ]  # fmt: skip
+    table("Certificates", ["annotator", "set", "date", "kappa", "", "template", ""], rows)
 
 
 def newest_batch(ws: Workspace) -> str:

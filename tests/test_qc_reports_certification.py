@@ -68,6 +68,23 @@ def test_a_weak_dimension_is_named():
     assert result.findings == ["Missed 8 of 14 pairs about efficiency."]
 
 
+def test_a_weak_stratum_and_swapped_sides_are_named():
+    own = [
+        replace(a, stratum="same" if i < 14 else "distant") for i, a in enumerate(answers(wrong_on(list(TRUTH)[:9])))
+    ]
+    options = {"threshold": 0.65, "attempt": 1, "batch_id": "c", "draws": 0, "rng": np.random.default_rng(0)}
+    assert "Missed 9 of 14 pairs of same quartiles." in certify(own, TRUTH, **options).findings
+    swapped = {"A": "B", "B": "A", "equal": "equal"}
+    found = attempt({p: swapped[t] for p, t in TRUTH.items()}).findings
+    assert found == ["Took the opposite side of the expert in 28 of 28 pairs. Were the sides confused?"]
+
+
+def test_the_pairs_to_go_over_again_are_the_missed_ones_opposite_sides_first():
+    given = TRUTH | {"p00": "equal", "p30": "B", "p33": "B", "p01": "A"}
+    assert attempt(given).review == ["p30", "p33", "p01", "p00"]
+    assert attempt(TRUTH).review == []
+
+
 def test_answers_on_other_pairs_and_second_showings_do_not_count():
     own = answers(TRUTH)
     more = [replace(own[0], pair_id="elsewhere", preference="B"), replace(own[0], preference="B", duplicate=True)]

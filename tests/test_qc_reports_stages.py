@@ -10,7 +10,7 @@ from preference.config import Config
 from preference.errors import DataError, NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
-from qc_reports import stages
+from qc_reports import certificates, stages
 from qc_reports.gate import BY_HAND
 
 PEOPLE = ("alice", "bob", "carmen")
@@ -54,12 +54,12 @@ def opposite(i):
 
 def test_certifying_needs_the_set_and_then_the_expert(ws):
     with pytest.raises(NotReady, match="no calibration set 'calibration-1'"):
-        stages.certify(ws)
+        certificates.certify(ws)
     make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
     answer(ws, "calibration-1", "alice")
     answer(ws, "calibration-1", "chief", pairs=range(11))
     with pytest.raises(NotReady, match="expert has answered 11 of 12"):
-        stages.certify(ws)
+        certificates.certify(ws)
     assert ws.store.certifications() == []
 
 
@@ -69,7 +69,7 @@ def test_whoever_agrees_with_the_expert_is_certified_and_the_unfinished_are_not_
     answer(ws, "calibration-1", "alice")
     answer(ws, "calibration-1", "bob", opposite)
     answer(ws, "calibration-1", "carmen", pairs=range(11))
-    found = {result.annotator_id: result for result in stages.certify(ws)}
+    found = {result.annotator_id: result for result in certificates.certify(ws)}
     assert set(found) == {"alice", "bob"}
     assert found["alice"].certified and found["alice"].kappa == 1 and found["alice"].attempt == 1
     assert not found["bob"].certified
@@ -83,7 +83,7 @@ def test_the_second_set_is_a_second_attempt_and_replaces_the_first(ws):
         make_batch(ws, batch_id, ["chief", "bob"], kind="calibration")
         answer(ws, batch_id, "chief")
         answer(ws, batch_id, "bob", word)
-        stages.certify(ws, batch_id)
+        certificates.certify(ws, batch_id)
     assert [(c.attempt, c.certified) for c in ws.store.certifications()] == [(1, False), (2, True)]
     assert ws.store.certified() == ["bob"]
 
@@ -92,8 +92,8 @@ def test_certifying_twice_changes_no_figure(ws):
     make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
     for name in ("chief", "alice"):
         answer(ws, "calibration-1", name)
-    first = [replace(c, created_at="") for c in stages.certify(ws)]
-    assert [replace(c, created_at="") for c in stages.certify(ws)] == first
+    first = [replace(c, created_at="") for c in certificates.certify(ws)]
+    assert [replace(c, created_at="") for c in certificates.certify(ws)] == first
     assert len(ws.store.certifications()) == 1
 
 

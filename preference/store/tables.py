@@ -171,6 +171,10 @@ certifications = sa.Table(
     sa.Column("pairs", sa.Integer, nullable=False),
     _text("created_at"),
     sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("review", sa.JSON, nullable=False, server_default="[]"),
+    _text("template", server_default=""),
+    _text("override", server_default=""),
+    _text("revoked", server_default=""),
 )
 
 model_versions = sa.Table(
