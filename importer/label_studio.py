@@ -72,11 +72,12 @@ class LabelStudio:
             self._client.users.whoami()
 
     def plugin_health(self) -> dict[str, Any] | None:
-        """What the plugin misses: `made_for` (a version), `server` and `screen` (sentences); None without the plugin."""
+        """What the plugin misses: `made_for` (a version), `server`, `screen` (sentences); None without the plugin."""
         http = self._client._client_wrapper.httpx_client
         with self._errors("ask the plugin how it is"):
             answer = http.request("robopref/health", method="GET", request_options=ONCE)
-        found = answer.json() if answer.status_code == 200 and "json" in answer.headers.get("content-type", "") else None
+        said = answer.status_code == 200 and "json" in answer.headers.get("content-type", "")
+        found = answer.json() if said else None
         return found if isinstance(found, dict) and {"made_for", "server", "screen"} <= set(found) else None
 
     def users(self) -> dict[str, int]:

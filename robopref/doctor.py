@@ -118,7 +118,9 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
     health = studio.plugin_health()
     if health is None:
         fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS}, where annotators are to see their own work only."
-        yield Finding("note", "Label Studio runs without the plugin: the templates work, without its keys and rules.", fix)
+        yield Finding(
+            "note", "Label Studio runs without the plugin: the templates work, without its keys and rules.", fix
+        )
         return
     found = [*health["server"], *health["screen"]]
     if not found:

@@ -1,6 +1,6 @@
 """Projects as the importer makes them, and a signed-in person before them, for tests of the screen."""
 
-from importer.label_studio_users import admin_session, create_annotator
+from importer.label_studio_users import admin_session, annotator_session, create_annotator
 from labeling_config import contract, guidelines
 
 PASSWORD = "quiet-otters-12"
@@ -89,3 +89,18 @@ def submit(page, key="Enter"):
     with page.expect_response(lambda reply: ANSWERED in reply.url and reply.request.method == "POST") as sent:
         page.keyboard.press(key)
     return sent.value
+
+
+def task_ids(server, project):
+    """In the order in which they are asked."""
+    with admin_session(server.url, server.token) as manager:
+        found = manager.get(f"{server.url}/api/projects/{project}/tasks/?page_size=200").json()
+    return sorted(task["id"] for task in found)
+
+
+def answer_by_api(server, email, tasks):
+    """The person answers these tasks, past the screen."""
+    answer = {"result": contract.result_of("left", 4), "lead_time": 5}
+    with annotator_session(server.url, email, PASSWORD) as session:
+        for task in tasks:
+            session.post(f"{server.url}/api/tasks/{task}/annotations/", json=answer).raise_for_status()

@@ -28,7 +28,8 @@ LAID_OUT = """() => {
   const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
     return [r.left, r.top, r.right, r.bottom]; };
   const stage = document.querySelector('.lsf-main-view__annotation');
-  const boxes = Object.fromEntries(['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas', '.rp-left .lsf-seeker',
+  const boxes = Object.fromEntries(['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas',
+    '.rp-left .lsf-seeker',
     '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input'].map((css) => [css, box(css)]));
   return { boxes, stage: box('.lsf-main-view__annotation'), scrolls: stage.scrollHeight > stage.clientHeight + 1 };
 }"""

@@ -76,6 +76,7 @@ def _addresses() -> list[str]:
 def _names() -> list[str]:
     """Every route's name as Django resolves it, namespaces included."""
     from django.urls import (  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+        ResolverMatch,
         URLPattern,
         get_resolver,
     )
@@ -87,7 +88,8 @@ def _names() -> list[str]:
             if not isinstance(found, URLPattern):
                 walk(found.url_patterns, (*spaces, found.namespace) if found.namespace else spaces)
                 continue
-            names.append(":".join((*spaces, found.name or found.lookup_str)))
+            match = ResolverMatch(found.callback, (), {}, found.name, namespaces=list(spaces))
+            names.append(match.view_name)
 
     walk(get_resolver().url_patterns, ())
     return names

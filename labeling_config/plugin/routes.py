@@ -189,11 +189,17 @@ def _allow(check: Check, methods: str, *routes: str) -> None:
 
 
 # Pages, scripts, pictures, and what concerns only themselves.
-_allow(anyone, "GET HEAD", "main", "projects:project-index", "favicon")
+_allow(anyone, "GET HEAD", "main", "projects:project-index")
 _allow(anyone, "GET HEAD", "robopref-script", "robopref-style", "robopref-guidelines", "robopref-picture")
 _allow(anyone, "GET HEAD", "robopref-next", "robopref-signed-in", "robopref-state")
 _allow(anyone, "POST", "robopref-trouble")
-_allow(anyone, "GET HEAD", "core.utils.static_serve.serve", "core.views.serve_file", "django.views.generic.base.view")
+_allow(
+    anyone,
+    "GET HEAD",
+    "core.utils.static_serve.serve",
+    "core.views.serve_file",
+    "django.views.generic.base.RedirectView",
+)
 _allow(
     anyone, "GET HEAD", "django.views.static.serve", "version", "api-version", "health", "heidi_tips", "collect_metrics"
 )

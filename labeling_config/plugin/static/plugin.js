@@ -11,6 +11,7 @@ import * as watch from "./watch.js";
 
 const TICK_MS = 100;
 const GIVE_UP_MS = 10_000; // a part of the page that is not there by then is missing
+const SLOW_MS = 3_000; // a clip that shows nothing this long after the other failed is missing too
 const KIND_WORDS = ["Thank you. A good moment to look out of the window.", "Steady work. Stretch your back a little.",
   "Every one of these teaches the robot something.", "Well done. How about a glass of water?"];
 
@@ -21,20 +22,20 @@ keys.listen();
 let now = null; // the pair on the screen, as studio.shown() names it
 let since = 0; // when it came
 let videos = null;
-let failed = false; // Label Studio could not load one of the clips
+let failed = 0; // when Label Studio said that it cannot load one of the clips
 let asked = false; // for its progress and for the next pair
 let takenOver = false;
 const reported = new Set();
 
 setInterval(() => {
   if (takenOver) return;
+  lookForChanges();
   if (!studio.onPair()) { if (now) { now = null; hideProgress(); } return; }
   if (studio.shown() !== now) arrive();
-  if (studio.closeVideoError()) failed = true;
-  lose(failed ? studio.emptySides() : []);
+  if (studio.closeVideoError()) failed ||= performance.now();
+  lose(failed ? emptySides() : []);
   const both = studio.videos();
   if (both && both[0] !== videos?.[0]) meet(both);
-  if (performance.now() - since > GIVE_UP_MS && !failed) studio.missing().forEach(report);
   if ((playback.hasStarted() || performance.now() - since > GIVE_UP_MS) && !asked) { asked = true; lookAhead(); }
   if (!both || !videos) return;
   showReplay(playback.replay);
@@ -46,7 +47,8 @@ setInterval(() => {
 function arrive() {
   now = studio.shown();
   since = performance.now();
-  asked = failed = false;
+  asked = false;
+  failed = 0;
   videos = null;
   watch.follow(studio.taskId());
   if (studio.inStream()) claim();
@@ -55,6 +57,12 @@ function arrive() {
 function meet(both) {
   videos = both;
   playback.follow(both);
+}
+
+/** It does not say which: a clip that is slower than the failure of the other is not missing. */
+function emptySides() {
+  const sides = studio.emptySides();
+  return sides.length === 2 && performance.now() - failed < SLOW_MS ? [] : sides;
 }
 
 function lose(sides) {
@@ -88,6 +96,16 @@ onTakenOver(() => {
   cover("another-tab", `<h2>You go on in another tab</h2><p>Two tabs would show the same pair.</p>
     <p><button class="rp-button" onclick="location.reload()">Go on here</button></p>`);
 });
+
+let templateSince = 0; // since when our template is on the screen
+
+/** Say what the page lacks, once it has had time enough to have it. */
+function lookForChanges() {
+  if (!studio.onTemplate()) { templateSince = 0; return; }
+  templateSince ||= performance.now();
+  const waited = performance.now() - Math.max(since, templateSince);
+  if (waited > GIVE_UP_MS && !failed) studio.missing().forEach(report);
+}
 
 function report(what) {
   if (reported.has(what)) return;

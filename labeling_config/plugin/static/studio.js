@@ -4,8 +4,11 @@
 const SIDES = ["left", "right"];
 const annotation = () => window.Htx?.annotationStore?.selected;
 
-/** Whether the page shows a pair of ours. */
-export const onPair = () => Boolean(document.querySelector(".rp") && annotation()?.names?.has?.("preference"));
+/** Whether the page shows our template. */
+export const onTemplate = () => Boolean(document.querySelector(".rp"));
+
+/** Whether it shows a pair of ours, and Label Studio's own objects of it are within reach. */
+export const onPair = () => onTemplate() && Boolean(annotation()?.names?.has?.("preference"));
 
 /** Label Studio's id of the task on the screen. */
 export const taskId = () => String(window.Htx?.task?.id ?? "");
@@ -84,6 +87,7 @@ export function keepOrder() {
 /** What of the page the scripts need and do not find, as sentences. Called once a pair is on the screen. */
 export function missing() {
   const parts = {
+    "Label Studio's objects of the pair (window.Htx)": onPair(),
     "the players of the two clips": players(), "the <video> elements of the two clips": videos(),
     "the task's id": taskId(), "the Submit button": submitButton(),
     "the answers' buttons": radio("answer", "left") && radio("answer", "equal") && radio("answer", "right"),

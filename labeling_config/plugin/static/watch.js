@@ -22,6 +22,8 @@ let wasPlaying = false;
 for (const kind of ["keydown", "pointerdown", "pointermove", "wheel"]) {
   window.addEventListener(kind, () => { lastInput = performance.now(); }, { capture: true, passive: true });
 }
+// Not at the next tick: the answer may be submitted before it, and the page shows the next pair by then.
+window.addEventListener("click", () => { if (record?.started) hear(); }, { capture: true });
 
 const fresh = () => ({
   response_ms: null, active_ms: 0, left_ms: 0, right_ms: 0, replays: 0, pauses: 0, seen_left: false, seen_right: false,
@@ -65,6 +67,10 @@ export function tick(both) {
   count(both, any);
   record.seen_left ||= seen(both[0]);
   record.seen_right ||= seen(both[1]);
+  hear();
+}
+
+function hear() {
   const answer = chosen();
   if (answer && answer !== record.answer) Object.assign(record, { answer, response_ms: record.active_ms });
   save();
