@@ -185,3 +185,5 @@ def test_the_guidelines_become_html_without_leftovers():
     assert html.count("<h2>") >= 5
     assert html.count("<table>") == 2
     assert not re.search(r"\*\*|^#|\|", html, re.MULTILINE)
+    assert "<img" not in html
+    assert guidelines.page().count("<img") == 4

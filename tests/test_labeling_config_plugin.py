@@ -1,5 +1,6 @@
 """On a server with the plugin, an annotator reaches their own work and nothing else; a manager reaches everything."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ from importer.label_studio_users import admin_session, annotator_session, create
 from labeling_config import contract
 
 PASSWORD = "quiet-otters-12"
+ARTIFACTS = Path(__file__).parent / "artifacts"
+REFUSED = (401, 403, 404)
 ANSWER = {"result": contract.result_of("left", 4, "steady"), "lead_time": 6.5}
 
 
@@ -155,45 +158,59 @@ def test_a_curious_annotator_gets_nowhere(house, way):
         sent = filled(body, house)
         answer = (session or requests).request(method, address, json=sent, headers=headers, allow_redirects=False)
         anonymous_page = way.startswith("token") and not path.startswith("/api") and answer.status_code == 302
-        if answer.status_code not in (401, 403, 404) and not anonymous_page:
+        if answer.status_code not in REFUSED and not anonymous_page:
             reached.append(f"{method} {path} {body}: {answer.status_code} {answer.text[:80]}")
     assert reached == []
     assert snapshot(house) == before
 
 
-def test_every_address_of_label_studio_is_closed_unless_listed(house):
-    """Label Studio ships a list of its addresses: each, with each method, is tried on what is Bob's."""
+OPEN_TO_ALL = re.compile(
+    r"/($|sw|favicon|label-studio-frontend|dm/|react-app|static|user/(login|signup|account)|logout|projects/$"
+    r"|(api/)?version|health|heidi|__lsa|data/(avatars|local-files)|api/(current-user|token|projects/$|users(/|.json)$|ml/$)"
+    r"|api/jwt/settings)"
+)
+"""Pages, files and lists of one's own, tried by other tests."""
+
+
+def addresses_of_label_studio(house):
+    """From the list that it ships, each filled in with what is Bob's."""
     import label_studio
 
     listed = json.loads((Path(label_studio.__file__).parent / "core" / "all_urls.json").read_text())
-    before = snapshot(house)
     kinds = {
         "task": house.bob.tasks[0],
         "annotation": house.bob.annotation,
         "draft": house.bob.draft,
         "user": house.bob.id,
     }
-    open_to_all = re.compile(
-        r"/($|sw|favicon|label-studio-frontend|dm/|react-app|static|user/(login|signup|account)|logout|robopref|projects/$"
-        r"|(api/)?version|health|heidi|__lsa|data/(avatars|local-files)|api/(current-user|token|projects/$|users(/|.json)$|ml/$)"
-        r"|api/jwt/settings)"
-    )
-    reached, tried = [], 0
     for entry in listed:
         path = entry["url"].replace("\\.<format>/", ".json").replace("\\.", ".").replace("/^", "/")
         kind = next((name for name in kinds if f"/{name}s/" in path or f"{name}_id" in path), None)
         path = re.sub(r"<[^>]*>", str(kinds.get(kind, house.bob.project)), path)
-        if open_to_all.match(path) or re.search("/(azure|gcs|redis)/|^/(admin|django-rq)/.", path):  # alike, many
-            continue
-        for method in ("GET", "POST", "PATCH", "DELETE"):
+        if not OPEN_TO_ALL.match(path):
+            yield path
+
+
+def test_every_address_of_label_studio_is_closed_unless_listed(house):
+    """Each address with each method, on what is Bob's; the table of it all is kept beside the pictures."""
+    before = snapshot(house)
+    table = []
+    for path in sorted(set(addresses_of_label_studio(house))):
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             body = None if method == "GET" else {"project": house.bob.project}
             answer = house.alice.session.request(method, house.url + path, json=body, allow_redirects=False)
-            tried += 1
-            if answer.status_code not in (401, 403, 404):
-                reached.append(f"{method} {path}: {answer.status_code}")
-    assert reached == []
-    assert tried > 600
+            table.append((method, path, answer.status_code))
+    ARTIFACTS.mkdir(exist_ok=True)
+    with (ARTIFACTS / "access.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("method", "address", "answer"), *table])
+    assert [row for row in table if row[2] not in REFUSED and not sent_to_login(*row)] == []
+    assert len(table) > 1000
     assert snapshot(house) == before
+
+
+def sent_to_login(method, path, status):
+    """Django's own administration answers a stranger with its login page."""
+    return path.startswith(("/admin", "/django-rq")) and status == 302
 
 
 def test_an_answer_sent_as_a_form_is_refused_because_it_could_be_read_in_two_ways(house):
@@ -286,9 +303,42 @@ def test_the_database_is_in_write_ahead_mode(house):
 
 
 def test_pages_carry_the_script_and_who_is_looking(house):
-    assert 'data-role="annotator"' in house.alice.session.get(f"{house.url}/projects/").text
+    assert 'data-role="annotator"' in house.alice.session.get(f"{house.url}/projects/{house.alice.project}/data").text
     manager = annotator_session(house.url, house.server.username, house.server.password)
     page = manager.get(f"{house.url}/projects/").text
-    assert page.count("robopref/plugin.js") == 1
+    assert page.count("robopref/plugin.js") == page.count("robopref/plugin.css") == 1
     assert 'data-role="manager"' in page
-    assert "Roughly equal" in requests.get(f"{house.url}/robopref/guidelines").text
+
+
+def test_the_plugins_own_pages_show_a_visitor_their_own_and_a_stranger_nothing(house):
+    alice, url = house.alice.session, house.url
+    landing = alice.get(f"{url}/projects/", allow_redirects=False)
+    assert (landing.status_code, landing.headers["Location"]) == (302, "/robopref/next")
+    assert alice.get(f"{url}/robopref/state?project={house.alice.project}").json()["stage"]["left"] in (0, 1)
+    assert alice.get(f"{url}/robopref/state?project={house.bob.project}").status_code == 403
+    assert alice.get(f"{url}/robopref/health").status_code == 403
+    for address in ("state", "health"):
+        assert requests.get(f"{url}/robopref/{address}").status_code == 401
+    assert requests.post(f"{url}/robopref/trouble", json={"what": "?"}).status_code in (401, 403)
+    stranger = requests.get(f"{url}/robopref/next", allow_redirects=False)
+    assert stranger.headers["Location"] == "/user/login/?next=/robopref/next"
+    assert requests.get(f"{url}/robopref/..%2Fsettings.js").status_code == 404
+
+
+def test_the_guidelines_are_open_to_all_with_their_pictures(house):
+    page = requests.get(f"{house.url}/robopref/guidelines").text
+    assert "Roughly equal" in page
+    pictures = re.findall(r'src="(guidelines/[^"]+)"', page)
+    assert len(pictures) == 4
+    for picture in pictures:
+        answer = requests.get(f"{house.url}/robopref/{picture}")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+
+
+def test_without_a_certificate_there_is_no_production_project(house):
+    """A project whose description names somebody else, or nobody, is not there for them."""
+    body = {"title": "Production", "label_config": contract.load_template("pair_compare"), "description": "production"}
+    made = house.manager.post(f"{house.url}/api/projects/", json=body).json()["id"]
+    assert house.alice.session.get(f"{house.url}/api/projects/{made}/").status_code == 403
+    queue = house.alice.session.post(f"{house.url}/api/dm/actions/?id=next_task&project={made}", json={})
+    assert queue.status_code == 403
