@@ -140,14 +140,14 @@ def pull_in_this_process(config: Path) -> None:
 
 
 def main() -> None:
-    from conftest import _two_clips
+    from conftest import _clips
 
     from importer.studio_stages import push
     from robopref.studio import LabelStudioServer
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _two_clips(folder / "documents" / "clips")
+        _clips(folder / "documents" / "clips")
         with LabelStudioServer(folder / "data", folder / "documents") as server:
             ws = workspace(server, "push")
             plan(ws, 0, 1)
