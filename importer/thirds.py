@@ -25,7 +25,7 @@ def thirds(ws: Workspace, pair_ids: Sequence[str]) -> list[Assignment]:
         The new assignments.
     """
     wanted = set(pair_ids)
-    answered = {judgment.assignment_id for judgment in ws.store.judgments()}
+    done = {judgment.assignment_id for judgment in ws.store.judgments()} | ws.store.skipped().keys()
     free_places: Counter[tuple[str, str]] = Counter()
     pairs: dict[str, Pair] = {}
     seen: dict[str, set[str]] = {}
@@ -36,7 +36,7 @@ def thirds(ws: Workspace, pair_ids: Sequence[str]) -> list[Assignment]:
         if a.pair_id in wanted and a.duplicate_of is None:
             pairs[a.pair_id] = view.pair
             seen.setdefault(a.pair_id, set()).add(a.annotator_id)
-            if a.assignment_id not in answered:
+            if a.assignment_id not in done:
                 waiting.add(a.pair_id)
     contested = sorted(key for key in pairs if key not in waiting and len(seen[key]) < MOST_ANNOTATORS)
     if not contested:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from preference.errors import UserError
+from preference.records import SKIPPED
 
 Side = Literal["left", "equal", "right"]
 Preference = Literal["A", "B", "equal"]
@@ -35,7 +36,6 @@ EXPERT_ANSWER, EXPERT_REASONING = "expert_answer", "expert_reasoning"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 
 GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
-SKIPPED = "skipped"  # how the reason of a `BadAnswer` begins where the person skipped the pair; then ": why", if known
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
 # Lines of a project's description, which only a manager can edit: whose it is, which part of the course, and whether an
 # answer may be submitted before both clips were seen to their end.

@@ -157,6 +157,10 @@ class Judgment(Record):
     """Label Studio's annotation as it came."""
 
 
+SKIPPED = "skipped"
+"""How the reason of a `Rejection` begins where the person skipped the pair; then ": why", if that is known."""
+
+
 @dataclass(frozen=True)
 class Rejection(Record):
     """An annotation that could not become a judgment, and why."""

@@ -38,7 +38,7 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     report = check(ws, batch_id, views, answers)
     # A batch that somebody accepted by hand stays accepted.
     current = next(batch for batch in ws.store.batches() if batch.batch_id == batch_id)
-    report = replace(report, notes=current.notes)
+    report = replace(report, notes=[*current.notes, *_about_skipped(ws, views)])
     if BY_HAND in current.reasons:
         report = replace(report, status="accepted", reasons=[*report.reasons, BY_HAND])
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
@@ -65,8 +65,8 @@ def check(ws: Workspace, batch_id: str, views: Sequence[AssignmentView], answers
         ws.store.pairs(batch_id),
         ws.config.quality,
         rng=ws.rng(f"alpha {batch_id}"),
-        waiting=_waiting(views, answers),
-        missing=len(views) - len(answers),
+        waiting=_waiting(_asked(ws, views), answers),
+        missing=len(_asked(ws, views)) - len(answers),
     )
 
 
@@ -75,7 +75,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
     answers = join(ws.store.judgments(), views)
     pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
-    preferences = resolve_pairs(pairs, answers, waiting=_waiting(views, answers))
+    preferences = resolve_pairs(pairs, answers, waiting=_waiting(_asked(ws, views), answers))
     with replacing(ws.preferences) as temporary:
         lines = (json.dumps(plain(preference.to_dict())) + "\n" for preference in preferences)
         temporary.write_text("".join(lines), encoding="utf-8")
@@ -100,6 +100,22 @@ def read_preferences(path: Path) -> list[Preference]:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}, line {number}: {error}.", fix="Write it anew with `robopref resolve`.") from None
     return preferences
+
+
+def _asked(ws: Workspace, views: Sequence[AssignmentView]) -> list[AssignmentView]:
+    """Those that are answered or still can be: what a person skipped is lost, and nobody waits for it."""
+    skipped = ws.store.skipped()
+    return [view for view in views if view.assignment.assignment_id not in skipped]
+
+
+def _about_skipped(ws: Workspace, views: Sequence[AssignmentView]) -> list[str]:
+    skipped = ws.store.skipped()
+    reasons = [why for view in views if (why := skipped.get(view.assignment.assignment_id)) is not None]
+    if not reasons:
+        return []
+    unseen = sum(why.startswith("missing clip") for why in reasons)
+    because = f", {unseen} for a missing clip: `robopref clips` and `robopref doctor` say which" if unseen else ""
+    return [f"{len(reasons)} times a pair was skipped{because}."]
 
 
 def _waiting(views: Sequence[AssignmentView], answers: Sequence[Answered]) -> dict[str, int]:

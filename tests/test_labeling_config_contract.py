@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from labeling_config import contract, guidelines
 from labeling_config.contract import BadAnswer, answer_of, result_of
+from labeling_config.plugin.pace import BREAK_S, FEWEST_GAPS, pace_of
 from preference.errors import UserError
 
 SIDES = st.sampled_from(contract.SIDES)
@@ -173,6 +175,51 @@ def test_owners_are_read_from_whole_lines_only():
     text = f"Batch 3\n{contract.owner_line('Alice@Example.com', 'bob@example.com')}\nnot annotator: eve@example.com"
     assert contract.owners_of(text) == {"alice@example.com", "bob@example.com"}
     assert contract.owners_of("annotator:") == contract.owners_of(None) == frozenset()
+
+
+def test_the_lines_of_a_description_say_phase_and_watching_and_nothing_else_does():
+    text = f"A title\n{contract.mark_line('0123', 'calibration-1', 'ann')}\n{contract.watch_line(to_end=False)}"
+    assert contract.phase_of(text) == "calibration-1"
+    assert contract.phase_of("see robopref: 0123 production ann") == contract.phase_of(None) == ""
+    assert contract.watch_to_end(text) is False
+    assert contract.watch_to_end(contract.watch_line(to_end=True)) is contract.watch_to_end(None) is True
+    places = [contract.place_of(phase) for phase in (*contract.PHASES, "something new")]
+    assert places == sorted(set(places))
+
+
+def test_a_team_may_use_label_studios_own_slider_for_confidence():
+    slider = {"from_name": "confidence", "to_name": "left", "type": "number", "value": {"number": 4}}
+    assert answer_of(annotation([result_of("left", 1)[0], slider])).confidence == 4
+    for wrong in (0, 2.5, True, None, "4"):
+        with pytest.raises(BadAnswer, match="confidence"):
+            answer_of(annotation([result_of("left", 1)[0], slider | {"value": {"number": wrong}}]))
+
+
+def test_the_reason_for_skipping_is_kept():
+    why = [{"from_name": "reason", "to_name": "left", "type": "textarea", "value": {"text": ["missing clip: left"]}}]
+    with pytest.raises(BadAnswer) as refused:
+        answer_of(annotation(why, was_cancelled=True))
+    assert refused.value.reason == "skipped: missing clip: left"
+
+
+def test_without_the_plugin_the_guidelines_may_be_anywhere():
+    address = "https://example.org/guide?a=1&b=<2>"
+    template = contract.with_guidelines(contract.load_template("pair_compare"), address)
+    assert contract.GUIDELINES not in template
+    assert ElementTree.fromstring(template) is not None
+    assert LabelInterface(template)
+
+
+@given(st.lists(st.floats(1, 10_000), min_size=1, max_size=30))
+def test_pace_is_of_work_and_not_of_breaks(gaps):
+    start = datetime(2026, 1, 5, 9, tzinfo=UTC)
+    times = [start + timedelta(seconds=sum(gaps[:n])) for n in range(len(gaps) + 1)]
+    working = [gap for gap in gaps if gap <= BREAK_S]
+    found = pace_of(times[::-1])
+    if len(working) < FEWEST_GAPS:
+        assert found is None
+    else:
+        assert found == pytest.approx(3600 * len(working) / sum(working), rel=1e-3)
 
 
 def test_an_unknown_template_is_named():

@@ -112,3 +112,10 @@ def test_the_example_project_is_valid_and_names_the_sample_pool():
     (dataset,) = config.pool.dataset
     assert (dataset.path / "meta" / "info.json").exists() and dataset.name == "sample"
     assert config.work == folder / "work"
+
+
+def test_the_guidelines_are_an_address(tmp_path):
+    with pytest.raises(ConfigError, match=r"guidelines.*expected an address"):
+        load_config(write(tmp_path, '[label_studio]\nguidelines = "our wiki"\n'))
+    text = '[label_studio]\nguidelines = "https://example.org/guide"\n'
+    assert load_config(write(tmp_path, text)).label_studio.guidelines == "https://example.org/guide"

@@ -8,7 +8,7 @@ import pytest
 
 from preference.config import Config
 from preference.errors import DataError, NotReady, UserError
-from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
+from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.workspace import Workspace
 from qc_reports import certificates, stages
 from qc_reports.gate import BY_HAND
@@ -134,6 +134,27 @@ def test_an_unfinished_batch_stays_open_and_what_is_missing_is_counted(ws):
     report = stages.qc(ws, "production-001")
     assert report.status == "open" and report.reasons == ["14 answers are still missing."]
     assert report.resolved["unresolved"] == 12
+
+
+def skip(ws, batch_id, pair, name, reason):
+    """As pull finds it: a cancelled annotation of the assignment's task."""
+    task = 100 + pair
+    ws.store.set_tasks([(f"{batch_id}-{pair:02d}-{name}", 1, task)])
+    ws.store.put_judgments([], [Rejection(900 + pair, task, reason)])
+
+
+def test_nobody_waits_for_a_pair_that_was_skipped(ws):
+    make_batch(ws, "production-001", ["alice", "bob"])
+    answer(ws, "production-001", "alice")
+    answer(ws, "production-001", "bob", pairs=range(2, 12))
+    skip(ws, "production-001", 0, "bob", "skipped: missing clip: right")
+    skip(ws, "production-001", 1, "bob", "skipped")
+    report = stages.qc(ws, "production-001")
+    assert report.status == "accepted"
+    assert report.notes[0].startswith("2 times a pair was skipped, 1 for a missing clip")
+    assert stages.qc(ws, "production-001").notes == report.notes
+    answer(ws, "production-001", "bob", pairs=range(2))  # they went back to them
+    assert stages.qc(ws, "production-001").notes == []
 
 
 @pytest.mark.parametrize("unfinished", [False, True], ids=["held", "open"])

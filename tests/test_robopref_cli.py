@@ -180,3 +180,38 @@ def test_ctrl_c_is_calm(tmp_path):
     assert process.wait(20) == 130
     assert "Traceback" not in rest
     assert "Stopped" in rest
+
+
+def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(label_studio, tmp_path, monkeypatch):
+    from importer.label_studio import LabelStudio
+    from robopref.doctor import examine
+
+    config = tmp_path / "robopref.toml"
+    config.write_text(f'[label_studio]\nurl = "{label_studio.url}"\ntoken = "{label_studio.token}"\n')
+    health = {"made_for": "1.23.2", "server": [], "screen": []}
+
+    def findings(health):
+        said = health or {"screen": []}
+        monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: health)
+        return [
+            (found.level, found.fix)
+            for found in examine(config)
+            if ("plugin" in found.what and "installed" not in found.what) or found.what in said["screen"]
+        ]
+
+    monkeypatch.chdir(tmp_path)
+    assert "made_for" in LabelStudio.plugin_health(connect_to(config))
+    assert findings(health) == [("good", "")]
+    ((level, fix),) = findings(health | {"screen": ["The submit button is gone."]})
+    assert level == "bad"
+    assert "Run Label Studio 1.23.2" in fix
+    ((level, fix),) = findings(None)
+    assert level == "note"
+    assert "DJANGO_SETTINGS_MODULE" in fix
+
+
+def connect_to(config):
+    from importer.studio_connection import connect
+    from preference.workspace import Workspace
+
+    return connect(Workspace.open(config))

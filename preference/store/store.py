@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from preference.errors import StoreError
 from preference.records import (
+    SKIPPED,
     Annotator,
     Assignment,
     Batch,
@@ -250,6 +251,17 @@ class Store:
 
     def rejections(self) -> list[Rejection]:
         return self._read(Rejection, sa.select(t.rejected).order_by(t.rejected.c.annotation_id))
+
+    def skipped(self) -> dict[str, str]:
+        """Assignment → why it was skipped, empty where nothing is known; those without an answer only."""
+        joined = t.assignments.join(t.rejected, t.rejected.c.task_id == t.assignments.c.task_id)
+        query = (
+            sa.select(t.assignments.c.assignment_id, t.rejected.c.reason)
+            .select_from(joined.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id))
+            .where(t.rejected.c.reason.startswith(SKIPPED), t.judgments.c.assignment_id.is_(None))
+        )
+        with self._transaction() as connection:
+            return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
 
     def certifications(self) -> list[Certification]:
         order = (t.certifications.c.annotator_id, t.certifications.c.attempt)

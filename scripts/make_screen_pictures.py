@@ -1,0 +1,108 @@
+"""Make the pictures of docs/screen.md: each screen of an annotator's day, in a real Label Studio, with real clips.
+
+    scripts/make_screen_pictures.py CLIPS
+
+CLIPS is a folder with clips, as `robopref clips` and `make demo` leave it: work/clips. Needs the environment of
+`make test` and a Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+
+OUT = ROOT / "docs" / "images"
+WIDTH, HEIGHT = 1440, 900
+EMAIL = "annotator@example.com"
+
+
+def day(page: Any, server: Any, names: list[str]) -> None:
+    """Every screen once, each kept as a picture."""
+    import screen_maker
+    from screen_maker import CLOCKS, SEEN, make_project, mark, open_stream, sign_in, submit
+
+    def project(phase: str, **options: Any) -> int:
+        return make_project(server, EMAIL, phase, tasks=2, lines=[mark(phase)], prefix=phase, **options)
+
+    screen_maker.QUESTION = "Which robot did the better job of opening the drawer?"
+    screen_maker.REASONING = "The left one takes the handle at once; the right one never reaches it."
+    training = project("training", clips=(names[1], names[0]), template="calibration")
+    sign_in(page, server, EMAIL)
+    open_stream(page, server, training)
+    page.wait_for_function(SEEN)
+    for key in ("1", "f"):
+        page.keyboard.press(key)
+    page.locator("text=The expert:").first.wait_for()
+    keep(page, "screen-training")
+    page.keyboard.press("?")
+    page.wait_for_timeout(500)
+    keep(page, "screen-keys")
+    page.keyboard.press("Escape")
+    for _ in range(2):
+        page.wait_for_function(SEEN)
+        for key in ("1", "f"):
+            page.keyboard.press(key)
+        submit(page)
+        page.wait_for_timeout(1500)
+    page.wait_for_url("**/robopref/next*")
+    page.wait_for_timeout(500)
+    keep(page, "screen-done")
+
+    screen_maker.QUESTION = "Which robot did the better job of opening the door?"
+    production = project("production", clips=names[2:4])
+    open_stream(page, server, production)
+    page.wait_for_function(f"() => ({CLOCKS})().every(([, at]) => at > 1.5)")
+    keep(page, "screen-production")
+    missing = project("production", clips=(names[0], "gone"))
+    page.goto(f"{server.url}/projects/{missing}/data?labeling=1")
+    page.locator(".rp-missing").wait_for()
+    keep(page, "screen-missing-clip")
+    page.goto(f"{server.url}/robopref/guidelines")
+    page.wait_for_load_state("networkidle")
+    keep(page, "screen-guidelines")
+
+
+def keep(page: Any, name: str) -> None:
+    from PIL import Image
+
+    page.screenshot(path=OUT / f"{name}.png", animations="disabled")
+    with Image.open(OUT / f"{name}.png") as whole:
+        whole.convert("RGB").quantize(256).save(OUT / f"{name}.png", optimize=True)
+    print(OUT / f"{name}.png")
+
+
+def main() -> None:
+    from find_browser import find_browser
+    from playwright.sync_api import sync_playwright
+
+    from robopref.studio import LabelStudioServer
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    found = sorted(parser.parse_args().clips.glob("*.mp4"))
+    if len(found) < 4:
+        sys.exit("Four clips are needed; `robopref clips` makes them.")
+    program = find_browser()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "documents" / "clips").mkdir(parents=True)
+        step = len(found) // 4
+        for n, clip in enumerate(found[::step][:4]):
+            shutil.copy(clip, folder / "documents" / "clips" / f"{n}.mp4")
+        with LabelStudioServer(folder / "data", folder / "documents") as server, sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            page.set_default_timeout(60_000)
+            day(page, server, ["0", "1", "2", "3"])
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
