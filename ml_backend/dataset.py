@@ -68,6 +68,7 @@ class Pairs:
 
 def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames (B, T, D), actions (B, T, A) and state (B, T, S), all float32 and padded with zeros, and mask (B, T)."""
+    features = list(features)
     longest = max(len(item) for item in features)
     mask = np.zeros((len(features), longest), dtype=bool)
     padded = []
@@ -89,8 +90,10 @@ def fit_normalization(features: Sequence[Features], projection: int, rng: np.ran
         projection: P, how many principal components of the frame features are kept.
         rng: Draws the frames that they are fitted on, where the pool has more than enough.
     """
-    action_mean, action_scale = _standardization([item.actions for item in features])
-    state_mean, state_scale = _standardization([item.state for item in features])
+    # copies: a view would keep its file open
+    both = [(np.array(item.actions), np.array(item.state)) for item in features]
+    action_mean, action_scale = _standardization([actions for actions, _ in both])
+    state_mean, state_scale = _standardization([state for _, state in both])
     frame_mean, directions = _principal(_some_frames(features, rng), projection)
     return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
 

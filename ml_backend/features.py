@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from preference.workspace import Workspace, replacing
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+HEADER = 1024
+"""Bytes in which a file's header ends."""
 RECIPE = 1
 """Part of every key: raise it when the same settings would give other values."""
 
@@ -67,6 +70,29 @@ class FeatureStore(Mapping[str, Features]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def sequence(self, trajectory_ids: Sequence[str]) -> Sequence[Features]:
+        """Some of them in this order. Not a list: each open file takes a handle, and a system gives about a thousand.
+
+        Raises:
+            KeyError: one of them is not here.
+        """
+        return _Sequence([self.paths[name] for name in trajectory_ids])
+
+
+@dataclass(frozen=True)
+class _Sequence(Sequence[Features]):
+    paths: Sequence[Path]
+
+    @overload
+    def __getitem__(self, index: int) -> Features: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Sequence: ...
+    def __getitem__(self, index: int | slice) -> Features | _Sequence:
+        return _Sequence(self.paths[index]) if isinstance(index, slice) else read_features(self.paths[index])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -151,12 +177,26 @@ def read_features(path: Path) -> Features:
         DataError: the file is missing or cut short.
     """
     try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            start = file.read(HEADER)
+        kind, steps, offset = _layout(start[: start.index(b"\n") + 1])
+        table = np.memmap(path, dtype=kind, mode="r", offset=offset, shape=(steps,))
         return Features(table["frames"], table["actions"], table["state"])
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise DataError(
             f"{path} is missing or broken: {error}.", fix="Delete it; the next run makes it anew."
         ) from None
+
+
+@lru_cache(maxsize=4096)
+def _layout(start: bytes) -> tuple[np.dtype, int, int]:
+    """Record type, steps, and where they begin, from a file's header. Files of equal length share one, and parsing it is
+    most of the time that opening takes."""
+    stream = io.BytesIO(start)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    return kind, shape[0], len(start)
 
 
 def is_complete(path: Path) -> bool:

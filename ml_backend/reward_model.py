@@ -132,7 +132,7 @@ class RewardModel(nn.Module):
     def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F)."""
         parts = {
-            "frames": lambda: (frames - self.frame_mean) @ self.frame_projection,
+            "frames": lambda: frames @ self.frame_projection - self.frame_mean @ self.frame_projection,
             "actions": lambda: (actions - self.action_mean) * self.action_scale,
             "state": lambda: (state - self.state_mean) * self.state_scale,
         }
@@ -176,16 +176,12 @@ class RewardModel(nn.Module):
         return phi.transpose(1, 0, 2).reshape(len(features), -1) / self.spec.members
 
     def _in_batches(self, features: Sequence[Features], function: Any) -> np.ndarray:
-        """`function` over padded batches, as (K, N, ...); trajectories of like length share a batch."""
-        order = np.argsort([len(item) for item in features], kind="stable")
+        """`function` over padded batches, as (K, N, ...); each trajectory is read once."""
         parts = []
-        for start in range(0, len(order), SCORE_BATCH):
-            batch = collate([features[i] for i in order[start : start + SCORE_BATCH]])
+        for start in range(0, len(features), SCORE_BATCH):
+            batch = collate(features[start : start + SCORE_BATCH])
             parts.append(function(*(torch.from_numpy(array) for array in batch)).double().numpy())
-        joined = np.concatenate(parts, axis=1)
-        result = np.empty_like(joined)
-        result[:, order] = joined
-        return result
+        return np.concatenate(parts, axis=1)
 
     def save(self, path: Path) -> None:
         """Write weights and spec; nothing in the file is code."""

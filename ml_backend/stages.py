@@ -61,7 +61,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     if encoder is not None and encoder.note:
         console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = [store[t.trajectory_id] for t in trajectories]
+    features = store.sequence([t.trajectory_id for t in trajectories])
     pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
     check_labels(pairs, reward.min_preferences)
     if answers := single_answers(ws):
@@ -133,7 +133,7 @@ def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
     model = RewardModel.load(folder / "model.pt")
     store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = [store[t.trajectory_id] for t in trajectories]
+    features = store.sequence([t.trajectory_id for t in trajectories])
     return PoolScores(
         tuple(t.trajectory_id for t in trajectories),
         tuple(t.task_type for t in trajectories),

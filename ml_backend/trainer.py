@@ -55,7 +55,7 @@ class Training:
         self.model, self.pairs, self.split, self.reward, self.rng = model, pairs, split, reward, rng
         used = np.unique(np.concatenate([pairs.a, pairs.b]))
         self.a, self.b = np.searchsorted(used, pairs.a), np.searchsorted(used, pairs.b)
-        self.inputs, self.mask = _inputs(model, [features[i] for i in used])
+        self.inputs, self.mask = _inputs(model, features, used)
         self.lengths = self.mask.sum(dim=1)
         self.steps = max(1, math.ceil(len(split.train) / reward.batch_pairs))
         annotators = len(pairs.judgments.annotators) if pairs.judgments else 0
@@ -173,16 +173,17 @@ class Training:
 
 
 @torch.no_grad()
-def _inputs(model: RewardModel, features: Sequence[Features]) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(model: RewardModel, features: Sequence[Features], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """(U, T, F) normalized and (U, T): the frames' features take a small part of the room that they do on the disk."""
-    longest = max(len(item) for item in features)
-    inputs = torch.zeros(len(features), longest, model.spec.width)
-    mask = torch.zeros(len(features), longest, dtype=torch.bool)
-    for start in range(0, len(features), CHUNK):
-        frames, actions, state, present = (
-            torch.from_numpy(array) for array in collate(features[start : start + CHUNK])
-        )
-        rows, steps = slice(start, start + len(present)), slice(0, present.shape[1])
-        inputs[rows, steps] = model.normalize(frames, actions, state) * present.unsqueeze(-1)
-        mask[rows, steps] = present
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        chunk = [features[i] for i in rows[start : start + CHUNK]]
+        frames, actions, state, present = (torch.from_numpy(array) for array in collate(chunk))
+        parts.append((model.normalize(frames, actions, state) * present.unsqueeze(-1), present))
+    longest = max(present.shape[1] for _, present in parts)
+    inputs = torch.zeros(len(rows), longest, model.spec.width)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for start, (values, present) in zip(range(0, len(rows), CHUNK), parts, strict=True):
+        place = slice(start, start + len(present)), slice(0, present.shape[1])
+        inputs[place], mask[place] = values, present
     return inputs, mask
