@@ -190,8 +190,8 @@ def read_features(path: Path) -> Features:
 
 @lru_cache(maxsize=4096)
 def _layout(start: bytes) -> tuple[np.dtype, int, int]:
-    """Record type, steps, and where they begin, from a file's header. Files of equal length share one, and parsing it is
-    most of the time that opening takes."""
+    """Record type, steps, and where they begin, from a file's header. Files of equal length share one, and parsing it
+    is most of the time that opening takes."""
     stream = io.BytesIO(start)
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

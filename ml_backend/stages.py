@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ml_backend.provenance import describe, features_for, fingerprint, settled_encoder, single_answers
 from ml_backend.ranking import Choice, PoolScores, rank_pairs
 from preference.errors import DataError, NotReady
-from preference.records import ModelVersion, Preference
+from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace, confined, replacing
 from qc_reports.stages import read_preferences
 
 if TYPE_CHECKING:
+    from ml_backend.dataset import Pairs
     from ml_backend.encoder import EncoderSettings
 
 
@@ -50,9 +51,7 @@ def train(ws: Workspace) -> ModelVersion:
 
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
     from ml_backend.curves import curves
-    from ml_backend.dataset import index_pairs
     from ml_backend.features import encode_pool
-    from ml_backend.judged import index_judgments
     from ml_backend.train import check_labels, pair_keys, split_pairs, train_model
     from ml_backend.validate import FOLDS, TRAJECTORY_FOLDS, validate
 
@@ -62,10 +61,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
-    pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
+    pairs = labelled_pairs(ws, preferences, trajectories)
     check_labels(pairs, reward.min_preferences)
-    if answers := single_answers(ws):
-        pairs = replace(pairs, judgments=index_judgments(pairs.pair_ids, answers))
     split = split_pairs(pair_keys(preferences), seed)
     spec = describe(ws, store, trajectories)
     version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
@@ -95,11 +92,11 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         folder.mkdir()
         trained.model.save(folder / "model.pt")
         rows = {name: [pairs.pair_ids[i] for i in getattr(split, name)] for name in ("train", "validation", "test")}
-        _write_json(folder / "split.json", rows)
+        write_json(folder / "split.json", rows)
         told = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
         told |= {"curves": trained.curves, "reliability": trained.reliability}
-        _write_json(folder / "training.json", told)
-        _write_json(folder / "validation.json", figures)
+        write_json(folder / "training.json", told)
+        write_json(folder / "validation.json", figures)
         _write_rewards(folder / "rewards.csv", [t.trajectory_id for t in trajectories], rewards, members.std(axis=0))
     record = ModelVersion(
         version=version,
@@ -115,6 +112,16 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     ws.store.put_model_version(record)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
+    """The labels as arrays that index `trajectories`; with the single answers where a training is to fit these."""
+    from ml_backend.dataset import index_pairs
+    from ml_backend.judged import index_judgments
+
+    pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
+    answers = single_answers(ws)
+    return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
 
 
 def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
@@ -207,7 +214,8 @@ def _write_rewards(path: Path, ids: Sequence[str], rewards: Any, spread: Any) ->
         writer.writerows(zip(ids, rewards.tolist(), spread.tolist(), strict=True))
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Figures for people and programs; nan becomes null."""
     path.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
 
 

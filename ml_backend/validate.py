@@ -4,7 +4,8 @@ A model, its split and the pool come in; one dictionary of figures comes out, wh
 validation.json. Every figure says what it was measured on:
 
 - `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
-- `cross_validated`: every pair, by models that were not trained on it; steadier, because it rests on all pairs
+- `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it; steadier, because they
+  rest on all pairs
 - `unseen_trajectories`: pairs of which neither trajectory was in any training pair
 - `spearman`, `kendall`: with the simulator's return (or the ground-truth quality) over the whole pool, per task type
 """
@@ -17,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend.calibration import calibration, ties
 from ml_backend.dataset import Pairs
+from ml_backend.ground_truth import ground_truth, groups, standardized
+from ml_backend.probes import correlations, measures
 from ml_backend.train import Split, Trained, train_model
 from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
@@ -32,8 +36,6 @@ TRAJECTORY_FOLDS = 3
 DRAWS = 1000
 TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
 """The protocol's."""
-HACKING = 0.3
-"""A probe fires when reward still goes with it by more than this, quality held constant."""
 
 
 def validate(
@@ -68,18 +70,21 @@ def validate(
 
     tasks = [t.task_type for t in trajectories]
     multi = len({tasks[i] for i in pairs.a}) > 1
+    differences = cross_validated(pairs, fit, rng)
     return {
         "ranking_accuracy": _accuracy(_hits(rewards, test), rng),
         "target": TARGETS["multi_task" if multi else "single_task"],
         "by_stratum": _by(test, rewards, [strata.get(pair_id, "") for pair_id in test.pair_ids], rng),
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
-        "cross_validated": _accuracy(cross_validated(pairs, fit, rng), rng),
+        "cross_validated": _accuracy(right(differences, pairs.label), rng),
+        "calibration": calibration(differences, pairs.label),
+        "ties": ties(differences, pairs.label),
         "unseen_trajectories": _accuracy(unseen_trajectories(pairs, len(trajectories), fit, rng), rng),
         "noise_ceiling": noise_ceiling(preferences),
         **_truth(rewards, trajectories),
         "tiers": tiers(rewards, trajectories),
-        "probes": probes(rewards, trajectories, features),
+        "probes": correlations(rewards, trajectories, measures(features)),
         "best_epoch": trained.best_epoch,
         "epochs": trained.epochs,
         "pairs": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -87,14 +92,15 @@ def validate(
 
 
 def cross_validated(pairs: Pairs, fit: Callable[[Split], np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(M,) bool: for every pair that is no tie, whether models that were not trained on it rank it right."""
+    """(N,) r_a − r_b of every pair, by models that were not trained on it."""
     folds = np.array_split(rng.permutation(len(pairs)), FOLDS)
-    hits = []
+    differences = np.full(len(pairs), math.nan)
     for number, held in enumerate(folds):
         stop = folds[(number + 1) % FOLDS]
         rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
-        hits.append(_hits(fit(Split(np.sort(rest), np.sort(stop), held)), pairs.take(held)))
-    return np.concatenate(hits)
+        rewards = fit(Split(np.sort(rest), np.sort(stop), held))
+        differences[held] = rewards[pairs.a[held]] - rewards[pairs.b[held]]
+    return differences
 
 
 def unseen_trajectories(
@@ -132,7 +138,7 @@ def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, 
     `overlap` of two tiers is the probability that a trajectory of the lower one beats one of the higher: 0 = apart,
     0.5 = the same.
     """
-    z = _standardized(rewards, trajectories)
+    z = standardized(rewards, trajectories)
     groups: dict[str, list[float]] = {}
     for value, trajectory in zip(z, trajectories, strict=True):
         groups.setdefault(trajectory.tier or trajectory.source, []).append(float(value))
@@ -145,32 +151,13 @@ def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, 
     return {"mean": {tier: float(np.mean(groups[tier])) for tier in ranked}, "overlap": overlap}
 
 
-def probes(
-    rewards: np.ndarray, trajectories: Sequence[Trajectory], features: Sequence[Features]
-) -> dict[str, dict[str, Any]]:
-    """Does the reward follow something it should not? Partial rank correlations, given the ground-truth quality.
-
-    `length`: sampled steps; `stillness`: minus the mean size of the actions.
-    """
-    measures = {
-        "length": np.array([len(item) for item in features], float),
-        "stillness": np.array([-float(np.abs(np.asarray(item.actions, np.float64)).mean()) for item in features]),
-    }
-    truth = _ground_truth(trajectories)
-    result = {}
-    for name, measure in measures.items():
-        value = _partial_correlation(rewards, measure, truth, trajectories)
-        result[name] = {"partial_correlation": value, "threshold": HACKING, "fires": bool(abs(value) > HACKING)}
-    return result
-
-
 def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Rank correlations with the ground truth: per task type, and their mean."""
     from scipy.stats import kendalltau, spearmanr
 
-    truth = _ground_truth(trajectories)
+    truth = ground_truth(trajectories)
     result: dict[str, Any] = {"spearman_by_task_type": {}, "kendall_by_task_type": {}}
-    for task, rows in _groups(trajectories).items():
+    for task, rows in groups(trajectories).items():
         rows = rows[np.isfinite(truth[rows])]
         if len(rows) >= 3 and np.ptp(truth[rows]) > 0 and np.ptp(rewards[rows]) > 0:
             spearman: Any = spearmanr(rewards[rows], truth[rows])
@@ -184,49 +171,15 @@ def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str,
     return result | {"ground_truth": "simulator's return" if simulated else "quality score"}
 
 
-def _ground_truth(trajectories: Sequence[Trajectory]) -> np.ndarray:
-    """(N,) the simulator's return where every trajectory has one, else the quality."""
-    returns = np.array([t.true_return for t in trajectories])
-    return returns if np.isfinite(returns).all() else np.array([t.quality for t in trajectories])
-
-
-def _groups(trajectories: Sequence[Trajectory]) -> dict[str, np.ndarray]:
-    tasks = np.array([t.task_type for t in trajectories])
-    return {task: np.flatnonzero(tasks == task) for task in sorted(set(tasks.tolist()))}
-
-
-def _standardized(values: np.ndarray, trajectories: Sequence[Trajectory]) -> np.ndarray:
-    result = np.zeros(len(values))
-    for rows in _groups(trajectories).values():
-        spread = float(values[rows].std())
-        result[rows] = (values[rows] - values[rows].mean()) / spread if spread > 0 else 0.0
-    return result
-
-
-def _partial_correlation(
-    rewards: np.ndarray, measure: np.ndarray, truth: np.ndarray, trajectories: Sequence[Trajectory]
-) -> float:
-    """Of the ranks within each task type, the truth's ranks held constant; 0 where the measure does not vary."""
-    from scipy.stats import rankdata
-
-    columns = []
-    for values in (rewards, measure, truth):
-        ranks = np.zeros(len(values))
-        for rows in _groups(trajectories).values():
-            own = rankdata(np.nan_to_num(values[rows]))
-            ranks[rows] = own - own.mean()
-        columns.append(ranks)
-    a, b, given = columns
-    if given @ given > 0:
-        a, b = (x - given * (x @ given) / (given @ given) for x in (a, b))
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size if size > 1e-9 else 0.0
-
-
 def _hits(rewards: np.ndarray, pairs: Pairs) -> np.ndarray:
     """(M,) bool, one per pair that is no tie."""
-    clear = pairs.label != 0.5
-    return (rewards[pairs.a[clear]] > rewards[pairs.b[clear]]) == (pairs.label[clear] == 1.0)
+    return right(rewards[pairs.a] - rewards[pairs.b], pairs.label)
+
+
+def right(differences: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M,) bool, one per pair that is no tie: whether the better one has the higher reward."""
+    clear = labels != 0.5
+    return (differences[clear] > 0) == (labels[clear] == 1.0)
 
 
 def _accuracy(hits: np.ndarray, rng: np.random.Generator) -> dict[str, float]:

@@ -321,6 +321,26 @@ def train(
 
 
 @app.command(rich_help_panel=LEARN)
+def validate(
+    model: Annotated[str, typer.Option("--model", help="A version, such as rm-0002; default: the active one.")] = "",
+    propose_pairs: Annotated[
+        int,
+        typer.Option("--propose-pairs", min=0, help="Where a probe fires, so many pairs to ask."),
+    ] = 0,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Say whether the reward model can be trusted: accuracy, calibration, tiers, hacking probes, learning curve, and
+    the best and worst trajectories as filmstrips, in validation.json and one HTML page beside the model.
+
+    Proposed pairs go into proposed_pairs.csv; scripts/import_pairs.py asks about them.
+    """
+    from ml_backend.validation import validate_model
+
+    show.record(validate_model(Workspace.open(config), model, propose=propose_pairs), json)
+
+
+@app.command(rich_help_panel=LEARN)
 def rank(
     count: Annotated[int, typer.Option(help="How many pairs.")] = 50,
     strategy: Annotated[str, typer.Option(help="Default: active.strategy of robopref.toml.")] = "",

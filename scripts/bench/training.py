@@ -1,6 +1,6 @@
-"""Claims: 1,000 pairs x 50 epochs x 5 members on cached features train in under 60 s on 2 cores, at least 5 times faster
-than without the cache and the batches; 10,000 cached trajectories are scored in under 5 s; a pool is encoded at 0.9 of
-the rate of a bare forward loop or more.
+"""Claims: 1,000 pairs x 50 epochs x 5 members on cached features train in under 60 s on 2 cores, at least 5 times
+faster than without the cache and the batches; 10,000 cached trajectories are scored in under 5 s; a pool is encoded at
+0.9 of the rate of a bare forward loop or more.
 
 The slow training is measured on a few pairs and multiplied: each step encodes the frames of its pair again, and the
 members are trained one after another. Beside it, what the batches bring alone, with cached features. Encoding is of the
@@ -188,9 +188,7 @@ def main() -> None:
     print(
         f"the same, neither cached nor batched (extrapolated):   {slow_s:8.0f} s, {slow_s / train_s:.0f} times as long"
     )
-    print(
-        f"the same, cached but not batched (extrapolated):       {unbatched_s:8.0f} s, {unbatched_s / train_s:.1f} times"
-    )
+    print(f"cached but not batched (extrapolated):       {unbatched_s:8.0f} s, {unbatched_s / train_s:.1f} times")
     print(f"{SCORED:,} cached trajectories scored:                       {score_s:8.1f} s")
     print(f"{'encoding at':>12} {'bare loop':>10} {'sustained':>10} {'with start':>11} {'ratio':>6}  runtime")
     for row in rates:

@@ -17,15 +17,16 @@ export function say(text, ms = 4_000) {
   say.timer = setTimeout(() => line.remove(), ms);
 }
 
-/** A sheet over the page; `html` is ours, never a person's text. */
-export function cover(name, html, { closes = false } = {}) {
+/** A sheet over the page; `html` is ours, never a person's text. `ready`: Enter presses its link or button at once. */
+export function cover(name, html, { closes = false, ready = true } = {}) {
   if (document.querySelector(`.rp-cover[data-name="${name}"]`)) return;
   const sheet = Object.assign(document.createElement("div"), { className: "rp-cover" });
   sheet.dataset.name = name;
   sheet.innerHTML = `<div role="dialog" aria-modal="true" aria-label="${name.replace("-", " ")}">${html}</div>`;
   if (closes) sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.remove(); });
   document.body.append(sheet);
-  sheet.querySelector("a, button")?.focus({ preventScroll: true });
+  sheet.tabIndex = -1;
+  (ready ? sheet.querySelector("a, button") : sheet)?.focus({ preventScroll: true });
 }
 
 export const uncover = (name) => document.querySelector(`.rp-cover[data-name="${name}"]`)?.remove();

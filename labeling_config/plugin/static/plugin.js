@@ -94,7 +94,7 @@ onTakenOver(() => {
   takenOver = true;
   playback.pause();
   cover("another-tab", `<h2>You go on in another tab</h2><p>Two tabs would show the same pair.</p>
-    <p><button class="rp-button" onclick="location.reload()">Go on here</button></p>`);
+    <p><button class="rp-button" onclick="location.reload()">Go on here</button></p>`, { ready: false }); // an Enter was meant for the pair
 });
 
 let templateSince = 0; // since when our template is on the screen

@@ -18,6 +18,7 @@ let record = null;
 let lastTick = 0;
 let lastInput = 0;
 let wasPlaying = false;
+let furthest = 0; // that either clip has come since it was last played from the start, in seconds
 
 for (const kind of ["keydown", "pointerdown", "pointermove", "wheel"]) {
   window.addEventListener(kind, () => { lastInput = performance.now(); }, { capture: true, passive: true });
@@ -49,6 +50,7 @@ export function follow(task) {
   record = { ...fresh(), ...recordOf(task), task };
   lastTick = performance.now();
   wasPlaying = false;
+  furthest = 0;
 }
 
 /** Ten times a second, with the pair's two <video> elements. */
@@ -93,7 +95,9 @@ export function toWatch(both) {
 
 function count(both, any) {
   if (wasPlaying && !any && !isStalled() && !both.every(atEnd)) record.pauses += 1;
-  if (!wasPlaying && any && record.active_ms > 500 && Math.max(...both.map((video) => video.currentTime)) < 0.5) record.replays += 1;
+  const at = Math.max(...both.map((video) => video.currentTime));
+  if (any && at < furthest - Math.max(0.4, furthest / 2)) { record.replays += 1; furthest = 0; }
+  furthest = Math.max(furthest, at);
   wasPlaying = any || isStalled();
 }
 

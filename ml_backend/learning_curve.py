@@ -1,0 +1,64 @@
+"""How much would more comparisons bring? Accuracy on the test pairs by how many were learned from, and what comes next.
+
+The error is fitted as e(n) = e∞ + a / √n with both at least 0 (Cortes et al. 1994, with the exponent of a parametric
+estimate): three or four noisy points do not carry a third unknown. What is read off is an extrapolation and is told as
+one; where the curve is flat, no number of comparisons is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+REPEATS = 3
+"""Draws of each smaller share."""
+POINT = 0.01
+FURTHEST = 20.0
+"""An extrapolation to more than so many times the present pairs means nothing."""
+
+
+def trainings() -> int:
+    """How many models `learning_curve` trains."""
+    return REPEATS * (len(SHARES) - 1) + 1
+
+
+def learning_curve(
+    train: np.ndarray, accuracy: Callable[[np.ndarray, int], float], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Points, fit and extrapolation.
+
+    Args:
+        train: Rows of the training pairs.
+        accuracy: Rows and a repeat's number → accuracy on the test pairs of a model trained on these rows alone.
+    """
+    points = []
+    for share in SHARES:
+        size = max(2, round(share * len(train)))
+        draws = 1 if share == 1.0 else REPEATS
+        values = [accuracy(np.sort(rng.permutation(train)[:size]), number) for number in range(draws)]
+        points.append({"pairs": size, "accuracy": float(np.mean(values)), "repeats": draws})
+    return {"points": points} | fit([p["pairs"] for p in points], [p["accuracy"] for p in points])
+
+
+def fit(pairs: Sequence[int], accuracies: Sequence[float]) -> dict[str, Any]:
+    """`limit` (accuracy with endless comparisons), `slope` (a), `more_pairs` for one more point (None where flat)."""
+    from scipy.optimize import nnls
+
+    sizes, errors = np.asarray(pairs, float), 1.0 - np.asarray(accuracies, float)
+    if len(sizes) < 2 or not np.isfinite(errors).all():
+        return {"limit": math.nan, "slope": math.nan, "more_pairs": None}
+    (floor, slope), _ = nnls(np.stack([np.ones(len(sizes)), sizes**-0.5], axis=1), errors)
+    return {"limit": 1.0 - float(floor), "slope": float(slope), "more_pairs": _more(float(slope), float(sizes.max()))}
+
+
+def _more(slope: float, now: float) -> int | None:
+    """Comparisons beyond `now` until the fitted error is `POINT` smaller."""
+    left = slope / math.sqrt(now) - POINT
+    if left <= 0:
+        return None
+    needed = (slope / left) ** 2
+    return math.ceil(needed - now) if needed <= FURTHEST * now else None

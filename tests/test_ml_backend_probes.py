@@ -1,0 +1,124 @@
+"""Probes fire at a reward that can be had for nothing and at no other, and proposals name where it goes wrong."""
+
+import numpy as np
+import pytest
+from ml_maker import features, trajectories
+
+from ml_backend.features import Features
+from ml_backend.probes import (
+    GripperColumn,
+    correlations,
+    counterfactuals,
+    cut,
+    gripper_closed,
+    gripper_columns,
+    measures,
+    slowed_down,
+    still_frames_added,
+)
+from ml_backend.proposals import fired, propose
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made, truth = features(120, frame_size=3)
+    return made, truth, trajectories(truth)
+
+
+def honest(items):
+    """The true reward: the mean of state 0."""
+    return np.array([float(item.state[:, 0].mean()) for item in items])
+
+
+def by_length(items):
+    return np.array([float(len(item)) for item in items])
+
+
+def run(score, pool, columns=()):
+    made, _, trajectories = pool
+    return counterfactuals(score, made, trajectories, score(made), columns, np.random.default_rng(0))
+
+
+def test_a_reward_that_follows_length_fires_the_length_probe_and_an_honest_one_does_not(pool):
+    made, truth, own = pool
+    assert correlations(by_length(made) + 0.01 * truth, own, measures(made))["length"]["fires"]
+    noisy = truth + 0.01 * np.random.default_rng(0).normal(size=len(truth))
+    assert fired(correlations(noisy, own, measures(made))) == []
+
+
+def test_the_time_that_the_gripper_is_closed_is_a_measure_where_there_is_a_gripper(pool):
+    made, truth, own = pool
+    rng = np.random.default_rng(1)
+    grippers = [(rng.random(len(item)) < rng.random()).astype(float) for item in made]
+    found = measures(made, grippers)
+    assert correlations(found["closed_gripper"] + 0.01 * truth, own, found)["closed_gripper"]["fires"]
+    assert "closed_gripper" not in measures(made, [np.full(3, np.nan), *grippers[1:]])
+    assert "closed_gripper" not in measures(made)
+
+
+def test_an_honest_reward_rises_by_no_counterfactual(pool):
+    assert fired(run(honest, pool)) == []
+
+
+def test_a_reward_for_length_is_had_by_standing_still_and_by_slowness(pool):
+    found = run(by_length, pool)
+    assert fired(found) == ["still_frames_added", "slowed_down"]
+    assert found["cut"]["mean_change_sd"] < 0
+    assert found["slowed_down"]["low"] <= found["slowed_down"]["mean_change_sd"] <= found["slowed_down"]["high"]
+
+
+def test_a_reward_for_a_closed_gripper_is_had_by_closing_it(pool):
+    made, _, _ = pool
+    grippers = [(item.actions[:, 1] > 0).astype(float) for item in made]
+    columns = gripper_columns([Features(f.frames, np.where(f.actions > 0, 1, -1), f.state) for f in made], grippers)
+    assert [(column.part, column.index, column.closed) for column in columns] == [("actions", 1, 1.0)]
+    greedy = run(lambda items: np.array([float(i.actions[:, 1].mean()) for i in items]), pool, columns)
+    assert greedy["gripper_closed"]["fires"]
+    assert not run(honest, pool, columns)["gripper_closed"]["fires"]
+
+
+def test_a_gripper_that_never_moves_has_no_columns(pool):
+    made, _, _ = pool
+    assert gripper_columns(made, [np.zeros(len(item)) for item in made]) == []
+
+
+def test_what_is_changed_is_one_thing_and_the_original_stays():
+    item = features(1, frame_size=3)[0][0]
+    steps, before = len(item), item.actions.copy()
+    still = still_frames_added(item)
+    assert len(still) == steps + -(-steps // 2)
+    assert np.array_equal(still.frames[steps:], np.repeat(item.frames[-1:], len(still) - steps, axis=0))
+    assert not still.actions[steps:].any()
+    assert np.array_equal(slowed_down(item).state[::2], item.state)
+    assert np.array_equal(cut(item).state, item.state[: steps - steps // 3])
+    assert (gripper_closed(item, [GripperColumn("actions", 0, 7.0)]).actions[:, 0] == 7.0).all()
+    assert np.array_equal(item.actions, before)
+
+
+def test_proposed_pairs_are_those_that_a_wrong_reward_gets_wrong(pool):
+    made, truth, own = pool
+    rewards = by_length(made)
+    found = measures(made)
+    probes = correlations(rewards + 0.01 * truth, own, found)
+    asked = {frozenset(("t0", "t1"))}
+    proposals = propose(
+        20, probes, found, rewards, own,
+        may_ask=lambda a, b: frozenset((a, b)) not in asked, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert len({frozenset((p.trajectory_a_id, p.trajectory_b_id)) for p in proposals}) == 20
+    place = {t.trajectory_id: i for i, t in enumerate(own)}
+    firsts = 0
+    for proposal in proposals:
+        a, b = place[proposal.trajectory_a_id], place[proposal.trajectory_b_id]
+        longer, shorter = (a, b) if rewards[a] > rewards[b] else (b, a)
+        assert truth[longer] <= truth[shorter]
+        assert {proposal.trajectory_a_id, proposal.trajectory_b_id} != {"t0", "t1"}
+        firsts += longer == a
+    assert 3 < firsts < 17  # on no side always
+
+
+def test_where_no_probe_fires_nothing_is_proposed(pool):
+    made, truth, own = pool
+    found = measures(made)
+    quiet = {name: {"fires": False, "partial_correlation": 0.0} for name in found}
+    assert propose(9, quiet, found, truth, own, may_ask=lambda *_: True, rng=np.random.default_rng(0)) == []
