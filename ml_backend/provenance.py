@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROJECTION = 16
 """Principal components of the frame features that the model looks at: with a few hundred labels, more only memorize."""
+ENCODERS = "encoders"
+"""Folder of the work folder for encoders that `robopref train --finetune` trained."""
 OWN_ENCODER = "encoder.pt"
 """Beside model.pt where the encoder was trained too (`robopref train --finetune`)."""
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_backend.provenance import describe, features_for, fingerprint, settled_encoder, single_answers
+from ml_backend.provenance import (
+    ENCODERS,
+    OWN_ENCODER,
+    describe,
+    features_for,
+    fingerprint,
+    settled_encoder,
+    single_answers,
+)
 from ml_backend.ranking import Choice, PoolScores, rank_pairs
 from preference.errors import DataError, NotReady
 from preference.records import ModelVersion, Preference, Trajectory
@@ -86,11 +95,14 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         figures = validate(
             trained, features, trajectories, pairs, split, reward, preferences, strata, seed=seed, on_training=advance
         )
-    figures |= {"encoder": spec.encoder, "weights": spec.weights}
+    tuned = _tuned(ws, encoder)
+    figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     rewards, members = trained.model.score(features)
     with replacing(ws.models / version) as folder:
         folder.mkdir()
         trained.model.save(folder / "model.pt")
+        if tuned:
+            shutil.copyfile(tuned, folder / OWN_ENCODER)
         rows = {name: [pairs.pair_ids[i] for i in getattr(split, name)] for name in ("train", "validation", "test")}
         write_json(folder / "split.json", rows)
         told = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
@@ -112,6 +124,12 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     ws.store.put_model_version(record)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _tuned(ws: Workspace, encoder: EncoderSettings | None) -> Path | None:
+    """The weights file, where it is one that `--finetune` made: it is kept beside the model."""
+    path = Path(encoder.weights) if encoder and encoder.weights not in ("imagenet", "none") else None
+    return path if path and path.parent == ws.root / ENCODERS else None
 
 
 def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:

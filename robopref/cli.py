@@ -311,13 +311,25 @@ def resolve(
 
 @app.command(rich_help_panel=LEARN)
 def train(
+    finetune: Annotated[bool, typer.Option("--finetune", help="Train the encoder too, end to end; for a GPU.")] = False,
+    epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of that.")] = 10,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Train the reward model on the resolved preferences and validate it."""
+    """Train the reward model on the resolved preferences and validate it.
+
+    With --finetune the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
+    on its features. On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
+    """
     from ml_backend import stages
 
-    show.record(stages.train(Workspace.open(config)), json)
+    ws: Workspace | None = Workspace.open(config)
+    if finetune:
+        from ml_backend.finetune_stage import finetuned
+
+        ws = finetuned(ws, epochs=epochs)
+    if ws is not None:  # only the first of torchrun's processes goes on
+        show.record(stages.train(ws), json)
 
 
 @app.command(rich_help_panel=LEARN)

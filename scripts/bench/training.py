@@ -49,9 +49,9 @@ def settings() -> tuple[Any, Any]:
     from preference.config import Reward
 
     reward = Reward(epochs=EPOCHS, patience=EPOCHS, members=MEMBERS)
-    names = (tuple(f"{kind}_{i}" for i in range(size)) for kind, size in zip("as", SIZES[1:], strict=True))
+    actions, state = (tuple(f"{kind}_{i}" for i in range(size)) for kind, size in zip("as", SIZES[1:], strict=True))
     spec = ModelSpec(
-        "resnet18", "none", 112, 5.0, 64, ("frames", "actions", "state"), SIZES[0], *names, reward.temporal,
+        "resnet18", "none", 112, 5.0, 64, ("frames", "actions", "state"), SIZES[0], actions, state, reward.temporal,
         reward.hidden, MEMBERS, projection=16,
     )  # fmt: skip
     return spec, reward

@@ -1,0 +1,101 @@
+"""The end-to-end path stays alive without a GPU: two steps on a CPU, alone and in two processes under torchrun."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_ml_backend_stages import ws  # noqa: F401
+
+from ml_backend import stages
+from ml_backend.dataset import Pairs
+from ml_backend.encoder import load, settle
+from ml_backend.finetune import finetune, step_count
+from ml_backend.finetune_stage import finetuned
+from ml_backend.provenance import OWN_ENCODER
+from preference.errors import ConfigError
+from preference.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = replace(settle("resnet10t", "none"), image_size=32)
+
+
+def bright_and_dark(row):
+    """Even trajectories are bright, odd ones dark; the bright ones are better."""
+    rng = np.random.default_rng(row)
+    return rng.integers(*((150, 256) if row % 2 == 0 else (0, 100)), (4, 32, 32, 3), dtype=np.uint8)
+
+
+def bright_pairs(count=40):
+    a = np.arange(count)
+    b = a + 1
+    return Pairs(tuple(f"p{i}" for i in a), a, b, (a % 2 == 0).astype(float), np.ones(count))
+
+
+def test_two_steps_change_the_encoder_and_write_weights_that_it_loads(tmp_path):
+    pairs, out = bright_pairs(), tmp_path / "encoder.pt"
+    tuned = finetune(SETTINGS, bright_and_dark, pairs, np.arange(40), out, epochs=1, accumulate=4, most_steps=2)
+    assert (tuned.steps, tuned.rank) == (2, 0)
+    assert tuned.pairs_per_s > 0
+    again = load(replace(settle("resnet10t", str(out)), image_size=32))
+    frames = bright_and_dark(0)
+    assert not np.allclose(again.encode(frames), load(SETTINGS).encode(frames), atol=1e-3)
+    assert all(torch.isfinite(value).all() for value in again.module.state_dict().values())
+
+
+def test_what_can_be_seen_is_learned(tmp_path):
+    tuned = finetune(
+        SETTINGS, bright_and_dark, bright_pairs(), np.arange(40), tmp_path / "e.pt", epochs=4, accumulate=4
+    )
+    assert tuned.steps == step_count(40, 4, 4) == 40
+    assert np.mean(tuned.losses[-5:]) < 0.5 * np.mean(tuned.losses[:2])
+
+
+def test_two_processes_take_the_steps_that_one_takes(tmp_path):
+    """The mean over a step's pairs does not depend on who computed which of them."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, numpy as np\n"
+        f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+        "from pathlib import Path\n"
+        "from test_ml_backend_finetune import SETTINGS, bright_and_dark, bright_pairs\n"
+        "from ml_backend.finetune import finetune\n"
+        "finetune(SETTINGS, bright_and_dark, bright_pairs(), np.arange(40), Path(sys.argv[1]), epochs=1, accumulate=4,"
+        " most_steps=2)\n"
+    )
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    subprocess.run([sys.executable, program, one], check=True, cwd=tmp_path, timeout=300)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, program, two], cwd=tmp_path, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(path, weights_only=True) for path in (one, two))
+    for name, value in first.items():
+        assert torch.allclose(value.float(), second[name].float(), atol=1e-4), name
+
+
+def test_a_fine_tuned_encoder_travels_with_its_model(ws):  # noqa: F811
+    tuned = finetuned(ws, epochs=1)
+    assert tuned is not None
+    record = stages.train(tuned)
+    folder = ws.root / record.path
+    assert (folder / OWN_ENCODER).is_file()
+    assert json.loads((folder / "validation.json").read_text())["encoder_saw_labels"] is True
+    before = stages.score_pool(ws).members
+    (tmp,) = (ws.root / "encoders").iterdir()
+    changed = tmp.stat().st_mtime_ns
+    again = finetuned(ws, epochs=1)
+    assert again is not None
+    assert stages.train(again).version == record.version
+    assert tmp.stat().st_mtime_ns == changed
+    tmp.unlink()  # what is beside the model is enough
+    assert np.array_equal(stages.score_pool(ws).members, before)
+
+
+def test_a_model_without_eyes_has_no_encoder_to_train(ws):  # noqa: F811
+    blind = ws.config.reward.model_copy(update={"inputs": ["actions"]})
+    with pytest.raises(ConfigError, match="sees no frames"):
+        finetuned(Workspace(ws.config.model_copy(update={"reward": blind})), epochs=1)
