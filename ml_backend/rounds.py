@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from importer.batches import active_batch
+from importer.queues import PLANNED
 from importer.studio_stages import pull, push, rescore
 from importer.thirds import thirds
+from ml_backend.pays import no_longer_pays
 from ml_backend.queue_scores import queue_scores
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
@@ -61,7 +63,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     Args:
         pairs: How many to ask; default: `active.pairs` of the configuration.
         dry_run: Rank and say, but ask nothing.
-        force: Go on although a batch is unfinished or held.
+        force: Go on although a batch is unfinished or held, or more labels no longer pay.
 
     Raises:
         NotReady: a batch is unfinished or held, or the bootstrap batch has not been asked yet.
@@ -71,7 +73,10 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     preferences = settle(ws)
     if not force:
         _check_gate(ws, preferences)
-    model = train(ws)
+    train(ws)
+    model = ws.store.active_model()  # a new one that is worse does not take over
+    if not force and (reason := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point)):
+        return RoundResult(model, None, 0, {}, waiting_for=reason)
     chosen = rank(ws, pairs or ws.config.active.pairs)
     strategies: dict[str, int] = {}
     for choice in chosen:
@@ -82,7 +87,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     ids, rules = [choice.trajectories for choice in chosen], [choice.strategy for choice in chosen]
     batch = active_batch(ws, ids, rules, force=force)
     push(ws)
-    rescore(ws, queue_scores(ws), model.version)
+    rescore(ws, queue_scores(ws), model.version if model else PLANNED)
     return RoundResult(model, batch, len(chosen), strategies)
 
 

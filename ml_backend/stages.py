@@ -52,7 +52,7 @@ def train(ws: Workspace) -> ModelVersion:
     key = fingerprint(ws, preferences, encoder.digest if encoder else "")
     for known in ws.store.model_versions():
         if known.metrics.get("fingerprint") == key and (ws.root / known.path / "model.pt").exists():
-            if not known.active:
+            if not known.active and "kept_back" not in known.metrics:
                 ws.store.put_model_version(_activated(known))
             return known
     return _train(ws, preferences, encoder, key)
@@ -61,6 +61,7 @@ def train(ws: Workspace) -> ModelVersion:
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
     from ml_backend.curves import curves
     from ml_backend.features import encode_pool
+    from ml_backend.models import why_worse
     from ml_backend.train import check_labels, pair_keys, split_pairs, train_model
     from ml_backend.validate import FOLDS, TRAJECTORY_FOLDS, validate
 
@@ -98,6 +99,10 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     rewards, members = trained.model.score(features)
+    ids = [t.trajectory_id for t in trajectories]
+    kept_back = why_worse(rewards, _rewards_in_use(ws), ids, pairs.take(split.test))
+    if kept_back:
+        console.print(f"[yellow]{version} does not take over: {kept_back}.[/]", highlight=False, soft_wrap=True)
     with replacing(ws.models / version) as folder:
         folder.mkdir()
         trained.model.save(folder / "model.pt")
@@ -109,7 +114,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         told |= {"curves": trained.curves, "reliability": trained.reliability}
         write_json(folder / "training.json", told)
         write_json(folder / "validation.json", figures)
-        _write_rewards(folder / "rewards.csv", [t.trajectory_id for t in trajectories], rewards, members.std(axis=0))
+        _write_rewards(folder / "rewards.csv", ids, rewards, members.std(axis=0))
     record = ModelVersion(
         version=version,
         path=str((ws.models / version).relative_to(ws.root)),
@@ -119,11 +124,20 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         spearman=figures["spearman"],
         encoder=spec.encoder,
         weights=spec.weights,
-        metrics={"fingerprint": key, **_headline(figures)},
+        active=not kept_back,
+        metrics={"fingerprint": key, **_headline(figures)} | ({"kept_back": kept_back} if kept_back else {}),
     )
     ws.store.put_model_version(record)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _rewards_in_use(ws: Workspace) -> dict[str, float]:
+    """By the model in use; empty where there is none, or its file is gone: then nothing is compared."""
+    try:
+        return newest_rewards(ws)
+    except DataError:
+        return {}
 
 
 def _tuned(ws: Workspace, encoder: EncoderSettings | None) -> Path | None:

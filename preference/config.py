@@ -247,6 +247,9 @@ class Active(Section):
     """Stratified comparisons before the first active round; the protocol says 200-500."""
     audit: Fraction = 0.1
     """Share of each round drawn uniformly: the unbiased test set."""
+    most_per_point: Annotated[int, Field(ge=0)] = 2000
+    """No further round where the learning curve says that one more point of accuracy takes more comparisons; 0 = ask
+    on."""
     within_sd: float = 0.5
     """`closest` takes candidates whose rewards differ by less than so many standard deviations."""
 

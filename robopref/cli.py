@@ -365,6 +365,35 @@ def rank(
     show.ranking(stages.rank(Workspace.open(config), count, strategy or None), json)
 
 
+models_app = typer.Typer(cls=Stages)
+app.add_typer(models_app, name="models", rich_help_panel=LEARN)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """List the reward models: pairs, accuracy, which is in use, and why one was kept back."""
+    if context.invoked_subcommand is None:
+        show.models(Workspace.open(config).store.model_versions(), json)
+
+
+@models_app.command("promote")
+def models_promote(
+    version: Annotated[str, typer.Argument(help="Such as rm-0002.")], config: ConfigPath = DEFAULT
+) -> None:
+    """Use this model from now on: for ranking, for the order of open tasks, and in the next release."""
+    from ml_backend.models import promote
+
+    show.say(f"{promote(Workspace.open(config), version).version} is in use.")
+
+
+@models_app.command("rollback")
+def models_rollback(config: ConfigPath = DEFAULT) -> None:
+    """Go back to the model before the one in use."""
+    from ml_backend.models import roll_back
+
+    show.say(f"{roll_back(Workspace.open(config)).version} is in use.")
+
+
 @app.command(name="round", rich_help_panel=LEARN)
 def active_round(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, ask nothing.")] = False,

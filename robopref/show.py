@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from preference.errors import NotReady, UserError
-from preference.records import Batch, Certification, Preference
+from preference.records import Batch, Certification, ModelVersion, Preference
 from preference.work import console
 from preference.workspace import Workspace
 
@@ -289,6 +289,19 @@ def ranking(chosen: Sequence[Choice], as_json: bool) -> None:
         return
     rows = [[*choice.trajectories, choice.strategy, number(choice.score)] for choice in chosen]
     table("Most worth asking", ["trajectory a", "trajectory b", "strategy", "score"], rows)
+
+
+def models(known: Sequence[ModelVersion], as_json: bool) -> None:
+    if as_json:
+        print_json({"models": list(known)})
+        return
+    rows = []
+    for m in known:
+        note = "in use" if m.active else m.metrics.get("kept_back", "")
+        cross = (m.metrics.get("cross_validated") or {}).get("value")
+        rows.append([m.version, m.created_at[:16], str(m.preferences), number(m.ranking_accuracy),
+                     number(math.nan if cross is None else cross), number(m.spearman), note])  # fmt: skip
+    table("Reward models", ["version", "made", "pairs", "test pairs", "cross-validated", "Spearman", ""], rows)
 
 
 def findings(results: Sequence[Finding], as_json: bool) -> None:
