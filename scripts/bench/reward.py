@@ -3,7 +3,8 @@ deviation of the return, 10 % mistakes), the reward model ranks more than 0.90 o
 reaches a Spearman correlation over 0.85; more than 0.80 from images and actions, without the simulator's state. It is
 ahead of a linear model and of imitation's preference trainer.
 
-All are given the same trajectories, steps and labels; 850 pairs to train on and, for those who stop early, 150 to stop
+All are given the same fragments (each trajectory's span as 32 evenly spaced steps, because imitation compares fragments
+of one length only) and labels; 850 pairs to train on and, for those who stop early, 150 to stop
 by. imitation 1.0.1 trains its BasicRewardNet, an ensemble of one, for as many epochs; it runs in an environment of its
 own (`--peer-python`; made beside the pool where none is named), since it needs other versions of its libraries. The
 linear model is a logistic regression on the difference of the trajectories' mean inputs.
@@ -24,6 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128
 PAIRS, TRAINED, HELD_OUT, EPOCHS, SEEDS = 1_000, 850, 5_000, 50, 3
+STEPS = 32
 BETA, MISTAKE = 3.0, 0.1
 PEER = "imitation==1.0.1"
 PEER_PROGRAM = r"""
@@ -83,7 +85,18 @@ def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, 
     return float(right.mean()), float(statistic.statistic)
 
 
-def ours(ws: Any, store: Any, inputs: tuple[str, ...], a: Any, b: Any, label: Any, seed: int) -> np.ndarray:
+def fragments(store: Any, ids: list[str]) -> list[Any]:
+    from ml_backend.features import Features
+
+    found = []
+    for name in ids:
+        item = store[name]
+        rows = np.linspace(0, len(item) - 1, STEPS).round().astype(int)
+        found.append(Features(item.frames[rows], item.actions[rows], item.state[rows]))
+    return found
+
+
+def ours(ws: Any, store: Any, features: Any, inputs: tuple[str, ...], a: Any, b: Any, label: Any, seed: int) -> Any:
     """Rewards by the reward model with the default settings, looking at `inputs` alone."""
     from dataclasses import replace
 
@@ -92,7 +105,6 @@ def ours(ws: Any, store: Any, inputs: tuple[str, ...], a: Any, b: Any, label: An
     from ml_backend.train import Split, train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = store.sequence([t.trajectory_id for t in trajectories])
     spec = replace(describe(ws, store, trajectories), inputs=inputs)
     pairs = Pairs(tuple(f"p{i}" for i in range(PAIRS)), a, b, label, np.ones(PAIRS))
     split = Split(np.arange(TRAINED), np.arange(TRAINED, PAIRS), np.arange(0))
@@ -101,13 +113,15 @@ def ours(ws: Any, store: Any, inputs: tuple[str, ...], a: Any, b: Any, label: An
 
 
 def linear(features: Any, a: np.ndarray, b: np.ndarray, label: np.ndarray) -> np.ndarray:
-    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
 
     x = np.array([np.concatenate([item.actions.mean(axis=0), item.state.mean(axis=0)]) for item in features])
     x = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 1e-9, x.std(axis=0), 1.0)
-    fitted = LogisticRegressionCV(fit_intercept=False, Cs=8, max_iter=2_000)
-    fitted.fit((x[a] - x[b])[:TRAINED], label[:TRAINED])
-    return x @ fitted.coef_[0]
+    inputs, said = (x[a] - x[b])[:TRAINED], label[:TRAINED]
+    choices = [LogisticRegression(C=10.0**power, fit_intercept=False, max_iter=2_000) for power in range(-3, 3)]
+    best = max(choices, key=lambda one: float(cross_val_score(one, inputs, said, scoring="neg_log_loss").mean()))
+    return x @ best.fit(inputs, said).coef_[0]
 
 
 def imitation(python: Path, features: Any, a: Any, b: Any, label: Any, seed: int, folder: Path) -> np.ndarray:
@@ -156,16 +170,16 @@ def prepare(folder: Path) -> tuple[Any, Any]:
 def run(folder: Path, python: Path | None) -> dict[str, list[tuple[float, float]]]:
     ws, store = prepare(folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = store.sequence([t.trajectory_id for t in trajectories])
+    features = fragments(store, [t.trajectory_id for t in trajectories])
     truth = np.array([t.true_return for t in trajectories])
     weights = store.encoder.shown if store.encoder else "none"
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(SEEDS):
         a, b, label = noisy_pairs(truth, seed)
         rewards = {
-            "frames, actions, state": ours(ws, store, ("frames", "actions", "state"), a, b, label, seed),
-            "actions, state": ours(ws, store, ("actions", "state"), a, b, label, seed),
-            f"frames ({weights}), actions": ours(ws, store, ("frames", "actions"), a, b, label, seed),
+            "frames, actions, state": ours(ws, store, features, ("frames", "actions", "state"), a, b, label, seed),
+            "actions, state": ours(ws, store, features, ("actions", "state"), a, b, label, seed),
+            f"frames ({weights}), actions": ours(ws, store, features, ("frames", "actions"), a, b, label, seed),
             "linear": linear(features, a, b, label),
         }
         if python is not None:
