@@ -9,7 +9,7 @@ import numpy as np
 BINS = 8
 
 
-def calibration(differences: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def calibration(differences: np.ndarray, labels: np.ndarray, slip: float = 0.0) -> dict[str, Any]:
     """The calibration curve and the expected calibration error (Naeini et al. 2015), over bins of equal size.
 
     A pair and its mirror image say the same, so every pair is turned to the side that the model prefers: its confidence
@@ -18,12 +18,13 @@ def calibration(differences: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     Args:
         differences: (N,) r_a − r_b; nan is left out.
         labels: (N,) 1.0 (A), 0.0 (B), 0.5 (tie).
+        slip: How often people say the opposite, as the model was trained to expect.
     """
     known = np.isfinite(differences)
     x, label = differences[known], labels[known]
     if not len(x):
         return {"error": float("nan"), "bins": [], "pairs": 0}
-    confidence = 1.0 / (1.0 + np.exp(-np.abs(x)))
+    confidence = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-np.abs(x)))
     right = np.where(x >= 0, label, 1.0 - label)
     bins = []
     for rows in np.array_split(np.argsort(confidence, kind="stable"), min(BINS, max(1, len(x) // 5))):

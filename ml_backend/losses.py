@@ -24,6 +24,20 @@ def crowd_loss(
     return -torch.logaddexp(logsigmoid(log_odds) - honest, logsigmoid(-log_odds) - swapped)
 
 
+def slipped_loss(
+    x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float, slip: float
+) -> torch.Tensor:
+    """`pair_loss` of people who press the wrong key with probability `slip`: P = (1 − slip) P(label) + slip P(swapped).
+
+    It bounds what one mistake on an obvious pair can cost (Christiano et al. 2017 assume the same of 10 % of answers).
+    """
+    honest = pair_loss(x, label, log_nu, ties, margin)
+    if slip == 0.0:
+        return honest
+    swapped = pair_loss(x, 1.0 - label, log_nu, ties, margin)
+    return -torch.logaddexp(math.log1p(-slip) - honest, math.log(slip) - swapped)
+
+
 def pair_loss(x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float) -> torch.Tensor:
     """Negative log-likelihood of each pair under each member, (K, B).
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ml_backend.dataset import Pairs, collate
-from ml_backend.losses import crowd_loss, pair_loss
+from ml_backend.losses import crowd_loss, slipped_loss
 from preference.config import Reward
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ class Training:
         annotators = len(pairs.judgments.annotators) if pairs.judgments else 0
         right, wrong = RELIABILITY_PRIOR
         self.log_odds = torch.full((model.spec.members, annotators), math.log(right / wrong), requires_grad=True)
-        groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+        weights = [parameter for name, parameter in model.named_parameters() if name != "log_nu"]
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": reward.weight_decay},
+            {"params": [model.log_nu]},
+        ]
         if annotators:
             groups.append({"params": [self.log_odds], "lr": RELIABILITY_RATE * reward.learning_rate})
         self.optimizer = torch.optim.Adam(groups, lr=reward.learning_rate, fused=True)
@@ -158,7 +162,8 @@ class Training:
 
     def _vote_loss(self, x: torch.Tensor, rows: np.ndarray, drawn: torch.Tensor | None) -> torch.Tensor:
         label, weight = (torch.from_numpy(v[rows]).to(x.dtype) for v in (self.pairs.label, self.pairs.weight))
-        losses = pair_loss(x, label, self.model.log_nu, self.reward.ties, self.reward.margin)
+        reward = self.reward
+        losses = slipped_loss(x, label, self.model.log_nu, reward.ties, reward.margin, reward.slip)
         return (losses * (weight if drawn is None else weight * drawn)).mean(dim=1).sum()
 
     def _differences(self, rows: np.ndarray) -> torch.Tensor:

@@ -78,7 +78,7 @@ def validate(
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
         "cross_validated": _accuracy(right(differences, pairs.label), rng),
-        "calibration": calibration(differences, pairs.label),
+        "calibration": calibration(differences, pairs.label, reward.slip if reward.reliability == "vote" else 0.0),
         "ties": ties(differences, pairs.label),
         "unseen_trajectories": _accuracy(unseen_trajectories(pairs, len(trajectories), fit, rng), rng),
         "noise_ceiling": noise_ceiling(preferences),

@@ -1,5 +1,6 @@
 """The model scores behaviour, not padding; members are their own; a checkpoint is data and nothing else."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from ml_maker import features, spec
 
 from ml_backend.dataset import collate, fit_normalization
-from ml_backend.losses import pair_loss
+from ml_backend.losses import pair_loss, slipped_loss
 from ml_backend.reward_model import RewardModel
 from preference import bradley_terry as bt
 from preference.errors import DataError
@@ -124,3 +125,13 @@ def test_the_losses_are_those_of_the_formulas(ties):
 def test_dropped_ties_cost_nothing():
     found = pair_loss(torch.tensor([[2.0]]), torch.tensor([0.5]), torch.zeros(1), "drop", 0.3)
     assert found.item() == 0.0
+
+
+def test_a_slip_of_the_hand_bounds_what_one_wrong_answer_costs():
+    x, wrong, nu = torch.tensor([[50.0]]), torch.tensor([0.0]), torch.zeros(1)
+    assert float(slipped_loss(x, wrong, nu, "soft", 0.3, 0.0)) == pytest.approx(50.0)
+    assert float(slipped_loss(x, wrong, nu, "soft", 0.3, 0.1)) == pytest.approx(math.log(10), abs=1e-4)
+    both = [float(slipped_loss(torch.tensor([[0.7]]), torch.tensor([y]), nu, "soft", 0.3, 0.1)) for y in (0.0, 1.0)]
+    assert sum(math.exp(-loss) for loss in both) == pytest.approx(1.0)
+    tie = torch.tensor([0.5])
+    assert float(slipped_loss(x, tie, nu, "soft", 0.3, 0.1)) == pytest.approx(float(pair_loss(x, tie, nu, "soft", 0.3)))

@@ -112,6 +112,15 @@ def pair_loss(x, label):
     return loss
 
 
+def slipped_loss(x, label):
+    """The same of people who press the wrong key with probability `slip`."""
+    slip = settings["slip"]
+    if not slip:
+        return pair_loss(x, label)
+    honest, swapped = math.log1p(-slip) - pair_loss(x, label), math.log(slip) - pair_loss(x, 1 - label)
+    return -torch.logaddexp(honest, swapped)
+
+
 def difference(member, part, rows=None):
     a, b = (part[0], part[1]) if rows is None else (part[0][rows], part[1][rows])
     seen, index = torch.unique(torch.cat([a, b]), return_inverse=True)
@@ -133,19 +142,21 @@ def fit(seed):
     """A member, as it was at its lowest validation loss."""
     torch.manual_seed(seed)
     member = Member(inputs.shape[2], settings["hidden"], settings["temporal"])
-    optimizer = torch.optim.Adam(member.parameters(), lr=settings["learning_rate"])
+    optimizer = torch.optim.Adam(
+        member.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["epochs"])
     best, kept, waited = math.inf, copy.deepcopy(member.state_dict()), 0
     for _ in range(settings["epochs"]):
         for rows in torch.randperm(len(train[0])).split(settings["batch_pairs"]):
-            loss = (train[3][rows] * pair_loss(difference(member, train, rows), train[2][rows])).mean()
+            loss = (train[3][rows] * slipped_loss(difference(member, train, rows), train[2][rows])).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         schedule.step()
         with torch.no_grad():
             watched = validation if len(validation[0]) else train
-            value = float(pair_loss(difference(member, watched), watched[2]).mean())
+            value = float(slipped_loss(difference(member, watched), watched[2]).mean())
         best, waited = (value, 0) if value < best else (best, waited + 1)
         if waited == 0:
             kept = copy.deepcopy(member.state_dict())
