@@ -407,16 +407,38 @@ def active_round(
     show.record(run_round(Workspace.open(config), dry_run=dry_run, force=force), json)
 
 
-@app.command(rich_help_panel=LEARN)
+release_app = typer.Typer(cls=Stages)
+app.add_typer(release_app, name="release", rich_help_panel=LEARN)
+
+
+@release_app.callback(invoke_without_command=True)
 def release(
-    version: Annotated[str, typer.Option("--version", help="Semantic version, such as 1.2.0.")],
+    context: typer.Context,
+    version: Annotated[str, typer.Option("--version", help="Semantic version, such as 1.2.0.")] = "",
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Package preferences, manifest, reward model, inference script, card and notebook."""
     from ml_backend.release import release as build
 
+    if context.invoked_subcommand is not None:
+        return
+    if not version:
+        raise typer.BadParameter("say which, for instance 1.2.0", param_hint="--version")
     show.record(build(Workspace.open(config), version), json)
+
+
+@release_app.command("verify")
+def release_verify(
+    path: Annotated[Path, typer.Argument(help="A release's folder or its .tar.gz.")], json: Json = False
+) -> None:
+    """Compare every byte of a release with its checksums, on any machine; exit code 1 where something differs.
+
+    Nothing of an archive is unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
+    """
+    from ml_backend.release.verify import verify_release
+
+    show.verified(verify_release(path), json)
 
 
 @app.command(rich_help_panel=RUN)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from importer.pool import Failure, PoolResult
     from importer.pool.inspect import Inspection
     from ml_backend.ranking import Choice
+    from ml_backend.release.verify import VerifyResult
     from qc_reports.stages import BatchReport
     from robopref.doctor import Finding
 
@@ -302,6 +303,22 @@ def models(known: Sequence[ModelVersion], as_json: bool) -> None:
         rows.append([m.version, m.created_at[:16], str(m.preferences), number(m.ranking_accuracy),
                      number(math.nan if cross is None else cross), number(m.spearman), note])  # fmt: skip
     table("Reward models", ["version", "made", "pairs", "test pairs", "cross-validated", "Spearman", ""], rows)
+
+
+def verified(result: VerifyResult, as_json: bool) -> None:
+    """The exit code is 1 where the release is not what was released."""
+    if as_json:
+        print_json({"path": str(result.path), "files": result.files, "ok": result.ok, "problems": result.problems,
+                    "sha256": result.sha256})  # fmt: skip
+    elif result.ok:
+        digest = f" sha256 {result.sha256}" if result.sha256 else ""
+        say(f"{result.path}: {result.files} files are as they were released.{digest}")
+    else:
+        for problem in result.problems:
+            console.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    if not result.ok:
+        count = len(result.problems)
+        raise UserError(f"{result.path}: {count} thing{'s are' if count > 1 else ' is'} not as released.")
 
 
 def findings(results: Sequence[Finding], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -212,3 +213,22 @@ def test_cells_become_a_valid_notebook_with_the_same_bytes_each_time():
     nbformat.validate(notebook)
     assert [cell.source for cell in notebook.cells] == ["# Title\n\nwords", "x = 1\n\ny = 2"]
     assert dumps(to_notebook(source)) == dumps(to_notebook(source))
+
+
+def test_the_command_line_says_whether_a_release_is_whole(folder, archive):
+    from typer.testing import CliRunner
+
+    from robopref.cli import app
+
+    run = CliRunner()
+    for good in (folder, archive):
+        found = run.invoke(app, ["release", "verify", str(good), "--json"])
+        assert found.exit_code == 0
+        assert json.loads(found.stdout)["ok"] is True
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    broken = run.invoke(app, ["release", "verify", str(archive), "--json"])
+    assert broken.exit_code != 0
+    assert json.loads(broken.stdout)["problems"]
+    assert run.invoke(app, ["release"]).exit_code == 2
