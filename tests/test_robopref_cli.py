@@ -15,8 +15,8 @@ from robopref.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)
 STAGES = {
-    "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "models", "rank", "validate", "round", "release",
-    "serve", "simulate", "demo", "doctor", "worker", "calibration",
+    "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
+    "models", "validate", "serve", "simulate", "demo", "doctor", "worker", "calibration",
 }  # fmt: skip
 
 
