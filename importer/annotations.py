@@ -7,15 +7,18 @@ twice, end the same:
 - the valid annotation with the highest id is the judgment;
 - a valid one with a lower id was superseded; it and every unusable one are rejections, and keep their raw JSON.
 
+A task is settled in one transaction: two webhooks about it wait for each other, and a kill leaves the old rows or the
+new ones.
+
 Label Studio checks an answer in the browser only: its API stores anything, so everything is checked here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 from labeling_config.contract import BadAnswer, answer_of, preference_of
 from preference.errors import DataError
@@ -23,10 +26,11 @@ from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
 
 UNKNOWN_TASK = "unknown task"
-CHUNK = 500
-"""Tasks settled in one transaction."""
+CHUNK = 100
+"""Tasks settled in one transaction: a webhook that comes during a pull waits for no more than these."""
 
-LONGEST_MS = 2**31 - 1
+LARGEST = 2**31 - 1
+LONGEST_MS = LARGEST
 """24 days: a tab left open for longer does not fit into the column."""
 
 Raw = Mapping[str, Any]
@@ -102,11 +106,7 @@ def record_annotations(store: Store, annotations: Iterable[Raw]) -> Recorded:
     by_task: dict[int | None, list[Raw]] = defaultdict(list)
     for annotation in annotations:
         by_task[task_of(annotation)].append(annotation)
-    tasks = sorted(task for task in by_task if task is not None)
-    recorded = Recorded()
-    for start in range(0, len(tasks), CHUNK):
-        chunk = {task: by_task[task] for task in tasks[start : start + CHUNK]}
-        recorded += _record(store, chunk, gone=frozenset())
+    recorded = _record(store, {task: by_task[task] for task in by_task if task is not None})
     if orphans := by_task.get(None):
         store.put_judgments([], [Rejection(_id_of(a), None, "no task", dict(a)) for a in orphans])
         recorded += Recorded(rejected=len(orphans))
@@ -118,14 +118,23 @@ def delete_annotations(store: Store, annotation_ids: Sequence[int]) -> Recorded:
     wanted = set(annotation_ids)
     found = store.annotation_rows("annotation_id", wanted)
     tasks = {row["task_id"] for row in found if row["task_id"] is not None}
-    return _record(store, {task: [] for task in tasks}, gone=frozenset(wanted))
+    recorded = _record(store, {task: [] for task in tasks}, gone=lambda row: row["annotation_id"] in wanted)
+    if orphans := [row["annotation_id"] for row in found if row["task_id"] is None]:
+        store.delete_judgments(orphans)
+    return recorded
 
 
-def replace_annotations(store: Store, tasks: Mapping[int, Sequence[Raw]]) -> Recorded:
-    """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio."""
+def replace_annotations(store: Store, tasks: Mapping[int, Sequence[Raw]], *, whole: bool = False) -> Recorded:
+    """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio.
+
+    Args:
+        whole: The versions given are the ones that count, whatever their stamps say: Label Studio's clock may have
+            been set back. Otherwise a webhook that came meanwhile with a newer version wins.
+    """
     present = {_id_of(annotation) for annotations in tasks.values() for annotation in annotations}
-    known = {annotation_id for rows in _known(store, tasks).values() for annotation_id in rows}
-    return _record(store, tasks, gone=frozenset(known - present))
+    if whole:
+        return _record(store, tasks, gone=lambda row: True)
+    return _record(store, tasks, gone=lambda row: row["annotation_id"] not in present)
 
 
 def rejudge_unknown(store: Store) -> Recorded:
@@ -133,7 +142,7 @@ def rejudge_unknown(store: Store) -> Recorded:
     lost = [rejection.raw for rejection in store.rejections() if rejection.reason == UNKNOWN_TASK]
     tasks = {task for raw in lost if (task := task_of(raw)) is not None}
     known = set(store.assignments_of_tasks(tasks))
-    return _record(store, {task: [] for task in known}, gone=frozenset()) if known else Recorded()
+    return _record(store, {task: [] for task in known}) if known else Recorded()
 
 
 def task_of(annotation: Raw) -> int | None:
@@ -142,32 +151,66 @@ def task_of(annotation: Raw) -> int | None:
     return _integer(task.get("id") if isinstance(task, Mapping) else task)
 
 
-def _record(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: frozenset[int]) -> Recorded:
-    """Settle each task anew from what is known and what is given, and write the rows that differ."""
+def is_id(value: object) -> TypeGuard[int]:
+    """A whole number that a database's column holds; an API caller may send any."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def _record(
+    store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool] = lambda row: False
+) -> Recorded:
+    """Settle each task anew from what is known and what is given, and write the rows that differ.
+
+    Args:
+        gone: Whether a row that is known counts no more.
+    """
+    recorded = Recorded()
+    order = sorted(tasks)
+    for start in range(0, len(order), CHUNK):
+        chunk = {task: tasks[task] for task in order[start : start + CHUNK]}
+        if len(chunk) > 1 and _outcome(store, chunk, gone).changes_nothing:
+            continue  # most of a pull is known already, and needs no lock
+        with store.together():
+            store.lock_tasks(chunk)
+            outcome = _outcome(store, chunk, gone)
+            # A row that moves between the two tables is taken out of the one before it goes into the other.
+            store.delete_judgments(outcome.forget)
+            store.put_judgments(outcome.judgments, outcome.rejections)
+        recorded += outcome.recorded
+    return recorded
+
+
+@dataclass
+class _Outcome:
+    """What is to be written about some tasks."""
+
+    forget: list[int] = field(default_factory=list)
+    judgments: list[Judgment] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    recorded: Recorded = Recorded()
+
+    @property
+    def changes_nothing(self) -> bool:
+        return not (self.forget or self.judgments or self.rejections)
+
+
+def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool]) -> _Outcome:
     known = _known(store, tasks)
     assignments = store.assignments_of_tasks(tasks)
     annotators = {annotator.annotator_id: annotator for annotator in store.annotators()}
-    forget: list[int] = sorted(gone)
-    judgments: list[Judgment] = []
-    rejections: list[Rejection] = []
-    recorded = Recorded()
+    outcome = _Outcome()
     for task, given in tasks.items():
-        before = {key: row for key, row in known.get(task, {}).items() if key not in gone}
-        newest = _newest([*(row["raw"] for row in before.values()), *given])
+        before = known.get(task, {})
+        newest = _newest([*(row["raw"] for row in before.values() if not gone(row)), *given])
         assignment = assignments.get(task)
         judgment, refused = settle(newest, assignment, annotators.get(assignment.annotator_id) if assignment else None)
-        changed = _changed(known.get(task, {}), judgment, refused)
-        recorded += changed
-        if changed != Recorded():
-            # A row that moves between the two tables is taken out of the one before it goes into the other.
-            forget += before
-            judgments += [judgment] if judgment else []
-            rejections += refused
-    if forget:
-        store.delete_judgments(forget)
-    if judgments or rejections:
-        store.put_judgments(judgments, rejections)
-    return recorded
+        changed = _changed(before, judgment, refused)
+        if changed != Recorded() or len(before) != len(newest):
+            outcome.recorded += changed
+            outcome.forget += before
+            outcome.judgments += [judgment] if judgment else []
+            outcome.rejections += refused
+    return outcome
 
 
 def _changed(before: Mapping[int, dict[str, Any]], judgment: Judgment | None, refused: list[Rejection]) -> Recorded:
@@ -220,7 +263,7 @@ def _id_of(annotation: Raw) -> int:
 
 
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if is_id(value) else None
 
 
 def _known(store: Store, tasks: Iterable[int]) -> dict[int, dict[int, dict[str, Any]]]:

@@ -109,7 +109,7 @@ def assign_thirds(
         left = _less_shown(sides[name], rng)
         sides[name][left] += 1
         token = _token(salt, name, pair.pair_id, "third")
-        assignments.append(Assignment(token, pair.pair_id, name, pair.batch_id, place, left))
+        assignments.append(Assignment(token, pair.pair_id, name, pair.batch_id, place, left, third=True))
     return assignments
 
 

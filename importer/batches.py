@@ -6,8 +6,9 @@ All draws come from generators named for what they are for, so a stage that was 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from importer.assignments import assign
@@ -19,6 +20,9 @@ from preference.config import Strata
 from preference.errors import NotReady, UserError
 from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
+
+REPLACEMENT = "replacement"
+"""`Pair.strategy` of one that stands in for a pair that was lost."""
 
 
 def add_annotators(ws: Workspace) -> list[Annotator]:
@@ -115,6 +119,42 @@ def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: boo
     return made.batch
 
 
+def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = False, fill: bool = False) -> Batch | None:
+    """A production batch with one new pair for each that was lost, of the same stratum; the protocol reckons with
+    15 to 20 %. A pair that was replaced before is not replaced again, and one that stands in for another may be.
+
+    Args:
+        lost: Every pair so far that ended without a label, with nobody left to ask.
+        force, fill: As in `next_batch`.
+
+    Returns:
+        None where nothing is to be replaced.
+
+    Raises:
+        NotReady, StratumError: as `next_batch`.
+    """
+    wanted: Counter[Stratum] = Counter(pair.stratum for pair in lost)
+    wanted.subtract(pair.stratum for pair in ws.store.pairs() if pair.strategy == REPLACEMENT)
+    wanted = +wanted
+    if not (count := wanted.total()):
+        return None
+    notes, annotators, batch_id, pool = _opening_notes(ws, force), certified(ws), _next_id(ws), shown(ws)
+    drawn = sample_pairs(
+        pool,
+        count,
+        strata={stratum: number / count for stratum, number in wanted.items()},
+        rng=ws.rng(f"pairs {batch_id}"),
+        batch_id=batch_id,
+        exclude=asked(ws.store.pairs()),
+        fill=fill,
+    )
+    pairs = [replace(pair, strategy=REPLACEMENT) for pair in drawn]
+    notes = [*notes, f"Stands in for {count} lost pairs."]
+    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
 def _opening_notes(ws: Workspace, force: bool) -> list[str]:
     """What there is to note about opening a batch now.
 
@@ -166,6 +206,15 @@ def active_batch(
     Raises:
         NotReady: as `next_batch`; or all of them were asked before.
     """
+    made = draft_active(ws, chosen, strategies, force=force)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def draft_active(
+    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+) -> Draft:
+    """The batch that `active_batch` would make, with who would be asked what; nothing is written."""
     notes = _opening_notes(ws, force)
     annotators = certified(ws)
     seen = asked(ws.store.pairs())
@@ -185,9 +234,7 @@ def active_batch(
         batch_id,
         rng=ws.rng(f"pairs {batch_id}"),
     )
-    made = _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+    return _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
 
 
 def _assigned(

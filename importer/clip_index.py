@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool.episode import BadInput
+from preference.workspace import told_when_full
 
 ENDS = 65536
 """Bytes read at both ends of a source file: an mp4's index, or a parquet's footer, changes with any of its content."""
@@ -59,7 +60,7 @@ class ClipIndex:
 
     def add(self, entry: Entry) -> None:
         self.entries[entry.trajectory_id] = entry
-        with self.path.open("a", encoding="utf-8") as file:
+        with told_when_full(self.path), self.path.open("a", encoding="utf-8") as file:
             # a line that a kill cut short is closed first, so that it spoils no other
             file.write(("" if _ends_with_newline(self.path) else "\n") + json.dumps(asdict(entry)) + "\n")
 

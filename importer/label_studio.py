@@ -180,7 +180,7 @@ class LabelStudio:
                 self._client.webhooks.update(ours[0].id or 0, **wanted)
 
     def import_tasks(
-        self, project_id: int, tasks: Sequence[Mapping[str, Any]], places: Sequence[int], version: str
+        self, project_id: int, tasks: Sequence[Mapping[str, Any]], places: Sequence[float], version: str
     ) -> list[int]:
         """Create tasks from their data, each with a prediction that ranks it and pre-selects nothing; ids in order."""
         body = [

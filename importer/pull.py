@@ -7,6 +7,7 @@ writes. A project whose number of annotations is not ours is read as a whole, so
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,8 +35,11 @@ class PullResult:
     """What people did to our projects by hand."""
 
 
-def pull(ws: Workspace) -> PullResult:
+def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
     """Fetch what was answered since the last pull; the webhook may have brought it already.
+
+    Args:
+        whole: Read every task anew and trust no time stamp, in case Label Studio's clock was set back.
 
     Raises:
         StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
@@ -46,7 +50,7 @@ def pull(ws: Workspace) -> PullResult:
     studio = connect(ws)
     projects = {project.project_id: project for project in studio.projects([queue.project_id for queue in pushed])}
     recorded = rejudge_unknown(ws.store)
-    cursor = _Cursor(ws)
+    cursor = _Cursor(ws, whole=whole)
     for queue in pushed:
         if queue.project_id in projects:
             recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
@@ -68,7 +72,8 @@ def _pull_project(
 def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str, cursor: _Cursor) -> Recorded:
     recorded = Recorded()
     for page in studio.annotations(project_id, since):
-        recorded += replace_annotations(ws.store, {task.task_id: task.annotations for task in page})
+        read = {task.task_id: task.annotations for task in page}
+        recorded += replace_annotations(ws.store, read, whole=cursor.whole)
         for task in page:
             cursor.saw(project_id, task.updated_at)
     return recorded
@@ -77,14 +82,18 @@ def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str,
 class _Cursor:
     """Up to when each project was pulled, by Label Studio's clock; only a short cut, so losing it costs a full pull."""
 
-    def __init__(self, ws: Workspace) -> None:
+    def __init__(self, ws: Workspace, *, whole: bool = False) -> None:
+        self.whole = whole
         self._path = ws.root / "pull.json"
         self._database = database_mark(ws.store.batches())
+        self._started = time.monotonic()
+        self._newest: dict[str, str] = {}
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             kept = {}
-        self._seen: dict[str, str] = kept.get("seen", {}) if kept.get("database") == self._database else {}
+        ours = isinstance(kept, dict) and kept.get("database") == self._database and not whole
+        self._seen: dict[str, str] = kept.get("seen", {}) if ours else {}
 
     def since(self, project_id: int) -> str:
         """From where to pull; empty = everything."""
@@ -94,8 +103,13 @@ class _Cursor:
 
     def saw(self, project_id: int, updated_at: str) -> None:
         key = str(project_id)
-        self._seen[key] = max(self._seen.get(key, ""), updated_at)
+        self._newest[key] = max(self._newest.get(key, ""), updated_at)
 
     def save(self) -> None:
+        """The newest stamp that was seen, less the time that this pull took: what changed behind its back is newer."""
+        took = timedelta(seconds=time.monotonic() - self._started)
+        for key, newest in self._newest.items():
+            at = (datetime.fromisoformat(newest) - took).isoformat()
+            self._seen[key] = max(self._seen.get(key, ""), at)
         with replacing(self._path) as temporary:
             temporary.write_text(json.dumps({"database": self._database, "seen": self._seen}), encoding="utf-8")

@@ -42,7 +42,12 @@ class PushResult:
 
 
 def push(
-    ws: Workspace, *, backend_url: str | None = None, webhook_url: str | None = None, repair: bool = False
+    ws: Workspace,
+    *,
+    backend_url: str | None = None,
+    webhook_url: str | None = None,
+    repair: bool = False,
+    scores: Mapping[str, float] | None = None,
 ) -> PushResult:
     """Bring everything planned into Label Studio, and connect the ML backend.
 
@@ -51,6 +56,7 @@ def push(
             it is.
         webhook_url: Where annotations are announced; default: the backend's /webhook.
         repair: Make again what somebody deleted in Label Studio, projects and tasks, for pairs without an answer.
+        scores: `assignment_id` → place in the annotator's queue, for new tasks; default: the planned order.
 
     Raises:
         NotReady: a clip is missing.
@@ -76,7 +82,8 @@ def push(
             for queue in queues:
                 project, new = _ensure_project(ws, studio, queue, present)
                 _connect(ws, studio, project.project_id, backend_url, webhook_url)
-                tasks += _push_tasks(ws, studio, project, queue, data, advance) if queue.waiting else 0
+                places = {key: (scores or {}).get(key, place) for key, place in queue.places.items()}
+                tasks += _push_tasks(ws, studio, project, queue, data, places, advance) if queue.waiting else 0
                 made += new
     return PushResult(users, made, tasks)
 
@@ -167,6 +174,7 @@ def _push_tasks(
     project: StudioProject,
     queue: Queue,
     data: Mapping[str, dict[str, str | float]],
+    places: Mapping[str, float],
     advance: Callable[[int], None],
 ) -> int:
     """Import the queue's missing tasks, after adopting those that a killed run left; returns how many were imported."""
@@ -177,7 +185,6 @@ def _push_tasks(
         studio.ensure_bucket(project.project_id, settings.s3)
     adopted = _adopt(ws, studio, project, queue)
     advance(len(adopted))
-    places = queue.places
     missing = [key for v in queue.waiting if (key := v.assignment.assignment_id) not in adopted]
     for start in range(0, len(missing), CHUNK):
         ids = missing[start : start + CHUNK]

@@ -39,7 +39,7 @@ def edits(pushed: Sequence[Pushed], projects: Sequence[StudioProject]) -> list[s
 def release_lost(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) -> int:
     """Let the unanswered assignments whose task or project is gone wait for a new one; returns how many."""
     present = {project.project_id: project for project in studio.projects()}
-    answered = {judgment.assignment_id for judgment in ws.store.judgments()}
+    answered = ws.store.answered()
     gone: list[str] = []
     for queue in queues:
         if queue.project_id is None:

@@ -16,7 +16,14 @@ from importer.studio_connection import connect
 from preference.work import progress
 from preference.workspace import Workspace
 
-__all__ = ["PullResult", "PushResult", "connect", "credentials", "pull", "push", "rescore"]
+__all__ = ["PullResult", "PushResult", "connect", "credentials", "out_of_order", "pull", "push", "rescore"]
+
+
+def out_of_order(ws: Workspace, model_version: str) -> bool:
+    """Whether a project with open tasks serves them in the order of another model than `model_version`."""
+    projects = ws.store.open_projects()
+    served = [project.model_version for project in connect(ws).projects(projects)] if projects else []
+    return any(version.partition("+")[0] != model_version for version in served)
 
 
 def rescore(ws: Workspace, scores: Mapping[str, float], model_version: str) -> int:
@@ -29,7 +36,7 @@ def rescore(ws: Workspace, scores: Mapping[str, float], model_version: str) -> i
     Returns:
         How many tasks have new scores.
     """
-    answered = {judgment.assignment_id for judgment in ws.store.judgments()}
+    answered = ws.store.answered()
     places: dict[int, dict[int, float]] = defaultdict(dict)
     for view in ws.store.assignments():
         a = view.assignment

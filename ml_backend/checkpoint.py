@@ -7,6 +7,7 @@ weights depend on: the checkpoint of another configuration is refused, not conti
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Write tensors, numbers, texts, lists and dictionaries of them; nothing in the file is code.
 
     Raises:
-        UserError: the disk is full.
+        DiskFull: there is no space for it.
     """
     import torch
 
@@ -45,11 +46,17 @@ def load(path: Path, kind: str, fix: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"The {kind} {path} is missing.", fix=fix) from None
     except Exception as error:  # torch answers a broken file with a dozen kinds of error
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is no {kind}, or was cut short: {reason}", fix=fix) from None
+        raise DataError(f"{path} is no {kind}, or was cut short: {reason(error)}.", fix=fix) from None
     if not isinstance(found, dict):
         raise DataError(f"{path} is no {kind}: it holds a {type(found).__name__}.", fix=fix)
     return found
+
+
+def reason(error: Exception) -> str:
+    """What torch says of a broken file, without its advice to load it in the way that runs the code in it."""
+    if isinstance(error, pickle.UnpicklingError) or isinstance(error.__cause__, pickle.UnpicklingError):
+        return "it holds other things than weights"
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def resume(path: Path, key: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend.checkpoint import reason
+from ml_backend.encoder_names import check_name
 from ml_backend.runtime import open_session
 from preference.errors import ConfigError, DataError, UserError
 
@@ -31,6 +33,7 @@ of the time."""
 REACH_TIMEOUT_S = 3.0
 """For the look whether the weights' host answers; the hub's own client would try for most of a minute."""
 BATCH = 32
+WEIGHTS_FIX = "Name the weights of reward.encoder in reward.weights; delete a file that was downloaded in part."
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,7 @@ def settle(name: str, weights: str) -> EncoderSettings:
     Raises:
         ConfigError: timm knows no such network, or the weights file is missing.
     """
-    import timm
-
-    if name not in timm.list_models():
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
-        hint = f"Close to it: {', '.join(near)}." if near else "Use one of timm.list_models()."
-        raise ConfigError(f"reward.encoder: timm has no network {name!r}.", fix=hint)
+    check_name(name)
     if weights == "none":
         return _random(name)
     if weights == "imagenet":
@@ -222,9 +220,10 @@ def _load_weights(network: nn.Module, name: str, file: Path) -> None:
         state = {k: v for k, v in state.items() if k in network.state_dict()}
         missing = network.load_state_dict(state, strict=False).missing_keys
     except Exception as error:  # a broken or foreign file shows itself in many ways
-        raise DataError(f"{file}: no weights of {name}: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{file}: no weights of {name}, or cut short: {reason(error)}.", fix=WEIGHTS_FIX) from None
     if missing:
-        raise DataError(f"{file}: no weights of {name}: {len(missing)} are missing, the first is {missing[0]!r}.")
+        first = f"{len(missing)} are missing, the first is {missing[0]!r}"
+        raise DataError(f"{file}: no weights of {name}: {first}.", fix=WEIGHTS_FIX)
 
 
 def _pretrained_file(name: str) -> Path:

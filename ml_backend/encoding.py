@@ -86,6 +86,9 @@ def encode_missing(
         yield from _on_gpu(jobs, read, load(encoder).to("cuda"), workers)
         return
     onnx = onnx_file(encoder, ws.features / "runtime", _frames(jobs, ws.config.reward)) if encoder else None
+    if encoder:
+        # once before the work begins: broken weights are one mistake, not one of each trajectory
+        (_loaded if alone else load)(encoder, onnx, 0)
     task = _Encode(read, encoder, onnx, threads=0 if alone else 1)
     for job, result in parallel_map(task, jobs, workers=workers, description="Encoding frames"):
         if isinstance(result, UserError):

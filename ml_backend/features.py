@@ -9,27 +9,36 @@ the overlay that people see.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+from rich.markup import escape
 
 from importer.clip_index import content_key
 from importer.pool import Failure, failure_of, files_of, find_dataset
+from importer.pool.manifest import write_failures
 from ml_backend.encoder import EncoderSettings, settle
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
+from preference.work import console
 from preference.workspace import Workspace, replacing
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from ml_backend.reward_model import ModelSpec
+
 HEADER = 1024
 """Bytes in which a file's header ends."""
+FAILURES = "features/failures.csv"
+"""In the work folder: the trajectories that the newest run could not encode, and why."""
 RECIPE = 1
 """Part of every key: raise it when the same settings would give other values."""
 
@@ -60,8 +69,8 @@ class FeatureStore(Mapping[str, Features]):
     paths: dict[str, Path]
     encoder: EncoderSettings | None
     """None where the model does not look at frames."""
-    failures: list[Failure] = field(default_factory=list)
-    """Trajectories that could not be read, and are therefore not here."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """trajectory_id → why it could not be read, and is therefore not here."""
     encoded: int = 0
     """How many were new."""
 
@@ -81,6 +90,20 @@ class FeatureStore(Mapping[str, Features]):
             KeyError: one of them is not here.
         """
         return _Sequence([self.paths[name] for name in trajectory_ids])
+
+    def require(self, trajectory_ids: Iterable[str]) -> None:
+        """
+        Raises:
+            DataError: one of them has no features; says why.
+        """
+        missing = sorted(set(trajectory_ids) - set(self.paths))
+        if not missing:
+            return
+        why = str(self.failures.get(missing[0], "it is not in the pool"))
+        raise DataError(
+            f"{len(missing)} compared trajectories have no features. The first is {missing[0]} ({why}).",
+            fix=f"Put back or mend what is wrong (all are in {FAILURES}); their pairs cannot be trained on without.",
+        )
 
 
 @dataclass(frozen=True)
@@ -124,25 +147,37 @@ def encode_pool(
     settings = encoder or (settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None)
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
     missing = [job for job in jobs if not is_complete(job.path)]
-    broken: set[str] = set()
+    if cut := sum(job.path.exists() for job in missing):
+        _say(f"{cut} feature files were cut short; their trajectories are encoded again.")
+    known = len(failures)
     for job, error in encode_missing(missing, settings, ws):
-        broken.add(job.trajectory.trajectory_id)
-        failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, error))
-    paths = {job.trajectory.trajectory_id: job.path for job in jobs if job.trajectory.trajectory_id not in broken}
-    if failures and not paths:
-        raise DataError(
-            f"Not one of {len(trajectories)} trajectories could be encoded; the first: {failures[0].reason}",
-            fix="Without images, leave frames out of reward.inputs.",
-        )
-    return FeatureStore(paths, settings, failures, encoded=len(missing) - len(broken))
+        failures[job.trajectory.trajectory_id] = _failure(job.trajectory, error)
+    paths = {job.trajectory.trajectory_id: job.path for job in jobs if job.trajectory.trajectory_id not in failures}
+    write_failures(ws.root / FAILURES, list(failures.values()))
+    if failures:
+        first = next(iter(failures.values()))
+        whole = len(trajectories)
+        if not paths:
+            fix = "Without images, leave frames out of reward.inputs." if settings else ""
+            raise DataError(f"Not one of {whole} trajectories could be encoded. The first: {first}.", fix=fix)
+        _say(f"{len(failures)} of {whole} trajectories have no features ({FAILURES}). The first: {first}.")
+    return FeatureStore(paths, settings, failures, encoded=len(missing) - len(failures) + known)
+
+
+def _say(what: str) -> None:
+    console.print(f"[yellow]{escape(what)}[/]", highlight=False, soft_wrap=True)
+
+
+def _failure(t: Trajectory, error: UserError) -> Failure:
+    return failure_of(t.dataset, t.episode_index, error)
 
 
 def plan(
     trajectories: Sequence[Trajectory], pool: Pool, reward: Reward, encoder: EncoderSettings | None, folder: Path
-) -> tuple[list[Job], list[Failure]]:
-    """Where each trajectory's features are, or will be."""
+) -> tuple[list[Job], dict[str, Failure]]:
+    """Where each trajectory's features are, or will be; and why a trajectory can have none."""
     jobs: list[Job] = []
-    failures: list[Failure] = []
+    failures: dict[str, Failure] = {}
     network = (encoder.name, encoder.digest, encoder.image_size) if encoder else None
     for t in trajectories:
         try:
@@ -150,7 +185,7 @@ def plan(
             span = (t.episode_index, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)
             key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump())
         except UserError as error:
-            failures.append(failure_of(t.dataset, t.episode_index, error))
+            failures[t.trajectory_id] = _failure(t, error)
         else:
             jobs.append(Job(t, folder / f"{t.trajectory_id}.{key}.npy"))
     return jobs, failures
@@ -176,16 +211,25 @@ def read_features(path: Path) -> Features:
     Raises:
         DataError: the file is missing or cut short.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(HEADER)
-        kind, steps, offset = _layout(start[: start.index(b"\n") + 1])
+    kind, steps, offset = _header(path)
+    with _told_when_broken(path):
         table = np.memmap(path, dtype=kind, mode="r", offset=offset, shape=(steps,))
         return Features(table["frames"], table["actions"], table["state"])
+
+
+def _header(path: Path) -> tuple[np.dtype, int, int]:
+    with _told_when_broken(path):
+        with path.open("rb") as file:
+            start = file.read(HEADER)
+        return _layout(start[: start.index(b"\n") + 1])
+
+
+@contextmanager
+def _told_when_broken(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise DataError(
-            f"{path} is missing or broken: {error}.", fix="Delete it; the next run makes it anew."
-        ) from None
+        raise DataError(f"{path} is missing or broken: {error}.", fix="The next run makes it anew.") from None
 
 
 @lru_cache(maxsize=4096)
@@ -197,6 +241,26 @@ def _layout(start: bytes) -> tuple[np.dtype, int, int]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(stream)
     return kind, shape[0], len(start)
+
+
+def check_sizes(store: FeatureStore, spec: ModelSpec, model: Path) -> None:
+    """Refuse a pool that the model cannot look at; reads no more than the files' headers.
+
+    Args:
+        model: Its file, for the message.
+
+    Raises:
+        DataError: a trajectory has another number of values in a step than those that the model was trained on.
+    """
+    expected = {"frames": spec.frame_size, "actions": len(spec.action_names), "state": len(spec.state_names)}
+    for trajectory_id, path in store.paths.items():
+        kind = _header(path)[0]
+        for name, size in expected.items():
+            if (found := math.prod(kind[name].shape)) != size:
+                raise DataError(
+                    f"{trajectory_id}, {name}: {model} was trained on {size} values in every step, found {found}.",
+                    fix="Pool only robots of the kind that it was trained on.",
+                )
 
 
 def is_complete(path: Path) -> bool:

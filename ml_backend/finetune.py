@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend import checkpoint
 from preference.errors import UserError
-from preference.workspace import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -199,7 +199,4 @@ def _process_group() -> Iterator[Place]:
 
 
 def _save(network: nn.Module, out: Path) -> None:
-    import torch
-
-    with replacing(out) as temporary:
-        torch.save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
+    checkpoint.save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, out)

@@ -38,8 +38,8 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
         )
     preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
     trajectories = ws.store.trajectories()
+    check_labels([p.preference for p in preferences], reward.min_preferences)
     pairs = labelled_pairs(ws, preferences, trajectories)
-    check_labels(pairs, reward.min_preferences)
     train = split_pairs(pair_keys(preferences), ws.config.seed).train
     out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.{epochs}.pt"
     rank = 0

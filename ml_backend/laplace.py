@@ -11,6 +11,9 @@ import numpy as np
 
 from preference.bradley_terry import sigmoid
 
+CHUNK = 8_192
+"""Pairs whose feature differences are in memory at once."""
+
 
 def covariance(
     phi: np.ndarray, rewards: np.ndarray, a: np.ndarray, b: np.ndarray, weight: np.ndarray | None = None
@@ -25,13 +28,14 @@ def covariance(
         a, b: (M,) rows of the pairs that were answered; what was answered does not change the curvature.
         weight: (M,); default: 1 each.
     """
-    spread = phi - phi.mean(axis=0)
-    prior = max(float(rewards.var()), 1e-6) / max(float((spread**2).sum(axis=1).mean()), 1e-9)
+    size = float(np.einsum("nh,nh->", phi, phi)) / len(phi) - float((phi.mean(axis=0) ** 2).sum())
+    prior = max(float(rewards.var()), 1e-6) / max(size, 1e-9)
     precision = np.eye(phi.shape[1]) / prior
-    if len(a):
-        x = phi[a] - phi[b]
-        p = sigmoid(rewards[a] - rewards[b])
-        curvature = p * (1.0 - p) if weight is None else weight * p * (1.0 - p)
+    for start in range(0, len(a), CHUNK):
+        rows = slice(start, start + CHUNK)
+        x = phi[a[rows]] - phi[b[rows]]
+        p = sigmoid(rewards[a[rows]] - rewards[b[rows]])
+        curvature = p * (1.0 - p) if weight is None else weight[rows] * p * (1.0 - p)
         precision += (x * curvature[:, None]).T @ x
     return np.linalg.inv(precision)
 

@@ -21,26 +21,22 @@ FURTHEST = 20.0
 """An extrapolation to more than so many times the present pairs means nothing."""
 
 
-def trainings() -> int:
-    """How many models `learning_curve` trains."""
-    return REPEATS * (len(SHARES) - 1) + 1
-
-
 def learning_curve(
-    train: np.ndarray, accuracy: Callable[[np.ndarray, int], float], rng: np.random.Generator
+    train: np.ndarray, accuracies: Callable[[list[np.ndarray], list[int]], Sequence[float]], rng: np.random.Generator
 ) -> dict[str, Any]:
     """Points, fit and extrapolation.
 
     Args:
         train: Rows of the training pairs.
-        accuracy: Rows and a repeat's number → accuracy on the test pairs of a model trained on these rows alone.
+        accuracies: Parts of these rows, and each one's number among those of its size → accuracy on the test pairs of
+            a model trained on that part alone.
     """
-    points = []
-    for share in SHARES:
-        size = max(2, round(share * len(train)))
-        draws = 1 if share == 1.0 else REPEATS
-        values = [accuracy(np.sort(rng.permutation(train)[:size]), number) for number in range(draws)]
-        points.append({"pairs": size, "accuracy": float(np.mean(values)), "repeats": draws})
+    draws = [(max(2, round(share * len(train))), n) for share in SHARES for n in range(1 if share == 1.0 else REPEATS)]
+    values = accuracies([np.sort(rng.permutation(train)[:size]) for size, _ in draws], [number for _, number in draws])
+    by_size: dict[int, list[float]] = {}
+    for (size, _), value in zip(draws, values, strict=True):
+        by_size.setdefault(size, []).append(value)
+    points = [{"pairs": n, "accuracy": float(np.mean(own)), "repeats": len(own)} for n, own in by_size.items()]
     return {"points": points} | fit([p["pairs"] for p in points], [p["accuracy"] for p in points])
 
 

@@ -6,9 +6,12 @@ when later rounds add others.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from ml_backend.dataset import Pairs
 from preference.errors import NotReady, UserError
 from preference.records import ModelVersion
 from preference.work import console
-from preference.workspace import Workspace
+from preference.workspace import Workspace, confined
 
 
 def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[str], test: Pairs) -> str:
@@ -65,15 +68,57 @@ def roll_back(ws: Workspace) -> ModelVersion:
         NotReady: there is none before it.
     """
     active = ws.store.active_model()
-    before = [
-        record
-        for record in ws.store.model_versions()
-        if active and record.created_at <= active.created_at and record.version != active.version
-        and "kept_back" not in record.metrics
-    ]  # fmt: skip
+    known = ws.store.model_versions()  # in the order in which they were made
+    place = next((i for i, record in enumerate(known) if active and record.version == active.version), 0)
+    before = [record for record in known[:place] if "kept_back" not in record.metrics]
     if not before:
         raise NotReady("There is no model to go back to.", fix="`robopref models` lists what there is.")
     return promote(ws, before[-1].version)
+
+
+def mend(ws: Workspace) -> str:
+    """Take a model in use whose files were cut short or changed out of use; the whole one before it takes its place.
+
+    The folder is kept as VERSION.damaged, so that the next training finds no model and makes one anew.
+
+    Returns:
+        What was found; empty where nothing was.
+    """
+    found = ""
+    while (record := ws.store.active_model()) and (why := damage(ws, record)):
+        found = f"{record.version} is damaged: {why}"
+        console.print(f"[yellow]{found}. It is out of use, and will be trained anew.[/]", highlight=False)
+        folder, aside = ws.root / record.path, ws.root / f"{record.path}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            folder.rename(aside)
+        known = ws.store.model_versions()
+        ws.store.put_model_version(replace(record, active=False, metrics={**record.metrics, "kept_back": found}))
+        before = [r for r in known if "kept_back" not in r.metrics and r.version != record.version and not r.active]
+        if before:
+            ws.store.put_model_version(replace(before[-1], active=True))
+    return found
+
+
+def damage(ws: Workspace, record: ModelVersion) -> str:
+    """What is wrong with a model's files; empty where they are as they were written."""
+    folder = confined(ws.root, record.path)
+    for name, digest in record.metrics.get("files", {}).items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _digest(folder / name) != digest:
+            return f"{name} is not as it was written ({(folder / name).stat().st_size} bytes)"
+    return "" if (folder / "model.pt").is_file() else "model.pt is missing"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """File name → SHA-256, of what a model in use is read from."""
+    return {name: _digest(folder / name) for name in ("model.pt", "rewards.csv")}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reorder(ws: Workspace, record: ModelVersion) -> None:

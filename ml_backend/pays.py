@@ -17,12 +17,14 @@ def no_longer_pays(models: Sequence[ModelVersion], most: int) -> str:
     """Why no more should be asked; empty where more labels pay, or too little is known.
 
     Args:
-        models: All versions; their cross-validated accuracy is what counts.
+        models: All versions. Their cross-validated accuracy on pairs that no rule chose is what counts: chosen ones get
+            harder as rounds go on, and would make every curve flat.
         most: Comparisons that one more point of accuracy may cost; 0 = never stop.
     """
     known: dict[int, float] = {}
     for record in models:
-        value = (record.metrics.get("cross_validated") or {}).get("value")
+        figures = record.metrics.get("not_chosen") or record.metrics.get("cross_validated") or {}
+        value = figures.get("value")
         if value is not None:
             known[record.preferences] = float(value)
     sizes = sorted(known)

@@ -102,9 +102,10 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
         folder: Of the model.
 
     Raises:
-        DataError: the encoder's weights are no longer those that the model was trained on.
+        DataError: the encoder's weights are no longer those that the model was trained on, or there are trajectories of
+            another robot.
     """
-    from ml_backend.features import encode_pool
+    from ml_backend.features import check_sizes, encode_pool
 
     seen = ws.config.reward.model_copy(
         update={
@@ -124,7 +125,9 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
             fix="Bring the same weights onto this machine, or run `robopref train` again.",
         )
     then = Workspace(ws.config.model_copy(update={"reward": seen}))
-    return encode_pool(then, ws.store.trajectories(), encoder)
+    store = encode_pool(then, ws.store.trajectories(), encoder)
+    check_sizes(store, spec, folder / "model.pt")
+    return store
 
 
 def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:

@@ -6,17 +6,22 @@ comes first, judged by the newest model, and a duplicate keeps its distance from
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from importer.queues import PLANNED, score_of_place
 from labeling_config.contract import ASSIGNMENT_ID
+from preference.errors import DataError
 from preference.store import AssignmentView
 from preference.workspace import Workspace
 
 LAST = 1_000_000
 """The place of a task that is not ours, or already answered: after everything else."""
+
+log = logging.getLogger("robopref.queue")
 
 Informativeness = Callable[[AssignmentView], float]
 """The lower, the more worth asking."""
@@ -24,7 +29,7 @@ Informativeness = Callable[[AssignmentView], float]
 
 def queue_scores(ws: Workspace) -> dict[str, float]:
     """`assignment_id` → place in the annotator's queue, from 0, for every assignment without an answer."""
-    answered = {judgment.assignment_id for judgment in ws.store.judgments()}
+    answered = ws.store.answered()
     batch_order = {batch.batch_id: index for index, batch in enumerate(ws.store.batches())}
     kinds = {batch.batch_id: batch.kind for batch in ws.store.batches()}
     score = _informativeness(ws)
@@ -70,9 +75,13 @@ def informative_first(views: Iterable[AssignmentView], score: Informativeness, d
 def _informativeness(ws: Workspace) -> Informativeness:
     """From the newest model's rewards; the planned order where there is no model yet."""
     from ml_backend.ranking import pair_score
-    from ml_backend.stages import newest_rewards
+    from ml_backend.scoring import newest_rewards
 
-    rewards = newest_rewards(ws)
+    try:
+        rewards = newest_rewards(ws)
+    except DataError as error:  # a file cut short: people can still be asked, and the worker mends it
+        log.warning("%s The planned order is served meanwhile.", error.message)
+        rewards = {}
 
     def score(view: AssignmentView) -> float:
         a, b = rewards.get(view.pair.trajectory_a_id), rewards.get(view.pair.trajectory_b_id)
@@ -82,11 +91,12 @@ def _informativeness(ws: Workspace) -> Informativeness:
 
 
 class QueueScores:
-    """What /predict answers from; computed anew when a model, or an assignment, is new."""
+    """What /predict answers from; computed anew when a model, or an assignment, is new. Threads may share it."""
 
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
-        self._version = ""
+        self._lock = threading.Lock()
+        self._of: tuple[str, int] = ("", -1)
         self._scores: dict[str, float] = {}
 
     def version(self) -> str:
@@ -94,12 +104,14 @@ class QueueScores:
         model = self._ws.store.active_model()
         return model.version if model else PLANNED
 
-    def of(self, tasks: list[dict[str, Any]]) -> list[float]:
-        """One score for each of Label Studio's tasks, in their order."""
-        ids = [_assignment_id(task) for task in tasks]
-        if self.version() != self._version or any(i and i not in self._scores for i in ids):
-            self._version, self._scores = self.version(), queue_scores(self._ws)
-        return [score_of_place(self._scores.get(i, LAST)) for i in ids]
+    def of(self, tasks: list[dict[str, Any]]) -> tuple[str, list[float]]:
+        """The model's version, and one score for each of Label Studio's tasks, in their order."""
+        present = (self.version(), self._ws.store.count_assignments())
+        with self._lock:
+            if present != self._of:
+                self._of, self._scores = present, queue_scores(self._ws)
+            scores = self._scores
+        return present[0], [score_of_place(scores.get(_assignment_id(task), LAST)) for task in tasks]
 
 
 def _assignment_id(task: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """The ML backend that Label Studio talks to, as a Flask application factory.
 
-    GET  /health    is it up, and with which model
-    POST /setup     Label Studio introduces a project; answered with the model version
-    POST /predict   tasks → one score each and an empty result: ranks, pre-selects nothing
-    POST /webhook   stores the judgment and returns; never trains (the worker does)
-    GET  /versions  the model versions
-    GET  /metrics   for Prometheus
-    GET  /          the same for a person
+    GET  /health        is it up, and with which model
+    POST /setup         Label Studio introduces a project; answered with the model version
+    POST /predict       tasks → one score each and an empty result: ranks, pre-selects nothing
+    POST /webhook       stores the judgment and returns; never trains (the worker does)
+    GET  /versions      the model versions
+    GET  /metrics       for Prometheus
+    GET  /              the same for a person
+    GET  /reports       quality reports for managers: the list, /reports/BATCH, /reports/live for all answers so far
+    GET  /openapi.json  all of this for programs
 
 A task's score is a place in the annotator's queue: the lowest is served first. /setup hands us a token of the user's:
 it is neither kept nor logged. Label Studio waits at most 3 s for /setup and 1 s for /webhook, and its webhooks carry
@@ -16,18 +18,19 @@ no Basic auth, so they carry a secret header instead.
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.queues import SECRET_HEADER
 from ml_backend.queue_scores import QueueScores
-from ml_backend.worker import TRAINING_REQUEST
-from preference.errors import UserError
+from ml_backend.status import METRICS_TYPE, PAGE, TRAINING_REQUEST, Metrics, status
+from preference.errors import DataError, UserError
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask import Flask, Response
 
 T = TypeVar("T")
 MAX_BODY = 32 * 1024 * 1024
@@ -39,13 +42,30 @@ def create_app(ws: Workspace) -> Flask:
     """The service over one workspace; each call makes an app of its own."""
     from flask import Flask
 
-    app = Flask("robopref")
+    app = Flask("robopref", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    metrics = Metrics()
+    _measure(app, metrics)
     _guard(app, ws)
-    _answer_label_studio(app, ws, QueueScores(ws))
-    _answer_people(app, ws)
+    _answer_label_studio(app, ws, QueueScores(ws), metrics)
+    _answer_people(app, ws, metrics)
+    _answer_managers(app, ws)
     _answer_mistakes(app)
     return app
+
+
+def _measure(app: Flask, metrics: Metrics) -> None:
+    from flask import request
+
+    @app.before_request
+    def start() -> None:
+        request.environ["robopref.start"] = time.perf_counter()
+
+    @app.after_request
+    def measure(response: Response) -> Response:
+        elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
+        metrics.answered(request.endpoint or "unknown", response.status_code, elapsed)
+        return response
 
 
 def _guard(app: Flask, ws: Workspace) -> None:
@@ -58,11 +78,12 @@ def _guard(app: Flask, ws: Workspace) -> None:
             return None
         if request.path == "/webhook" and _secret_fits(request.headers.get(SECRET_HEADER), ws):
             return None
-        return Response('{"error": "credentials are missing or wrong"}', 401, {"WWW-Authenticate": "Basic"})
+        said = '{"error": "credentials are missing or wrong"}\n'
+        return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
 
 
-def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores) -> None:
-    from flask import jsonify, request
+def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics: Metrics) -> None:
+    from flask import jsonify
 
     @app.get("/health")
     def health():
@@ -70,18 +91,21 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores) -> None
 
     @app.post("/setup")
     def setup():
+        _body()
         return jsonify(model_version=scores.version())
 
     @app.post("/predict")
     def predict():
-        tasks = [_object(task) for task in _list(_object(request.get_json()).get("tasks"))]
-        version = scores.version()
-        results = [{"result": [], "score": score, "model_version": version} for score in scores.of(tasks)]
+        tasks = [_object(task) for task in _list(_body().get("tasks"))]
+        version, places = scores.of(tasks)
+        results = [{"result": [], "score": score, "model_version": version} for score in places]
         return jsonify(results=results, model_version=version)
 
     @app.post("/webhook")
     def webhook():
-        _take_event(ws, _object(request.get_json()))
+        event = _body()
+        _take_event(ws, event)
+        metrics.heard(event.get("action"))
         return jsonify(status="ok"), 201
 
     @app.get("/versions")
@@ -91,7 +115,7 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores) -> None
 
 def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
     """Store what one webhook says; events that do not concern us pass."""
-    from importer.annotations import delete_annotations, record_annotations
+    from importer.annotations import delete_annotations, is_id, record_annotations
 
     action = event.get("action")
     if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
@@ -101,43 +125,51 @@ def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
         record_annotations(ws.store, [annotation])
     elif action == "ANNOTATIONS_DELETED":
         ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
-        delete_annotations(ws.store, [identifier for identifier in ids if isinstance(identifier, int)])
+        delete_annotations(ws.store, [found for found in ids if is_id(found)])
     elif action == "START_TRAINING":
         (ws.root / TRAINING_REQUEST).touch()
 
 
-def _answer_people(app: Flask, ws: Workspace) -> None:
-    from flask import Response, render_template_string, request
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
+    from flask import Response, jsonify, render_template_string
 
-    registry = CollectorRegistry()
-    seconds = Histogram("robopref_request_seconds", "Time to answer", ["endpoint", "status"], registry=registry)
-    judgments = Gauge("robopref_judgments", "Judgments in the database", registry=registry)
-    waiting = Gauge("robopref_open_assignments", "Assignments without an answer", registry=registry)
-    pairs = Gauge("robopref_model_preferences", "Labelled pairs of a model", ["version"], registry=registry)
-
-    @app.before_request
-    def start() -> None:
-        request.environ["robopref.start"] = time.perf_counter()
-
-    @app.after_request
-    def measure(response: Response) -> Response:
-        elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
-        seconds.labels(request.endpoint or "unknown", str(response.status_code)).observe(elapsed)
-        return response
+    from ml_backend.openapi import document
 
     @app.get("/metrics")
-    def metrics():
-        status = _status(ws)
-        judgments.set(status["judgments"])
-        waiting.set(status["open"])
-        for model in status["models"]:
-            pairs.labels(model["version"]).set(model["preferences"])
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    def prometheus():
+        return Response(metrics.text(ws), content_type=METRICS_TYPE)
 
     @app.get("/")
     def index():
-        return render_template_string(STATUS_PAGE, **_status(ws))
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return Response(render_template_string(PAGE, **status(ws)), headers={"Content-Security-Policy": policy})
+
+    @app.get("/openapi.json")
+    def openapi():
+        return jsonify(document())
+
+
+def _answer_managers(app: Flask, ws: Workspace) -> None:
+    from flask import Response, request
+    from werkzeug.exceptions import NotFound
+
+    from ml_backend.live_reports import LiveReports
+    from ml_backend.report_pages import AGAIN_S
+
+    reports = LiveReports(ws)
+
+    @app.get("/reports")
+    @app.get("/reports/<name>")
+    def report(name: str = ""):
+        page = reports.page(name)
+        if page is None:
+            raise NotFound("there is no such batch")
+        headers = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
+        if not page.ready:
+            return Response(page.html, 202, headers={**headers, "Retry-After": str(AGAIN_S)})
+        response = Response(page.html, headers=headers)
+        response.set_etag(page.etag)
+        return response.make_conditional(request)
 
 
 def _answer_mistakes(app: Flask) -> None:
@@ -148,12 +180,32 @@ def _answer_mistakes(app: Flask) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception):
         if isinstance(error, HTTPException):
-            return jsonify(error=error.description), error.code or 500
-        if isinstance(error, UserError):
+            kept = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
+            return jsonify(error=error.description or error.name), error.code or 500, kept
+        if isinstance(error, DataError):
+            return jsonify(error=error.message), 400
+        if isinstance(error, (UserError, OSError)):
             log.warning("%s", error)
-            return jsonify(error=error.message), 503
+            return jsonify(error=str(getattr(error, "message", "the disk or the network is in trouble"))), 503
         log.exception("request failed")
         return jsonify(error="internal error; see the service's log"), 500
+
+
+def _body() -> dict[str, Any]:
+    """The request's JSON object; NaN, and nesting without end, are no JSON."""
+    from flask import request
+    from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+    if not request.is_json:
+        raise UnsupportedMediaType("expected Content-Type: application/json")
+    try:
+        return _object(json.loads(request.get_data(cache=False), parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -186,29 +238,3 @@ def _password_fits(authorization: Any, ws: Workspace) -> bool:
     user = hmac.compare_digest(str(getattr(authorization, "username", "")).encode(), ws.config.service.user.encode())
     secret = hmac.compare_digest(str(getattr(authorization, "password", "")).encode(), password.encode())
     return user and secret
-
-
-def _status(ws: Workspace) -> dict[str, Any]:
-    from ml_backend.rounds import open_assignments
-
-    return {
-        "name": ws.config.name,
-        "judgments": len(ws.store.judgments()),
-        "open": sum(open_assignments(ws).values()),
-        "batches": [batch.to_dict() for batch in ws.store.batches()],
-        "models": [model.to_dict() for model in ws.store.model_versions()],
-    }
-
-
-STATUS_PAGE = """<!doctype html><meta charset=utf-8><meta name=viewport content="width=device-width">
-<title>Robopref · {{ name }}</title>
-<style>body{font:16px/1.5 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}
-table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884}
-</style>
-<h1>{{ name }}</h1><p>{{ judgments }} judgments; {{ open }} assignments wait for an answer.
-<h2>Batches</h2><table><tr><th>batch<th>kind<th>status{% for b in batches %}
-<tr><td>{{ b.batch_id }}<td>{{ b.kind }}<td>{{ b.status }}{% endfor %}</table>
-<h2>Models</h2><table><tr><th>version<th>pairs<th>ranking accuracy<th>Spearman<th>made{% for m in models %}
-<tr><td>{{ m.version }}{{ " (in use)" if m.active }}<td>{{ m.preferences }}<td>{{ "%.3f"|format(m.ranking_accuracy) }}
-<td>{{ "%.3f"|format(m.spearman) }}<td>{{ m.created_at[:16] }}{% endfor %}</table>"""

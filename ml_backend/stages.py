@@ -1,4 +1,4 @@
-"""The learning stages over a workspace: `train`, `score_pool`, `rank`."""
+"""The stage `train`: labels and the pool's features in, a validated and registered reward model out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,16 +17,15 @@ from ml_backend.provenance import (
     ENCODERS,
     OWN_ENCODER,
     describe,
-    features_for,
     fingerprint,
     settled_encoder,
     single_answers,
 )
-from ml_backend.ranking import Choice, PoolScores, rank_pairs
-from preference.errors import DataError, NotReady
+from ml_backend.scoring import newest_rewards
+from preference.errors import DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
-from preference.workspace import Workspace, confined, replacing
+from preference.workspace import Workspace, replacing
 from qc_reports.stages import read_preferences
 
 if TYPE_CHECKING:
@@ -41,13 +41,11 @@ def train(ws: Workspace) -> ModelVersion:
     Raises:
         NotReady: nothing is resolved, or too little.
     """
+    from ml_backend.train import check_labels
+
     preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
     reward = ws.config.reward
-    if len(preferences) < reward.min_preferences:
-        raise NotReady(
-            f"{len(preferences)} pairs have a label; training needs at least {reward.min_preferences}.",
-            fix="Ask more pairs, or lower reward.min_preferences.",
-        )
+    check_labels([p.preference for p in preferences], reward.min_preferences)
     encoder = settled_encoder(reward)
     key = fingerprint(ws, preferences, encoder.digest if encoder else "")
     for known in ws.store.model_versions():
@@ -61,18 +59,19 @@ def train(ws: Workspace) -> ModelVersion:
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
     from ml_backend.curves import curves
     from ml_backend.features import encode_pool
-    from ml_backend.models import why_worse
-    from ml_backend.train import check_labels, pair_keys, split_pairs, train_model
-    from ml_backend.validate import FOLDS, TRAJECTORY_FOLDS, validate
+    from ml_backend.models import digests, why_worse
+    from ml_backend.train import pair_keys, split_pairs, train_model
+    from ml_backend.validate import validate
 
+    started = time.monotonic()
     reward, seed = ws.config.reward, ws.config.seed
     store = encode_pool(ws, ws.store.trajectories(), encoder)
     if encoder is not None and encoder.note:
         console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
+    store.require(name for p in preferences for name in (p.trajectory_a_id, p.trajectory_b_id))
     pairs = labelled_pairs(ws, preferences, trajectories)
-    check_labels(pairs, reward.min_preferences)
     split = split_pairs(pair_keys(preferences), seed)
     spec = describe(ws, store, trajectories)
     version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
@@ -92,10 +91,20 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         )
         advance(reward.epochs - trained.epochs)
     strata = {pair.pair_id: pair.stratum for pair in ws.store.pairs()}
-    with progress("Validating", FOLDS + TRAJECTORY_FOLDS) as advance:
-        figures = validate(
-            trained, features, trajectories, pairs, split, reward, preferences, strata, seed=seed, on_training=advance
-        )
+    strategies = {pair.pair_id: pair.strategy for pair in ws.store.pairs()}
+    figures = validate(
+        trained,
+        features,
+        trajectories,
+        pairs,
+        split,
+        reward,
+        preferences,
+        strata,
+        seed=seed,
+        strategies=strategies,
+        workers=ws.workers,
+    )
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     rewards, members = trained.model.score(features)
@@ -115,6 +124,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         write_json(folder / "training.json", told)
         write_json(folder / "validation.json", figures)
         _write_rewards(folder / "rewards.csv", ids, rewards, members.std(axis=0))
+        files = digests(folder)
+    took = {"files": files, "training_s": round(time.monotonic() - started, 1)}
     record = ModelVersion(
         version=version,
         path=str((ws.models / version).relative_to(ws.root)),
@@ -125,7 +136,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         encoder=spec.encoder,
         weights=spec.weights,
         active=not kept_back,
-        metrics={"fingerprint": key, **_headline(figures)} | ({"kept_back": kept_back} if kept_back else {}),
+        metrics={"fingerprint": key, **_headline(figures), **took} | ({"kept_back": kept_back} if kept_back else {}),
     )
     ws.store.put_model_version(record)
     checkpoint.unlink(missing_ok=True)
@@ -156,86 +167,13 @@ def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectorie
     return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
 
 
-def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
-    """What the newest (or a given) model says of every trajectory of the pool.
-
-    Raises:
-        NotReady: there is no model.
-        DataError: it cannot be read, or looks through an encoder that is no longer here.
-    """
-    from ml_backend.reward_model import RewardModel
-
-    record = record or ws.store.active_model()
-    if record is None:
-        raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
-    folder = confined(ws.root, record.path)
-    model = RewardModel.load(folder / "model.pt")
-    store = features_for(ws, model.spec, folder)
-    trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = store.sequence([t.trajectory_id for t in trajectories])
-    return PoolScores(
-        tuple(t.trajectory_id for t in trajectories),
-        tuple(t.task_type for t in trajectories),
-        model.score(features)[1],
-        model.last_layer(features),
-    )
-
-
-def rank(ws: Workspace, count: int, strategy: str | None = None) -> list[Choice]:
-    """The `count` pairs most worth asking next, of those that can be shown and have not been asked.
-
-    Raises:
-        NotReady: there is no model.
-        ConfigError: the strategy does not exist.
-    """
-    from importer.pairs import asked
-    from importer.ready import shown
-
-    active = ws.config.active
-    scores = score_pool(ws)
-    askable = {t.trajectory_id for t in shown(ws)}
-    rows = [i for i, name in enumerate(scores.trajectory_ids) if name in askable]
-    scores = PoolScores(
-        tuple(scores.trajectory_ids[i] for i in rows),
-        tuple(scores.task_types[i] for i in rows),
-        scores.members[:, rows],
-        scores.phi[rows],
-    )
-    return rank_pairs(
-        scores,
-        count,
-        strategy=strategy or active.strategy,
-        asked=set(asked(ws.store.pairs())),
-        audit=active.audit,
-        within_sd=active.within_sd,
-        rng=ws.rng(f"rank {len(ws.store.batches())}"),
-    )
-
-
-def newest_rewards(ws: Workspace) -> dict[str, float]:
-    """trajectory_id → reward by the newest model, as it was written when that was trained; empty without a model.
-
-    Raises:
-        DataError: the file is missing or broken.
-    """
-    record = ws.store.active_model()
-    if record is None:
-        return {}
-    path = confined(ws.root, record.path) / "rewards.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None
-
-
 def _activated(record: ModelVersion) -> ModelVersion:
     return ModelVersion.from_dict({**record.to_dict(), "active": True})
 
 
 def _headline(figures: dict[str, Any]) -> dict[str, Any]:
     """What the store keeps of validation.json: figures that a table shows."""
-    names = ("ranking_accuracy", "cross_validated", "unseen_trajectories")
+    names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories")
     return {name: _plain(figures[name]) for name in names} | {"noise_ceiling": _plain(figures["noise_ceiling"])}
 
 

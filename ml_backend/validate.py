@@ -6,6 +6,7 @@ validation.json. Every figure says what it was measured on:
 - `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
 - `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it; steadier, because they
   rest on all pairs
+- `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audit.py`)
 - `unseen_trajectories`: pairs of which neither trajectory was in any training pair
 - `spearman`, `kendall`: with the simulator's return (or the ground-truth quality) over the whole pool, per task type
 """
@@ -13,19 +14,22 @@ validation.json. Every figure says what it was measured on:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend.audit import audited
 from ml_backend.calibration import calibration, ties
 from ml_backend.dataset import Pairs
+from ml_backend.folds import fit_folds
 from ml_backend.ground_truth import ground_truth, groups, standardized
 from ml_backend.probes import correlations, measures
-from ml_backend.train import Split, Trained, train_model
+from ml_backend.train import Split, Trained
 from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
 from preference.records import Preference, Trajectory
+from preference.work import HERE, Workers
 
 if TYPE_CHECKING:
     from ml_backend.features import Features
@@ -49,28 +53,30 @@ def validate(
     strata: Mapping[str, str],
     *,
     seed: int,
-    on_training: Callable[[int], Any] = lambda _: None,
+    strategies: Mapping[str, str] | None = None,
+    workers: Workers = HERE,
 ) -> dict[str, Any]:
     """All figures of one model.
 
     Args:
         features: Of `trajectories`, in the same order; `pairs` index into both.
         strata: pair_id → stratum.
-        on_training: Called after each of the extra trainings with 1.
+        strategies: pair_id → the selection rule that chose it; empty or missing for stratified pairs.
+        workers: Where the extra trainings run.
     """
     rng = np.random.default_rng(seed)
     rewards, _ = trained.model.score(features)
     test = pairs.take(split.test)
 
-    def fit(own: Split) -> np.ndarray:
-        """Rewards by a model trained on other pairs."""
-        model = train_model(features, pairs, own, trained.model.spec, reward, seed=seed).model
-        on_training(1)
-        return model.score(features)[0]
-
     tasks = [t.task_type for t in trajectories]
     multi = len({tasks[i] for i in pairs.a}) > 1
-    differences = cross_validated(pairs, fit, rng)
+    crossed, unseen = pair_folds(len(pairs), rng), trajectory_folds(pairs, len(trajectories), rng)
+    splits = [*crossed, *unseen]
+    found = fit_folds(features, pairs, trained.model.spec, reward, splits, [seed] * len(splits), workers=workers)
+    differences = np.full(len(pairs), math.nan)
+    for fold, own in zip(crossed, found, strict=False):
+        differences[fold.test] = own
+    hits = [right(own, pairs.label[fold.test]) for fold, own in zip(unseen, found[len(crossed) :], strict=True)]
     return {
         "ranking_accuracy": _accuracy(_hits(rewards, test), rng),
         "target": TARGETS["multi_task" if multi else "single_task"],
@@ -78,9 +84,10 @@ def validate(
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
         "cross_validated": _accuracy(right(differences, pairs.label), rng),
+        **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
         "calibration": calibration(differences, pairs.label, reward.slip if reward.reliability == "vote" else 0.0),
         "ties": ties(differences, pairs.label),
-        "unseen_trajectories": _accuracy(unseen_trajectories(pairs, len(trajectories), fit, rng), rng),
+        "unseen_trajectories": _accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
         "noise_ceiling": noise_ceiling(preferences),
         **_truth(rewards, trajectories),
         "tiers": tiers(rewards, trajectories),
@@ -91,33 +98,30 @@ def validate(
     }
 
 
-def cross_validated(pairs: Pairs, fit: Callable[[Split], np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(N,) r_a − r_b of every pair, by models that were not trained on it."""
-    folds = np.array_split(rng.permutation(len(pairs)), FOLDS)
-    differences = np.full(len(pairs), math.nan)
+def pair_folds(pairs: int, rng: np.random.Generator) -> list[Split]:
+    """Each pair is tested once, by a model that was neither trained on it nor stopped by it."""
+    folds = np.array_split(rng.permutation(pairs), FOLDS)
+    splits = []
     for number, held in enumerate(folds):
         stop = folds[(number + 1) % FOLDS]
         rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
-        rewards = fit(Split(np.sort(rest), np.sort(stop), held))
-        differences[held] = rewards[pairs.a[held]] - rewards[pairs.b[held]]
-    return differences
+        splits.append(Split(np.sort(rest), np.sort(stop), held))
+    return splits
 
 
-def unseen_trajectories(
-    pairs: Pairs, trajectories: int, fit: Callable[[Split], np.ndarray], rng: np.random.Generator
-) -> np.ndarray:
-    """(M,) bool: the same for pairs whose trajectories were both kept out of training."""
+def trajectory_folds(pairs: Pairs, trajectories: int, rng: np.random.Generator) -> list[Split]:
+    """Tested on pairs whose trajectories were both kept out of training."""
     fold = rng.integers(TRAJECTORY_FOLDS, size=trajectories)
-    hits = []
+    splits = []
     for held in range(TRAJECTORY_FOLDS):
         out_a, out_b = fold[pairs.a] == held, fold[pairs.b] == held
         inside, test = np.flatnonzero(~out_a & ~out_b), np.flatnonzero(out_a & out_b)
         if len(inside) < FOLDS or not len(test):
             continue
         inside = rng.permutation(inside)
-        stop = inside[: max(1, len(inside) // FOLDS)]
-        hits.append(_hits(fit(Split(inside[len(stop) :], stop, test)), pairs.take(test)))
-    return np.concatenate(hits) if hits else np.zeros(0, bool)
+        stop = max(1, len(inside) // FOLDS)
+        splits.append(Split(inside[stop:], inside[:stop], test))
+    return splits
 
 
 def noise_ceiling(preferences: Sequence[Preference]) -> float:

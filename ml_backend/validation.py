@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ml_backend.stages import labelled_pairs, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
-from preference.work import console, progress
+from preference.work import console
 from preference.workspace import Workspace, confined, replacing
 from qc_reports.stages import read_preferences
 
@@ -66,10 +66,11 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
         NotReady: there is no such model.
         DataError: its files are broken, or its labels are gone.
     """
-    from ml_backend.learning_curve import learning_curve, trainings
+    from ml_backend.folds import fit_folds
+    from ml_backend.learning_curve import learning_curve
     from ml_backend.probes import correlations, counterfactuals, gripper_columns, measures
     from ml_backend.reward_model import RewardModel
-    from ml_backend.train import ranking_accuracy, train_model
+    from ml_backend.train import share_right
     from ml_backend.validation_page import film_strips, write_page
 
     record = _record(ws, version)
@@ -83,6 +84,16 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     pairs, split = _as_trained(ws, trajectories, rows, folder)
     rewards, members = model.score(features)
     rng = np.random.default_rng(told["seed"])
+
+    def accuracies(parts: list[np.ndarray], numbers: list[int]) -> list[float]:
+        splits = [replace(split, train=part) for part in parts]
+        seeds = [told["seed"] + number for number in numbers]
+        label = pairs.label[split.test]
+        found = fit_folds(
+            features, pairs, model.spec, reward, splits, seeds, workers=ws.workers, description="Learning curve"
+        )
+        return [share_right(differences, label) for differences in found]
+
     grippers = _grippers(ws, trajectories, model)
     found = measures(features, grippers)
     figures["probes"] = correlations(rewards, trajectories, found)
@@ -90,19 +101,7 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     figures["counterfactuals"] = counterfactuals(
         lambda changed: model.score(changed)[0], features, trajectories, rewards, columns, rng
     )
-    test = pairs.take(split.test)
-    with progress("Learning curve", trainings()) as advance:
-
-        def accuracy(train: np.ndarray, number: int) -> float:
-            from dataclasses import replace
-
-            fitted = train_model(
-                features, pairs, replace(split, train=train), model.spec, reward, seed=told["seed"] + number
-            )
-            advance(1)
-            return ranking_accuracy(fitted.model.score(features)[0], test)
-
-        figures["learning_curve"] = learning_curve(split.train, accuracy, rng)
+    figures["learning_curve"] = learning_curve(split.train, accuracies, rng)
     checks = check(figures)
     figures["checks"] = [vars(one) for one in checks]
     figures["trusted"] = all(one.reached for one in checks)
@@ -114,15 +113,33 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
         write_json(temporary, figures)
     if proposals:
         _write_proposals(folder / PROPOSED, proposals)
-    missed = [one.words for one in checks if not one.reached]
     return Validated(
         version=record.version,
-        trusted=not missed,
-        verdict=" ".join(missed) or "Everything that was looked at is as it should be.",
+        trusted=figures["trusted"],
+        verdict=verdict_of(figures["checks"]),
         page=str((folder / PAGE).relative_to(ws.root)),
         proposed=len(proposals),
         proposed_pairs=str((folder / PROPOSED).relative_to(ws.root)) if proposals else "",
     )
+
+
+def page_of(ws: Workspace, version: str = "") -> Path:
+    """Where the page of the model in use (or a given one) is, or will be.
+
+    Raises:
+        NotReady: there is no such model.
+    """
+    return confined(ws.root, _record(ws, version).path) / PAGE
+
+
+def verdict_of(checks: Sequence[Mapping[str, Any]]) -> str:
+    """What was missed, in words.
+
+    Args:
+        checks: As validation.json has them.
+    """
+    missed = [one["words"] for one in checks if not one["reached"]]
+    return " ".join(missed) or "Everything that was looked at is as it should be."
 
 
 def check(figures: dict[str, Any]) -> list[Check]:
@@ -195,7 +212,7 @@ def _as_trained(
     pairs = labelled_pairs(ws, preferences, trajectories)
     place = {pair_id: row for row, pair_id in enumerate(pairs.pair_ids)}
     parts = [np.array([place[i] for i in rows[name] if i in place], dtype=np.int64) for name in SPLITS]
-    if not all(len(part) for part in parts):
+    if any(rows[name] and not len(part) for name, part in zip(SPLITS, parts, strict=True)):
         raise DataError(
             f"{folder / 'split.json'}: the pairs of this model have no labels any more.", fix="Run `robopref train`."
         )

@@ -5,7 +5,6 @@ Pictures are SVG and JPEG inside the file; it needs no script and no network.
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from ml_backend.ground_truth import ground_truth, standardized
 from preference.errors import UserError
+from preference.film_strip import film_strip
 from preference.records import ModelVersion, Trajectory
 from preference.work import progress
 from preference.workspace import Workspace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """The best and the worst trajectories as filmstrips."""
-PICTURES, SIDE = 6, 96
+PICTURES = 6
 INK, GREY, ACCENT = "#3465a4", "#9aa5b1", "#b5483a"
 
 
@@ -47,21 +47,12 @@ def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.n
 
 
 def _strip(ws: Workspace, trajectory: Trajectory) -> str:
-    from PIL import Image
-
     from importer.frames import clean_frames
     from importer.pool import read_episode
 
     episode = read_episode(ws.config.pool, trajectory)
     frames, _ = clean_frames(episode, trajectory.start_s, trajectory.end_s, 1e3, PICTURES)
-    small = []
-    for frame in frames:
-        image = Image.fromarray(frame)
-        image.thumbnail((10 * SIDE, SIDE))
-        small.append(np.asarray(image))
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(small, axis=1)).save(buffer, "JPEG", quality=75)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return film_strip(frames)
 
 
 def write_page(

@@ -135,6 +135,9 @@ class Calibration(Section):
     min_kappa: float = 0.65
 
 
+Resolution = Literal["vote", "dawid_skene", "weighted_bt"]
+
+
 class Quality(Section):
     min_alpha: float = 0.55
     max_gold_disagreement: Fraction = 0.2
@@ -145,6 +148,10 @@ class Quality(Section):
     """No flag from fewer answers of the kind it looks at."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Draws for each interval."""
+    resolution: Resolution = "vote"
+    """How votes become a label. `vote`: the majority. `dawid_skene`: the most probable answer given what each annotator
+    mixes up. `weighted_bt`: Bradley-Terry over all votes, each weighted by its annotator's agreement with the others.
+    Reports say where they differ."""
 
 
 Teacher = Literal["expert", "good", "oracle", "mistake", "noisy", "skip", "myopic", "equal", "careless", "left_biased"]
@@ -241,11 +248,12 @@ class Reward(Section):
     batch_pairs: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 20
-    min_preferences: Annotated[int, Field(ge=1)] = 20
+    min_preferences: Annotated[int, Field(ge=5)] = 20
 
 
 class Active(Section):
     strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal"] = "d_optimal"
+    """`scripts/bench/label_efficiency.py` compares them; docs/active_learning.md has the rules and the figures."""
     pairs: Annotated[int, Field(ge=1)] = 50
     """Pairs a round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 200
@@ -278,6 +286,8 @@ class Release(Section):
     """Whom to cite."""
     pseudonyms: bool = True
     """Annotators' ids are replaced in what is released."""
+    units: dict[str, str] = {}
+    """Units of the numbers in actions and state by their names, such as { hand_x = "m" }: INPUT_FORMAT.md says them."""
 
 
 class Config(Section):

@@ -5,6 +5,7 @@
     ├── DataError                 an input file: names the file, the field, what was found and expected
     ├── StoreError                the database: unreachable, locked, or of another version
     ├── StudioError               Label Studio: down, slow, refusing, edited by hand
+    ├── DiskFull                  no space is left for a file that was to be written
     └── NotReady                  an earlier stage has to run first; names it
 
 The command line prints `message` and then `fix`, without a traceback. Anything else is a bug in Robopref and
@@ -47,6 +48,10 @@ class StoreError(UserError):
 
 class StudioError(UserError):
     """Label Studio is down, too slow, refuses us, or was edited by hand."""
+
+
+class DiskFull(UserError):
+    """No space is left on the disk for what was to be written; what was finished before is kept."""
 
 
 class NotReady(UserError):

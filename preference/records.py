@@ -15,7 +15,12 @@ Stratum = Literal["same", "adjacent", "distant"]
 Kind = Literal["production", "gold", "calibration", "active"]
 Role = Literal["annotator", "expert"]
 BatchStatus = Literal["open", "accepted", "held"]
-ResolutionReason = Literal["unanimous", "majority", "single", "ambiguous", "needs_third", "unanswered"]
+ReviewVerdict = Literal["keep", "leave_out"]
+ResolutionReason = Literal[
+    "unanimous", "majority", "single", "dawid_skene", "weighted_bt",
+    "ambiguous", "needs_third", "unanswered", "skipped", "needs_review", "left_out", "held",
+]  # fmt: skip
+"""Those of the first line come with a label, those of the second with none; docs/quality.md explains each."""
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 LABELS: dict[str, float] = {"A": 1.0, "B": 0.0, "equal": 0.5}
@@ -100,7 +105,8 @@ class Pair(Record):
     reasoning: str = ""
     """The expert's words on a calibration pair."""
     strategy: str = ""
-    """The selection rule that proposed an active pair; `uniform` marks the audit arm."""
+    """The selection rule that proposed an active pair; `uniform` marks the audit arm, `replacement` a pair that stands
+    in for one that was lost."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,8 @@ class Assignment(Record):
     """The assignment that this one repeats with the sides swapped."""
     project_id: int | None = None
     task_id: int | None = None
+    third: bool = False
+    """Made because two others differed: it settles the pair, and is no measure of how far people agree."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,23 @@ class Batch(Record):
     """Why the gate passed or held it."""
     notes: list[str] = field(default_factory=list)
     """What there was to say when it was planned: forced, filled from other strata, few people."""
+    decisions: list[dict[str, str]] = field(default_factory=list)
+    """What people decided against or beside the gate: `status`, `by`, `at`, `why`; the last one holds."""
+
+
+@dataclass(frozen=True)
+class Review(Record):
+    """What a person made of a flagged annotator's judgments in one batch."""
+
+    batch_id: str
+    annotator_id: str
+    verdict: ReviewVerdict
+    kinds: list[str]
+    """The flags that were looked at; another one asks for another review."""
+    by: str
+    at: str
+    """ISO 8601, UTC."""
+    why: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -27,10 +27,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from preference.errors import ConfigError, UserError
+from preference.errors import ConfigError, DiskFull, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 console = Console(stderr=True)
 """Progress and messages go to stderr, so that `--json` on stdout stays clean."""
@@ -90,13 +91,15 @@ def parallel_map(
     workers: Workers,
     description: str,
 ) -> Iterator[tuple[Item, Result | UserError]]:
-    """`function` over `items` in processes, in order of completion; a UserError is a result, not an end.
+    """`function` over `items` in processes, in order of completion; a UserError is a result, not an end, except for a
+    full disk, which the other items would meet as well.
 
     `function` and the items must be picklable. Any other exception is a bug and ends the map. On Ctrl-C the work
     not yet begun is dropped and the processes are ended before the interrupt goes on.
 
     Raises:
         ConfigError: Ray is asked for and is not installed, or its cluster cannot be reached.
+        DiskFull: there was no space for one of the results.
     """
     if not items:
         return
@@ -109,6 +112,8 @@ def parallel_map(
         results = _in_processes(function, items, count)
     with progress(description, len(items)) as advance, closing(results):
         for item, result in results:
+            if isinstance(result, DiskFull):
+                raise result
             yield item, result
             advance(1)
 
@@ -125,6 +130,24 @@ def _in_processes(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_a_process(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
+    """One call in a process of its own, at low priority, that ends with it and with its parent; what a process holds
+    for itself here (the interpreter's lock, memory) is free meanwhile and afterwards.
+
+    `function`, arguments and result must be picklable. A process that was ended from outside is a BrokenProcessPool.
+    """
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_behind_others)
+    try:
+        return pool.submit(function, *args, **kwargs)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _behind_others() -> None:
+    os.nice(10)
+    _end_with_parent()
 
 
 def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | UserError]]:

@@ -14,6 +14,7 @@ work/releases/               what the policy team gets
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preference.config import Config, load_config
-from preference.errors import UserError
+from preference.errors import DiskFull, UserError
 from preference.work import Workers
 
 if TYPE_CHECKING:
@@ -34,16 +35,21 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """What every stage is handed."""
+    """What every stage is handed.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        patience_s: How long a write to the database waits for others.
+    """
+
+    def __init__(self, config: Config, *, patience_s: float = 30.0) -> None:
         self.config = config
         self.root = config.work
+        self._patience_s = patience_s
 
     @classmethod
-    def open(cls, config_path: Path) -> Workspace:
+    def open(cls, config_path: Path, *, patience_s: float = 30.0) -> Workspace:
         """The workspace that `config_path` (a robopref.toml) describes; made where it does not exist yet."""
-        workspace = cls(load_config(config_path))
+        workspace = cls(load_config(config_path), patience_s=patience_s)
         try:
             workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,7 +61,7 @@ class Workspace:
         from preference.store import Store
 
         url = self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
-        return Store.open(url)
+        return Store.open(url, patience_s=self._patience_s)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one stage's draws never shift another's."""
@@ -110,22 +116,34 @@ def replacing(path: Path) -> Iterator[Path]:
     So a file (or a folder made at the temporary path) exists only when it is complete, whenever the run is killed.
 
     Raises:
-        UserError: the disk is full.
+        DiskFull: there is no space for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            temporary = holder / path.name
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                path.rename(holder / f"{path.name}.old")
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """What the system says of a full disk, or of a used-up quota, while `path` is written, as a `DiskFull`.
+
+    Raises:
+        DiskFull: there is no space.
+    """
     try:
-        temporary = holder / path.name
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            path.rename(holder / f"{path.name}.old")
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        if error.errno == 28:
-            raise UserError(f"No space left on the disk for {path}.", fix="Free some and run again.") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(f"No space left on the disk for {path}.", fix="Free some and run again.") from None
         raise
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def confined(root: Path, relative: str | Path, *links: Path) -> Path:

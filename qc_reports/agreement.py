@@ -18,6 +18,8 @@ from preference.records import Answer
 
 SCALE: tuple[Answer, ...] = ("A", "equal", "B")
 """The ordinal scale."""
+ENOUGH_SHARED = 100
+"""Pairs that two annotators share, from which on the protocol calls their kappa meaningful."""
 PLACE: dict[Answer, int] = {answer: place for place, answer in enumerate(SCALE)}
 Votes = Mapping[str, Mapping[str, Answer]]
 
@@ -91,7 +93,7 @@ def cohen_kappa(first: Sequence[Answer], second: Sequence[Answer]) -> float:
 
     1.0 where both always gave one and the same answer, which leaves nothing to correct for; nan without items.
     """
-    return float(_kappa(_confusion(first, second)[None])[0])
+    return float(kappas_of_tables(_confusion(first, second)[None])[0])
 
 
 def cohen_kappa_interval(
@@ -102,11 +104,11 @@ def cohen_kappa_interval(
     items = int(table.sum())
     if not items:
         return NOTHING
-    value = float(_kappa(table[None])[0])
+    value = float(kappas_of_tables(table[None])[0])
     if not draws:
         return Interval(value, math.nan, math.nan)
     samples = rng.multinomial(items, table.ravel() / items, size=draws).reshape(draws, *table.shape)
-    return Interval(value, *_percentiles(_kappa(samples)))
+    return Interval(value, *_percentiles(kappas_of_tables(samples)))
 
 
 def _confusion(first: Sequence[Answer], second: Sequence[Answer]) -> np.ndarray:
@@ -116,7 +118,7 @@ def _confusion(first: Sequence[Answer], second: Sequence[Answer]) -> np.ndarray:
     return table
 
 
-def _kappa(tables: np.ndarray) -> np.ndarray:
+def kappas_of_tables(tables: np.ndarray) -> np.ndarray:
     """(N,) kappa of (N, 3, 3) confusion matrices."""
     total = tables.sum(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,7 +150,7 @@ def pairwise_kappas(votes: Votes) -> list[tuple[str, str, int, float]]:
     names, tables = confusions(votes)
     rows = []
     for (i, j), table in tables.items():
-        rows.append((names[i], names[j], int(table.sum()), float(_kappa(table[None])[0])))
+        rows.append((names[i], names[j], int(table.sum()), float(kappas_of_tables(table[None])[0])))
     return rows
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from preference.config import Quality
 from preference.records import Answer
-from qc_reports.answers import Answered, by_annotator, votes
-from qc_reports.chance import interval_of_share, two_sided
+from qc_reports.answers import Answered, by_annotator, planned, votes
+from qc_reports.chance import interval_of_mean, interval_of_median, interval_of_share, two_sided
 
 PAUSE_S = 600
 """Longer silences between two answers are breaks, not work."""
@@ -60,18 +60,20 @@ class AnnotatorStats:
     """Two-sided Mann-Whitney test of `confidence_auc` against one half."""
     per_hour: float
     intervals: dict[str, list[float]] = field(default_factory=dict)
-    """Share → its exact 95 % interval (Clopper and Pearson)."""
+    """Share → its exact 95 % interval (Clopper and Pearson); mean and median time → Student's, and by ranks."""
 
 
 def annotator_stats(answers: Sequence[Answered], quality: Quality) -> list[AnnotatorStats]:
-    """The figures of every annotator in `answers`."""
-    ballots = votes(answers)
+    """The figures of every annotator in `answers`; third opinions count for times and pace alone."""
+    ballots = votes(planned(answers))
     return [_stats(name, own, ballots, quality) for name, own in by_annotator(answers).items()]
 
 
 def _stats(
     name: str, own: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]], quality: Quality
 ) -> AnnotatorStats:
+    everything, own = own, planned(own)
+    times = [a.response_time_ms / 1000 for a in everything if a.response_time_ms is not None]
     gold = [a.preference == a.expected for a in own if a.expected is not None and not a.duplicate]
     first = {a.pair_id: a.preference for a in own if not a.duplicate}
     hits = {
@@ -83,12 +85,11 @@ def _stats(
         "peer_agreement": [
             answer == other for pair, answer in first.items() for who, other in ballots[pair].items() if who != name
         ],
-        "too_fast": [a.response_time_ms < 1000 * quality.min_response_s for a in own if a.response_time_ms is not None],
+        "too_fast": [time < quality.min_response_s for time in times],
         "left_share": [a.side == "left" for a in own if a.side in ("left", "right")],
         "tie_rate": [a.preference == "equal" for a in own],
     }
     counts = {SHARES[key]: len(found) for key, found in hits.items()}
-    times = [a.response_time_ms / 1000 for a in own if a.response_time_ms is not None]
     sure = [a.confidence for a in own if a.confidence is not None]
     auc, auc_p = _confidence_means(own, ballots)
     return AnnotatorStats(
@@ -102,8 +103,13 @@ def _stats(
         confidence_counts=[sure.count(step) for step in range(1, 6)],
         confidence_auc=auc,
         confidence_p=auc_p,
-        per_hour=_pace(own),
-        intervals={key: list(interval_of_share(sum(found), len(found))) for key, found in hits.items() if found},
+        per_hour=_pace(everything),
+        intervals={key: list(interval_of_share(sum(found), len(found))) for key, found in hits.items() if found}
+        | (
+            {"mean_response_s": list(interval_of_mean(times)), "median_response_s": list(interval_of_median(times))}
+            if times
+            else {}
+        ),
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from preference.records import Answer, Judgment
+from preference.records import Answer, Judgment, Trajectory
 from preference.store import AssignmentView
 
 
@@ -30,6 +30,13 @@ class Answered:
     dimension: str = ""
     stratum: str = ""
     task_type: str = ""
+    batch_id: str = ""
+    tiers: str = ""
+    """The two tiers, in alphabetical order: `expert / novice`."""
+    quartiles: str = ""
+    """The two quartiles, the lower first: `1 / 4`."""
+    third: bool = False
+    """Asked because two others differed."""
 
     @property
     def side(self) -> str | None:
@@ -41,15 +48,25 @@ class Answered:
         return "left" if self.preference == self.left else "right"
 
 
-def join(judgments: Iterable[Judgment], views: Iterable[AssignmentView]) -> list[Answered]:
-    """Each judgment with its assignment and pair; judgments of other assignments are left out."""
+def join(
+    judgments: Iterable[Judgment], views: Iterable[AssignmentView], trajectories: Iterable[Trajectory] = ()
+) -> list[Answered]:
+    """Each judgment with its assignment and pair; judgments of other assignments are left out.
+
+    Args:
+        trajectories: Where they are given, tiers and quartiles are known too.
+    """
     known = {view.assignment.assignment_id: view for view in views}
+    pool = {trajectory.trajectory_id: trajectory for trajectory in trajectories}
     return [
-        _joined(judgment, known[judgment.assignment_id]) for judgment in judgments if judgment.assignment_id in known
+        _joined(judgment, known[judgment.assignment_id], pool)
+        for judgment in judgments
+        if judgment.assignment_id in known
     ]
 
 
-def _joined(judgment: Judgment, view: AssignmentView) -> Answered:
+def _joined(judgment: Judgment, view: AssignmentView, pool: Mapping[str, Trajectory]) -> Answered:
+    two = [pool[key] for key in (view.pair.trajectory_a_id, view.pair.trajectory_b_id) if key in pool]
     return Answered(
         pair_id=judgment.pair_id,
         annotator_id=judgment.annotator_id,
@@ -60,11 +77,21 @@ def _joined(judgment: Judgment, view: AssignmentView) -> Answered:
         assignment_id=judgment.assignment_id,
         left=view.assignment.left,
         duplicate=view.assignment.duplicate_of is not None,
+        third=view.assignment.third,
         expected=view.pair.expected,
         dimension=view.pair.dimension,
         stratum=view.pair.stratum,
         task_type=view.pair.task_type,
+        batch_id=view.assignment.batch_id,
+        tiers=" / ".join(sorted(t.tier for t in two)) if len(two) == 2 and all(t.tier for t in two) else "",
+        quartiles=" / ".join(str(q) for q in sorted(t.quartile for t in two)) if len(two) == 2 else "",
     )
+
+
+def planned(answers: Iterable[Answered]) -> list[Answered]:
+    """Without third opinions. These are asked only where two differ, so with them people seem to agree less than they
+    do, and whoever is asked seems to agree with nobody: agreement is measured on what was planned beforehand."""
+    return [answer for answer in answers if not answer.third]
 
 
 def by_annotator(answers: Iterable[Answered]) -> dict[str, list[Answered]]:

@@ -20,6 +20,8 @@ from preference.records import Answer, Batch, Certification, Judgment
 from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.answers import Answered, by_annotator, join
+from qc_reports.signed import signed
+from qc_reports.to_review import task_url
 
 FREE_ATTEMPTS = 2
 SET = re.compile(r"calibration-(\d+)")
@@ -102,6 +104,19 @@ def _kept(new: Certification, old: Certification | None) -> Certification:
     return replace(new, created_at=old.created_at, template=old.template or new.template) if same else new
 
 
+def review_links(ws: Workspace, record: Certification) -> dict[str, str]:
+    """Pair to go over again → its task in Label Studio, with the annotator's own answer; empty where there is none."""
+    views = {
+        view.assignment.pair_id: view
+        for view in ws.store.assignments(record.batch_id)
+        if view.assignment.annotator_id == record.annotator_id
+    }
+    return {
+        pair_id: task_url(views[pair_id], ws.config.label_studio.url) if pair_id in views else ""
+        for pair_id in record.review
+    }
+
+
 def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certification:
     """A manager lets somebody who failed twice, or whose certificate was taken back, try once more.
 
@@ -129,7 +144,8 @@ def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Cer
         annotator_id, batch_id, number, math.nan, math.nan, math.nan, False, 0,
         override=_signed(by, why),
     )  # fmt: skip
-    ws.store.put_pairs(Batch(batch_id, "calibration", created_at=_today()), [], [])
+    today = datetime.now(UTC).isoformat(timespec="seconds")
+    ws.store.put_pairs(Batch(batch_id, "calibration", created_at=today), [], [])
     ws.store.put_certification(record)
     return record
 
@@ -156,10 +172,5 @@ def _attempts(ws: Workspace, annotator_id: str) -> list[Certification]:
 
 
 def _signed(by: str, why: str) -> str:
-    if not by.strip() or not why.strip():
-        raise UserError("Who decides and why is recorded.", fix="Give both --by and --why.")
-    return f"{by.strip()}, {_today()[:10]}: {why.strip()}"
-
-
-def _today() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    who, at, reason = signed(by, why)
+    return f"{who}, {at[:10]}: {reason}"

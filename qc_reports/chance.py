@@ -1,7 +1,8 @@
 """What chance explains: exact intervals and tests for counts, and a test for a change half-way.
 
-References: Clopper & Pearson 1934 · the change-point scan is a standardized CUSUM (Page 1954) with its null
-distribution by permutation, so it is exact for any mixture of easy and hard answers given in random order.
+References: Clopper & Pearson 1934 · Student 1908 · a median's interval by order statistics, Thompson 1936 · the
+change-point scan is a standardized CUSUM (Page 1954) with its null distribution by permutation, so it is exact for any
+mixture of easy and hard answers given in random order.
 """
 
 from __future__ import annotations
@@ -23,6 +24,29 @@ def interval_of_share(hits: int, n: int, level: float = 0.95) -> tuple[float, fl
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
+
+
+def interval_of_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of a mean; nan from fewer than two values."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return math.nan, math.nan
+    middle, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * spread
+    return middle - half, middle + half
+
+
+def interval_of_median(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The order statistics between which the median lies whatever the distribution; the ends where n is small."""
+    from scipy.stats import binom
+
+    n = len(values)
+    if not n:
+        return math.nan, math.nan
+    ordered = sorted(values)
+    rank = int(binom.ppf((1 - level) / 2, n, 0.5))
+    return float(ordered[max(rank - 1, 0)]), float(ordered[min(n - rank, n - 1)])
 
 
 def at_least(hits: int, n: int, p: float) -> float:

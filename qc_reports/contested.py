@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from preference.records import Answer, Pair
@@ -16,6 +16,9 @@ from qc_reports.answers import Answered, votes
 
 STRATA = ("same", "adjacent", "distant")
 """From hard to easy: the further apart two trajectories are, the less people should differ."""
+UNKNOWN = "unknown"
+CONTESTED_SHOWN = 20
+"""More contested pairs than a person reads in a sitting only make the page long."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Disagreement:
     rows: list[tuple[str, list[Cell], Cell]]
     """(task type, its cell for each stratum, its overall cell)."""
     columns: list[Cell]
+    """Empty where there are no totals, as in a table of pairings."""
     overall: Cell
 
 
@@ -55,10 +59,9 @@ class Contested:
 
 
 def disagreement_table(answers: Sequence[Answered]) -> Disagreement:
-    """Disagreement rate of every stratum and task type; what has no stratum or task type is called `unknown`."""
-    answers = [replace(a, stratum=a.stratum or "unknown", task_type=a.task_type or "unknown") for a in answers]
+    """Disagreement rate of every stratum and task type; what has no stratum or task type is called UNKNOWN."""
     ballots = votes(answers)
-    place = {answer.pair_id: (answer.task_type, answer.stratum) for answer in answers}
+    place = {answer.pair_id: (answer.task_type or UNKNOWN, answer.stratum or UNKNOWN) for answer in answers}
     found = {stratum for _, stratum in place.values()}
     strata = [*(s for s in STRATA if s in found), *sorted(found.difference(STRATA))]
     tasks = sorted({task for task, _ in place.values()})

@@ -119,5 +119,5 @@ def _flags_of(names: tuple[str, str], alike: int, shared: int, usual: float, ans
             f"{name} answered as {other} in {alike} of {shared} shared pairs{when}; two others agree in {usual:.0%}."
         )
         found.append(Flag(name, "copy", alike / shared, usual, shared, sentence,
-                          *interval_of_share(alike, shared), other=other))  # fmt: skip
+                          *interval_of_share(alike, shared), minimum=ENOUGH, other=other))  # fmt: skip
     return found

@@ -1,23 +1,35 @@
-"""A batch's report as files: report.html for people, qc.json for programs."""
+"""A batch's report as files: report.html for people, qc.json and CSV files for programs."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from preference.workspace import replacing
 from qc_reports.figures import BatchReport
+from qc_reports.tables import tables
 
 
 def write_folder(folder: Path, report: BatchReport, page: str) -> None:
-    """Each file is there whole or not at all; qc.json is written last."""
+    """report.html, the tables as CSV, qc.json: each is there whole or not at all, and qc.json is written last."""
+    for name, rows in tables(report).items():
+        with replacing(folder / f"{name}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     with replacing(folder / "qc.json") as temporary:
-        temporary.write_text(json.dumps(plain(asdict(report)), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(as_json(report), indent=2) + "\n", encoding="utf-8")
+
+
+def as_json(report: BatchReport) -> dict[str, Any]:
+    """What qc.json holds."""
+    found = plain(asdict(replace(report, labels=[])))
+    del found["labels"]
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -24,6 +24,8 @@ class Flag:
     sentence: str
     low: float = math.nan
     high: float = math.nan
+    minimum: int = 0
+    """Fewest answers from which this kind of flag is raised."""
     other: str = ""
     """For `copy`: whose answers these are too."""
     since: str = ""

@@ -14,7 +14,7 @@ import numpy as np
 from preference.config import Quality
 from preference.records import Answer
 from qc_reports.annotator_stats import AnnotatorStats
-from qc_reports.answers import Answered, by_annotator, votes
+from qc_reports.answers import Answered, by_annotator, planned, votes
 from qc_reports.copies import copy_flags
 from qc_reports.flag import Flag
 from qc_reports.sides import gold_tallies, peer_tallies, side_flag
@@ -30,6 +30,7 @@ def flags(
     answers: Sequence[Answered], stats: Sequence[AnnotatorStats], quality: Quality, *, rng: np.random.Generator
 ) -> list[Flag]:
     """All flags, by annotator."""
+    answers = planned(answers)
     people, ballots = by_annotator(answers), votes(answers)
     found = [flag for row in stats for flag in threshold_flags(row, quality)]
     found += [flag for name, own in people.items() if (flag := one_answer(name, own, _others(own, ballots), quality))]

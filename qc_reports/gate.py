@@ -1,45 +1,47 @@
 """Pass or hold: may the next batch be opened?
 
-A batch is held when its answers do not agree enough (alpha under the threshold), or when somebody's work must be
-reviewed first. Flags for self-consistency and majority are shown, and hold only with another flag of the same person:
-alone, either may mean hard pairs.
+A batch is held when its answers do not agree enough (alpha under the threshold), or when somebody is flagged and not
+reviewed yet: the protocol has flagged work reviewed before it becomes part of the dataset. A person's own decision,
+by `robopref batch accept` or `hold`, stands above the gate until the next one.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from preference.config import Quality
 from preference.records import BatchStatus
 from qc_reports.agreement import Interval
 from qc_reports.flag import Flag
+from qc_reports.reviews import Standing, sentences
 
-SERIOUS = frozenset({"gold", "speed", "side_bias", "one_answer", "guessing", "swapped", "turned", "copy"})
-BY_HAND = "Accepted by hand."
-"""The reason that overrules the gate, recorded with the batch."""
+VERBS = {"accepted": "Accepted", "held": "Held"}
 
 
-def gate(alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int) -> tuple[BatchStatus, list[str]]:
+def gate(
+    alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int, where: Standing
+) -> tuple[BatchStatus, list[str]]:
     """The batch's status and the reasons for it, as sentences.
 
     Args:
+        alpha: Of the judgments that count once all reviews are done.
         waiting: Assignments of the batch without an answer.
+        where: Who is flagged and not reviewed, and what reviews said of the others.
     """
     if waiting:
         return "open", [f"{waiting} answers are still missing."]
     reasons = []
     if not math.isnan(alpha.value) and alpha.value < quality.min_alpha:
         reasons.append(f"Krippendorff's alpha is {alpha.value:.2f}, below {quality.min_alpha:.2f}.")
-    by_person: dict[str, list[Flag]] = defaultdict(list)
-    for flag in flags:
-        by_person[flag.annotator_id].append(flag)
-    for own in by_person.values():
-        if len(own) > 1 or own[0].kind in SERIOUS:
-            reasons += [flag.sentence for flag in own]
+    reasons += [flag.sentence for flag in flags if flag.annotator_id in where.pending]
     if reasons:
-        return "held", reasons
+        return "held", [*reasons, *sentences(where)]
     passed = [] if math.isnan(alpha.value) else [f"Krippendorff's alpha is {alpha.value:.2f}."]
-    watched = [f"To watch: {flag.sentence}" for flag in flags]
-    return "accepted", [*passed, *(watched or ["No annotator needs a review."])]
+    return "accepted", [*passed, *(sentences(where) or ["No annotator needs a review."])]
+
+
+def by_hand(decision: Mapping[str, str]) -> str:
+    """A person's decision about a batch, as a sentence."""
+    when = f" on {decision['at'][:10]}" if decision["at"] else ""
+    return f"{VERBS[decision['status']]} by {decision['by']}{when}: {decision['why']}"

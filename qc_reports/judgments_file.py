@@ -24,6 +24,7 @@ from preference.records import ANSWERS, Answer, Pair, Stratum
 from qc_reports.answers import Answered
 from qc_reports.figures import BatchReport, figures
 from qc_reports.files import write_folder
+from qc_reports.next_steps import steps_for_file
 from qc_reports.report import write_report
 
 REQUIRED = ("pair_id", "annotator_id", "preference")
@@ -57,9 +58,11 @@ def check_file(path: Path, quality: Quality, *, rng: np.random.Generator, out: P
     """
     answers = read_judgments_csv(path)
     pairs = pairs_of(answers)
-    report = figures(path.stem, answers, pairs, quality, rng=rng)
+    report = figures(path.stem, answers, pairs, quality, rng=rng, leave_out=False)
     if out is not None:
-        write_folder(out, report, write_report(report, answers, pairs, quality=quality))
+        steps = steps_for_file(report, path.name)
+        page = write_report(report, answers, pairs, quality=quality, subject="This file", steps=steps, of_file=True)
+        write_folder(out, report, page)
     return report
 
 

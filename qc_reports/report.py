@@ -1,11 +1,13 @@
 """A batch's report as one HTML page: the figures of `qc.json` and the answers go in, the page's text comes out.
 
-The page is self-contained: no script, no network, figures drawn as SVG and tables in the template. Its first screen
-says whether the batch is good, who needs help and what to do next; the rest is where to look.
+The page is self-contained: no network, one script (plotly.js, packed) named by its hash so that no other can run, and
+under every figure a still picture or a table, which print, screen readers and browsers without script get. Its first
+screen says whether the batch is good, who needs help and what to do next; the rest is where to look.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -13,17 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from preference.config import Quality
 from preference.records import Pair
-from qc_reports.answers import Answered, votes
-from qc_reports.contested import contested_pairs, disagreement_table
-from qc_reports.gate import BY_HAND
+from qc_reports import plots, plots_agreement, plots_parts
+from qc_reports.answers import Answered, planned, votes
+from qc_reports.cards import cards
+from qc_reports.clip_strips import Strips
+from qc_reports.contested import CONTESTED_SHOWN, UNKNOWN, Disagreement, contested_pairs, disagreement_table
+from qc_reports.next_steps import next_steps
+from qc_reports.plotly_bundle import plotly_bundle, script_source
+from qc_reports.printed import FILTERS, known
 from qc_reports.response_times import response_times
 
 if TYPE_CHECKING:
-    from qc_reports.stages import BatchReport
+    from qc_reports.figures import BatchReport
 
-CONTESTED_SHOWN = 20
-"""More contested pairs than a person reads in a sitting only make the page long."""
 VERDICTS = {"accepted": "is good.", "held": "is on hold.", "open": "is not finished."}
+FILE_VERDICTS = {"accepted": "is good.", "held": "needs a second look.", "open": "is not finished."}
+BY_HAND = {"accepted": "was accepted by hand.", "held": "is held by hand."}
 TONES = {"accepted": "good", "held": "held", "open": "open"}
 RESOLVED = {"A": "A is better", "equal": "equal", "B": "B is better", "ambiguous": "ambiguous, discarded",
             "unresolved": "no label yet"}  # fmt: skip
@@ -36,6 +43,12 @@ def write_report(
     *,
     quality: Quality | None = None,
     words: Mapping[str, str] | None = None,
+    strips: Strips | None = None,
+    subject: str = "This batch",
+    steps: Sequence[tuple[str, str]] | None = None,
+    of_file: bool = False,
+    home: str = "",
+    as_of: str = "",
 ) -> str:
     """The page of one batch.
 
@@ -45,33 +58,70 @@ def write_report(
         quality: The thresholds to draw; default: the protocol's.
         words: Assignment → the annotator's own reason, to print beside a contested answer. Left out where a page goes
             to people who must not read them.
+        strips: Filmstrips of contested pairs, from `qc_reports.clip_strips`.
+        subject: What the verdict is about.
+        steps: What to do next; default: `next_steps`.
+        of_file: Of judgments from elsewhere: nobody reviews anybody, so all answers count.
+        home: Address of the list of reports, where the page is served and not a file.
+        as_of: When it was made, where that matters.
     """
     quality = quality or Quality()
     contested = contested_pairs(answers, pairs)
+    people = _people(report)
+    times = response_times(answers, quality.min_response_s)
+    dropped = set(report.left_out["dropped"])
+    measured = [a for a in planned(answers) if a.annotator_id not in dropped]
+    disagreement = disagreement_table(measured)
+    batches = [part for part in report.parts.get("batch", []) if part["name"] != "all batches"]
+    groupings = _groupings(report, disagreement)
+    confusions = plots_agreement.confusions_of(answers, report.kappa, quality.min_answers)
+    figures = {
+        "time": plots_parts.agreement_figure(report.parts.get("time", []), batches, quality.min_alpha),
+        "people": plots.people_figure(people, quality),
+        "kappa": plots_agreement.kappa_figure(report.kappa, confusions.names),
+        "confusion": plots_agreement.confusion_figure(confusions),
+        "times": plots.times_figure(times, quality.min_response_s),
+        "disagreement": plots.disagreement_figure(groupings),
+        "confidence": plots.confidence_figure(people),
+    }
     return _render(
+        figures={name: figure for name, figure in figures.items() if figure},
         report=report,
         quality=quality,
-        verdict=_verdict(report),
+        subject=subject,
+        verdict=_verdict(report, FILE_VERDICTS if of_file else VERDICTS),
         alpha=_alpha_scale(report.alpha, quality.min_alpha),
-        steps=next_steps(report),
+        steps=next_steps(report) if steps is None else steps,
         resolved=_resolved(report.resolved),
-        people=_people(report),
-        disagreement=disagreement_table(answers),
-        times=response_times(answers, quality.min_response_s),
+        people=people,
+        cards=cards(people, quality),
+        groupings=groupings,
+        overall=disagreement.overall,
+        agreement=[*report.parts.get("time", []), *(batches if len(batches) > 1 else [])],
+        **_course(report, quality.min_alpha),
+        of_file=of_file,
+        home=home,
+        as_of=as_of,
+        times=times,
         matrix=_matrix(report),
+        lowest=_lowest(report, quality),
+        widest=_widest(confusions),
         contested=contested[:CONTESTED_SHOWN],
         contested_total=len(contested),
         shared=sum(len(ballot) > 1 for ballot in votes(answers).values()),
         words=words or {},
+        strips=strips or {},
     )
 
 
-def _verdict(report: BatchReport) -> dict[str, Any]:
+def _verdict(report: BatchReport, verdicts: Mapping[str, str]) -> dict[str, Any]:
     """The headline, its colour, and the gate's reasons apart from those that are somebody's flag."""
-    by_hand = report.status == "accepted" and BY_HAND in report.reasons
-    words = "was accepted by hand." if by_hand else VERDICTS[report.status]
+    words = BY_HAND[report.status] if report.decision else verdicts[report.status]
     sentences = [flag["sentence"] for flag in report.flags]
-    reasons = [r for r in report.reasons if r != BY_HAND and not any(sentence in r for sentence in sentences)]
+    reasons = [r for r in report.reasons if not any(sentence in r for sentence in sentences)]
+    if held := {flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons}:
+        needs = "needs" if len(held) == 1 else "need"
+        reasons.append(f"{len(held)} of {report.annotators} annotators {needs} a review.")
     return {"words": words, "tone": TONES[report.status], "reasons": [*reasons, *report.notes]}
 
 
@@ -88,6 +138,22 @@ def _alpha_scale(alpha: Mapping[str, float], target: float) -> dict[str, float |
     return {"low": None, "high": None, "start": start} | drawn | places
 
 
+def _course(report: BatchReport, target: float) -> dict[str, Any]:
+    """Alpha from window to window, as a line of 40 pixels that ends at 1 above and at the lowest, or 0, below."""
+    values = [part["alpha"]["value"] for part in report.parts.get("time", [])]
+    values = [value for value in values if known(value)]
+    low = min(0.0, *values) if values else 0.0
+
+    def down(value: float) -> float:
+        return round(2 + 40 * (1 - value) / (1 - low), 1)
+
+    steps = max(1, len(values) - 1)
+    points = [
+        {"x": 0.01 + 0.98 * i / steps, "y": down(v), "value": v, "below": v < target} for i, v in enumerate(values)
+    ]
+    return {"course": points, "course_target": down(target)}
+
+
 def _resolved(counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """The parts of a bar of length 1, in order."""
     total = sum(counts.values())
@@ -97,30 +163,6 @@ def _resolved(counts: Mapping[str, int]) -> list[dict[str, Any]]:
             parts.append({"name": name, "words": words, "count": count, "start": start, "share": count / total})
             start += count / total
     return parts
-
-
-def next_steps(report: BatchReport) -> list[tuple[str, str]]:
-    """(what to do, the command for it) in order; the command may be empty."""
-    qc = f"robopref qc --batch {report.batch_id}"
-    if report.status == "open":
-        return [("Let the annotators finish, then fetch their answers", "robopref pull"), ("and check again.", qc)]
-    if report.status == "held":
-        people = sorted({flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons})
-        first = f"Go through the answers with {_names(people)}." if people else "Look at the contested pairs below."
-        return [
-            (first, ""),
-            ("After corrections in Label Studio, fetch and check again.", f"robopref pull && {qc}"),
-            ("Or accept the batch as it is; that is recorded.", f"{qc} --accept"),
-        ]
-    waiting = report.resolved.get("unresolved", 0)
-    first = (
-        f"Resolve the labels; a third annotator is asked about {waiting} pairs." if waiting else "Resolve the labels"
-    )
-    return [(first, "robopref resolve"), ("and train the reward model on them.", "robopref train")]
-
-
-def _names(people: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(people[:-1]), people[-1])))
 
 
 def _people(report: BatchReport) -> list[dict[str, Any]]:
@@ -142,39 +184,58 @@ def _matrix(report: BatchReport) -> list[dict[str, Any]]:
     return [{"name": name, "cells": [cells.get((name, other)) for other in names]} for name in names]
 
 
-def _render(**context: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "figure": _figure,
-        "share": _share,
-        "seconds": _seconds,
-        "percent": _percent,
-        "about": _about,
-    }
-    source = files("qc_reports").joinpath("templates", "report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(**context)
+def _lowest(report: BatchReport, quality: Quality) -> list[dict[str, Any]]:
+    """The kappas of the twos who agree least, for a matrix too large to print."""
+    rows = [row for row in report.kappa if known(row["kappa"])]
+    rows = [row for row in rows if row["shared"] >= quality.min_answers] or rows
+    return sorted(rows, key=lambda row: (row["kappa"], row["annotator_1"], row["annotator_2"]))[:12]
 
 
-def _figure(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+def _groupings(report: BatchReport, strata: Disagreement) -> list[tuple[str, Disagreement]]:
+    """Ways to look at disagreement, the one that tells most first."""
+    pairings = [
+        (
+            "by the quartiles of the two trajectories",
+            plots_parts.pairing(report.parts.get("quartiles", []), "quartile "),
+        ),
+        ("by the tiers of the two trajectories", plots_parts.pairing(report.parts.get("tiers", []))),
+    ]
+    found = [(words, table) for words, table in pairings if table]
+    named = {*strata.strata, *(name for name, _, _ in strata.rows)} - {UNKNOWN}
+    return [*found, ("by task type and stratum", strata)] if named else found
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.0%}".replace("%", " %")
+def _widest(found: plots_agreement.Confusions) -> dict[str, Any] | None:
+    """The confusion of the two who agree least, for the page without a script."""
+    if found.widest is None:
+        return None
+    i, j = found.widest
+    return {"rows": found.names[i], "columns": found.names[j], "table": found.tables[f"{i},{j}"]}
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.1f} s"
+def _render(figures: Mapping[str, Any], **context: Any) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
 
-
-def _percent(place: float) -> str:
-    """A place on an axis from 0 to 1, as SVG's percentage; what lies outside is drawn at the end."""
-    return f"{100 * min(max(place, 0.0), 1.0):.2f}%"
-
-
-def _about(sentence: str, name: str) -> str:
-    """A flag's sentence under its annotator's name, which it need not repeat."""
-    rest = sentence.removeprefix(f"{name} ")
-    return rest[:1].upper() + rest[1:]
+    folder = files("qc_reports").joinpath("templates")
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+    )
+    environment.filters |= FILTERS
+    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    bundle = plotly_bundle()
+    # "<" is written as an escape, so that no text of an annotator can end the element
+    data = json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return environment.get_template("report.html.jinja").render(
+        **context,
+        drawn=set(figures),
+        style=Markup(style),
+        script=Markup(script),
+        figures=Markup(data),
+        plotly=Markup(bundle.packed),
+        script_sources=f"'{script_source(script.encode())}' '{bundle.source}'",
+    )

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from preference.records import LABELS, Pair, Preference, ResolutionReason
 from qc_reports.answers import Answered
+
+LOST: frozenset[ResolutionReason] = frozenset({"ambiguous", "skipped", "left_out"})
+"""Reasons after which nobody will be asked any more: what the protocol budgets 15 to 20 % for."""
 
 
 def resolve(
@@ -19,26 +22,52 @@ def resolve(
     answers: Iterable[Answered],
     *,
     waiting: Mapping[str, int] | None = None,
-    excluded: frozenset[str] = frozenset(),
+    aside: Mapping[str, ResolutionReason] | None = None,
+    held: Collection[str] = (),
 ) -> list[Preference]:
     """The preference of every pair, in the pairs' order.
 
     Args:
-        waiting: Pair → assignments that still have no answer; such a pair is `unanswered` until they have.
-        excluded: Annotators whose answers are left out, until they are reviewed.
+        answers: Those that count.
+        waiting: Pair → assignments that still have no answer; such a pair is `unanswered` until they have. A pair
+            without any answer that is not among them was skipped by all who were asked. Default: not known.
+        aside: Pair → why there are answers to it that do not count: `needs_review` or `left_out`.
+        held: Batches that the gate, or a person, holds: their pairs get no label until they are accepted.
     """
     ballots: dict[str, dict[str, Answered]] = defaultdict(dict)
     for answer in answers:
-        if not answer.duplicate and answer.annotator_id not in excluded:
+        if not answer.duplicate:
             ballots[answer.pair_id][answer.annotator_id] = answer
     return [
-        _resolve_one(pair, list(ballots[pair.pair_id].values()), (waiting or {}).get(pair.pair_id, 0)) for pair in pairs
+        _resolve_one(
+            pair,
+            list(ballots[pair.pair_id].values()),
+            _obstacle(pair, bool(ballots[pair.pair_id]), waiting, aside or {}, held),
+        )
+        for pair in pairs
     ]
 
 
-def _resolve_one(pair: Pair, votes: Sequence[Answered], waiting: int) -> Preference:
+def _obstacle(
+    pair: Pair,
+    voted: bool,
+    waiting: Mapping[str, int] | None,
+    aside: Mapping[str, ResolutionReason],
+    held: Collection[str],
+) -> ResolutionReason | None:
+    """Why the votes are not even counted."""
+    if pair.batch_id in held:
+        return "held"
+    if (waiting or {}).get(pair.pair_id, 0):
+        return "unanswered"
+    if voted:
+        return None
+    return aside.get(pair.pair_id) or ("unanswered" if waiting is None else "skipped")
+
+
+def _resolve_one(pair: Pair, votes: Sequence[Answered], obstacle: ResolutionReason | None) -> Preference:
     counts = Counter(vote.preference for vote in votes).most_common()
-    reason = _reason(counts, len(votes), waiting)
+    reason = obstacle or _reason(counts, len(votes))
     decided = reason in ("unanimous", "majority", "single")
     confidences = [vote.confidence for vote in votes if vote.confidence is not None]
     return Preference(
@@ -54,9 +83,7 @@ def _resolve_one(pair: Pair, votes: Sequence[Answered], waiting: int) -> Prefere
     )
 
 
-def _reason(counts: Sequence[tuple[str, int]], voters: int, waiting: int) -> ResolutionReason:
-    if waiting or not voters:
-        return "unanswered"
+def _reason(counts: Sequence[tuple[str, int]], voters: int) -> ResolutionReason:
     if voters == 1:
         return "single"
     if len(counts) == 1:

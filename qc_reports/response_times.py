@@ -30,6 +30,8 @@ class Times:
     annotator_id: str
     bars: list[Bar]
     """At most BARS, without the empty ones; heights are relative to this annotator's highest."""
+    counts: list[int]
+    """Answers in each of the BARS spans between `ResponseTimes.edges_s`."""
     answers: int
     median_s: float
     median_at: float
@@ -45,6 +47,8 @@ class ResponseTimes:
     limit_at: float
     ticks: list[tuple[float, str]]
     """(place, label)."""
+    edges_s: list[float]
+    """(BARS + 1) seconds between which the bars lie."""
 
 
 def response_times(answers: Sequence[Answered], limit_s: float) -> ResponseTimes:
@@ -55,7 +59,8 @@ def response_times(answers: Sequence[Answered], limit_s: float) -> ResponseTimes
         if len(seconds):
             people.append(_times(name, seconds, limit_s))
     ticks = [(place(float(s)), f"{s} s" if s < 60 else f"{s // 60} min") for s in (1, 3, 10, 30, 120)]
-    return ResponseTimes(people, 1 / BARS, place(limit_s), ticks)
+    edges = np.geomspace(SHORTEST_S, LONGEST_S, BARS + 1).tolist()
+    return ResponseTimes(people, 1 / BARS, place(limit_s), ticks, edges)
 
 
 def place(seconds: float) -> float:
@@ -70,6 +75,7 @@ def _times(name: str, seconds: np.ndarray, limit_s: float) -> Times:
     return Times(
         annotator_id=name,
         bars=[Bar(i / BARS, float(count / counts.max())) for i, count in enumerate(counts) if count],
+        counts=counts.tolist(),
         answers=len(seconds),
         median_s=median,
         median_at=place(median),

@@ -75,7 +75,8 @@ def side_flag(name: str, tallies: Mapping[str, Tally], reference: str) -> Flag |
     wrong = own.opposite / own.n
     if wrong >= SWAPPED and at_least(own.opposite, own.n, 0.5) < COIN_P:
         sentence = f"{name} took the opposite side of {reference} in {own.opposite} of {own.n} cases: sides swapped?"
-        return Flag(name, "swapped", wrong, SWAPPED, own.n, sentence, *interval_of_share(own.opposite, own.n))
+        interval = interval_of_share(own.opposite, own.n)
+        return Flag(name, "swapped", wrong, SWAPPED, own.n, sentence, *interval, minimum=ENOUGH)
     others = [tally.share for who, tally in tallies.items() if who != name]
     usual = median(others) if others else 1.0
     limit = (0.5 + usual) / 2
@@ -83,7 +84,8 @@ def side_flag(name: str, tallies: Mapping[str, Tally], reference: str) -> Flag |
         return None
     there = f", where the others are at {usual:.0%}" if others else ""
     sentence = f"{name} took the side of {reference} in {own.share:.0%} of {own.n} cases, as guessing would{there}."
-    return Flag(name, "guessing", own.share, limit, own.n, sentence, *interval_of_share(own.same, own.n))
+    interval = interval_of_share(own.same, own.n)
+    return Flag(name, "guessing", own.share, limit, own.n, sentence, *interval, minimum=ENOUGH)
 
 
 def _tally(pairs: Iterable[tuple[str, str | None]]) -> Tally:

@@ -38,7 +38,7 @@ def _gold(s: AnnotatorStats, quality: Quality) -> Flag | None:
         return None
     low, high = interval_of_share(missed, s.gold)
     sentence = f"{s.annotator_id} disagrees with {missed / s.gold:.0%} of {s.gold} gold pairs."
-    return Flag(s.annotator_id, "gold", missed / s.gold, limit, s.gold, sentence, low, high)
+    return Flag(s.annotator_id, "gold", missed / s.gold, limit, s.gold, sentence, low, high, quality.min_answers)
 
 
 def _speed(s: AnnotatorStats, quality: Quality) -> Flag | None:
@@ -46,9 +46,11 @@ def _speed(s: AnnotatorStats, quality: Quality) -> Flag | None:
     limit = quality.min_response_s
     if s.timed < quality.min_answers or min(s.mean_response_s, s.median_response_s) >= limit:
         return None
-    value, word = (s.mean_response_s, "on average") if s.mean_response_s < limit else (s.median_response_s, "mostly")
+    by_mean = s.mean_response_s < limit
+    value, word = (s.mean_response_s, "on average") if by_mean else (s.median_response_s, "mostly")
+    interval = s.intervals["mean_response_s" if by_mean else "median_response_s"]
     sentence = f"{s.annotator_id} answers in {value:.1f} s {word}, {s.too_fast:.0%} in less than {limit:g} s."
-    return Flag(s.annotator_id, "speed", value, limit, s.timed, sentence)
+    return Flag(s.annotator_id, "speed", value, limit, s.timed, sentence, *interval, minimum=quality.min_answers)
 
 
 def _agreements(s: AnnotatorStats, quality: Quality) -> list[Flag | None]:
@@ -74,7 +76,8 @@ def _too_low(s: AnnotatorStats, kind: str, limit: float, quality: Quality, sente
         return None
     words = sentence.format(name=s.annotator_id, value=share, n=n)
     low, high = interval_of_share(hits, n)
-    return Flag(s.annotator_id, "self_consistency" if repeats else "majority", share, limit, n, words, low, high)
+    word = "self_consistency" if repeats else "majority"
+    return Flag(s.annotator_id, word, share, limit, n, words, low, high, quality.min_answers)
 
 
 def _side(s: AnnotatorStats, quality: Quality) -> Flag | None:
@@ -83,7 +86,7 @@ def _side(s: AnnotatorStats, quality: Quality) -> Flag | None:
     side, share = ("left", s.left_share) if s.left_share > 0.5 else ("right", 1 - s.left_share)
     sentence = f"{s.annotator_id} chose the {side} side in {share:.0%} of {s.sided} answers."
     interval = interval_of_share(round(share * s.sided), s.sided)
-    return Flag(s.annotator_id, "side_bias", share, 0.5, s.sided, sentence, *interval)
+    return Flag(s.annotator_id, "side_bias", share, 0.5, s.sided, sentence, *interval, quality.min_answers)
 
 
 def one_answer(name: str, own: Sequence[Answered], others: Sequence[Answer], quality: Quality) -> Flag | None:
@@ -102,4 +105,4 @@ def one_answer(name: str, own: Sequence[Answered], others: Sequence[Answer], qua
         return None
     sentence = f"{name} answered {word} in {count} of {len(own)} cases; on the same pairs others did in {usual:.0%}."
     return Flag(name, "one_answer", count / len(own), ONE_ANSWER, len(own), sentence,
-                *interval_of_share(count, len(own)))  # fmt: skip
+                *interval_of_share(count, len(own)), quality.min_answers)  # fmt: skip

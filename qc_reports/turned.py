@@ -80,4 +80,4 @@ def turned_flag(name: str, own: Sequence[Check], usual: Mapping[str, float], rng
         f"{since} on."
     )
     interval = interval_of_share(round(after * n), n)
-    return Flag(name, "turned", after, before, len(own), sentence, *interval, since=since)
+    return Flag(name, "turned", after, before, len(own), sentence, *interval, minimum=2 * SHORTEST, since=since)

@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from preference.errors import UserError
 
@@ -27,29 +28,39 @@ class Child:
     Args:
         module: What it runs, as `python -m` would.
         mark: A path that its command line names; with `module` it tells our process from others.
-        log: Where its output goes; mode 0600.
+        log: Where its output goes, mode 0600; None = where ours goes. Without a log there is no pid file either.
     """
 
-    def __init__(self, module: str, mark: Path, log: Path) -> None:
+    def __init__(self, module: str, mark: Path, log: Path | None) -> None:
         self.module = module
         self.mark = mark
         self.log = log
-        self.pid_file = log.with_suffix(".pid")
+        self.pid_file = log.with_suffix(".pid") if log else None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
 
     def spawn(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start it; `ended` tells whether it still runs."""
         reading, self._lifeline = os.pipe()
-        descriptor = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as log:
+        command = [sys.executable, "-m", "robopref.lifeline", str(reading), self.module, *arguments]
+        with self._output() as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "robopref.lifeline", str(reading), self.module, *arguments],
-                env=dict(environment), cwd=self.log.parent, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, pass_fds=[reading], start_new_session=True,
+                command, env=dict(environment), cwd=self.log.parent if self.log else None, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT if output else None, pass_fds=[reading],
+                start_new_session=True,
             )  # fmt: skip
         os.close(reading)
-        self.pid_file.write_text(str(self._process.pid))
+        if self.pid_file:
+            self.pid_file.write_text(str(self._process.pid))
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[IO[bytes] | None]:
+        if self.log is None:
+            yield None
+            return
+        descriptor = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as log:
+            yield log
 
     @property
     def started(self) -> bool:
@@ -64,7 +75,7 @@ class Child:
         process, self._process = self._process, None
         if process is not None:
             _end(process.pid, lambda: process.poll() is None)
-            self.pid_file.unlink(missing_ok=True)
+            self._forget_pid()
         self._cut()
 
     def leave_running(self) -> None:
@@ -77,16 +88,22 @@ class Child:
     def end_stale(self) -> None:
         """End the one that an earlier run left."""
         with contextlib.suppress(OSError, ValueError):
-            pid = int(self.pid_file.read_text())
+            pid = int(self.pid_file.read_text()) if self.pid_file else 0
             command = _command_line(pid)
             if self.module in command and str(self.mark) in command:
                 _end(pid, lambda: _running(pid))
-        self.pid_file.unlink(missing_ok=True)
+        self._forget_pid()
 
     def last_lines(self, count: int = 12) -> str:
         """Where the log is, and how it ends."""
+        if self.log is None:
+            return ""
         lines = self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
         return f" Its log is {self.log}, and ends:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def _forget_pid(self) -> None:
+        if self.pid_file:
+            self.pid_file.unlink(missing_ok=True)
 
     def _cut(self) -> None:
         if self._lifeline is not None:

@@ -131,7 +131,8 @@ def run_demo(
 
 
 def course(ws: Workspace, clock: Clock) -> ReleaseResult:
-    """Pool → clips → calibration → certification → production → QC → reward model → active round → release."""
+    """Pool → clips → calibration → certification → production → QC → reward model → active round → validation →
+    release."""
     from importer import stages
     from ml_backend.stages import train
 
@@ -147,6 +148,8 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
         _active_round(ws)
     with clock.stage("train", "Training the reward model on everything"):
         train(ws)
+    with clock.stage("validate", "Validating the reward model"):
+        _validate(ws)
     with clock.stage("release", "Packaging the release"):
         return _release(ws)
 
@@ -207,6 +210,14 @@ def _answer_and_check(ws: Workspace) -> None:
         if batch.kind != "calibration" and batch.status == "open":
             report = qc(ws, batch.batch_id)
             console.print(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}", highlight=False)
+
+
+def _validate(ws: Workspace) -> None:
+    """The page of the model in use; made once, for the same model gives the same page."""
+    from ml_backend.validation import page_of, validate_model
+
+    if not page_of(ws).exists():
+        validate_model(ws)
 
 
 def _release(ws: Workspace) -> ReleaseResult:

@@ -102,7 +102,7 @@ def _clip_store(ws: Workspace) -> Iterator[Finding]:
 def _database(ws: Workspace) -> Iterator[Finding]:
     store = ws.store
     place = store.engine.url.render_as_string(hide_password=True)
-    counts = f"{len(store.trajectories())} trajectories, {len(store.judgments())} judgments"
+    counts = f"{len(store.trajectories())} trajectories, {store.count_judgments()} judgments"
     yield Finding("good", f"Database {place}: {counts}.")
     if rejections := store.rejections():
         yield Finding("note", f"{len(rejections)} answers were rejected; the newest: {rejections[-1].reason}.")

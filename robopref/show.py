@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from preference.errors import NotReady, UserError
-from preference.records import Batch, Certification, ModelVersion, Preference
+from preference.errors import UserError
+from preference.records import Batch, ModelVersion
 from preference.work import console
 from preference.workspace import Workspace
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from importer.pool.inspect import Inspection
     from ml_backend.ranking import Choice
     from ml_backend.release.verify import VerifyResult
-    from qc_reports.stages import BatchReport
+    from ml_backend.rounds import RoundResult
     from robopref.doctor import Finding
 
 
@@ -194,102 +194,44 @@ def say(text: str, colour: str = "") -> None:
     console.print(f"[{colour}]{escape(text)}[/]" if colour else escape(text), highlight=False, soft_wrap=True)
 
 
-def certifications(results: Sequence[Certification], as_json: bool) -> None:
-    if as_json:
-        print_json({"certifications": list(results)})
-        return
-    rows = [
-        [r.annotator_id, number(r.kappa), f"{number(r.kappa_low, 2)} to {number(r.kappa_high, 2)}",
-         "certified" if r.certified else "not certified", " ".join(r.findings[:2])]
-        for r in results
-    ]  # fmt: skip
-    table("Agreement with the expert", ["annotator", "kappa", "95 % interval", "", "what to look at"], rows)
-    for r in results:
-        if not r.certified and r.review:
-            more = f" and {len(r.review) - 8} more" if len(r.review) > 8 else ""
-            say(f"{r.annotator_id}, to go over again: {', '.join(r.review[:8])}{more}.")
-
-
-def certificates(records: Sequence[Certification], as_json: bool) -> None:
-    if as_json:
-        print_json({"certifications": list(records)})
-        return
-    rows = [
-        [r.annotator_id, r.batch_id, r.created_at[:10] or "–", number(r.kappa, 2),
-         "certified" if r.certified else "not certified" if r.pairs else "to come", r.template or "–",
-         " ".join(filter(None, (r.override and f"Allowed by {r.override}", r.revoked and f"Revoked by {r.revoked}")))]
-        for r in records
-    ]  # fmt: skip
-    table("Certificates", ["annotator", "set", "date", "kappa", "", "template", ""], rows)
-
-
-def newest_batch(ws: Workspace) -> str:
-    """Id of the newest production or active batch."""
-    asked = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
-    if not asked:
-        raise NotReady("No batch has been asked yet.", fix="Run `robopref pairs` first.")
-    return asked[-1]
-
-
-def quality(ws: Workspace, report: BatchReport, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-        return
-    colour = "green" if report.status == "accepted" else "yellow"
-    console.print(f"Batch {report.batch_id}: [{colour}]{report.status}[/]. " + escape(" ".join(report.reasons)))
-    console.print(f"Report: {ws.reports / report.batch_id / 'report.html'}", soft_wrap=True)
-
-
-FILE_KEYS = ("pairs", "judgments", "annotators", "alpha", "kappa", "annotator_stats", "resolved", "flags")
-"""What `qc --judgments --json` prints; the report's qc.json has these and more."""
-
-
-def judgments_file(path: Path, config: Path, out: Path | None, as_json: bool) -> None:
-    """Check a file of judgments by the project's thresholds where there is a project, else by the protocol's."""
-    import numpy as np
-
-    from preference.config import CONFIG_NAME, Config, load_config
-    from qc_reports.judgments_file import check_file
-
-    settings = load_config(config) if config.exists() or config != Path(CONFIG_NAME) else Config()
-    report = check_file(path, settings.quality, rng=np.random.default_rng(settings.seed), out=out)
-    for sentence in report.warnings:
-        say(sentence, "yellow")
-    if as_json:
-        print_json({key: getattr(report, key) for key in FILE_KEYS})
-        return
-    a, r = report.alpha, report.resolved
-    say(f"{report.judgments} judgments of {report.pairs} pairs by {report.annotators} annotators.")
-    if math.isfinite(a["value"]):
-        interval = (
-            f" (95 % interval {number(a['low'], 2)} to {number(a['high'], 2)})" if math.isfinite(a["low"]) else ""
-        )
-        say(f"Krippendorff's alpha is {number(a['value'])}{interval}.")
-    say("Resolved: " + ", ".join(f"{count} {word}" for word, count in r.items()) + ".")
-    for flag in report.flags:
-        say(flag["sentence"], "yellow")
-    if out:
-        say(f"Report: {out / 'report.html'}")
-
-
-def preferences(results: Sequence[Preference], as_json: bool) -> None:
-    counts: dict[str, int] = {}
-    for preference in results:
-        counts[preference.reason] = counts.get(preference.reason, 0) + 1
-    labelled = sum(p.preference is not None for p in results)
-    if as_json:
-        print_json({"pairs": len(results), "labelled": labelled, "reasons": counts})
-        return
-    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(counts.items()))
-    console.print(f"{labelled} of {len(results)} pairs have a label ({reasons}).")
-
-
 def ranking(chosen: Sequence[Choice], as_json: bool) -> None:
+    """The pairs with both rewards, and what is expected of asking them."""
     if as_json:
         print_json({"pairs": list(chosen)})
         return
-    rows = [[*choice.trajectories, choice.strategy, number(choice.score)] for choice in chosen]
-    table("Most worth asking", ["trajectory a", "trajectory b", "strategy", "score"], rows)
+    rows = [
+        [c.trajectories[0], number(c.rewards[0], 2), c.trajectories[1], number(c.rewards[1], 2), c.strategy,
+         number(c.score), number(c.information), number(c.tie, 2)]
+        for c in chosen
+    ]  # fmt: skip
+    columns = ["trajectory a", "reward", "trajectory b", "reward", "strategy", "score", "bits", "P(tie)"]
+    table("Most worth asking", columns, rows)
+
+
+def active_round(result: RoundResult, as_json: bool) -> None:
+    """What a round did, or in a dry run would do: then the pairs and everybody's share besides."""
+    if as_json:
+        print_json(result)
+        return
+    if result.batch is None and result.chosen:
+        ranking(result.chosen, as_json=False)
+    rules = ", ".join(f"{count} by {rule}" for rule, count in result.strategies.items())
+    asked = f"{result.batch.batch_id} asks" if result.batch else "Would ask" if result.chosen else "Asks"
+    say(f"{asked} {result.pairs} pairs{f': {rules}' if rules else ''}.")
+    if result.loads:
+        say(f"Tasks for each, duplicates included: {', '.join(f'{who} {n}' for who, n in result.loads.items())}.")
+    if result.model:
+        say(f"Model in use: {result.model.version}, {_audited(result.model)}")
+    if result.waiting_for:
+        say(f"{result.waiting_for[0].upper()}{result.waiting_for[1:]}.", "yellow")
+
+
+def _audited(model: ModelVersion) -> str:
+    """The one accuracy that no rule has chosen the pairs of."""
+    audit = model.metrics.get("audit") or {}
+    if not audit.get("pairs"):
+        return "not audited yet: no round's uniform pairs are answered."
+    return f"audit: right on {_with_interval(audit)} uniformly drawn pairs."
 
 
 def models(known: Sequence[ModelVersion], as_json: bool) -> None:
@@ -299,10 +241,19 @@ def models(known: Sequence[ModelVersion], as_json: bool) -> None:
     rows = []
     for m in known:
         note = "in use" if m.active else m.metrics.get("kept_back", "")
-        cross = (m.metrics.get("cross_validated") or {}).get("value")
+        cross, audit = (m.metrics.get(name) or {} for name in ("cross_validated", "audit"))
         rows.append([m.version, m.created_at[:16], str(m.preferences), number(m.ranking_accuracy),
-                     number(math.nan if cross is None else cross), number(m.spearman), note])  # fmt: skip
-    table("Reward models", ["version", "made", "pairs", "test pairs", "cross-validated", "Spearman", ""], rows)
+                     number(cross.get("value")), _with_interval(audit), number(m.spearman), note])  # fmt: skip
+    columns = ["version", "made", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
+    table("Reward models", columns, rows)
+
+
+def _with_interval(figure: dict[str, Any]) -> str:
+    """An accuracy with its interval and the pairs it rests on."""
+    if not figure.get("pairs"):
+        return "–"
+    value, low, high = (number(figure[name], 2) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high}) of {figure['pairs']}"
 
 
 def verified(result: VerifyResult, as_json: bool) -> None:

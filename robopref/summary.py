@@ -29,6 +29,8 @@ class Summary:
     preferences: int
     discarded: int
     models: list[dict[str, Any]]
+    validation: dict[str, Any]
+    """Of the model in use: version, whether it is to be trusted, the verdict in words, where the page is."""
     active: dict[str, Any]
     release: dict[str, str]
     seconds: dict[str, float]
@@ -58,7 +60,7 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
         strata={name: sum(p.stratum == name for p in pairs) for name in ("adjacent", "same", "distant")},
         duplicates=sum(view.assignment.duplicate_of is not None for view in store.assignments()),
         annotators=_annotators(ws, reports),
-        judgments=len(store.judgments()),
+        judgments=store.count_judgments(),
         alpha=reports[0]["alpha"]["value"] if reports else float("nan"),
         preferences=sum(p.preference is not None for p in preferences),
         discarded=sum(p.reason == "ambiguous" for p in preferences),
@@ -71,6 +73,7 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
             }
             for model in models
         ],
+        validation=_validation(ws),
         active={"strategy": strategies[0], "pairs": len(active)},
         release={"path": str(release.archive), "sha256": release.sha256},
         seconds=seconds,
@@ -81,6 +84,19 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
 
 def _report(ws: Workspace, batch_id: str) -> dict[str, Any]:
     return json.loads((ws.reports / batch_id / "qc.json").read_text(encoding="utf-8"))
+
+
+def _validation(ws: Workspace) -> dict[str, Any]:
+    from ml_backend.validation import page_of, verdict_of
+
+    page = page_of(ws)
+    figures = json.loads((page.parent / "validation.json").read_text(encoding="utf-8"))
+    return {
+        "version": page.parent.name,
+        "trusted": figures["trusted"],
+        "verdict": verdict_of(figures["checks"]),
+        "page": str(page),
+    }
 
 
 def _annotators(ws: Workspace, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -106,6 +122,7 @@ def tell(summary: Summary, root: Path) -> None:
     """Print the story."""
     certified = [a["id"] for a in summary.annotators if a["certified"]]
     refused = [f"{a['id']} (kappa {number(a['kappa'], 2)})" for a in summary.annotators if not a["certified"]]
+    told = summary.validation
     strata = ", ".join(f"{count} {name}" for name, count in summary.strata.items())
     lines = [
         f"{summary.trajectories} trajectories became {summary.clips} clips.",
@@ -121,6 +138,8 @@ def tell(summary: Summary, root: Path) -> None:
             for m in summary.models
         ),
         f"Its features come from {summary.encoder} with {_weights(summary.weights)}.",
+        f"Can {told['version']} be trusted? {'Yes' if told['trusted'] else 'No'}. {told['verdict']} "
+        f"The page: {told['page']}",
         f"Release: {summary.release['path']}",
         f"{sum(summary.seconds.values()):.0f} seconds. The figures: {root / 'summary.json'}",
     ]

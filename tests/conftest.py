@@ -8,8 +8,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+"""Tests share their machine with servers and browsers: how long an example takes there says nothing."""
+FAULTS = 2
+"""Kills of each process in the gate; `make test ARGS="--faults 20 tests/test_faults.py"` does all twenty."""
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--faults", type=int, default=FAULTS, help=f"Kills of each process; default: {FAULTS}.")
 
 
 @pytest.fixture(scope="session")

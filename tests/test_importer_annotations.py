@@ -231,7 +231,7 @@ def test_any_order_and_any_repetition_of_webhooks_ends_in_the_same_rows(tmp_path
         store.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_webhooks_lost_and_shuffled_and_then_a_pull_end_where_a_pull_alone_ends(tmp_path_factory, data):
     answers = st.sampled_from(["left", "right", "equal", None])

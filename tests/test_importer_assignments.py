@@ -15,7 +15,7 @@ from preference.errors import UserError
 from preference.records import Pair
 
 NAMES = ["alice", "bo", "chidi", "dana", "eve", "femi", "gita", "hugo"]
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40)
 
 
 def make_pairs(count, batch_id="production-001"):

@@ -241,6 +241,16 @@ def test_tasks_are_served_by_score_and_a_new_order_takes_effect(ws):
     assert served == [a.task_id for a in open_views]
 
 
+def test_new_tasks_are_pushed_in_the_order_that_is_given(ws):
+    assignments = plan(ws, "production-001", "ann", 3)
+    push(ws, scores={a.assignment_id: 9.0 - a.position for a in assignments})
+    ann, served = sign_in(ws, "ann"), []
+    while task := serve(ws, ann, assignment(ws, "ann-p-0").project_id):
+        served.append(task["id"])
+        answer(ws, ann, task["id"])
+    assert served == [v.assignment.task_id for v in reversed(ws.store.assignments())]
+
+
 def test_scores_of_a_version_that_was_there_before_get_a_running_number(ws, manager):
     plan(ws, "production-001", "ann", 3)
     push(ws)

@@ -24,7 +24,7 @@ from preference.errors import UserError
 from preference.records import Trajectory
 
 SHARES = {"adjacent": 0.4, "same": 0.3, "distant": 0.3}
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 def make_pool(sizes, seed=0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import pickle
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def test_an_av1_video_that_calls_itself_h264_is_read(tmp_path: Path) -> None:
     info["features"][CAMERA]["info"] = {"video.codec": "h264", "video.fps": 30}
     edit_info(root, **info)
     assert open_dataset(dataset_at(root)).read(0).video is not None
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the encoder left this process real-time"
 
 
 def test_ids_are_stable_safe_as_file_names_and_ordered() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_ml_backend_stages import ws  # noqa: F401
 
-from ml_backend import stages
+from ml_backend import scoring, stages
 from ml_backend.dataset import Pairs
 from ml_backend.encoder import load, settle
 from ml_backend.finetune import finetune, step_count
@@ -84,7 +84,7 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):  # noqa: F811
     folder = ws.root / record.path
     assert (folder / OWN_ENCODER).is_file()
     assert json.loads((folder / "validation.json").read_text())["encoder_saw_labels"] is True
-    before = stages.score_pool(ws).members
+    before = scoring.score_pool(ws).members
     (tmp,) = (ws.root / "encoders").iterdir()
     changed = tmp.stat().st_mtime_ns
     again = finetuned(ws, epochs=1)
@@ -92,7 +92,7 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):  # noqa: F811
     assert stages.train(again).version == record.version
     assert tmp.stat().st_mtime_ns == changed
     tmp.unlink()  # what is beside the model is enough
-    assert np.array_equal(stages.score_pool(ws).members, before)
+    assert np.array_equal(scoring.score_pool(ws).members, before)
 
 
 def test_a_model_without_eyes_has_no_encoder_to_train(ws):  # noqa: F811

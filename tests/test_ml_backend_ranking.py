@@ -1,15 +1,33 @@
 """Each rule asks what it says it asks, within a task type, never a pair again, and never one trajectory too often."""
 
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_backend.ranking import STRATEGIES, PoolScores, closest_pairs, pair_score, rank_pairs
+from ml_backend.laplace import covariance, variance
+from ml_backend.ranking import (
+    STRATEGIES,
+    PoolScores,
+    closest_pairs,
+    davidson_ties,
+    fitted_ties,
+    pair_score,
+    rank_pairs,
+)
+from ml_backend.ranking import candidates as candidates_module
+from ml_backend.ranking.candidates import candidates, drawn_uniformly
+from ml_backend.ranking.diversity import diverse
+from ml_backend.ranking.pool import codes
+from ml_backend.ranking.sequential import d_optimal
+from ml_backend.ranking.utility import mutual_information, outcomes
+from preference.bradley_terry import davidson_loss, sigmoid
 from preference.errors import ConfigError
+
+CHOOSY = [strategy for strategy in STRATEGIES if strategy != "uniform"]
 
 
 def pool(n=40, tasks=2, members=5, size=6, seed=0):
@@ -21,12 +39,22 @@ def pool(n=40, tasks=2, members=5, size=6, seed=0):
     )
 
 
-def rank(scores, count=10, strategy="d_optimal", asked=frozenset(), audit=0.0, seed=0):
+def rank(scores, count=10, strategy="d_optimal", asked=frozenset(), audit=0.0, seed=0, ties=None):
     rng = np.random.default_rng(seed)
-    return rank_pairs(scores, count, strategy=strategy, asked=set(asked), audit=audit, within_sd=0.5, rng=rng)
+    return rank_pairs(
+        scores, count, strategy=strategy, asked=set(asked), audit=audit, within_sd=0.5, rng=rng, ties=ties
+    )
 
 
-@settings(max_examples=60, deadline=None)
+def all_pairs(n):
+    return np.array(list(combinations(range(n), 2)))
+
+
+def names(choice):
+    return frozenset(choice.trajectories)
+
+
+@settings(max_examples=60)
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=40), st.integers(1, 60))
 def test_closest_pairs_are_those_of_brute_force(rewards, limit):
     rewards = np.array(rewards)
@@ -48,10 +76,17 @@ def test_pairs_are_of_one_task_new_and_not_repeated(strategy):
     assert all(task[a] == task[b] for a, b in (choice.trajectories for choice in chosen))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", CHOOSY)
 def test_no_trajectory_is_shown_too_often_in_one_batch(strategy):
     uses = Counter(name for choice in rank(pool(60), 30, strategy) for name in choice.trajectories)
     assert max(uses.values()) <= 3
+
+
+def test_what_earlier_batches_showed_too_often_is_left_alone():
+    scores = pool(60, tasks=1)
+    asked = {frozenset(("t0000", f"t{i:04d}")) for i in range(1, 31)}
+    shown = {name for choice in rank(scores, 20, asked=asked) for name in choice.trajectories}
+    assert "t0000" not in shown
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -127,3 +162,161 @@ def test_when_everything_was_asked_nothing_is_left():
 def test_an_unknown_strategy_is_named_with_those_that_exist():
     with pytest.raises(ConfigError, match="d_optimal"):
         rank(pool(), strategy="clairvoyance")
+
+
+def test_the_audit_arm_is_uniform_over_all_pairs_of_a_large_pool():
+    """1,000 trajectories whose rewards crowd together for half of them: the audit does not see the crowd more often."""
+    n = 1_000
+    rng = np.random.default_rng(0)
+    rewards = np.concatenate([np.linspace(0, 1e-6, n // 2), np.linspace(1, 50, n // 2)])
+    scores = PoolScores(tuple(map(str, range(n))), ("task",) * n, rewards[None], rewards[:, None])
+    drawn = drawn_uniformly(scores, np.empty(0, np.int64), 4_000, rng)
+    assert len(np.unique(codes(drawn, n))) == 4_000
+    both_in_the_crowd = np.mean((drawn < n // 2).all(axis=1))
+    assert both_in_the_crowd == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 4_000))
+
+
+def test_closest_candidates_of_a_large_pool_are_those_of_brute_force_without_the_asked_ones(monkeypatch):
+    monkeypatch.setattr(candidates_module, "EXHAUSTIVE", 100)
+    monkeypatch.setattr(candidates_module, "CANDIDATES", 150)
+    scores = pool(90, tasks=1)
+    pairs = all_pairs(90)
+    gap = np.abs(scores.rewards[pairs[:, 0]] - scores.rewards[pairs[:, 1]])
+    order = np.argsort(gap)
+    taken = np.sort(codes(pairs[order[:400:2]], 90))
+    expected = [row for row in order if codes(pairs[[row]], 90)[0] not in set(taken.tolist())][:120]
+    found = candidates(scores, taken, 120, 0.5, np.random.default_rng(0))
+    assert set(codes(pairs[expected], 90).tolist()) <= set(codes(found, 90).tolist())
+    assert not set(codes(found, 90).tolist()) & set(taken.tolist())
+
+
+def test_many_task_types_do_not_add_up_to_more_candidates():
+    n = 40_000
+    rng = np.random.default_rng(0)
+    phi = rng.standard_normal((n, 3))
+    tasks = tuple(f"task {i % 400}" for i in range(n))
+    scores = PoolScores(tuple(map(str, range(n))), tasks, phi.T.copy(), phi)
+    found = candidates(scores, np.empty(0, np.int64), 1, 0.5, rng)
+    assert len(found) <= candidates_module.CANDIDATES + len(scores.groups)
+    assert {tasks[a] for a in found[:, 0]} == set(tasks)
+    assert all(tasks[a] == tasks[b] for a, b in found)
+
+
+def test_the_candidates_of_a_large_pool_tell_nearly_as_much_as_all_its_pairs(monkeypatch):
+    """What the chosen batch takes away from the uncertainty about the last layer, in nats."""
+
+    def told(scores, chosen):
+        place = {name: i for i, name in enumerate(scores.trajectory_ids)}
+        rows = np.array([[place[name] for name in choice.trajectories] for choice in chosen])
+        none = np.empty(0, np.int64)
+        before = covariance(scores.phi, scores.rewards, none, none)
+        after = covariance(scores.phi, scores.rewards, rows[:, 0], rows[:, 1])
+        return np.linalg.slogdet(before)[1] - np.linalg.slogdet(after)[1]
+
+    scores = pool(300, tasks=1, size=12)
+    monkeypatch.setattr(candidates_module, "CANDIDATES", 6_000)
+    some = told(scores, rank(scores, 50))
+    monkeypatch.setattr(candidates_module, "EXHAUSTIVE", 10**6)
+    assert some > 0.85 * told(scores, rank(scores, 50))
+
+
+def test_d_optimal_gives_the_same_order_as_looking_at_every_candidate_again_each_time():
+    rng = np.random.default_rng(1)
+    phi, pairs = rng.standard_normal((80, 5)), all_pairs(80)
+    weight = rng.uniform(0.0, 0.25, len(pairs)) ** 3
+    sigma = np.diag(rng.uniform(0.5, 2.0, 5))
+    lazy = [row for row, _ in islice(d_optimal(phi, pairs, weight, sigma, lambda a, b: True), 60)]
+    x, plain, now = phi[pairs[:, 0]] - phi[pairs[:, 1]], [], sigma.copy()
+    for _ in range(60):
+        worth = weight * variance(now, x)
+        worth[plain] = -1.0
+        best = int(np.argmax(worth))
+        plain.append(best)
+        now = np.linalg.inv(np.linalg.inv(now) + weight[best] * np.outer(x[best], x[best]))
+    assert lazy == plain
+
+
+def taken_from(process, count):
+    found = [next(process)]
+    while len(found) < count:
+        found.append(process.send(True))
+    return found
+
+
+def test_a_diverse_batch_is_the_greedy_maximum_of_the_determinant():
+    rng = np.random.default_rng(2)
+    x, utility = rng.standard_normal((30, 4)), rng.uniform(0.5, 1.0, 30)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    kernel = np.outer(utility, utility) * (unit @ unit.T) ** 2 + 1e-6 * np.diag(utility**2)
+    expected = []
+    for _ in range(6):
+        rest = [i for i in range(30) if i not in expected]
+        expected.append(max(rest, key=lambda i: np.linalg.slogdet(kernel[np.ix_([*expected, i], [*expected, i])])[1]))
+    assert taken_from(diverse(x, utility), 6) == expected
+
+
+def test_a_diverse_batch_asks_a_copy_last_whichever_way_round_it_is():
+    x = np.array([[1.0, 0.0], [-2.0, 0.0], [0.0, 1.0]])
+    assert taken_from(diverse(x, np.array([1.0, 0.9, 0.1])), 3) == [0, 2, 1]
+
+
+@pytest.mark.parametrize("strategy", ["closest", "disagreement", "bald"])
+def test_no_rule_asks_about_the_same_difference_twice(strategy):
+    """Three copies of each trajectory: a pair of two copies, and a pair like one that was chosen, tell nothing new."""
+    rng = np.random.default_rng(3)
+    phi = np.repeat(rng.standard_normal((20, 5)), 3, axis=0)
+    weights = rng.standard_normal((5, 5)) * 0.5 + 1
+    scores = PoolScores(tuple(f"t{i:02d}" for i in range(60)), ("task",) * 60, weights @ phi.T, phi)
+    kinds = [frozenset(int(name[1:]) // 3 for name in choice.trajectories) for choice in rank(scores, 6, strategy)]
+    assert len(set(kinds)) == 6
+    assert sum(len(kind) == 1 for kind in kinds) <= 1
+
+
+def test_with_davidson_bald_counts_three_outcomes():
+    x, nu = np.array([[0.4, -1.0], [2.0, 0.3]]), np.array([0.5, 1.5])
+    p = np.array(
+        [[np.exp(-davidson_loss(x[k], np.full(2, y), np.log(nu[k]))[0]) for k in range(2)] for y in (1, 0, 0.5)]
+    )
+    assert np.allclose(outcomes(x, nu), p)
+    entropy = -(p * np.log(p)).sum(axis=0).mean(axis=0)
+    mean = p.mean(axis=1)
+    assert np.allclose(mutual_information(x, nu), -(mean * np.log(mean)).sum(axis=0) - entropy)
+
+
+def test_the_share_of_ties_by_difference_is_found_again():
+    rng = np.random.default_rng(4)
+    x = rng.normal(0, 1, 2_000)
+    tie = rng.random(2_000) < sigmoid(0.5 - 3.0 * np.abs(x))
+    ties = fitted_ties(x, tie)
+    grid = np.array([[0.0, 0.3, 1.0, 2.0]])
+    assert np.allclose(ties(grid), sigmoid(0.5 - 3.0 * np.abs(grid[0])), atol=0.08)
+
+
+def test_of_two_ties_nothing_is_concluded():
+    assert fitted_ties(np.arange(30.0), np.arange(30) < 2) is None
+
+
+@pytest.mark.parametrize("strategy", CHOOSY)
+def test_pairs_that_people_would_call_equal_are_asked_less(strategy):
+    scores = pool(60, tasks=1)
+    ties = davidson_ties(np.full(5, 20.0))
+    sharp = fitted_ties(np.linspace(0, 4, 400), np.linspace(0, 4, 400) < 0.5)
+    plain = np.mean([choice.tie for choice in rank(scores, 10, strategy, ties=lambda x: 1e-9 + 0 * sharp(x))])
+    assert plain < 1e-6
+    before = np.mean([sharp(np.diff(choice.rewards)[None])[0] for choice in rank(scores, 10, strategy)])
+    after = np.mean([choice.tie for choice in rank(scores, 10, strategy, ties=sharp)])
+    assert after < before
+    assert all(0 < choice.tie < 1 for choice in rank(scores, 10, strategy, ties=ties))
+
+
+def test_a_choice_says_what_is_expected_of_it():
+    scores = pool(40, tasks=1)
+    reward = dict(zip(scores.trajectory_ids, scores.rewards, strict=True))
+    for choice in rank(scores, 10, audit=0.2):
+        assert choice.rewards == pytest.approx(tuple(reward[name] for name in choice.trajectories))
+        assert 0 <= choice.information <= 1
+
+
+def test_a_pool_of_single_trajectories_has_nothing_to_ask():
+    scores = PoolScores(("a", "b"), ("push", "pull"), np.zeros((2, 2)), np.zeros((2, 3)))
+    assert [rank(scores, 5, strategy, audit=0.5) for strategy in STRATEGIES] == [[]] * 5

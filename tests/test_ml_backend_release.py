@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
+import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_environment import make_environment, run_in
 
 from ml_backend.release import build_release, release, verify_release
 from preference.config import Config, Dataset, SimulatedAnnotator
@@ -23,21 +25,10 @@ from preference.workspace import Workspace
 POOL = Path(__file__).parents[1] / "examples" / "pool"
 EMAIL = "carol.q@lab.example.org"
 PEOPLE = {"al": "al@annotators.example", "bo": "bo@annotators.example", EMAIL: EMAIL}
+ERRORS = {"al": 0.05, "bo": 0.2, EMAIL: 0.2}
+"""Share of answers by chance; two who never differ would be taken for one who copies."""
 TRAJECTORIES = 16
 PAIRS = 60
-
-ONLY_NUMPY_AND_ONNXRUNTIME = """
-import importlib.abc, runpy, sys
-ALLOWED = {"numpy", "onnxruntime", "inference"} | set(sys.argv[1].split(",")) | set(sys.stdlib_module_names)
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in ALLOWED:
-            raise ModuleNotFoundError(f"blocked: {name}", name=name)
-sys.meta_path.insert(0, Blocker())
-script = sys.argv[2]
-sys.argv = sys.argv[2:]
-runpy.run_path(script, run_name="__main__")
-"""
 
 
 def make_workspace(root: Path) -> Workspace:
@@ -51,6 +42,7 @@ def make_workspace(root: Path) -> Workspace:
     config.reward = config.reward.model_copy(
         update={"encoder": "test_resnet", "weights": "none", "members": 2, "epochs": 20, "learning_rate": 3e-3}
     )
+    config.release = config.release.model_copy(update={"units": {"hand_dx": "m"}})
     config.annotators.simulated = [SimulatedAnnotator(id="al"), SimulatedAnnotator(id="bo")]
     ws = Workspace(config)
     pool = read_pool(config.pool, config.clips).trajectories
@@ -66,7 +58,7 @@ def make_workspace(root: Path) -> Workspace:
 
 
 def answer(ws: Workspace, trajectories: list) -> None:
-    """Three annotators answer every pair by its return, the third with errors, and a few pairs twice."""
+    """Three annotators answer every pair by its return, two with errors of their own, and a few pairs twice."""
     rng = np.random.default_rng(0)
     order = [(i, j) for i in range(len(trajectories)) for j in range(i)]
     pairs, assignments, judgments = [], [], []
@@ -80,7 +72,7 @@ def answer(ws: Workspace, trajectories: list) -> None:
         pair = Pair(*ids, a.task_type, "same", kind, "production-001", expected=expected)
         pairs.append(pair)
         for person in PEOPLE:
-            given = truth if person != EMAIL or rng.random() > 0.2 else rng.choice(["A", "B", "equal"])
+            given = truth if rng.random() > ERRORS[person] else rng.choice(["A", "B", "equal"])
             for again in (False, True) if n % 10 == 0 and person == "al" else (False,):
                 name = f"{person}-{n}-{again}"
                 first = f"{person}-{n}-False" if again else None
@@ -116,9 +108,36 @@ def ws(made, tmp_path) -> Workspace:
     return Workspace(made.config.model_copy(update={"work": tmp_path / "work"}))
 
 
-def run_inference(folder: Path, *arguments: str, allowed: str = "numpy") -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", ONLY_NUMPY_AND_ONNXRUNTIME, allowed, str(folder / "inference.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": ""})
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A Python that has numpy and onnxruntime and nothing else."""
+    return make_environment(tmp_path_factory.mktemp("bare") / "env", "numpy", "onnxruntime", dependencies=False)
+
+
+@pytest.fixture(scope="module")
+def with_readers(tmp_path_factory):
+    """The same with what video and LeRobot datasets need."""
+    names = ("numpy", "onnxruntime", "av", "pyarrow")
+    return make_environment(tmp_path_factory.mktemp("readers") / "env", *names, dependencies=False)
+
+
+@pytest.fixture
+def infer(built, tmp_path):
+    def run(python: Path, *arguments: str) -> tuple[int, str, str]:
+        script = str(built.path / "inference.py")
+        return run_in(python, script, *arguments, cwd=tmp_path, log=tmp_path / "inference", timeout=120)
+
+    return run
+
+
+def few_episodes(folder: Path, count: int) -> Path:
+    """The sample pool, listing its first episodes only."""
+    from pyarrow import parquet
+
+    shutil.copytree(POOL, folder)
+    table = folder / "meta/episodes/chunk-000/file-000.parquet"
+    parquet.write_table(parquet.read_table(table).slice(0, count), table)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +155,11 @@ def model(built):
     finally:
         sys.path.remove(str(built.path))
     return inference, inference.RewardModel.load(built.path, threads=1)
+
+
+def rewards_of(folder: Path) -> dict[str, float]:
+    with (folder / "rewards.csv").open(newline="") as file:
+        return {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
 
 
 # -- contents ----------------------------------------------------------------------------------------------------------
@@ -171,43 +195,127 @@ def test_no_address_name_or_path_of_this_machine_is_anywhere_in_the_release(buil
             assert not re.search(rb'"(al|bo)"|>(al|bo)<', data), path.name
 
 
-def test_the_cards_header_parses_and_its_figures_are_those_of_the_data(built):
-    import yaml
+def test_the_cards_header_is_one_that_the_hub_reads_and_its_figures_are_those_of_the_data(built, made):
+    from huggingface_hub import DatasetCard
 
-    text = (built.path / "README.md").read_text()
-    header = yaml.safe_load(text.split("---\n")[1])
+    card = DatasetCard.load(built.path / "README.md")
+    header, text = card.data.to_dict(), card.text
     assert header["license"] == "apache-2.0" and header["size_categories"] == ["n<1K"]
+    assert header["task_categories"] == ["robotics", "reinforcement-learning"]
+    assert [config["config_name"] for config in header["configs"]] == ["preferences", "judgments"]
     for config in header["configs"]:
+        assert (built.path / config["data_files"][0]["path"]).suffix == ".parquet"  # `datasets` wants one format
         assert (built.path / config["data_files"][0]["path"]).is_file()
+    assert "| answers that no label rests on | 0, of" in text
     assert f"| labelled pairs | {built.pairs}:" in text
-    assert "| gold accuracy | 0.9" in text or "| gold accuracy | 1.0" in text
+    expected = {pair.pair_id: pair.expected for pair in made.store.pairs() if pair.expected}
+    answers = {(j.pair_id, j.annotator_id): j.preference for j in reversed(made.store.judgments())}
+    gold = [answer == expected[pair_id] for (pair_id, _), answer in answers.items() if pair_id in expected]
+    assert f"| gold accuracy | {sum(gold) / len(gold):.3f} ({sum(gold)} of {len(gold)}) |" in text
     assert "**not ImageNet.**" in text
     assert "2 of the 3 annotators are simulated" in text
     assert "Krippendorff's alpha (ordinal) 0." in text and "95 % interval" in text
+    assert "certified at Cohen's kappa ≥ 0.65" in text and "480x480 pixels at 15 frames per second" in text
     assert "nan" not in text
     for name in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (built.path / name).exists(), name
 
 
-def test_the_same_inputs_give_the_same_archive_and_releasing_again_changes_nothing(built, ws):
+def test_the_card_says_what_the_validation_found_and_the_page_is_beside_it(built, made):
+    validation = json.loads((built.path / "validation.json").read_text())
+    text = (built.path / "README.md").read_text()
+    for check in validation["checks"]:
+        assert f"- {'reached' if check['reached'] else '**not reached**'}: {check['words']}" in text
+    page = (built.path / "validation.html").read_text()
+    assert page == (made.root / made.store.active_model().path / "validation.html").read_text()
+    assert "<svg" in page and "data:image/jpeg;base64," in page and not re.search(r'(src|href)="http', page)
+    assert json.loads((built.path / "reports/production-001/qc.json").read_text())["batch_id"] == "production-001"
+    page = (built.path / "reports/production-001/report.html").read_text(encoding="utf-8")
+    assert "robopref " not in page.split("What to do next")[1].split("</section>")[0], "whoever reads it has no project"
+    assert (built.path / "reports/production-001/annotators.csv").is_file()
+
+
+def test_every_file_of_the_release_is_named_in_the_card(built):
+    text = (built.path / "README.md").read_text()
+    shown = {path.relative_to(built.path).parts[0] for path in built.path.rglob("*")} - {"README.md"}
+    assert not [name for name in shown if f"]({name}" not in text]
+
+
+def test_the_share_of_answers_for_the_left_side_is_counted(built):
+    from pyarrow import parquet
+
+    rows = parquet.read_table(built.path / "judgments.parquet").to_pylist()
+    left = sum(row["preference"] == row["left"] for row in rows)
+    sides = sum(row["preference"] != "equal" for row in rows)
+    assert f"| answers for the left side | {left / sides:.3f} ({left} of {sides})" in (
+        (built.path / "README.md").read_text()
+    )
+
+
+def test_the_citation_has_what_the_citation_file_format_asks_for(built):
+    import datetime
+
+    import yaml
+
+    found = yaml.safe_load((built.path / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= found.keys()
+    assert found["cff-version"] == "1.2.0" and found["type"] == "dataset" and found["version"] == "1.0.0"
+    assert isinstance(found["date-released"], str) and datetime.date.fromisoformat(found["date-released"])
+    assert found["license"] == "Apache-2.0" and found["authors"] == [{"name": "The sample team"}]
+
+
+def test_the_same_inputs_give_the_same_archive_elsewhere_on_another_day_and_releasing_again_changes_nothing(
+    built, ws, monkeypatch
+):
     shutil.copytree(built.path.parent, ws.releases)
+    model = ws.root / ws.store.active_model().path
+    for path in [model / "validation.html", *model.glob("graph.*.onnx")]:
+        path.unlink()  # so that both are made here, and not taken over
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 1e7)
     again = build_release(ws, "1.0.0")
     assert again.sha256 == built.sha256
     assert again.archive.read_bytes() == built.archive.read_bytes()
     assert {p.name for p in ws.releases.iterdir()} == {p.name for p in built.path.parent.iterdir()}
 
 
-def test_the_notebook_is_valid_and_arrives_at_the_released_accuracy(built, tmp_path):
+def test_the_notebook_arrives_at_the_released_accuracy_from_the_unpacked_archive_alone(built, tmp_path):
     import nbformat
     from nbclient import NotebookClient
 
-    for name in ("reproduce.ipynb", "features.npz", "preferences.jsonl", "training.json", "rewards.csv"):
-        shutil.copy(built.path / name, tmp_path)
-    notebook = nbformat.read(tmp_path / "reproduce.ipynb", as_version=4)
+    with tarfile.open(built.archive) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / built.path.name
+    notebook = nbformat.read(folder / "reproduce.ipynb", as_version=4)
     nbformat.validate(notebook)
-    NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(folder)}}).execute()
     result = json.loads(notebook.cells[-1].outputs[0].text)
     assert result["test_pairs"] > 0 and result["not_worse"], result
+
+
+def test_mlcroissant_reads_every_table_of_the_release(built):
+    import mlcroissant
+    from pyarrow import parquet
+
+    dataset = mlcroissant.Dataset(jsonld=built.path / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    for name in ("preferences", "judgments"):
+        rows = parquet.read_table(built.path / f"{name}.parquet").to_pylist()
+        found = list(dataset.records(name))
+        assert len(found) == len(rows)
+        assert {_text(r[f"{name}/pair_id"]) for r in found} == {row["pair_id"] for row in rows}
+    labels = {
+        _text(r["preferences/pair_id"]): float(r["preferences/preference"]) for r in dataset.records("preferences")
+    }
+    rows = parquet.read_table(built.path / "preferences.parquet").to_pylist()
+    assert labels == {row["pair_id"]: row["preference"] for row in rows}
+    first = next(iter(dataset.records("preferences")))
+    assert [_text(one) for one in first["preferences/annotator_ids"]] == rows[0]["annotator_ids"]
+    assert len(list(dataset.records("rewards"))) == TRAJECTORIES
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def test_croissant_lists_every_data_file_with_its_checksum(built):
@@ -299,40 +407,79 @@ def test_wrong_input_is_refused_with_what_was_expected(model, examples, change, 
         reward_model.score(**({"images": e.frames, "actions": e.actions, "state": e.state} | change(e)))
 
 
-def test_inference_runs_with_numpy_and_onnxruntime_alone(built, model, examples, tmp_path):
+def test_inference_runs_where_there_is_numpy_and_onnxruntime_and_nothing_else(infer, bare, model, examples, tmp_path):
     for n, e in enumerate(examples[:2]):
         np.savez(tmp_path / f"{n}.npz", images=e.frames, actions=e.actions, state=e.state)
-    done = run_inference(built.path, str(tmp_path), "--json")
-    assert done.returncode == 0, done.stderr
-    rewards = [json.loads(line)["reward"] for line in done.stdout.splitlines()]
+    code, said, errors = infer(bare, str(tmp_path), "--json")
+    assert code == 0, errors
+    rewards = [json.loads(line)["reward"] for line in said.splitlines()]
     expected = [model[1].score(e.frames, e.actions, e.state) for e in examples[:2]]
     assert rewards == pytest.approx(expected, abs=1e-5)
-    assert "2/2" in done.stderr
+    assert "2/2" in errors
+    code, said, errors = infer(bare, "--lerobot", str(POOL), "--episode", "0")
+    assert code == 1 and "pip install pyarrow" in errors and "Traceback" not in errors
 
 
-def test_inference_scores_an_episode_of_the_source_dataset_as_the_workspace_does(built, made):
-    import csv
-
+def test_inference_scores_an_episode_of_the_source_dataset_as_the_workspace_does(infer, with_readers, built, made):
     t = made.store.trajectories()[0]
-    with (built.path / "rewards.csv").open(newline="") as file:
-        rewards = {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
     span = ["--start", str(t.start_s), "--end", str(t.end_s)]
-    lerobot = ["--lerobot", str(POOL), "--episode", str(t.episode_index), *span, "--json"]
-    done = run_inference(built.path, *lerobot, allowed="av,pyarrow")
-    assert done.returncode == 0, done.stderr
+    code, said, errors = infer(with_readers, "--lerobot", str(POOL), "--episode", str(t.episode_index), *span, "--json")
+    assert code == 0, errors
+    rewards = rewards_of(built.path)
     # the cache that rewards.csv comes from holds half-precision features
-    spread = np.std(list(rewards.values()))
-    assert json.loads(done.stdout)["reward"] == pytest.approx(rewards[t.trajectory_id], abs=0.01 * spread)
+    assert json.loads(said)["reward"] == pytest.approx(rewards[t.trajectory_id], abs=0.01 * np.std([*rewards.values()]))
 
 
-def test_what_an_optional_package_would_read_is_said_when_it_is_missing(built):
-    done = run_inference(built.path, "--lerobot", str(POOL), "--episode", "0")
-    assert done.returncode == 1 and "pip install pyarrow" in done.stderr and "Traceback" not in done.stderr
+def test_inference_scores_all_episodes_of_a_dataset_and_says_how_far_it_is(infer, with_readers, tmp_path):
+    pool = few_episodes(tmp_path / "few", 3)
+    code, said, errors = infer(with_readers, "--lerobot", str(pool), "--all")
+    assert code == 0, errors
+    assert [line.split("  ")[1] for line in said.splitlines()] == ["episode 0", "episode 1", "episode 2"]
+    assert "3/3" in errors
+    code, said, errors = infer(with_readers, "--lerobot", str(pool), "--episode", "7")
+    assert code == 1 and "knows no episode 7" in errors and "Traceback" not in errors
+    code, said, errors = infer(with_readers, "--lerobot", str(pool), "--episode", "1", "--camera", "wrist")
+    assert code == 1 and "no camera 'wrist'; expected one of observation.images.front" in errors
+
+
+def test_inference_scores_a_video_with_actions(infer, with_readers, model, examples, tmp_path):
+    import av
+
+    e = examples[0]
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.height, stream.width = e.frames.shape[1:3]
+        stream.pix_fmt, stream.options = "yuv444p", {"crf": "5"}
+        for picture in e.frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    np.save(tmp_path / "actions.npy", e.actions)
+    np.save(tmp_path / "state.npy", e.state)
+    files = ["--video", "clip.mp4", "--actions", "actions.npy", "--state", "state.npy"]
+    code, said, errors = infer(with_readers, *files, "--json")
+    assert code == 0, errors
+    expected = model[1].score(e.frames, e.actions, e.state)
+    assert json.loads(said)["reward"] == pytest.approx(expected, abs=0.02)
+
+
+def test_inference_takes_the_columns_that_the_model_was_trained_on(model, tmp_path):
+    inference, reward_model = model
+    columns = reward_model.contract["columns"]
+    assert columns["camera"] == "observation.images.front" and columns["actions"] == [["action", [0, 1, 2, 3]]]
+    other = {**columns, "state": [["observation.gripper", [0]], ["observation.state", [2, 0]]]}
+    found = inference.load_lerobot(POOL, 4, other)
+    whole = inference.load_lerobot(POOL, 4, columns)
+    assert found["state"].shape == (150, 3)
+    assert (found["state"][:, 1:] == whole["state"][:, [2, 0]]).all()
+    with pytest.raises(inference.InputError, match=r"no column 'qpos'; the model was trained on action, qpos"):
+        inference.load_lerobot(POOL, 4, {**columns, "state": [["qpos", [0]]]})
 
 
 def test_input_format_names_the_graphs_inputs_and_the_action_layout(built):
     text = (built.path / "INPUT_FORMAT.md").read_text()
     assert "(batch, time, height, width, 3)" in text and "| 3 | gripper_close |" in text
+    assert re.search(r"\| 0 \| hand_dx \| .* \| m \|", text)
+    assert re.search(r"\| 1 \| hand_dy \| .* \| as recorded in the source dataset \|", text)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -360,6 +507,12 @@ def test_labels_that_changed_after_training_are_refused(ws):
     lines[0]["preference"] = 1.0 - lines[0]["preference"]
     ws.preferences.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(UserError, match="labels"):
+        build_release(ws, "1.0.0")
+
+
+def test_a_unit_of_a_number_that_is_not_there_is_refused_with_those_that_are(ws):
+    ws.config.release = ws.config.release.model_copy(update={"units": {"hnad_dx": "m"}})
+    with pytest.raises(UserError, match=r"release\.units names 'hnad_dx'.*hand_dx, hand_dy"):
         build_release(ws, "1.0.0")
 
 

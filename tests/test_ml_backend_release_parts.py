@@ -183,6 +183,19 @@ def test_changed_missing_and_added_files_are_named(folder):
     assert "extra.txt was not released" in problems
 
 
+def test_an_edited_file_in_a_packed_archive_is_named_and_renewed_checksums_do_not_hide_it(folder, archive):
+    announced = archive.with_name(archive.name + ".sha256")
+    announced.write_text(f"{sha256_of(archive)}  {archive.name}\n")
+    (folder / "preferences.jsonl").write_text('{"pair_id": "q"}\n')
+    write_archive(folder, archive, folder.name)
+    problems = verify_release(archive).problems
+    assert any(problem.startswith("preferences.jsonl was changed: its SHA-256 is") for problem in problems)
+    write_sums(folder)
+    write_archive(folder, archive, folder.name)
+    (problem,) = verify_release(archive).problems
+    assert problem.startswith("The archive's SHA-256 is") and "robopref-x-1.0.0.tar.gz.sha256 says" in problem
+
+
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "robopref-x-1.0.0/../../outside.txt", "link"])
 def test_a_hostile_archive_is_reported_and_writes_nothing(tmp_path, name):
     path = tmp_path / "bad.tar.gz"

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 
 import pytest
 
+from preference.locks import WORKER, exclusively
 from preference.records import Annotator, Assignment, Batch, ModelVersion, Pair, Trajectory
 from preference.workspace import Workspace
 
@@ -13,12 +15,13 @@ BASIC = {"Authorization": "Basic " + base64.b64encode(f"robopref:{PASSWORD}".enc
 HEADER = {"X-Robopref-Secret": SECRET}
 
 
-@pytest.fixture
-def ws(tmp_path):
-    (tmp_path / "robopref.toml").write_text(
-        f"[service]\npassword = '{PASSWORD}'\nwebhook_secret = '{SECRET}'\n[annotators]\nexpert = 'e'\n"
-    )
-    ws = Workspace.open(tmp_path / "robopref.toml")
+TOML = f"[service]\npassword = '{PASSWORD}'\nwebhook_secret = '{SECRET}'\n[annotators]\nexpert = 'e'\n"
+
+
+def planned(folder, more=""):
+    """A workspace in which alice has three tasks."""
+    (folder / "robopref.toml").write_text(more + TOML)
+    ws = Workspace.open(folder / "robopref.toml")
     ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(4)])
     ws.store.put_annotators([Annotator("alice", "alice@example.org", studio_user_id=5)])
     pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(3)]
@@ -26,6 +29,12 @@ def ws(tmp_path):
         Assignment(f"x{i}", f"p{i}", "alice", "production-001", i, "B", project_id=2, task_id=10 + i) for i in range(3)
     ]
     ws.store.put_pairs(Batch("production-001", "production"), pairs, assignments)
+    return ws
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = planned(tmp_path)
     yield ws
     ws.store.close()
 
@@ -164,6 +173,63 @@ def test_malformed_events_never_are_our_error(client, body):
     assert client.post("/webhook", json=body, headers=HEADER).status_code < 500
 
 
+@pytest.mark.parametrize("body", ['{"tasks": [NaN]}', "[" * 100_000, '{"action": Infinity}', b"\xff\xfe"])
+def test_what_is_no_json_is_refused_and_never_our_error(client, body):
+    for path in ("/predict", "/webhook", "/setup"):
+        answer = client.post(path, data=body, headers=BASIC, content_type="application/json")
+        assert (answer.status_code, answer.json) == (400, {"error": "the body is not JSON"})
+    assert client.post("/predict", data="tasks=1", headers=BASIC).status_code == 415
+
+
+def test_a_body_without_end_is_refused(client):
+    answer = client.post(
+        "/webhook", data=b" " * (32 * 1024 * 1024 + 1), headers=HEADER, content_type="application/json"
+    )
+    assert (answer.status_code, "error" in answer.json) == (413, True)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**70, -1, True, "7", None])
+def test_an_id_that_no_database_holds_is_the_clients_mistake(client, ws, number):
+    made = event("ANNOTATION_CREATED", annotation=annotation(identifier=number))
+    assert client.post("/webhook", json=made, headers=HEADER).status_code == 400
+    gone = event("ANNOTATIONS_DELETED", annotations=[{"id": number}])
+    assert client.post("/webhook", json=gone, headers=HEADER).status_code == 201
+    assert (ws.store.count_judgments(), ws.store.count_rejections()) == (0, 0)
+
+
+def test_a_bug_is_logged_and_its_traceback_stays_here(client, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("sesame")
+
+    monkeypatch.setattr("importer.annotations.record_annotations", broken)
+    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    assert (answer.status_code, answer.json) == (500, {"error": "internal error; see the service's log"})
+    assert "sesame" in caplog.text
+
+
+def test_no_token_password_or_secret_is_logged_whatever_fails(client, ws, caplog):
+    body = {"project": "2.1", "access_token": "sesame-open", "tasks": 3}
+    for path in ("/setup", "/predict", "/webhook", "/nowhere"):
+        for headers in (BASIC, HEADER, {"X-Robopref-Secret": "sesame-wrong"}):
+            client.post(path, json=body, headers=headers)
+    ws.store.close()
+    (ws.root / "robopref.db").write_bytes(b"no database " * 1000)
+    for path in ("/setup", "/predict"):
+        assert client.post(path, json={**body, "tasks": []}, headers=BASIC).status_code in (500, 503)
+    for secret in ("sesame", SECRET, PASSWORD, BASIC["Authorization"].split()[1]):
+        assert secret not in caplog.text
+
+
+def test_the_secrets_are_compared_in_constant_time(client, monkeypatch):
+    import hmac
+
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr("ml_backend.service.hmac.compare_digest", lambda a, b: compared.append(b) or real(a, b))
+    client.post("/webhook", json=event("X"), headers={"X-Robopref-Secret": "wrong"})
+    assert compared == [b"robopref", PASSWORD.encode(), SECRET.encode()]
+
+
 def test_unknown_paths_are_json_too(client):
     answer = client.get("/nowhere", headers=BASIC)
     assert (answer.status_code, "error" in answer.json) == (404, True)
@@ -171,10 +237,44 @@ def test_unknown_paths_are_json_too(client):
 
 def test_metrics_count_what_is_there(client, ws):
     client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
-    ws.store.put_model_version(ModelVersion("rm-0001", "m", "2026-01-01", 50, 0.8, 0.7, "resnet18", "none"))
+    ws.store.put_model_version(
+        ModelVersion(
+            "rm-0001",
+            "m",
+            "2026-01-01T00:00:00+00:00",
+            50,
+            0.8,
+            0.7,
+            "resnet18",
+            "none",
+            metrics={"training_s": 12.5, "audit": {"value": 0.83, "low": 0.66, "high": 0.93, "pairs": 30}},
+        )
+    )
     text = client.get("/metrics", headers=BASIC).text
-    for line in ("robopref_judgments 1.0", "robopref_open_assignments 2.0", 'version="rm-0001"} 50.0'):
+    for line in (
+        "robopref_judgments 1.0",
+        "robopref_open_assignments 2.0",
+        'version="rm-0001"} 50.0',
+        'robopref_model_active{version="rm-0001"} 1.0',
+        'robopref_webhook_events_total{action="ANNOTATION_CREATED"} 1.0',
+        'robopref_request_seconds_count{endpoint="webhook",status="201"} 1.0',
+        "robopref_last_training_duration_seconds 12.5",
+        "robopref_last_training_timestamp_seconds 1.7672256e+09",
+        "robopref_worker_up 0.0",
+    ):
         assert line in text
     page = client.get("/", headers=BASIC).text
-    assert "rm-0001" in page
-    assert "0.800" in page
+    for said in ("rm-0001", "0.800", "0.83 (0.66 to 0.93)", "1/3", "not running", "took 12 s"):
+        assert said in page
+    with exclusively(ws, WORKER):
+        assert "robopref_worker_up 1.0" in client.get("/metrics", headers=BASIC).text
+        assert "not running" not in client.get("/", headers=BASIC).text
+
+
+def test_the_document_names_every_route(client):
+    rules = {
+        re.sub(r"<(.*?)>", r"{\1}", str(rule)): rule.methods & {"GET", "POST"}
+        for rule in client.application.url_map.iter_rules()
+    }
+    paths = client.get("/openapi.json", headers=BASIC).json["paths"]
+    assert {path: {method.upper() for method in methods} for path, methods in paths.items()} == rules

@@ -8,9 +8,10 @@ import pytest
 from lerobot_maker import Made, make_dataset
 
 from importer.stages import pool
-from ml_backend import stages
+from ml_backend import scoring, stages
 from ml_backend.encoder import load, settle
 from ml_backend.features import encode_pool, read_features
+from ml_backend.rounds import run_round
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch, Pair
 from preference.workspace import Workspace
@@ -32,8 +33,7 @@ min_preferences = 10
 """
 
 
-@pytest.fixture
-def ws(tmp_path):
+def pool_of_eight(tmp_path):
     """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs."""
     make_dataset(tmp_path / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
     (tmp_path / "robopref.toml").write_text(CONFIG)
@@ -43,7 +43,7 @@ def ws(tmp_path):
     ids = [t.trajectory_id for t in ws.store.trajectories()]
     rng = np.random.default_rng(0)
     keys = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]
-    keys = [keys[i] for i in rng.permutation(len(keys))[:20]]
+    keys = [keys[i][:: 1 if i % 2 else -1] for i in rng.permutation(len(keys))[:20]]
     pairs = [Pair(f"p{i}", a, b, "reach", "same", "production", "production-001") for i, (a, b) in enumerate(keys)]
     ws.store.put_pairs(Batch("production-001", "production"), pairs, [])
     rows = [
@@ -53,8 +53,20 @@ def ws(tmp_path):
         for i, p in enumerate(pairs)
     ]  # fmt: skip
     ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ws
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = pool_of_eight(tmp_path)
     yield ws
     ws.store.close()
+
+
+def test_a_dry_run_of_a_round_before_the_first_model_trains_none(ws):
+    with pytest.raises(NotReady, match="no reward model"):
+        run_round(ws, dry_run=True)
+    assert ws.store.model_versions() == []
 
 
 def test_training_twice_trains_once(ws):
@@ -121,16 +133,16 @@ def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkey
     other = "none of before"
     monkeypatch.setattr(provenance, "settled_encoder", lambda reward: replace(settled(reward), digest=other))
     with pytest.raises(DataError, match=r"model\.pt is of another configuration.*none of before"):
-        stages.score_pool(ws)
+        scoring.score_pool(ws)
     monkeypatch.setattr(stages, "settled_encoder", provenance.settled_encoder)
     assert stages.train(ws).version == "rm-0002"
 
 
 def test_a_model_scores_by_its_own_settings_whatever_the_file_says_now(ws):
     stages.train(ws)
-    before = stages.score_pool(ws).members
+    before = scoring.score_pool(ws).members
     ws.config.reward.sample_fps, ws.config.reward.encoder = 1.0, "resnet18"
-    assert np.array_equal(stages.score_pool(ws).members, before)
+    assert np.array_equal(scoring.score_pool(ws).members, before)
 
 
 def test_single_answers_are_fitted_where_reliability_is_learned(ws):
@@ -171,20 +183,20 @@ def test_new_labels_make_a_new_version_that_takes_over(ws):
 def test_what_was_asked_is_not_proposed_again(ws):
     stages.train(ws)
     asked = {frozenset((p.trajectory_a_id, p.trajectory_b_id)) for p in ws.store.pairs()}
-    chosen = stages.rank(ws, 5)
+    chosen = scoring.rank(ws, 5)
     assert chosen
     assert not {frozenset(choice.trajectories) for choice in chosen} & asked
 
 
 def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws):
-    assert stages.newest_rewards(ws) == {}
+    assert scoring.newest_rewards(ws) == {}
     record = stages.train(ws)
-    rewards = stages.newest_rewards(ws)
-    scores = stages.score_pool(ws)
+    rewards = scoring.newest_rewards(ws)
+    scores = scoring.score_pool(ws)
     assert np.allclose([rewards[name] for name in scores.trajectory_ids], scores.rewards)
     (ws.root / record.path / "rewards.csv").write_text("trajectory_id,reward\nx,not-a-number\n")
     with pytest.raises(DataError, match=r"rewards\.csv"):
-        stages.newest_rewards(ws)
+        scoring.newest_rewards(ws)
 
 
 def test_too_few_labels_are_said_before_anything_is_encoded(ws):
@@ -213,7 +225,7 @@ def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
     broken = replace(trajectories[0], episode_index=99, trajectory_id="tiny-000099")
     store = encode_pool(ws, [broken, *trajectories[1:]])
     assert len(store) == 7
-    assert "99" in store.failures[0].reason
+    assert "99" in store.failures["tiny-000099"].reason
 
 
 def test_a_random_encoder_is_the_same_on_every_call():

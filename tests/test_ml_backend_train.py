@@ -82,20 +82,32 @@ def test_every_way_with_ties_learns(ties):
 
 def test_too_few_labels_and_nothing_but_ties_are_refused():
     _, truth = features()
-    with pytest.raises(NotReady, match="at least 20"):
-        check_labels(pairs_of(truth, count=10), 20)
+    with pytest.raises(NotReady, match="10 pairs have a label; training needs at least 20"):
+        check_labels([*pairs_of(truth, count=10).label, None, None], 20)
     with pytest.raises(NotReady, match="ties"):
-        check_labels(pairs_of(truth, ties=99.0), 20)
-    pairs = pairs_of(truth)
-    with pytest.raises(NotReady, match="say B"):
-        check_labels(replace(pairs, label=np.zeros(len(pairs))), 20)
+        check_labels([0.5] * 30, 20)
+    with pytest.raises(NotReady, match="All 30 labelled pairs say B:"):
+        check_labels([0.0] * 30, 20)
+    with pytest.raises(NotReady, match=r"All 25 labelled pairs say A \(5 ties aside\)"):
+        check_labels([1.0] * 25 + [0.5] * 5, 20)
+    check_labels([1.0, 0.0] + [0.5] * 28, 20)
+
+
+def test_no_pair_to_train_on_is_said():
+    made, truth = features()
+    pairs = pairs_of(truth, count=3)
+    nothing = Split(np.array([], int), np.array([0]), np.array([1, 2]))
+    with pytest.raises(NotReady, match="None of the 3 labelled pairs is among the 70 % to train on"):
+        train_model(made, pairs, nothing, spec(), REWARD, seed=0)
 
 
 def test_mixed_action_sizes_are_named():
     made, truth = features()
     made[3] = replace(made[3], actions=made[3].actions[:, :1])
     pairs = pairs_of(truth)
-    with pytest.raises(DataError, match="trajectory 3, actions: expected 2 values in every step, found 1"):
+    with pytest.raises(
+        DataError, match="trajectory 3, actions: expected 2 values in every step, as trajectory 0 has; found 1"
+    ):
         train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(), REWARD, seed=0)
 
 
@@ -162,3 +174,15 @@ def test_without_validation_pairs_the_last_epoch_is_kept_and_not_the_first():
     pairs = pairs_of(truth, count=30)
     trained = train_model(made, pairs, Split(np.arange(30), *[np.array([], int)] * 2), spec(), REWARD, seed=0)
     assert trained.best_epoch == REWARD.epochs
+
+
+def test_members_see_different_pairs_and_all_together_every_pair_equally_often():
+    from ml_backend.trainer import balanced_bootstrap
+
+    weights = balanced_bootstrap(5, 2000, np.random.default_rng(0))
+    assert weights.shape == (5, 2000)
+    assert (weights.sum(axis=0) == 5).all()
+    assert np.allclose(weights.mean(axis=1), 1, atol=0.06)
+    assert np.allclose(weights.var(axis=1), 0.8, atol=0.08)  # of a plain bootstrap: 1
+    assert abs(np.corrcoef(weights)[0, 1]) < 0.35
+    assert (balanced_bootstrap(1, 10, np.random.default_rng(0)) == 1).all()

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
+from ml_backend.folds import fit_folds
 from ml_backend.train import split_pairs, train_model
-from ml_backend.validate import cross_validated, noise_ceiling, right, tiers, unseen_trajectories, validate
+from ml_backend.validate import noise_ceiling, pair_folds, tiers, trajectory_folds, validate
 from preference.config import Reward
+from preference.errors import DataError
 from preference.records import Preference
+from preference.work import Workers
 
 REWARD = Reward(inputs=["actions", "state"], epochs=10, hidden=8, members=2)
 
@@ -30,33 +33,43 @@ def test_the_noise_ceiling_of_82_percent_agreement_is_90_percent():
 
 
 def test_cross_validation_never_tests_on_a_pair_it_was_trained_on():
-    _, truth = features()
-    pairs = pairs_of(truth)
     tested = []
-
-    def fit(split):
+    for split in pair_folds(83, np.random.default_rng(0)):
         assert not set(split.test) & (set(split.train) | set(split.validation))
+        assert not set(split.train) & set(split.validation)
         tested.extend(split.test)
-        return truth
-
-    differences = cross_validated(pairs, fit, np.random.default_rng(0))
-    assert sorted(tested) == list(range(len(pairs)))
-    assert differences == pytest.approx(truth[pairs.a] - truth[pairs.b])
-    hits = right(differences, pairs.label)
-    assert hits.all()
-    assert len(hits) == (pairs.label != 0.5).sum()
+    assert sorted(tested) == list(range(83))
 
 
 def test_unseen_trajectories_are_unseen():
     _, truth = features()
     pairs = pairs_of(truth)
-
-    def fit(split):
+    splits = trajectory_folds(pairs, len(truth), np.random.default_rng(0))
+    assert splits
+    for split in splits:
         seen = {*pairs.a[split.train], *pairs.b[split.train], *pairs.a[split.validation], *pairs.b[split.validation]}
         assert not seen & {*pairs.a[split.test], *pairs.b[split.test]}
-        return -truth
 
-    assert not unseen_trajectories(pairs, len(truth), fit, np.random.default_rng(0)).any()
+
+def test_folds_trained_in_processes_say_the_same_as_one_after_the_other(monkeypatch):
+    made, truth = features()
+    pairs = pairs_of(truth)
+    splits = pair_folds(len(pairs), np.random.default_rng(0))[:2]
+    small = REWARD.model_copy(update={"epochs": 2})
+    here = fit_folds(made, pairs, spec(hidden=8, members=2), small, splits, [0, 1])
+    monkeypatch.setattr("ml_backend.folds.IN_PROCESS", 0)
+    there = fit_folds(made, pairs, spec(hidden=8, members=2), small, splits, [0, 1], workers=Workers(2))
+    for one, other, split in zip(here, there, splits, strict=True):
+        assert one.shape == (len(split.test),)
+        assert np.array_equal(one, other)
+
+
+def test_a_fold_that_cannot_be_trained_is_one_clear_message():
+    made, truth = features()
+    pairs = pairs_of(truth)
+    splits = pair_folds(len(pairs), np.random.default_rng(0))[:1]
+    with pytest.raises(DataError, match="expected 9 values"):
+        fit_folds(made, pairs, spec(hidden=8, members=2, action_names=tuple("abcdefghi")), REWARD, splits, [0])
 
 
 def test_tiers_that_stand_apart_do_not_overlap_and_alike_ones_do_by_half():

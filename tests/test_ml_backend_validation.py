@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from test_ml_backend_stages import ws  # noqa: F401
 
 from ml_backend.calibration import calibration, ties
-from ml_backend.learning_curve import fit, learning_curve, trainings
+from ml_backend.learning_curve import fit, learning_curve
 from ml_backend.stages import train
-from ml_backend.validation import check, validate_model
+from ml_backend.validation import check, page_of, validate_model
 from preference.errors import DataError, NotReady
+from robopref.summary import _validation
 
 
 def test_probabilities_that_are_met_are_calibrated_and_boasts_are_not():
@@ -58,16 +59,15 @@ def test_a_flat_learning_curve_promises_nothing():
 
 
 def test_a_learning_curve_trains_on_growing_parts_of_the_training_pairs():
-    seen = []
+    def accuracies(parts, numbers):
+        assert numbers == [0, 1, 2] * 3 + [0]
+        for rows in parts:
+            assert len(set(rows)) == len(rows)
+            assert set(rows) <= set(range(100, 180))
+        return [0.5 + len(rows) / 1000 for rows in parts]
 
-    def accuracy(rows, number):
-        assert len(set(rows)) == len(rows)
-        assert set(rows) <= set(range(100, 180))
-        seen.append(len(rows))
-        return 0.5 + len(rows) / 1000
-
-    found = learning_curve(np.arange(100, 180), accuracy, np.random.default_rng(0))
-    assert len(seen) == trainings()
+    found = learning_curve(np.arange(100, 180), accuracies, np.random.default_rng(0))
+    assert [point["accuracy"] for point in found["points"]] == [0.52, 0.54, 0.56, 0.58]
     assert [point["pairs"] for point in found["points"]] == [20, 40, 60, 80]
 
 
@@ -103,6 +103,10 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     assert written["trusted"] == found.trusted == all(one["reached"] for one in written["checks"])
     assert {"still_frames_added", "slowed_down", "cut"} <= set(written["counterfactuals"])
     assert len(written["learning_curve"]["points"]) == 4
+    assert page_of(ws) == folder / "validation.html"
+    assert _validation(ws) == {
+        "version": record.version, "trusted": found.trusted, "verdict": found.verdict, "page": str(page_of(ws)),
+    }  # fmt: skip
     page = (folder / "validation.html").read_text()
     assert not re.search(r"<script|(src|href)=.https?:", page)
     assert page.count("<svg") == 6

@@ -6,9 +6,21 @@ import threading
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from preference.errors import StoreError
-from preference.records import Annotator, Assignment, Batch, Certification, Judgment, ModelVersion, Pair, Trajectory
+from preference.records import (
+    Annotator,
+    Assignment,
+    Batch,
+    Certification,
+    Judgment,
+    ModelVersion,
+    Pair,
+    Rejection,
+    Review,
+    Trajectory,
+)
 from preference.store import Store
 
 BATCH = Batch("production-001", "production", created_at="2026-01-01T00:00:00Z")
@@ -103,6 +115,59 @@ def test_one_model_is_active(store):
     assert store.active_model().version == "rm-0002"
 
 
+def test_models_are_in_the_order_of_their_numbers_whatever_the_clock_said(store):
+    model = ModelVersion("rm-9999", "m", "2026-03-01", 100, 0.8, 0.7, "resnet18", "none")
+    store.put_model_version(model)
+    store.put_model_version(replace(model, version="rm-10000", created_at="2026-01-01"))
+    assert [m.version for m in store.model_versions()] == ["rm-9999", "rm-10000"]
+
+
+def test_a_batch_that_is_made_after_the_clock_was_set_back_is_still_the_newest(store):
+    store.put_pairs(Batch("active-001", "active", created_at="2025-06-01T00:00:00+00:00"), [], [])
+    assert [batch.batch_id for batch in store.batches()] == ["production-001", "active-001"]
+
+
+def test_reading_does_not_wait_for_a_writer(store, database_url):
+    """A webhook's status line, a scrape, a page: while the worker writes."""
+    other = Store.open(database_url, patience_s=0.2)
+    with store.together():
+        store.put_judgments([judgment()])
+        assert store.count_judgments() == 1
+        assert (other.count_judgments(), other.judgments()) == (0, [])
+    assert other.count_judgments() == 1
+    other.close()
+
+
+def test_a_writer_gives_up_after_its_patience(store, database_url):
+    other = Store.open(database_url, patience_s=0.2)
+    store.put_judgments([judgment()])
+    with store.together():
+        store.put_judgments([judgment(confidence=1)])
+        with pytest.raises(StoreError):
+            other.put_judgments([judgment(confidence=2)])
+    assert store.judgments()[0].confidence == 1
+    other.close()
+
+
+def test_together_is_all_or_nothing(store):
+    with pytest.raises(StoreError, match="breaks its rules"), store.together():
+        store.put_judgments([judgment()])
+        store.put_judgments([judgment(assignment_id="nobody", annotation_id=8)])
+    assert store.judgments() == []
+    store.put_judgments([judgment()])
+    assert store.count_judgments() == 1
+
+
+def test_counting_agrees_with_what_is_there(store):
+    store.set_tasks([("x1", 1, 100), ("x2", 1, 101)])
+    assert store.open_by_batch() == {"production-001": 2}
+    store.put_judgments([judgment()])
+    assert (store.open_by_batch(), store.answered()) == ({"production-001": 1}, {"x1"})
+    store.put_judgments([], [Rejection(9, 101, "skipped: missing clip")])
+    assert store.open_by_batch() == {}
+    assert (store.count_assignments(), store.count_judgments(), store.count_rejections()) == (2, 1, 1)
+
+
 def test_writers_wait_for_each_other_and_lose_nothing(store, database_url):
     """Eight threads, each with a store of its own, as webhook, pull and worker are."""
     people = [Annotator(f"a{i}", f"a{i}@example.org") for i in range(8)]
@@ -182,3 +247,40 @@ def test_the_migrations_make_the_tables_that_the_code_uses(database_url):
     with store.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     store.close()
+
+
+def test_what_an_earlier_version_accepted_by_hand_stays_accepted_by_hand(tmp_path):
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+
+    from preference.store.migrate import MIGRATIONS
+
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(MIGRATIONS))
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0004")
+        connection.execute(
+            sa.text(
+                "INSERT INTO batches (batch_id, kind, status, created_at, reasons) VALUES "
+                "('production-001', 'production', 'accepted', '', '[\"Alpha is low.\", \"Accepted by hand.\"]'), "
+                "('production-002', 'production', 'held', '', '[\"Alpha is low.\"]')"
+            )
+        )
+    engine.dispose()
+    store = Store.open(url)
+    first, second = store.batches()
+    assert first.decisions[-1]["status"] == "accepted" and first.reasons == ["Alpha is low."]
+    assert second.decisions == [] and second.reasons == ["Alpha is low."]
+    store.close()
+
+
+def test_nobody_waits_for_whom_a_review_left_out(store):
+    waiting = store.open_by_batch()
+    name = store.assignments()[0].assignment.annotator_id
+    own = sum(view.assignment.annotator_id == name for view in store.assignments())
+    store.put_review(Review("production-001", name, "leave_out", ["speed"], "maria", "", "did not watch"))
+    assert store.open_by_batch().get("production-001", 0) == waiting["production-001"] - own
+    assert store.reviews()[0].kinds == ["speed"]

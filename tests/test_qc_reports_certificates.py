@@ -9,7 +9,7 @@ from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
-from qc_reports.certificates import allow_attempt, certify, revoke, template_version
+from qc_reports.certificates import allow_attempt, certify, review_links, revoke, template_version
 
 CYCLE = ("A", "B", "equal")
 MANAGER = {"by": "maria", "why": "was ill during the second session"}
@@ -52,6 +52,15 @@ def test_a_certificate_is_dated_and_tied_to_its_set_and_template(ws):
     record = attempt(ws, "calibration-1", True)
     assert record.certified and record.batch_id == "calibration-1" and record.created_at[:2] == "20"
     assert record.template == template_version() and len(record.template) == 12
+
+
+def test_the_pairs_to_go_over_again_lead_to_the_annotators_own_tasks(ws):
+    record = attempt(ws, "calibration-1", False)
+    missed = record.review[0]
+    ws.store.set_tasks([(f"{missed}-bob", 3, 41)])
+    links = review_links(ws, record)
+    assert list(links) == record.review
+    assert links[missed] == "http://127.0.0.1:8080/projects/3/data?task=41" and links[record.review[1]] == ""
 
 
 def test_looking_again_changes_no_date(ws):

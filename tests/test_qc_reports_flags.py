@@ -13,7 +13,8 @@ from qc_maker import SWAP, draw_batch, without_hints
 
 from preference.config import Quality
 from qc_reports.annotator_stats import annotator_stats
-from qc_reports.answers import Answered
+from qc_reports.answers import Answered, votes
+from qc_reports.figures import figures
 from qc_reports.flags import flags
 
 QUALITY = Quality()
@@ -91,6 +92,29 @@ def test_nobody_is_flagged_from_five_answers():
             a for name in {a.annotator_id for a in answers} for a in [b for b in answers if b.annotator_id == name][:5]
         ]
         assert flagged(few) == []
+
+
+def test_third_opinions_accuse_nobody_and_lower_no_agreement():
+    answers, pairs = draw_batch(7, honest=4, strict=False)
+    ballots = votes(answers)
+    names = sorted({a.annotator_id for a in answers})
+    thirds = []
+    for number, (pair_id, ballot) in enumerate(sorted(ballots.items())):
+        if len(set(ballot.values())) > 1:  # the last one in a queue that comes after everything else
+            who = [name for name in names if name not in ballot][number % 2]
+            one = next(a for a in answers if a.pair_id == pair_id and not a.duplicate)
+            word = sorted(ballot.values())[number % 2]
+            thirds.append(replace(one, annotator_id=who, preference=word, created_at="2026-02-01T00:00:00+00:00",
+                                  assignment_id=f"third-{pair_id}", third=True))  # fmt: skip
+    assert len(thirds) > 40
+    with_thirds = [*answers, *thirds]
+    assert flagged(answers) == flagged(with_thirds) == []
+    rng = np.random.default_rng
+    before, after = (figures("b", some, pairs, QUALITY, rng=rng(0)) for some in (answers, with_thirds))
+    assert (before.alpha, before.kappa, before.parts) == (after.alpha, after.kappa, after.parts)
+    assert after.resolved["unresolved"] == 0 < before.resolved["unresolved"], "what they are for"
+    unmarked = [replace(a, third=False) for a in with_thirds]
+    assert flagged(unmarked) != [], "taken for ordinary answers they would have accused somebody"
 
 
 def test_a_bad_colleague_is_no_stain_on_who_shares_pairs_with_them():

@@ -115,7 +115,7 @@ def test_a_file_gives_the_figures_of_the_same_answers_from_the_database(csv_file
     path = csv_file(FULL, *rows)
     report = check_file(path, Quality(), rng=np.random.default_rng(0))
     answers = read_judgments_csv(path)
-    same = figures("judgments", answers, pairs_of(answers), Quality(), rng=np.random.default_rng(0))
+    same = figures("judgments", answers, pairs_of(answers), Quality(), rng=np.random.default_rng(0), leave_out=False)
     assert report == same
     assert (report.pairs, report.judgments, report.annotators) == (60, 180, 3)
     assert sum(report.resolved.values()) == 60

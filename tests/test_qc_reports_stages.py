@@ -11,7 +11,7 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.workspace import Workspace
 from qc_reports import certificates, stages
-from qc_reports.gate import BY_HAND
+from qc_reports.decisions import decide, review
 
 PEOPLE = ("alice", "bob", "carmen")
 CYCLE = ("A", "B", "equal")
@@ -157,39 +157,128 @@ def test_nobody_waits_for_a_pair_that_was_skipped(ws):
     assert stages.qc(ws, "production-001").notes == []
 
 
+MARIA = {"by": "maria", "why": "the task is ambiguous"}
+
+
 @pytest.mark.parametrize("unfinished", [False, True], ids=["held", "open"])
-def test_a_batch_accepted_by_hand_stays_accepted(ws, unfinished):
+def test_a_batch_accepted_by_hand_stays_accepted_and_who_and_why_is_on_record(ws, unfinished):
     make_batch(ws, "production-001", PEOPLE)
     answer(ws, "production-001", "alice")
     answer(ws, "production-001", "bob", opposite)
     if not unfinished:
         answer(ws, "production-001", "carmen", lambda i: CYCLE[(i + 1) % 3])
     assert stages.qc(ws, "production-001").status == ("open" if unfinished else "held")
-    accepted = stages.accept(ws, "production-001")
-    assert accepted.status == "accepted" and accepted.reasons[-1] == BY_HAND
+    accepted = decide(ws, "production-001", "accepted", **MARIA)
+    sentence = f"Accepted by maria on {accepted.decision['at'][:10]}: the task is ambiguous"
+    assert accepted.status == "accepted" and accepted.reasons[-1] == sentence
     again = stages.qc(ws, "production-001")
-    assert again.status == "accepted" and again.reasons.count(BY_HAND) == 1
-    assert ws.store.batches()[0].status == "accepted"
+    assert again.status == "accepted" and again.reasons.count(sentence) == 1
+    batch = ws.store.batches()[0]
+    assert batch.status == "accepted" and batch.decisions == [accepted.decision]
     page = (ws.reports / "production-001" / "report.html").read_text(encoding="utf-8")
     assert "was accepted by hand." in page
 
 
-def test_what_was_accepted_by_hand_is_not_held_after_the_gate_once_passed_it(ws):
-    make_batch(ws, "production-001", ["alice", "bob"])
-    answer(ws, "production-001", "alice")
-    answer(ws, "production-001", "bob", opposite)
-    stages.accept(ws, "production-001")
-    answer(ws, "production-001", "bob")
-    assert stages.qc(ws, "production-001").status == "accepted"
-    answer(ws, "production-001", "bob", opposite)
-    assert stages.qc(ws, "production-001").status == "accepted"
-
-
-def test_accepting_a_good_batch_is_not_an_act_by_hand(ws):
+def test_a_batch_held_by_hand_stays_held_whatever_the_gate_says_until_it_is_accepted(ws):
     make_batch(ws, "production-001", PEOPLE)
     for name in PEOPLE:
         answer(ws, "production-001", name)
-    assert BY_HAND not in stages.accept(ws, "production-001").reasons
+    assert stages.qc(ws, "production-001").status == "accepted"
+    assert decide(ws, "production-001", "held", by="maria", why="the camera had moved").status == "held"
+    assert stages.qc(ws, "production-001").status == "held"
+    assert {p.reason for p in stages.resolve(ws)} == {"held"}
+    assert {p.preference for p in stages.read_preferences(ws.preferences)} == {None}, "nothing for training"
+    decide(ws, "production-001", "accepted", by="maria", why="only the last clip")
+    assert {p.reason for p in stages.resolve(ws)} == {"unanimous"}
+    assert [d["status"] for d in ws.store.batches()[0].decisions] == ["held", "accepted"], "the history stays"
+
+
+def test_a_batch_can_be_held_before_anybody_answers(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    assert decide(ws, "production-001", "held", by="maria", why="wrong question") is None
+    batch = ws.store.batches()[0]
+    assert batch.status == "held" and batch.reasons[0].endswith("wrong question")
+
+
+def test_a_decision_needs_a_batch_who_and_why(ws):
+    make_batch(ws, "production-001", PEOPLE)
+    for missing in ({"by": " ", "why": "x"}, {"by": "maria", "why": ""}):
+        with pytest.raises(UserError, match="Who decides and why is recorded"):
+            decide(ws, "production-001", "accepted", **missing)
+    with pytest.raises(UserError, match=r"no batch 'production-009'.*There are: production-001"):
+        decide(ws, "production-009", "held", **MARIA)
+    assert ws.store.batches()[0].decisions == []
+
+
+def make_flagged(ws):
+    """Alice, bob and carmen answer 36 pairs; carmen in a second each, and twelve of them as nobody else."""
+    make_batch(ws, "production-001", PEOPLE, pairs=36)
+    every = range(36)
+    answer(ws, "production-001", "alice", pairs=every)
+    answer(ws, "production-001", "bob", pairs=range(30))
+    ws.store.put_judgments(
+        Judgment(f"production-001-{i:02d}-carmen", "carmen", f"production-001-{i:02d}",
+                 opposite(i) if i < 12 else CYCLE[i % 3], 4, 1000) for i in every
+    )  # fmt: skip
+    answer(ws, "production-001", "bob", lambda i: OPPOSITE[CYCLE[i % 3]], pairs=range(30, 36))
+
+
+def test_a_flagged_annotators_judgments_are_left_out_until_they_are_reviewed(ws):
+    make_flagged(ws)
+    report = stages.qc(ws, "production-001")
+    assert {flag["annotator_id"] for flag in report.flags} == {"carmen"} and report.status == "held"
+    assert report.left_out["pending"] == ["carmen"] and report.left_out["judgments"] == 36
+    # carmen is the third voice on the four sided pairs where bob is the odd one out
+    assert report.left_out["vanished"] == 4 and report.left_out["changed"] == 0
+    assert {row["without"] for row in report.left_out["pairs"]} == {"needs_third"}
+    decide(ws, "production-001", "accepted", **MARIA)
+    assert sum("carmen" in p.annotator_ids for p in stages.resolve(ws)) == 0, "accepting the batch is no review"
+    kept = review(ws, "production-001", "carmen", "keep", by="maria", why="all looked at")
+    assert kept.kinds == sorted({flag["kind"] for flag in report.flags})
+    assert sum("carmen" in p.annotator_ids for p in stages.resolve(ws)) == 36
+    assert stages.qc(ws, "production-001").left_out["judgments"] == 0
+
+
+def test_whoever_is_left_out_by_a_review_counts_neither_for_labels_nor_for_alpha(ws):
+    make_flagged(ws)
+    before = stages.qc(ws, "production-001")
+    review(ws, "production-001", "carmen", "leave_out", by="maria", why="did not watch")
+    after = stages.qc(ws, "production-001")
+    assert after.status == "accepted" and after.alpha["value"] > before.alpha["value"]
+    assert after.left_out["dropped"] == ["carmen"] and after.left_out["pending"] == []
+    assert {flag["annotator_id"] for flag in after.flags} == {"carmen"}, "the flag stays in sight"
+    found = json.loads((ws.reports / "resolution.json").read_text()) if stages.resolve(ws) else {}
+    assert found["left_out"]["dropped"] == ["carmen"] and found["left_out"]["judgments"] == 36
+
+
+def test_nobody_waits_for_whom_a_review_left_out(ws):
+    make_flagged(ws)
+    more = Pair("more", "t0", "t2", "push", "same", "production", "production-001")
+    work = [Assignment(f"more-{name}", "more", name, "production-001", 50, "A") for name in PEOPLE]
+    ws.store.put_pairs(Batch("production-001", "production"), [more], work)
+    ws.store.put_judgments(Judgment(f"more-{n}", n, "more", "A", 4, 9000) for n in ("alice", "bob"))
+    assert stages.qc(ws, "production-001").status == "open"
+    review(ws, "production-001", "carmen", "leave_out", by="maria", why="has left")
+    assert stages.qc(ws, "production-001").status == "accepted"
+    assert {p.pair_id: p.reason for p in stages.resolve(ws)}["more"] == "unanimous"
+
+
+def test_only_the_flagged_can_be_reviewed(ws):
+    make_flagged(ws)
+    with pytest.raises(UserError, match=r"alice has no flag in production-001.*Flagged are: carmen"):
+        review(ws, "production-001", "alice", "keep", **MARIA)
+
+
+def test_what_to_review_are_the_latest_judgments_as_links_into_label_studio(ws):
+    make_flagged(ws)
+    ws.store.set_tasks([("production-001-35-carmen", 7, 1035)])
+    entry = stages.qc(ws, "production-001").review[0]
+    assert (entry["annotator_id"], entry["reviewed"]) == ("carmen", "") and "speed" in entry["kinds"]
+    assert len(entry["judgments"]) == 20
+    newest = entry["judgments"][0]
+    assert newest["url"] == "http://127.0.0.1:8080/projects/7/data?task=1035"
+    assert newest["others"] == {"alice": "equal", "bob": "equal"} and newest["seconds"] == 1.0
+    assert entry["judgments"][1]["url"] == "", "a task that is not in Label Studio has no link"
 
 
 def test_resolving_twice_gives_the_same_file_without_calibration(ws):
@@ -274,6 +363,6 @@ def test_what_a_batch_was_opened_with_stays_on_record_whatever_qc_says(ws):
     make_batch(ws, "production-001", PEOPLE)
     for name in PEOPLE:
         answer(ws, "production-001", name)
-    for check in (stages.qc, stages.accept, stages.qc):
-        assert check(ws, "production-001").notes == [note]
+    for _ in range(2):
+        assert stages.qc(ws, "production-001").notes == [note]
         assert [batch.notes for batch in ws.store.batches()] == [[note]]

@@ -15,8 +15,9 @@ from robopref.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)
 STAGES = {
+    "batch",
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
-    "models", "validate", "serve", "simulate", "demo", "doctor", "worker", "calibration",
+    "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration",
 }  # fmt: skip
 
 

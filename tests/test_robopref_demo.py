@@ -1,15 +1,19 @@
 """The whole loop in a real Label Studio: killed half-way and run again, it arrives where it should."""
 
+import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
+from fresh_environment import make_environment, run_in
 
 pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
 
@@ -21,6 +25,7 @@ pairs = 30
 training_pairs = 5
 [active]
 pairs = 12
+bootstrap = 60
 [quality]
 bootstrap = 200
 [reward]
@@ -30,6 +35,9 @@ sample_fps = 2.0
 
 RUN = "import sys; from pathlib import Path; from robopref.demo import run_demo; \
 run_demo(Path(sys.argv[1]), stop=True, extra=sys.argv[2])"
+
+
+POOL = Path(__file__).parents[1] / "examples" / "pool"
 
 
 def start(root):
@@ -78,7 +86,7 @@ def finished(tmp_path_factory):
         time.sleep(0.2)
     orphans = processes_of(root)
     second = start(root)
-    output, _ = second.communicate(timeout=500)
+    output, _ = second.communicate(timeout=1200)
     return root, second.returncode, output, orphans
 
 
@@ -89,7 +97,7 @@ def summary(finished):
     return json.loads((root / "summary.json").read_text())
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_killed_run_leaves_no_server_and_the_next_one_goes_on(finished, summary):
     root, _, _, orphans = finished
     assert orphans == []
@@ -174,6 +182,76 @@ def test_the_release_is_whole_and_says_which_weights_were_used(finished, summary
     card = (archive.parent / archive.name.removesuffix(".tar.gz") / "README.md").read_text()
     assert summary["weights"] in ("none", "imagenet")
     assert ("ImageNet" in card) or (summary["weights"] not in ("none", "imagenet"))
+
+
+def test_the_model_in_use_has_a_validation_page_and_the_story_its_verdict(finished, summary):
+    told, output = summary["validation"], finished[2]
+    assert Path(told["page"]).read_text().startswith("<!doctype html>")
+    assert told["version"] in {model["version"] for model in summary["models"]}
+    assert told["verdict"]
+    assert f"Can {told['version']} be trusted? {'Yes' if told['trusted'] else 'No'}. {told['verdict']}" in output
+    assert told["page"] in output
+
+
+@pytest.fixture(scope="module")
+def unpacked(finished, summary, tmp_path_factory):
+    """The release in an empty folder, as somebody gets it who has nothing of Robopref."""
+    archive = Path(summary["release"]["path"])
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def test_the_unpacked_release_scores_an_episode_in_a_fresh_environment(unpacked, tmp_path):
+    python = make_environment(tmp_path / "env", "numpy", "onnxruntime", "av", "pyarrow", dependencies=False)
+    with (unpacked / "manifest.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    with (unpacked / "rewards.csv").open(newline="") as file:
+        rewards = {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
+    where = ["--lerobot", str(POOL), "--episode", row["episode_index"]]
+    where += ["--start", row["start_s"], "--end", row["end_s"]]
+    code, said, errors = run_in(
+        python, "inference.py", *where, "--json", cwd=unpacked, log=tmp_path / "inference", timeout=120
+    )
+    assert code == 0, errors
+    spread = max(rewards.values()) - min(rewards.values())
+    assert json.loads(said)["reward"] == pytest.approx(rewards[row["trajectory_id"]], abs=0.01 * spread)
+
+
+RUN_NOTEBOOK = """
+import nbformat, nbclient
+notebook = nbformat.read("reproduce.ipynb", as_version=4)
+nbclient.NotebookClient(notebook, timeout=300).execute()
+print(notebook.cells[-1].outputs[0].text)
+"""
+
+
+def test_the_unpacked_release_s_notebook_arrives_at_the_card_s_accuracy_in_a_fresh_environment(unpacked, tmp_path):
+    needed = ("numpy", "torch", "nbclient", "nbformat", "ipykernel")
+    python = make_environment(tmp_path / "env", *needed, dependencies=True)
+    code, said, errors = run_in(python, "-c", RUN_NOTEBOOK, cwd=unpacked, log=tmp_path / "notebook", timeout=300)
+    assert code == 0, errors
+    result = json.loads(said)
+    line = next(x for x in (unpacked / "README.md").read_text().splitlines() if x.startswith("| ranking accuracy |"))
+    stated = [float(figure) for figure in re.findall(r"\d\.\d{3}", line)]
+    assert stated == pytest.approx([result["released_model"], *result["interval"]], abs=0.001)
+    assert result["not_worse"], result
+
+
+def test_verify_passes_the_good_archive_and_names_what_a_flipped_byte_damaged(summary, tmp_path):
+    archive = Path(summary["release"]["path"])
+    command = [sys.executable, "-m", "robopref", "release", "verify"]
+    good = subprocess.run([*command, str(archive)], capture_output=True, text=True, timeout=120, check=False)
+    assert good.returncode == 0 and "files are as they were released" in good.stderr
+    damaged = bytearray(archive.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / archive.name).write_bytes(damaged)
+    bad = subprocess.run(
+        [*command, str(tmp_path / archive.name)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert bad.returncode == 1 and "Traceback" not in bad.stderr
+    assert "was changed" in bad.stderr or "damaged" in bad.stderr
 
 
 def test_the_story_names_the_figures(finished, summary):

@@ -51,6 +51,25 @@ def test_environment_variables_are_read_in_one_place():
     assert [path for path in readers if not path.startswith("labeling_config/plugin/")] == ["preference/config.py"]
 
 
+def calls(path, name):
+    """Calls of `torch.load`, say, with their keyword arguments."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
+            yield {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+
+
+def test_no_file_is_loaded_in_a_way_that_could_run_code_from_it():
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    loads = [
+        given for path in files for name in ("torch.load", "models.load_state_dict") for given in calls(path, name)
+    ]
+    assert loads and all(given.get("weights_only") == "True" for given in loads)
+    assert all(given.get("allow_pickle", "False") == "False" for path in files for given in calls(path, "np.load"))
+    assert not {"pickle", "joblib", "dill", "cloudpickle"} & {
+        library for path in files if path.name != "checkpoint.py" for library in imports_of(path)
+    }
+
+
 def test_there_is_no_assert_on_input_in_the_rooms():
     found = []
     for room in ROOMS:

@@ -58,10 +58,19 @@ def schema_of(root: Path, info: Values[str, Any], version: str, labels: Sequence
     cameras = [key for key, feature in features.items() if feature.get("dtype") == "video"]
     arrays = {key: feature for key, feature in features.items() if feature.get("dtype") not in NO_ARRAYS}
     columns = {**_stored(root), **{key: _column(key, feature) for key, feature in arrays.items()}}
+    columns = {key: column for key, column in columns.items() if key not in _of_a_model(root)}
     inside = not cameras and any(feature.get("dtype") == "image" for feature in features.values())
     own = [name for name in labels if name not in NOT_LABELS and "/" not in name]
     notes = [IMAGES] if inside else []
     return Schema(version, root / "meta" / "info.json", float(info["fps"]), columns, cameras, own, notes)
+
+
+def _of_a_model(root: Path) -> list[str]:
+    """Columns that `robopref export lerobot` added: a model's rewards, which must not pass for the simulator's."""
+    try:
+        return list(json.loads((root / "meta" / "robopref.json").read_text(encoding="utf-8"))["columns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _stored(root: Path) -> dict[str, Column]:

@@ -30,7 +30,8 @@ def sha256_of(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS over every other file of `folder`."""
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_of(folder)]
+    others = [path for path in files_of(folder) if path != folder / SUMS]
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in others]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ml_backend.release.archive import sha256_of, write_archive, write_sums
 from ml_backend.release.contents import write_contents
 from ml_backend.release.gather import Source, gather
+from ml_backend.release.reports import validated
 from ml_backend.release.versions import (
     Changes,
     Version,
@@ -63,7 +64,7 @@ def build_release(ws: Workspace, version: str) -> ReleaseResult:
         NotReady: preferences or a model are missing.
     """
     parsed = Version.parse(version)
-    source = gather(ws)
+    source = validated(gather(ws))
     name = folder_name(ws.config.name, parsed)
     folder, archive = ws.releases / name, ws.releases / f"{name}.tar.gz"
     before = released_before(ws.releases, ws.config.name, parsed)

@@ -51,15 +51,20 @@ class Facts:
     """Why a pair has no label → how many."""
     split: Mapping[str, int]
     judgments: int
+    left_out: int
+    """Answers of annotators whom quality control accused: released, and not counted in any label."""
     duplicates: int
     selection: Mapping[str, int]
     """Rule that chose the pair → pairs."""
     strata: Mapping[str, int]
-    question: str
+    interface: Sequence[str]
+    """What the annotators saw, in sentences."""
     # agreement and people
     alpha: Measured
     gold: Share
     consistency: Share
+    left: Share
+    """Answers for the side that was on the left, of those that took a side."""
     min_kappa: float
     people: Sequence[Mapping[str, Any]]
     """name, simulated, kappa, answers."""
@@ -80,7 +85,10 @@ class Facts:
     accuracy: Measured
     accuracy_pairs: int
     spearman: float
+    ground_truth: str
     measures: Mapping[str, str]
+    checks: Sequence[tuple[bool, str]]
+    """The validation's verdict: reached or not, and a sentence."""
     limits: Sequence[str]
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ml_backend import checkpoint
 from ml_backend.release import card, onnx_export
 from ml_backend.release.archive import sha256_of
 from ml_backend.release.croissant import Table, croissant
@@ -19,6 +21,7 @@ from ml_backend.release.notebook import dumps, to_notebook
 from ml_backend.release.plots import plot_labels, plot_rewards
 from ml_backend.release.preferences import COLUMNS, judgment_rows, write_jsonl, write_parquet
 from ml_backend.release.reports import batch_reports, plain, released_answers, write_reports
+from ml_backend.validation import PAGE
 from preference.errors import UserError
 
 JUDGMENT_COLUMNS = (
@@ -49,8 +52,9 @@ FILES = {
     "features.npz": "frame features, actions and state of the compared trajectories, for the notebook",
     "reproduce.ipynb": "trains from scratch on the labels and tests on the held-out pairs",
     "training.json": "the settings that the model was trained with, for the notebook",
-    "validation.json": "every figure of the model's validation",
-    "reports": "quality control of each batch",
+    "validation.html": "can the model be trusted? Accuracy, calibration, probes, the best and the worst as filmstrips",
+    "validation.json": "every figure of that page",
+    "reports": "quality control of each batch: report.html, and its figures as qc.json and CSV",
     "croissant.json": "this dataset described in Croissant 1.0",
     "CITATION.cff": "how to cite it",
     "CHANGELOG.md": "what changed from version to version",
@@ -108,15 +112,14 @@ def _write_model(source: Source, version: str, folder: Path) -> tuple[dict[str, 
     Raises:
         UserError: the exported graph does not compute what the model does.
     """
-    import torch
-
     spec, ws = source.spec, source.ws
     contract = onnx_export.contract_of(
-        spec, list(source.features.values()), ws.config.clips, source.examples, name=ws.config.name, version=version
-    )
+        spec, list(source.features.values()), ws.config.clips, source.examples, source.columns, ws.config.release.units,
+        name=ws.config.name, version=version,
+    )  # fmt: skip
     whole = onnx_export.whole_path(source.model, source.encoder)
     path = folder / "reward_model.onnx"
-    onnx_export.export_onnx(whole, spec, contract, path)
+    onnx_export.export_onnx(whole, spec, contract, path, onnx_export.kept_graph(source.model_file.parent))
     parity = onnx_export.parity(path, whole, spec, source.examples)
     allowed = PARITY * max(1.0, statistics.pstdev(source.rewards.values()))
     if not parity <= allowed:
@@ -124,11 +127,11 @@ def _write_model(source: Source, version: str, folder: Path) -> tuple[dict[str, 
             f"reward_model.onnx differs from the model by {parity:.2g}; at most {allowed:.2g} is allowed.",
             fix="This combination of torch and onnxruntime does not fit; see constraints.txt.",
         )
-    saved = torch.load(source.model_file, map_location="cpu", weights_only=True)
+    saved = checkpoint.load(source.model_file, "reward model", fix="Run `robopref train`.")
     # The encoder too: a random one could be had nowhere else, a pretrained one may be gone from its host some day
     saved["encoder_state"] = source.encoder.module.state_dict() if source.encoder else {}
     saved["contract"] = contract
-    torch.save(saved, folder / "reward_model.pt")
+    checkpoint.save(saved, folder / "reward_model.pt")
     return contract, parity
 
 
@@ -143,6 +146,7 @@ def _write_training(source: Source, folder: Path) -> None:
     settings |= {"model_version": source.record.version, "model_sha256": sha256_of(source.model_file)}
     _write_json(folder / "training.json", settings)
     _write_json(folder / "validation.json", source.validation)
+    shutil.copyfile(source.model_file.with_name(PAGE), folder / PAGE)
     _write(folder / "reproduce.ipynb", dumps(to_notebook(_template("reproduce.py"))))
     _write(folder / "inference.py", _template("inference.py"))
 

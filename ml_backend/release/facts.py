@@ -39,16 +39,18 @@ def selection_facts(pairs: Iterable[Pair]) -> dict[str, Any]:
 
 
 def answer_facts(answers: Sequence[Answered]) -> dict[str, Any]:
-    """Gold accuracy (on first showings) and self-consistency (a second showing against the first)."""
+    """Gold accuracy (on first showings), self-consistency (a second showing against the first), and the sides taken."""
     first = {(a.pair_id, a.annotator_id): a.preference for a in answers if not a.duplicate}
     gold = [a.preference == a.expected for a in answers if a.expected is not None and not a.duplicate]
     again = [a for a in answers if a.duplicate]
     both = [a.preference == first[key] for a in again if (key := (a.pair_id, a.annotator_id)) in first]
+    sides = Counter(a.side for a in answers)
     return {
         "judgments": len(answers),
         "duplicates": len(again),
         "gold": Share(sum(gold), len(gold)),
         "consistency": Share(sum(both), len(both)),
+        "left": Share(sides["left"], sides["left"] + sides["right"]),
     }
 
 

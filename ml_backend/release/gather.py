@@ -16,7 +16,7 @@ from ml_backend.provenance import features_for
 from ml_backend.release.onnx_export import Example
 from ml_backend.release.preferences import SPLITS, labelled, own_names, preference_rows, pseudonyms
 from preference.config import Reward
-from preference.errors import DataError, NotReady, UserError
+from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.records import Annotator, Batch, Certification, Judgment, ModelVersion, Pair, Preference, Trajectory
 from preference.store.store import AssignmentView
 from preference.workspace import Workspace, confined
@@ -47,6 +47,8 @@ class Source:
     batches: list[Batch]
     judgments: list[Judgment]
     """On all resolved pairs."""
+    left_out: int
+    """How many of them count in no label, because quality control accuses who gave them."""
     views: list[AssignmentView]
     annotators: list[Annotator]
     certifications: list[Certification]
@@ -57,6 +59,8 @@ class Source:
     encoder: Encoder | None
     features: FeatureStore
     examples: list[Example]
+    columns: dict[str, Any]
+    """Where the model's inputs lie in the source dataset; see `onnx_export.contract_of`."""
     validation: dict[str, Any]
 
     @property
@@ -115,6 +119,7 @@ def gather(ws: Workspace) -> Source:
     training = _read_json(folder / "training.json")
     trained = _trained_with(folder / "training.json", training)
     _check_labels(ws, record, released, training)
+    _check_units(ws, model.spec)
     compared = {row[side] for row in rows for side in ("trajectory_a_id", "trajectory_b_id")}
     encoder, features = _features(ws, model.spec, folder, compared)
     return Source(
@@ -126,6 +131,7 @@ def gather(ws: Workspace) -> Source:
         pairs=[p for p in ws.store.pairs() if p.pair_id in ids],
         batches=ws.store.batches(),
         judgments=[j for j in ws.store.judgments() if j.pair_id in resolved],
+        left_out=_left_out(ws),
         views=views,
         annotators=annotators,
         certifications=ws.store.certifications(),
@@ -135,6 +141,7 @@ def gather(ws: Workspace) -> Source:
         encoder=encoder,
         features=features,
         examples=_examples(ws, model.spec, trajectories, features),
+        columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features)),
         validation=_read_json(folder / "validation.json"),
     )
 
@@ -155,13 +162,19 @@ def read_split(path: Path) -> dict[str, str]:
     return split
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, fix: str = "Run `robopref train` again.") -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing.", fix="Run `robopref train` again.") from None
+        raise DataError(f"{path} is missing.", fix=fix) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}.", fix="Run `robopref train` again.") from None
+        raise DataError(f"{path} cannot be read as JSON: {error}.", fix=fix) from None
+
+
+def _left_out(ws: Workspace) -> int:
+    from qc_reports.stages import RESOLUTION
+
+    return int(_read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"])
 
 
 def _names(ws: Workspace, annotators: Sequence[Annotator]) -> dict[str, str]:
@@ -225,6 +238,15 @@ def _check_labels(
         )
 
 
+def _check_units(ws: Workspace, spec: ModelSpec) -> None:
+    known = [*spec.action_names, *spec.state_names]
+    if wrong := [name for name in ws.config.release.units if name not in known]:
+        raise ConfigError(
+            f"release.units names {wrong[0]!r}, which is no number of this model's actions and state; it has "
+            f"{', '.join(known)}."
+        )
+
+
 def _examples(
     ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], features: FeatureStore
 ) -> list[Example]:
@@ -247,3 +269,12 @@ def _examples(
             frames = np.zeros((len(rows), 0, 0, 3), dtype=np.uint8)
         examples.append(Example(t.trajectory_id, frames, episode.actions[rows], episode.state[rows]))
     return examples
+
+
+def _columns(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
+    """Camera, and columns of actions and state, of the dataset that the model's names for them come from."""
+    from importer.pool.dataset import find_dataset, open_dataset
+
+    mapping = open_dataset(find_dataset(ws.config.pool, trajectory)).reader.mapping
+    refs = {"actions": (mapping.action,), "state": mapping.state}
+    return {"camera": mapping.camera, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}

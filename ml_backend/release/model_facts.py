@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from importer.batches import REPLACEMENT
 from ml_backend.release import facts
 from ml_backend.release.card import Facts, Measured, interval, number
+from preference.config import Config
 
 if TYPE_CHECKING:
     from ml_backend.release.gather import Source
@@ -29,11 +31,11 @@ def card_facts(
 ) -> Facts:
     """Everything that the card states, measured on what is released."""
     from qc_reports.agreement import krippendorff_alpha
-    from qc_reports.answers import votes
+    from qc_reports.answers import planned, votes
 
     config, spec = source.ws.config, source.spec
     rng = source.ws.rng("release alpha")
-    alpha = krippendorff_alpha(votes(answers), draws=config.quality.bootstrap, rng=rng)
+    alpha = krippendorff_alpha(votes(planned(answers)), draws=config.quality.bootstrap, rng=rng)
     test = [row for row in source.rows if row["split"] == "test"]
     accuracy, tested = facts.accuracy(test, source.rewards)
     people = facts.people_facts(source.annotators, source.certifications, answers, source.names)
@@ -50,7 +52,6 @@ def card_facts(
         license=config.release.license,
         authors=config.release.authors or [f"The {config.name} team"],
         pseudonyms=config.release.pseudonyms,
-        question=config.pairs.question,
         alpha=Measured(alpha.value, alpha.low, alpha.high),
         min_kappa=config.calibration.min_kappa,
         people=people,
@@ -62,7 +63,11 @@ def card_facts(
         accuracy=accuracy,
         accuracy_pairs=tested,
         spearman=source.record.spearman,
+        ground_truth=source.validation.get("ground_truth", "ground truth"),
         measures=_measures(source, parity),
+        checks=[(check["reached"], check["words"]) for check in source.validation.get("checks", ())],
+        interface=interface(config),
+        left_out=source.left_out,
         limits=_limits(source, people, alpha.value, accuracy, tested),
         files=files,
         **values,
@@ -110,36 +115,48 @@ def architecture(source: Source) -> str:
 
 
 def _measures(source: Source, parity: float) -> dict[str, str]:
-    """The model's own validation, as it stands in validation.json, and what was measured while exporting."""
-    # the accuracy on test pairs stands at the card's head; how far each two tiers overlap would be a page of its own
-    rest = {key: value for key, value in source.validation.items() if key not in ("ranking_accuracy", "tiers")}
-    rows = {words: _shown(value) for words, value in flattened(rest).items()}
-    return rows | {"largest difference between reward_model.onnx and torch": f"{parity:.1e}"}
-
-
-def flattened(value: Any, prefix: str = "", depth: int = 3) -> dict[str, Any]:
-    """`a: {b: 1}` → `a, b: 1`; a figure with its interval stays one; lists are left to validation.json."""
-    if isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
-        return {prefix: value}
-    if not isinstance(value, Mapping):
-        return {prefix: value} if isinstance(value, (int, float, str, type(None))) and prefix else {}
-    rows: dict[str, Any] = {}
-    for key, item in value.items() if depth else ():
-        words = str(key).replace("_", " ")
-        rows |= flattened(item, f"{prefix}, {words}" if prefix else words, depth - 1)
-    return rows
+    """The figures of validation.json that a reader needs, and what was measured while exporting."""
+    v = source.validation
+    rows: dict[str, Any] = {
+        "ranking accuracy, all pairs, cross-validated": v.get("cross_validated"),
+        "ranking accuracy, pairs of trajectories never trained on": v.get("unseen_trajectories"),
+    }
+    for kind in ("by_stratum", "by_task_type"):
+        rows |= {f"ranking accuracy on test pairs, {name}": row for name, row in v.get(kind, {}).items()}
+    rows |= {
+        "what the annotators' own agreement allows": v.get("noise_ceiling"),
+        "expected calibration error": v.get("calibration", {}).get("error"),
+        "best epoch": v.get("best_epoch"),
+    }
+    rows |= {f"Spearman's rho, {task}": value for task, value in v.get("spearman_by_task_type", {}).items()}
+    shown = {words: _shown(value) for words, value in rows.items()}
+    return shown | {"largest difference between reward_model.onnx and torch": f"{parity:.1e}"}
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         figures = (math.nan if value[name] is None else value[name] for name in ("value", "low", "high"))
-        pairs = f", {value['pairs']} pairs" if "pairs" in value else ""
-        return interval(Measured(*figures)) + pairs
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) or value is None:
-        return number(value)
-    return str(value)
+        return interval(Measured(*figures)) + f", {value['pairs']} pairs"
+    return number(value) if isinstance(value, float) or value is None else str(value)
+
+
+def interface(config: Config) -> list[str]:
+    """What the annotators saw and could do, in sentences."""
+    clips = config.clips
+    seen = " An answer counted only once both clips had been seen to their end." * config.label_studio.watch_to_end
+    label = {
+        "vote": "The label is the majority's",
+        "dawid_skene": "The label is the most probable answer given what each annotator mixes up (Dawid and Skene)",
+        "weighted_bt": "The label is that of Bradley-Terry over all votes, weighted by agreement with the others",
+    }[config.quality.resolution]
+    return [
+        f"Label Studio, two clips side by side, {clips.size}x{clips.size} pixels at {clips.fps} frames per second, "
+        f"standing on the last frame for {clips.freeze_s:g} s, with trajectory id, timer and gripper mark.{seen}",
+        f'Question: "{config.pairs.question}" Answer: A, B or equal, with a confidence of 1 (guess) to 5 (sure).',
+        "Which trajectory was on the left was drawn at random; some pairs came twice, with the sides swapped.",
+        f"{config.pairs.overlap} annotators per pair; where two differed a third was asked. {label}; pairs without one "
+        "were discarded.",
+    ]
 
 
 def _limits(
@@ -170,7 +187,7 @@ def _limits(
         lines.append(
             f"Only {tested} held-out pairs: the accuracy is known to ±{(accuracy.high - accuracy.low) / 2:.2f}."
         )
-    if any(p.strategy for p in source.pairs):
+    if any(p.strategy not in ("", REPLACEMENT) for p in source.pairs):
         lines.append("Pairs chosen by active selection are not a random sample of the pool's pairs.")
     unseen = source.validation.get("unseen_trajectories", {}).get("value")
     known = f"{unseen:.2f}" if unseen is not None else "unknown"
@@ -178,11 +195,7 @@ def _limits(
         "Test pairs were never trained on, but their trajectories may be in training pairs; the accuracy on pairs of "
         f"trajectories that were never trained on is {known}."
     )
-    for name, probe in source.validation.get("probes", {}).items():
-        if probe.get("fires"):
-            lines.append(
-                f"The reward goes with {name} (partial rank correlation {probe['partial_correlation']:+.2f}, quality "
-                "held constant): a policy may exploit that."
-            )
+    fired = [check["words"] for check in source.validation.get("checks", ()) if not check["reached"]]
+    lines += [f"Validation: {words.rstrip('.')}; a policy may exploit that." for words in fired if "reward" in words]
     lines.append("A reward model can be exploited by a policy trained on it: look at what it scores highest.")
     return lines

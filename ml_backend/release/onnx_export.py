@@ -7,6 +7,7 @@ inference.py checks against and INPUT_FORMAT.md is written from, so that neither
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_backend.release.archive import sha256_of
 from preference.config import Clips
+from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,8 +90,32 @@ def whole_path(model: RewardModel, encoder: Encoder | None) -> nn.Module:
     return WholePath().eval()
 
 
-def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], path: Path) -> None:
-    """Write the graph of `whole` to `path`; the same model gives the same bytes."""
+def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], path: Path, kept: Path) -> None:
+    """Write the graph of `whole` to `path`, with its description; the same model gives the same bytes.
+
+    Args:
+        kept: Where the bare graph stays for the next release of the same model: making it is most of a release's time.
+    """
+    import onnx
+
+    if not kept.is_file():
+        with replacing(kept) as temporary:
+            temporary.write_bytes(_graph(whole, spec).SerializeToString(deterministic=True))
+    proto = onnx.load(kept)
+    proto.metadata_props.add(key=METADATA, value=json.dumps(contract, sort_keys=True))
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path))
+
+
+def kept_graph(folder: Path) -> Path:
+    """Where the graph of the model in `folder` is kept; another name for other weights and another exporter."""
+    import torch
+
+    parts = [f"{OPSET} {torch.__version__}", *(sha256_of(path) for path in sorted(folder.glob("*.pt")))]
+    return folder / f"graph.{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.onnx"
+
+
+def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
     import torch
 
     names = input_names(spec)
@@ -115,12 +142,11 @@ def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], 
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    _write(program.model_proto, contract, path)
+    return _bare(program.model_proto)
 
 
-def _write(proto: Any, contract: Mapping[str, Any], path: Path) -> None:
-    """Save `proto` without what the exporter notes beside the graph: it names files of this machine."""
-    import onnx
+def _bare(proto: Any) -> Any:
+    """`proto` without what the exporter notes beside the graph: it names files of this machine."""
 
     def clean(graph: Any) -> None:
         graph.doc_string = ""
@@ -138,10 +164,7 @@ def _write(proto: Any, contract: Mapping[str, Any], path: Path) -> None:
             del node.metadata_props[:]
     proto.doc_string, proto.producer_name, proto.producer_version = "", "robopref", ""
     del proto.metadata_props[:]
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA, json.dumps(contract, sort_keys=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-    onnx.checker.check_model(str(path))
+    return proto
 
 
 def contract_of(
@@ -149,6 +172,8 @@ def contract_of(
     features: Sequence[Features],
     clips: Clips,
     examples: Sequence[Example],
+    columns: Mapping[str, Any],
+    units: Mapping[str, str],
     *,
     name: str,
     version: str,
@@ -158,6 +183,9 @@ def contract_of(
     Args:
         features: Of the pool's trajectories.
         examples: At least one; the first one's frames say which size the model was trained on.
+        columns: `camera`, and for `actions` and `state` which numbers of which columns of the source dataset they are,
+            as (column, numbers) each; so that inference.py finds them in other datasets of the same make.
+        units: Of some of the numbers, by name.
     """
     lengths = [len(item) for item in features]
     trained = examples[0].frames.shape[1:3] if "frames" in spec.inputs else (0, 0)
@@ -165,6 +193,7 @@ def contract_of(
         "format": 1,
         "name": name,
         "version": version,
+        "columns": dict(columns),
         "convention": "P(a over b) = 1 / (1 + exp(r_b - r_a))",
         "inputs": list(spec.inputs),
         "task_types": list(spec.task_types),
@@ -185,6 +214,7 @@ def contract_of(
             contract[key] = {
                 "size": len(names),
                 "names": list(names),
+                "units": [units.get(name, "") for name in names],
                 "low": [float(v) for v in low],
                 "high": [float(v) for v in high],
             }

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from preference.errors import StoreError
+from preference.store.database import READS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,6 +28,10 @@ def upgrade(engine: sa.Engine) -> None:
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS))
     scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:  # reads only: a start waits for no writer where nothing is to be done
+        connection.execution_options(**{READS: True})
+        if MigrationContext.configure(connection).get_current_revision() == scripts.get_current_head():
+            return
     with _migrating(engine) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
         if current == scripts.get_current_head():

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 
-from preference.errors import StoreError
 from preference.records import (
     SKIPPED,
     Annotator,
@@ -32,11 +28,15 @@ from preference.records import (
     Pair,
     Record,
     Rejection,
+    Review,
     Trajectory,
 )
 from preference.store import tables as t
+from preference.store.counting import Counts
+from preference.store.database import connect, translated
 
 R = TypeVar("R", bound=Record)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -47,41 +47,33 @@ class AssignmentView:
     pair: Pair
 
 
-class Store:
+class Store(Counts):
     """One database; cheap to hold, safe to share between threads.
 
     Use `Store.open(url)`, which also brings the tables up to date.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._upserts: dict[tuple[str, bool], sa.Insert] = {}
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str, *, patience_s: float = 30.0) -> Store:
         """Connect, and create or migrate the tables.
+
+        Args:
+            patience_s: How long a write waits for others before it is a StoreError.
 
         Raises:
             StoreError: the URL is wrong, the server is away, or the tables are newer than this Robopref.
         """
         from preference.store.migrate import upgrade
 
-        try:
-            engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise StoreError(
-                f"The database URL cannot be used: {error}.",
-                fix="Use sqlite:///FILE or postgresql://HOST/NAME.",
-            ) from None
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_immediate)
-        with _translated(engine):
+        engine = connect(url, patience_s)
+        with translated(engine):
             upgrade(engine)
         return cls(engine)
-
-    def close(self) -> None:
-        self.engine.dispose()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +86,8 @@ class Store:
     def put_pairs(self, batch: Batch, pairs: Iterable[Pair], assignments: Iterable[Assignment]) -> None:
         """A batch with its pairs and assignments, all or nothing; pairs already there stay as they are."""
         with self._transaction() as connection:
+            newest = connection.execute(sa.select(sa.func.max(t.batches.c.created_at))).scalar_one()
+            batch = replace(batch, created_at=_not_before(newest or "", batch.created_at))
             self._upsert(t.batches, [batch], connection, keep_existing=True)
             self._upsert(t.pairs, pairs, connection, keep_existing=True)
             # originals first: a duplicate refers to its original
@@ -134,15 +128,21 @@ class Store:
 
     def put_judgments(self, judgments: Iterable[Judgment], rejections: Iterable[Rejection] = ()) -> int:
         """Store answers and refusals; the newest annotation of an assignment wins. Returns how many are new."""
-        judgments = list(judgments)
+        judgments, rejections = list(judgments), list(rejections)
+        if not (judgments or rejections):
+            return 0
         with self._transaction() as connection:
-            known = set(connection.scalars(sa.select(t.judgments.c.assignment_id)))
+            keys = {j.assignment_id for j in judgments}
+            key = t.judgments.c.assignment_id
+            known = {k for chunk in _chunks(keys) for k in connection.scalars(sa.select(key).where(key.in_(chunk)))}
             self._upsert(t.judgments, judgments, connection)
             self._upsert(t.rejected, rejections, connection)
-        return len({j.assignment_id for j in judgments} - known)
+        return len(keys - known)
 
     def delete_judgments(self, annotation_ids: Sequence[int]) -> None:
-        """Forget answers whose annotations were deleted in Label Studio."""
+        """Forget answers whose annotations were deleted in Label Studio, or are about to be written anew."""
+        if not annotation_ids:
+            return
         with self._transaction() as connection:
             connection.execute(t.judgments.delete().where(t.judgments.c.annotation_id.in_(annotation_ids)))
             connection.execute(t.rejected.delete().where(t.rejected.c.annotation_id.in_(annotation_ids)))
@@ -155,6 +155,16 @@ class Store:
             connection.execute(
                 t.batches.update().where(t.batches.c.batch_id == batch_id).values(status=status, reasons=list(reasons))
             )
+
+    def put_decision(self, batch_id: str, decision: dict[str, str]) -> None:
+        """One more decision of a person about a batch; it is the one that holds."""
+        chosen = t.batches.c.batch_id == batch_id
+        with self._transaction() as connection:
+            known = connection.execute(sa.select(t.batches.c.decisions).where(chosen)).scalar_one()
+            connection.execute(t.batches.update().where(chosen).values(decisions=[*known, decision]))
+
+    def put_review(self, record: Review) -> None:
+        self._upsert(t.reviews, [record])
 
     def put_model_version(self, record: ModelVersion) -> None:
         """Store a version; when it is active, it is the only active one."""
@@ -190,7 +200,7 @@ class Store:
         if without_task:
             query = query.where(t.assignments.c.task_id.is_(None))
         order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query.order_by(*order)).mappings().all()
         return [
             AssignmentView(
@@ -213,20 +223,30 @@ class Store:
     def responses(self) -> list[dict[str, Any]]:
         """The view `responses`: one row per judgment with the protocol's eight columns, by pair and annotator."""
         query = sa.text("SELECT * FROM responses ORDER BY pair_id, annotator_id, response_time_ms")
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def tasks(self) -> list[tuple[str, str, int, int]]:
         """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
         c = t.assignments.c
         query = sa.select(c.annotator_id, c.batch_id, c.project_id, c.task_id).where(c.task_id > 0)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
 
     def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
         """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
         rows = [row for chunk in _chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]
         return {row["task_id"]: Assignment.from_dict(row) for row in rows}
+
+    def lock_tasks(self, tasks: Iterable[int]) -> None:
+        """Inside `together`: let nobody else settle these tasks until it ends."""
+        if self.engine.dialect.name == "sqlite":
+            return  # nobody else can write anyway
+        c = t.assignments.c
+        with self._transaction() as connection:
+            for chunk in _chunks(sorted(tasks)):
+                query = sa.select(c.assignment_id).where(c.task_id.in_(chunk)).order_by(c.task_id).with_for_update()
+                connection.execute(query).all()
 
     def annotation_rows(
         self, column: Literal["task_id", "annotation_id"], values: Iterable[int]
@@ -242,7 +262,7 @@ class Store:
     def count_annotations(self, tasks: Iterable[int]) -> int:
         """How many annotations of these tasks there are, rejected ones too."""
         count = sa.select(sa.func.count())
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return sum(
                 connection.execute(count.select_from(table).where(table.c.task_id.in_(chunk))).scalar_one()
                 for chunk in _chunks(tasks)
@@ -260,7 +280,7 @@ class Store:
             .select_from(joined.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id))
             .where(t.rejected.c.reason.startswith(SKIPPED), t.judgments.c.assignment_id.is_(None))
         )
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
 
     def certifications(self) -> list[Certification]:
@@ -272,26 +292,26 @@ class Store:
         latest = {record.annotator_id: record.certified for record in self.certifications()}
         return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
 
+    def reviews(self) -> list[Review]:
+        return self._read(Review, sa.select(t.reviews).order_by(t.reviews.c.batch_id, t.reviews.c.annotator_id))
+
     def model_versions(self) -> list[ModelVersion]:
-        return self._read(ModelVersion, sa.select(t.model_versions).order_by(t.model_versions.c.created_at))
+        """In the order in which they were made: by their number, which no clock that is set back can change."""
+        version = t.model_versions.c.version
+        return self._read(ModelVersion, sa.select(t.model_versions).order_by(sa.func.length(version), version))
 
     def active_model(self) -> ModelVersion | None:
-        return next((record for record in self.model_versions() if record.active), None)
+        return next(iter(self._read(ModelVersion, sa.select(t.model_versions).where(t.model_versions.c.active))), None)
 
     # -- the engine room -------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self):
-        with _translated(self.engine), self.engine.begin() as connection:
-            yield connection
-
     def _rows_in(self, table: sa.Table, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = connection.execute(sa.select(table).where(table.c[column].in_(values))).mappings()
             return [dict(row) for row in found]
 
     def _read(self, record: type[R], query: sa.Select[Any]) -> list[R]:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         floats = {c.name for c in query.selected_columns if isinstance(c.type, sa.Float)}
         return [
@@ -319,21 +339,35 @@ class Store:
     def _upsert_rows(
         self, table: sa.Table, rows: list[dict[str, Any]], connection: sa.Connection, keep_existing: bool
     ) -> None:
+        key = (table.name, keep_existing)
+        if key not in self._upserts:  # composing it takes longer than executing it
+            self._upserts[key] = self._upsert_into(table, keep_existing)
+        connection.execute(self._upserts[key], rows)
+
+    def _upsert_into(self, table: sa.Table, keep_existing: bool) -> sa.Insert:
         statement = self._insert(table)
         keys = [column.name for column in table.primary_key]
         if keep_existing:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
-        else:
-            new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=new)
-        connection.execute(statement, rows)
+            return statement.on_conflict_do_nothing(index_elements=keys)
+        new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+        return statement.on_conflict_do_update(index_elements=keys, set_=new)
 
 
-def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
+def _chunks(values: Iterable[V]) -> Iterator[list[V]]:
     """At most 500 at a time: well under the number of parameters that any database takes."""
     remaining = iter(values)
     while chunk := list(islice(remaining, 500)):
         yield chunk
+
+
+def _not_before(newest: str, stamp: str) -> str:
+    """`stamp`, or a second after `newest` where the clock was set back since: batches are in the order of stamps."""
+    if stamp and stamp < newest:
+        try:
+            return (datetime.fromisoformat(newest) + timedelta(seconds=1)).isoformat(timespec="seconds")
+        except ValueError:
+            return stamp
+    return stamp
 
 
 def _row(record: Record, names: Sequence[str]) -> dict[str, Any]:
@@ -343,41 +377,3 @@ def _row(record: Record, names: Sequence[str]) -> dict[str, Any]:
 
 def _prefixed(table: sa.Table) -> list[sa.Label[Any]]:
     return [column.label(f"pair__{column.name}") for column in table.columns]
-
-
-def _with_driver(url: str) -> str:
-    if url.startswith("postgres://"):
-        url = url.replace("postgres://", "postgresql://", 1)
-    if url.startswith("postgresql://"):
-        return url.replace("postgresql://", "postgresql+psycopg://", 1)
-    if url.startswith("sqlite:///") and url != "sqlite:///:memory:":
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return url
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # Transactions are begun by us (below): the driver's own begin would take the write lock too late, and two
-    # writers that both read first would then fail with "database is locked" in place of waiting.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _translated(engine: sa.Engine):
-    place = engine.url.render_as_string(hide_password=True)
-    try:
-        yield
-    except IntegrityError as error:
-        raise StoreError(f"{place} refused a record that breaks its rules: {error.orig}.") from error
-    except OperationalError as error:
-        raise StoreError(
-            f"The database {place} cannot be used: {str(error.orig).strip()}.",
-            fix="Check the URL, that its server runs, and that its disk has space; then run again.",
-        ) from error
-    except DBAPIError as error:
-        raise StoreError(f"The database {place} answered: {str(error.orig).strip()}.") from error

@@ -71,6 +71,7 @@ batches = sa.Table(
     _text("created_at"),
     sa.Column("reasons", sa.JSON, nullable=False),
     sa.Column("notes", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("decisions", sa.JSON, nullable=False, server_default="[]"),
     _one_of("kind", "production", "calibration", "active"),
     _one_of("status", "open", "accepted", "held"),
 )
@@ -119,6 +120,7 @@ assignments = sa.Table(
     _text("duplicate_of", sa.ForeignKey("assignments.assignment_id"), nullable=True),
     sa.Column("project_id", sa.Integer),
     sa.Column("task_id", sa.Integer, unique=True),
+    sa.Column("third", sa.Boolean, nullable=False, server_default=sa.false()),
     _one_of("left", "A", "B"),
     sa.UniqueConstraint("annotator_id", "batch_id", "position"),
 )
@@ -141,7 +143,7 @@ judgments = sa.Table(
     _text("free_text_reason"),
     sa.Column("lead_time_ms", sa.Integer),
     sa.Column("annotation_id", sa.Integer, unique=True),
-    sa.Column("task_id", sa.Integer),
+    sa.Column("task_id", sa.Integer, index=True),
     _text("created_at"),
     sa.Column("raw", sa.JSON, nullable=False),
     _one_of("preference", "A", "B", "equal"),
@@ -153,7 +155,7 @@ rejected = sa.Table(
     "rejected",
     metadata,
     sa.Column("annotation_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("task_id", sa.Integer),
+    sa.Column("task_id", sa.Integer, index=True),
     _text("reason"),
     sa.Column("raw", sa.JSON, nullable=False),
 )
@@ -175,6 +177,19 @@ certifications = sa.Table(
     _text("template", server_default=""),
     _text("override", server_default=""),
     _text("revoked", server_default=""),
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    _text("batch_id", sa.ForeignKey("batches.batch_id"), primary_key=True),
+    _text("annotator_id", sa.ForeignKey("annotators.annotator_id"), primary_key=True),
+    _text("verdict"),
+    sa.Column("kinds", sa.JSON, nullable=False),
+    _text("by"),
+    _text("at"),
+    _text("why"),
+    _one_of("verdict", "keep", "leave_out"),
 )
 
 model_versions = sa.Table(

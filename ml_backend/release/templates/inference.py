@@ -1,6 +1,7 @@
 """Score robot trajectories with the released reward model: images and actions in, one number out; higher is better.
 
-Needs numpy and onnxruntime, and nothing else; video files also need PyAV (`av`), LeRobot datasets also pyarrow.
+Needs numpy and onnxruntime, and nothing else. Video files also need PyAV (`av`); LeRobot datasets, which are video and
+parquet, also need PyAV and pyarrow.
 
     from inference import RewardModel
     model = RewardModel.load("reward_model.onnx")
@@ -10,6 +11,7 @@ Needs numpy and onnxruntime, and nothing else; video files also need PyAV (`av`)
     python inference.py episode.npz more.npz                    # keys: images, actions, state, fps, start_s, end_s
     python inference.py --video clip.mp4 --actions actions.npy --state state.npy
     python inference.py --lerobot DATASET --episode 3 [--start 0.4 --end 7.2]
+    python inference.py --lerobot DATASET --all --json > rewards.jsonl
 
 Rewards say which of two trajectories of one task people would prefer: P(a over b) = 1 / (1 + exp(r_b - r_a)). Only
 their differences within a task mean anything. What the arrays must look like is in INPUT_FORMAT.md.
@@ -280,53 +282,74 @@ def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) ->
 
 
 def load_lerobot(
-    root: Path, episode: int, camera: str = "", start_s: float = 0.0, end_s: float = float("inf")
+    root: Path,
+    episode: int,
+    columns: Mapping[str, Any],
+    camera: str = "",
+    start_s: float = 0.0,
+    end_s: float = float("inf"),
 ) -> dict[str, Any]:
-    """An episode of a LeRobot dataset, v2.1 or v3.0: frames, `action` and `observation.state`.
+    """An episode of a LeRobot dataset, v2.0 to v3.0: frames, actions and state.
 
     Args:
-        camera: Video key; default: the first.
+        columns: Which of the dataset's columns these are, `contract["columns"]`.
+        camera: Video key; default: the one that the model was trained on, or the only one.
         start_s: Where the span begins, in seconds from the episode's first frame.
         end_s: Where it ends.
     """
     info = _read_json(root / "meta" / "info.json")
     features = info.get("features", {})
     cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
-    camera = camera or (cameras[0] if cameras else "")
+    camera = camera or (cameras[0] if len(cameras) == 1 else columns["camera"])
     if camera not in cameras:
         raise InputError(f"{root}: there is no camera {camera!r}; expected one of {', '.join(cameras) or 'none'}.")
+    wanted = [column for name in ("actions", "state") for column, _ in columns[name]]
+    if missing := [name for name in wanted if name not in features]:
+        raise InputError(f"{root}: there is no column {missing[0]!r}; the model was trained on {', '.join(wanted)}.")
     fps = float(info["fps"])
     if str(info.get("codebase_version", "")).startswith("v3"):
-        table, video, offset, end = _lerobot_v3(root, info, episode, camera)
+        data, video, offset, end = _places_v3(root, info, episode, camera)
     else:
         where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
-        table = _read_parquet(root / info["data_path"].format(**where))
-        video, offset = root / info["video_path"].format(video_key=camera, **where), 0.0
-        end = len(table["action"]) / fps
-    images, _ = read_video(video, offset, end)
-    rows = min(len(images), len(table["action"]))
-    loaded = {"images": images[:rows], "actions": np.stack(table["action"][:rows]), "fps": fps}
-    if "observation.state" in table:
-        loaded["state"] = np.stack(table["observation.state"][:rows])
-    return loaded | {"start_s": start_s, "end_s": end_s}
+        data, offset, end = root / info["data_path"].format(**where), 0.0, float("inf")
+        video = root / info["video_path"].format(video_key=camera, **where)
+    table = _read_parquet(data, wanted, [("episode_index", "=", episode)])
+    if not table[wanted[0]]:
+        raise InputError(f"{data} has no row of episode {episode}.")
+    images, _ = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))
+    rows = min(len(images), len(table[wanted[0]]))
+    loaded = {"images": images[:rows], "fps": fps, "start_s": start_s, "end_s": end_s}
+    for name in ("actions", "state"):
+        parts = [np.asarray(table[column][:rows]).reshape(rows, -1)[:, numbers] for column, numbers in columns[name]]
+        if parts:
+            loaded[name] = np.concatenate(parts, axis=1)
+    return loaded
 
 
-def _lerobot_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[dict, Path, float, float]:
-    for meta_path in sorted((root / "meta" / "episodes").rglob("*.parquet")):
-        meta = _read_parquet(meta_path)
-        if episode in meta["episode_index"]:
-            at = list(meta["episode_index"]).index(episode)
-            break
-    else:
-        raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
-    data = {"chunk_index": meta["data/chunk_index"][at], "file_index": meta["data/file_index"][at]}
-    table = _read_parquet(root / info["data_path"].format(**data))
-    mine = [row for row, index in enumerate(table["episode_index"]) if index == episode]
-    table = {name: [column[row] for row in mine] for name, column in table.items()}
+def lerobot_episodes(root: Path) -> list[int]:
+    """The indices of all episodes that a LeRobot dataset lists."""
+    listed = root / "meta" / "episodes.jsonl"
+    if listed.is_file():
+        return [json.loads(line)["episode_index"] for line in listed.read_text(encoding="utf-8").splitlines() if line]
+    return [index for table in _episode_tables(root, ["episode_index"]) for index in table["episode_index"]]
+
+
+def _places_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[Path, Path, float, float]:
+    """Data file, video file, and where in the video the episode begins and ends."""
     key = f"videos/{camera}/"
-    place = {"chunk_index": meta[f"{key}chunk_index"][at], "file_index": meta[f"{key}file_index"][at]}
-    video = root / info["video_path"].format(video_key=camera, **place)
-    return table, video, meta[f"{key}from_timestamp"][at], meta[f"{key}to_timestamp"][at]
+    wanted = ["data/chunk_index", "data/file_index"]
+    wanted += [f"{key}{name}" for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
+    for table in _episode_tables(root, wanted, [("episode_index", "=", episode)]):
+        if table[wanted[0]]:
+            chunk, file, video_chunk, video_file, begin, end = (table[name][0] for name in wanted)
+            data = root / info["data_path"].format(chunk_index=chunk, file_index=file)
+            place = {"video_key": camera, "chunk_index": video_chunk, "file_index": video_file}
+            return data, root / info["video_path"].format(**place), begin, end
+    raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
+
+
+def _episode_tables(root: Path, columns: list[str], filters: Any = None) -> Iterable[dict[str, list]]:
+    return (_read_parquet(path, columns, filters) for path in sorted((root / "meta" / "episodes").rglob("*.parquet")))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -336,14 +359,14 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
-def _read_parquet(path: Path) -> dict[str, list]:
+def _read_parquet(path: Path, columns: list[str], filters: Any = None) -> dict[str, list]:
     try:
         from pyarrow import parquet
     except ImportError:
         raise InputError("Reading a LeRobot dataset needs pyarrow: pip install pyarrow. Or pass an npz.") from None
     try:
-        return parquet.read_table(path).to_pydict()
-    except OSError as error:
+        return parquet.read_table(path, columns=columns, filters=filters).to_pydict()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
@@ -359,9 +382,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--video", type=Path, help="a video of one trajectory")
     parser.add_argument("--actions", type=Path, help="its actions, a .npy of (T, A), one row per frame")
     parser.add_argument("--state", type=Path, help="its state, a .npy of (T, S)")
-    parser.add_argument("--lerobot", type=Path, help="folder of a LeRobot dataset, v2.1 or v3.0")
+    parser.add_argument("--lerobot", type=Path, help="folder of a LeRobot dataset, v2.0 to v3.0")
     parser.add_argument("--episode", type=int, action="append", help="episode to score; may be given more than once")
-    parser.add_argument("--camera", default="", help="video key of the LeRobot dataset; default: the first")
+    parser.add_argument("--all", action="store_true", help="score every episode of the LeRobot dataset")
+    parser.add_argument("--camera", default="", help="video key of the LeRobot dataset; default: as trained")
     parser.add_argument("--start", type=float, default=0.0, help="where the span begins, in seconds")
     parser.add_argument("--end", type=float, default=float("inf"), help="where the span ends, in seconds")
     parser.add_argument("--fps", type=float, help="frames per second of the npz, where it has none")
@@ -373,18 +397,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("name npz files, or --video with --actions, or --lerobot with --episode")
     if parsed.video is not None and parsed.actions is None:
         parser.error("--video needs --actions")
-    if parsed.lerobot is not None and not parsed.episode:
-        parser.error("--lerobot needs --episode")
+    if parsed.lerobot is not None and bool(parsed.episode) == parsed.all:
+        parser.error("--lerobot needs --episode or --all")
     return parsed
 
 
-def episodes_of(parsed: argparse.Namespace) -> list[tuple[str, Any]]:
+def episodes_of(parsed: argparse.Namespace, columns: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """(name, loader) of each episode that the command line names; nothing is read yet."""
     if parsed.lerobot is not None:
-        span = (parsed.start, parsed.end)
+        rest = (columns, parsed.camera, parsed.start, parsed.end)
         return [
-            (f"episode {index}", lambda index=index: load_lerobot(parsed.lerobot, index, parsed.camera, *span))
-            for index in parsed.episode
+            (f"episode {index}", lambda index=index: load_lerobot(parsed.lerobot, index, *rest))
+            for index in (lerobot_episodes(parsed.lerobot) if parsed.all else parsed.episode)
         ]
     if parsed.video is not None:
         return [(parsed.video.name, lambda: _video_episode(parsed))]
@@ -411,16 +435,15 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     try:
         model = RewardModel.load(parsed.model, parsed.threads)
-        episodes = episodes_of(parsed)
+        episodes = episodes_of(parsed, model.contract["columns"])
         bar = Progress(len(episodes))
         for name, load in episodes:
             try:
                 reward = model.score(**_known(load()))
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
-            print(
-                json.dumps({"episode": name, "reward": reward}) if parsed.json else f"{reward:+.4f}  {name}", flush=True
-            )
+            line = json.dumps({"episode": name, "reward": reward}) if parsed.json else f"{reward:+.4f}  {name}"
+            print(line, flush=True)
             bar.advance()
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -1,0 +1,106 @@
+"""Chosen and rejected, one JSON object per line, as trainers for preference optimization (DPO and its kin) read them.
+
+In: the resolved preferences, and the reward model where there is one. Out: `prompt` (the task type), `chosen` and
+`rejected` (trajectory ids), and beside them where each episode is, the split, the people's confidence and the model's
+margin. Such a trainer knows no ties: they are left out and counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_backend.release.preferences import labelled
+from preference.errors import DataError, UserError
+from preference.records import Preference, Trajectory
+from preference.workspace import Workspace, confined, replacing
+
+
+@dataclass(frozen=True)
+class DpoExport:
+    """What was written."""
+
+    path: Path
+    pairs: int
+    ties_left_out: int
+    model: str
+    """Whose margins they are; empty without a model."""
+
+
+def export_dpo(ws: Workspace, path: Path) -> DpoExport:
+    """Write `path`, best named .jsonl; what was there is replaced when the new file is complete.
+
+    Raises:
+        NotReady: there are no resolved preferences.
+        UserError: every label is a tie, or `path` is a folder.
+        DataError: a compared trajectory is no longer in the pool.
+    """
+    from ml_backend.scoring import newest_rewards
+    from qc_reports.stages import read_preferences
+
+    if path.is_dir():
+        raise UserError(f"{path} is a folder.", fix="Name a file, such as pairs.jsonl.")
+    preferences = labelled(read_preferences(ws.preferences)) if ws.preferences.is_file() else labelled([])
+    decided = [p for p in preferences if p.preference != 0.5]
+    if not decided:
+        raise UserError(f"All {len(preferences)} labels are ties: there is no chosen and no rejected.")
+    record = ws.store.active_model()
+    trajectories = {t.trajectory_id: t for t in ws.store.trajectories()}
+    split, rewards = _split(ws), newest_rewards(ws)
+    lines = [json.dumps(row(p, trajectories, split, rewards), ensure_ascii=False) + "\n" for p in decided]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return DpoExport(path, len(decided), len(preferences) - len(decided), record.version if record else "")
+
+
+def row(
+    preference: Preference,
+    trajectories: Mapping[str, Trajectory],
+    split: Mapping[str, str],
+    rewards: Mapping[str, float],
+) -> dict[str, Any]:
+    """One line.
+
+    Args:
+        preference: No tie.
+        split: pair_id → train, validation or test, of the pairs that the model knows.
+        rewards: trajectory_id → reward; `margin` is r(chosen) − r(rejected), below 0 where the model disagrees with
+            the people, and null where it has not seen one of them.
+    """
+    chosen, rejected = preference.trajectory_a_id, preference.trajectory_b_id
+    if preference.preference == 0.0:
+        chosen, rejected = rejected, chosen
+    if gone := [name for name in (chosen, rejected) if name not in trajectories]:
+        raise DataError(
+            f"Pair {preference.pair_id}: trajectory {gone[0]} is no longer in the pool.", fix="Run `robopref pool`."
+        )
+    known = chosen in rewards and rejected in rewards
+    return {
+        "prompt": trajectories[chosen].task_type,
+        "chosen": chosen,
+        "rejected": rejected,
+        "pair_id": preference.pair_id,
+        "split": split.get(preference.pair_id),
+        "margin": round(rewards[chosen] - rewards[rejected], 6) if known else None,
+        "confidence": preference.confidence_mean,
+        "agreement": preference.agreement,
+        "num_annotators": preference.num_annotators,
+        "chosen_episode": _episode(trajectories[chosen]),
+        "rejected_episode": _episode(trajectories[rejected]),
+    }
+
+
+def _episode(t: Trajectory) -> dict[str, Any]:
+    """Where the trajectory lies in its source dataset."""
+    return {"dataset": t.dataset, "episode_index": t.episode_index, "start_s": t.start_s, "end_s": t.end_s}
+
+
+def _split(ws: Workspace) -> dict[str, str]:
+    """As the active model was trained; empty without one."""
+    from ml_backend.release.gather import read_split
+
+    record = ws.store.active_model()
+    return read_split(confined(ws.root, record.path) / "split.json") if record else {}

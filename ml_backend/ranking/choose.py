@@ -1,0 +1,166 @@
+"""The batch: a uniform audit arm, then the pairs that the rule values most, with no trajectory shown too often.
+
+Rewards mean something within a task type only, so every rule works within task types and their pairs compete. Pairs
+that were asked, either way round, never come again. Where ties are known, a pair's worth is what it has by the rule
+times the probability that the answer is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from ml_backend.laplace import covariance
+from ml_backend.ranking.candidates import candidates, drawn_uniformly
+from ml_backend.ranking.diversity import TIMES, TOP, diverse
+from ml_backend.ranking.expected_ties import TieProbability
+from ml_backend.ranking.pool import Choice, PairKey, PoolScores, codes
+from ml_backend.ranking.sequential import d_optimal
+from ml_backend.ranking.utility import closeness, disagreement, mutual_information
+from preference.bradley_terry import sigmoid
+from preference.errors import ConfigError
+
+STRATEGIES = ("uniform", "closest", "disagreement", "bald", "d_optimal")
+BATCH_USES, EVEN_SHARES = 3, 2
+"""A batch shows a trajectory three times, or twice its even share where that is more."""
+
+
+def rank_pairs(
+    scores: PoolScores,
+    count: int,
+    *,
+    strategy: str,
+    asked: Collection[PairKey],
+    audit: float,
+    within_sd: float,
+    rng: np.random.Generator,
+    ties: TieProbability | None = None,
+) -> list[Choice]:
+    """The `count` pairs to ask next, best first; fewer where the pool has no more.
+
+    Args:
+        asked: Pairs that are never proposed again.
+        audit: Share drawn uniformly instead, marked `uniform`: the unbiased test set.
+        within_sd: `closest` takes pairs whose rewards differ by less than so many standard deviations.
+        ties: How likely people are to call a pair equal; None: nothing is known of that.
+
+    Raises:
+        ConfigError: there is no such strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"There is no strategy {strategy!r}.", fix=f"Choose one of: {', '.join(STRATEGIES)}.")
+    if count < 1 or not scores.trajectory_ids:
+        return []
+    before = scores.rows_of(asked)
+    taken = np.unique(codes(before, len(scores.trajectory_ids)))
+    audited = count if strategy == "uniform" else round(audit * count)
+    drawn = drawn_uniformly(scores, taken, audited, rng) if audited else np.empty((0, 2), np.int64)
+    use = _Use(scores, before, count)
+    for a, b in drawn.tolist():
+        use.add(a, b)
+    wanted = count - len(drawn)
+    best: list[tuple[int, int, float]] = []
+    if strategy != "uniform" and wanted:
+        taken = np.union1d(taken, codes(drawn, len(scores.trajectory_ids)))
+        pairs = candidates(scores, taken, max(TOP, TIMES * count), within_sd, rng)
+        best = _chosen(scores, pairs, before, strategy, within_sd, ties, use, wanted)
+    return _described(scores, best, strategy, ties) + _described(
+        scores, [(a, b, 0.0) for a, b in drawn.tolist()], "uniform", ties
+    )
+
+
+class _Use:
+    """How often each trajectory is shown: in this batch, and over all of them."""
+
+    def __init__(self, scores: PoolScores, before: np.ndarray, count: int) -> None:
+        n = len(scores.trajectory_ids)
+        self.batch: Counter[int] = Counter()
+        self.total = Counter(before.ravel().tolist())
+        self.most = max(BATCH_USES, math.ceil(EVEN_SHARES * 2 * count / n))
+        self.most_ever = max(2 * BATCH_USES, math.ceil(2 * EVEN_SHARES * 2 * (len(before) + count) / n))
+
+    def fits(self, a: int, b: int) -> bool:
+        """Whether both may be shown once more."""
+        return all(self.batch[i] < self.most and self.total[i] < self.most_ever for i in (a, b))
+
+    def add(self, a: int, b: int) -> None:
+        self.batch.update((a, b))
+        self.total.update((a, b))
+
+
+def _chosen(
+    scores: PoolScores,
+    pairs: np.ndarray,
+    before: np.ndarray,
+    strategy: str,
+    within_sd: float,
+    ties: TieProbability | None,
+    use: _Use,
+    wanted: int,
+) -> list[tuple[int, int, float]]:
+    """Up to `wanted` pairs with their utility, best first; `use` goes on counting."""
+    x = scores.differences(pairs)
+    decided = np.ones(len(pairs)) if ties is None else 1.0 - ties(x)
+    if strategy == "d_optimal":
+        p = sigmoid(x.mean(axis=0))
+        sigma = covariance(scores.phi, scores.rewards, before[:, 0], before[:, 1])
+        ranked = d_optimal(scores.phi, pairs, decided * p * (1.0 - p), sigma, use.fits)
+    else:
+        utility = decided * _utility(scores, x, pairs, strategy, within_sd)
+        ranked = _by_utility(scores, pairs, utility, use, wanted)
+    chosen = []
+    while len(chosen) < wanted and (found := next(ranked, None)) is not None:
+        row, worth = found
+        a, b = (int(i) for i in pairs[row])
+        use.add(a, b)
+        chosen.append((a, b, worth))
+    return chosen
+
+
+def _utility(scores: PoolScores, x: np.ndarray, pairs: np.ndarray, strategy: str, within_sd: float) -> np.ndarray:
+    if strategy == "closest":
+        return closeness(x, within_sd * scores.spread[pairs[:, 0]])
+    return disagreement(x, scores.nu) if strategy == "disagreement" else mutual_information(x, scores.nu)
+
+
+def _by_utility(
+    scores: PoolScores, pairs: np.ndarray, utility: np.ndarray, use: _Use, wanted: int
+) -> Iterator[tuple[int, float]]:
+    """Rows in the order in which they are to be asked: a diverse batch from the best, then the rest by utility."""
+    order = np.argsort(-utility, kind="stable")
+    order = order[utility[order] > 0]
+    if not len(order):
+        return
+    top = order[: max(TOP, TIMES * wanted)]
+    process = diverse(scores.phi[pairs[top, 0]] - scores.phi[pairs[top, 1]], utility[top])
+    place = next(process, None)
+    while place is not None:
+        row = int(top[place])
+        fits = use.fits(int(pairs[row, 0]), int(pairs[row, 1]))
+        if fits:
+            yield row, float(utility[row])
+        try:
+            place = process.send(fits)
+        except StopIteration:
+            break
+    for row in order[len(top) :].tolist():
+        if use.fits(int(pairs[row, 0]), int(pairs[row, 1])):
+            yield row, float(utility[row])
+
+
+def _described(
+    scores: PoolScores, chosen: list[tuple[int, int, float]], strategy: str, ties: TieProbability | None
+) -> list[Choice]:
+    if not chosen:
+        return []
+    x = scores.differences(np.array([(a, b) for a, b, _ in chosen]))
+    bits = np.maximum(mutual_information(x, scores.nu), 0.0) / math.log(2.0)
+    tie = np.zeros(len(chosen)) if ties is None else ties(x)
+    ids, rewards = scores.trajectory_ids, scores.rewards
+    return [
+        Choice((ids[a], ids[b]), strategy, worth, (float(rewards[a]), float(rewards[b])), float(bits[i]), float(tie[i]))
+        for i, (a, b, worth) in enumerate(chosen)
+    ]

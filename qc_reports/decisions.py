@@ -1,0 +1,68 @@
+"""What a person decides, recorded with who, when and why: about a batch, and about a flagged annotator's judgments."""
+
+from __future__ import annotations
+
+from preference.errors import NotReady, UserError
+from preference.records import BatchStatus, Review, ReviewVerdict
+from preference.workspace import Workspace
+from qc_reports.figures import BatchReport
+from qc_reports.gate import by_hand
+from qc_reports.signed import signed
+from qc_reports.stages import qc
+
+
+def decide(ws: Workspace, batch_id: str, status: BatchStatus, *, by: str, why: str) -> BatchReport | None:
+    """Accept or hold a batch, whatever the gate says; that stands until the next decision.
+
+    Held, its pairs have no label and the next batch is not opened. Accepted, judgments that wait for a review are
+    still left out: that is decided for each annotator, by `review`.
+
+    Args:
+        status: `accepted` or `held`.
+
+    Returns:
+        The new report; None where the batch has no answers to report on.
+
+    Raises:
+        UserError: there is no such batch, or who or why is missing.
+    """
+    who, at, reason = signed(by, why)
+    _check_batch(ws, batch_id)
+    decision = {"status": status, "by": who, "at": at, "why": reason}
+    ws.store.put_decision(batch_id, decision)
+    try:
+        return qc(ws, batch_id)
+    except NotReady:
+        ws.store.set_batch_status(batch_id, status, [by_hand(decision)])
+        return None
+
+
+def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdict, *, by: str, why: str) -> Review:
+    """Say of a flagged annotator's judgments in a batch whether they count (`keep`) or not (`leave_out`).
+
+    It holds for the flags there are now; a flag of another kind asks again. A later review takes its place.
+
+    Raises:
+        UserError: there is no such batch, the annotator has no flag in it, or who or why is missing.
+    """
+    who, at, reason = signed(by, why)
+    _check_batch(ws, batch_id)
+    report = qc(ws, batch_id)
+    kinds = sorted({flag["kind"] for flag in report.flags if flag["annotator_id"] == annotator_id})
+    known = any(r.batch_id == batch_id and r.annotator_id == annotator_id for r in ws.store.reviews())
+    if not kinds and not known:
+        people = sorted({flag["annotator_id"] for flag in report.flags})
+        raise UserError(
+            f"{annotator_id} has no flag in {batch_id}, so all judgments count.",
+            fix=f"Flagged are: {', '.join(people) or 'nobody'}.",
+        )
+    record = Review(batch_id, annotator_id, verdict, kinds, who, at, reason)
+    ws.store.put_review(record)
+    qc(ws, batch_id)
+    return record
+
+
+def _check_batch(ws: Workspace, batch_id: str) -> None:
+    known = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
+    if batch_id not in known:
+        raise UserError(f"There is no batch {batch_id!r}.", fix=f"There are: {', '.join(known) or 'none'}.")

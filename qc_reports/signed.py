@@ -1,0 +1,18 @@
+"""Who decides, when and why: the same three things for every decision that is recorded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from preference.errors import UserError
+
+
+def signed(by: str, why: str) -> tuple[str, str, str]:
+    """(who, the moment now in ISO 8601 and UTC, why).
+
+    Raises:
+        UserError: who or why is not said.
+    """
+    if not by.strip() or not why.strip():
+        raise UserError("Who decides and why is recorded.", fix="Give both --by and --why.")
+    return by.strip(), datetime.now(UTC).isoformat(timespec="seconds"), why.strip()

@@ -1,0 +1,182 @@
+"""Checking: who may annotate, whether a batch is good, and one label per pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from preference.workspace import Workspace
+from robopref import show, show_checks
+from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
+
+certify_app = typer.Typer(cls=Stages)
+app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
+Person = Annotated[str, typer.Argument(help="The annotator's id.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; recorded.")]
+
+
+@certify_app.callback(invoke_without_command=True)
+def certify(
+    context: typer.Context,
+    batch: Annotated[str, typer.Option(help="The calibration set.")] = "calibration-1",
+    retest: Annotated[bool, typer.Option("--retest", help="Give the second set to those who failed.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Compare each annotator with the expert: Cohen's kappa, who may go on, and what the others have to learn."""
+    from importer import calibrate
+    from qc_reports import certificates
+
+    if context.invoked_subcommand is not None:
+        return
+    ws = Workspace.open(config)
+    results = certificates.certify(ws, batch)
+    if retest and (failed := [r.annotator_id for r in results if not r.certified]):
+        calibrate.retest(ws, failed)
+    links = {r.annotator_id: certificates.review_links(ws, r) for r in results if not r.certified}
+    show_checks.certifications(results, links, json)
+
+
+@certify_app.command("list")
+def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Show every attempt: its set, its date, the template, what a manager decided."""
+    from qc_reports.certificates import template_version
+
+    show_checks.certificates(Workspace.open(config).store.certifications(), template_version(), json)
+
+
+@certify_app.command("allow")
+def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
+    """Let somebody who failed twice try once more, on a new set; who allowed it and why is recorded.
+
+    Example: `robopref certify allow bob --by maria --why "was ill during the second session"`
+    """
+    from importer import calibrate
+    from qc_reports import certificates
+
+    ws = Workspace.open(config)
+    attempt = certificates.allow_attempt(ws, annotator, by=by, why=why)
+    calibrate.further_set(ws, annotator, attempt.attempt)
+    show.say(f"{annotator} may try {attempt.batch_id}. Now `robopref push`; the expert answers it first.")
+
+
+@certify_app.command("revoke")
+def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
+    """Take a certificate back: no further pairs for this annotator. Answers given so far stay.
+
+    Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
+    """
+    from qc_reports import certificates
+
+    record = certificates.revoke(Workspace.open(config), annotator, by=by, why=why)
+    show.say(f"{annotator} is no longer certified ({record.revoked}).")
+
+
+@app.command(rich_help_panel=CHECK)
+def qc(
+    batch: Annotated[str, typer.Option(help="Default: the newest batch.")] = "",
+    judgments: Annotated[
+        Path | None, typer.Option("--judgments", help="Check this CSV file instead; no project is needed.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="With --judgments: folder for the report.")] = None,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Check a batch: agreement, gold items, speed, self-consistency; write its report and pass or hold it.
+
+    A file of judgments from elsewhere needs the columns pair_id, annotator_id and preference (A, B, equal); used when
+    there: confidence, response_time_ms, gold, duplicate_of, left, created_at, stratum, task_type.
+
+    Example: `robopref qc --judgments judgments.csv --out report`
+    """
+    from qc_reports import stages
+
+    if judgments is not None:
+        show_checks.judgments_file(judgments, config, out, json)
+        return
+    ws = Workspace.open(config)
+    batch_id = batch or show_checks.newest_batch(ws)
+    show_checks.quality(ws, stages.qc(ws, batch_id), json)
+
+
+batch_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Batches: list them, decide about them, and who counts.")
+app.add_typer(batch_app, name="batch", rich_help_panel=CHECK)
+BatchId = Annotated[str, typer.Argument(help="Such as production-001.")]
+
+
+@batch_app.command("list")
+def batch_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Show every batch: what the gate says and why, what people decided, and who waits for a review."""
+    show_checks.batch_list(Workspace.open(config), json)
+
+
+@batch_app.command("accept")
+def batch_accept(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Accept a batch whatever the gate says; who and why is recorded, and holds until the next decision.
+
+    Judgments that wait for a review stay left out: `robopref batch review` decides about them.
+
+    Example: `robopref batch accept production-001 --by maria --why "the task is ambiguous, the labels are good"`
+    """
+    from qc_reports.decisions import decide
+
+    ws = Workspace.open(config)
+    show_checks.decided(ws, batch, decide(ws, batch, "accepted", by=by, why=why), json)
+
+
+@batch_app.command("hold")
+def batch_hold(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Hold a batch whatever the gate says: no further batch, and no label of it in training, until it is accepted.
+
+    Example: `robopref batch hold production-002 --by maria --why "the camera had moved"`
+    """
+    from qc_reports.decisions import decide
+
+    ws = Workspace.open(config)
+    show_checks.decided(ws, batch, decide(ws, batch, "held", by=by, why=why), json)
+
+
+@batch_app.command("review")
+def batch_review(
+    annotator: Person,
+    batch: Annotated[str, typer.Option(help="Default: the newest batch.")] = "",
+    keep: Annotated[
+        bool | None, typer.Option("--keep/--leave-out", help="Whether the judgments count.", show_default=False)
+    ] = None,
+    by: By = "",
+    why: Why = "",
+    config: ConfigPath = DEFAULT,
+) -> None:
+    """Say whether a flagged annotator's judgments in a batch count; until then they are left out.
+
+    The report lists the latest ones with links into Label Studio. A flag of another kind asks for another review.
+
+    Example: `robopref batch review bob --batch production-002 --keep --by maria --why "short clips, all looked at"`
+    """
+    from qc_reports.decisions import review
+
+    if keep is None:
+        raise typer.BadParameter("say one of the two", param_hint="--keep / --leave-out")
+    ws = Workspace.open(config)
+    batch_id = batch or show_checks.newest_batch(ws)
+    review(ws, batch_id, annotator, "keep" if keep else "leave_out", by=by, why=why)
+    verb = "count" if keep else "are left out"
+    show.say(f"{annotator}'s judgments in {batch_id} {verb}. `robopref resolve` makes the labels anew.")
+
+
+@app.command(rich_help_panel=CHECK)
+def resolve(
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Turn the answers into one label per pair; where two annotators differ a third is asked.
+
+    Judgments of a flagged annotator are left out until `robopref batch review`; pairs of a held batch get no label.
+    """
+    from ml_backend.rounds import settle
+
+    ws = Workspace.open(config)
+    show_checks.preferences(settle(ws), ws.reports / "resolution.json", json)

@@ -1,0 +1,120 @@
+"""Learning: the reward model and the pairs to ask next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from preference.workspace import Workspace
+from robopref import show
+from robopref.app import DEFAULT, LEARN, ConfigPath, Json, Stages, app
+
+PATIENCE_S = 600.0
+"""A training by hand waits so long for the worker's."""
+
+
+@app.command(rich_help_panel=LEARN)
+def train(
+    finetune: Annotated[bool, typer.Option("--finetune", help="Train the encoder too, end to end; for a GPU.")] = False,
+    epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of that.")] = 10,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Train the reward model on the resolved preferences and validate it.
+
+    With --finetune the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
+    on its features. On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
+    """
+    from ml_backend import stages
+    from preference.locks import LEARNING, exclusively
+
+    ws: Workspace | None = Workspace.open(config)
+    if finetune:
+        from ml_backend.finetune_stage import finetuned
+
+        ws = finetuned(ws, epochs=epochs)
+    if ws is not None:  # only the first of torchrun's processes goes on
+        with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
+            show.record(stages.train(ws), json)
+
+
+@app.command(rich_help_panel=LEARN)
+def validate(
+    model: Annotated[str, typer.Option("--model", help="A version, such as rm-0002; default: the active one.")] = "",
+    propose_pairs: Annotated[
+        int,
+        typer.Option("--propose-pairs", min=0, help="Where a probe fires, so many pairs to ask."),
+    ] = 0,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Say whether the reward model can be trusted: accuracy, calibration, tiers, hacking probes, learning curve, and
+    the best and worst trajectories as filmstrips, in validation.json and one HTML page beside the model.
+
+    Proposed pairs go into proposed_pairs.csv; scripts/import_pairs.py asks about them.
+    """
+    from ml_backend.validation import validate_model
+
+    show.record(validate_model(Workspace.open(config), model, propose=propose_pairs), json)
+
+
+@app.command(rich_help_panel=LEARN)
+def rank(
+    count: Annotated[int, typer.Option(help="How many pairs.")] = 50,
+    strategy: Annotated[str, typer.Option(help="Default: active.strategy of robopref.toml.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """List the pairs that are most worth asking next."""
+    from ml_backend import scoring
+
+    show.ranking(scoring.rank(Workspace.open(config), count, strategy or None), json)
+
+
+models_app = typer.Typer(cls=Stages)
+app.add_typer(models_app, name="models", rich_help_panel=LEARN)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """List the reward models: pairs, accuracy, which is in use, and why one was kept back."""
+    if context.invoked_subcommand is None:
+        show.models(Workspace.open(config).store.model_versions(), json)
+
+
+@models_app.command("promote")
+def models_promote(
+    version: Annotated[str, typer.Argument(help="Such as rm-0002.")], config: ConfigPath = DEFAULT
+) -> None:
+    """Use this model from now on: for ranking, for the order of open tasks, and in the next release."""
+    from ml_backend.models import promote
+
+    show.say(f"{promote(Workspace.open(config), version).version} is in use.")
+
+
+@models_app.command("rollback")
+def models_rollback(config: ConfigPath = DEFAULT) -> None:
+    """Go back to the model before the one in use."""
+    from ml_backend.models import roll_back
+
+    show.say(f"{roll_back(Workspace.open(config)).version} is in use.")
+
+
+@app.command(name="round", rich_help_panel=LEARN)
+def active_round(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, ask nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Although a batch is unfinished or held.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """One active-learning round: QC gate, train, rank, assign, push."""
+    from ml_backend.rounds import run_round
+    from preference.locks import LEARNING, exclusively
+
+    ws = Workspace.open(config)
+    if dry_run:  # reads, and so waits for nobody
+        show.active_round(run_round(ws, dry_run=True), json)
+        return
+    with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
+        show.active_round(run_round(ws, force=force), json)

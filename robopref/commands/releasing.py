@@ -1,0 +1,91 @@
+"""Releasing: the package for the policy team, and what goes into other people's tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from preference.workspace import Workspace
+from robopref import show
+from robopref.app import DEFAULT, RELEASE, ConfigPath, Json, Stages, app
+
+release_app = typer.Typer(cls=Stages)
+app.add_typer(release_app, name="release", rich_help_panel=RELEASE)
+
+
+@release_app.callback(invoke_without_command=True)
+def release(
+    context: typer.Context,
+    version: Annotated[str, typer.Option("--version", help="Semantic version, such as 1.2.0.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Package preferences, manifest, reward model, inference script, card and notebook."""
+    from ml_backend.release import release as build
+
+    if context.invoked_subcommand is not None:
+        return
+    if not version:
+        raise typer.BadParameter("say which, for instance 1.2.0", param_hint="--version")
+    show.record(build(Workspace.open(config), version), json)
+
+
+@release_app.command("verify")
+def release_verify(
+    path: Annotated[Path, typer.Argument(help="A release's folder or its .tar.gz.")], json: Json = False
+) -> None:
+    """Compare every byte of a release with its checksums, on any machine; exit code 1 where something differs.
+
+    Nothing of an archive is unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
+    """
+    from ml_backend.release.verify import verify_release
+
+    show.verified(verify_release(path), json)
+
+
+export_app = typer.Typer(
+    cls=Stages, no_args_is_help=True, help="Rewards and preferences in the formats of other tools."
+)
+app.add_typer(export_app, name="export", rich_help_panel=RELEASE)
+
+
+@export_app.command("lerobot")
+def export_lerobot(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a folder that does not exist yet.")],
+    dataset: Annotated[str, typer.Option(help="Its name in robopref.toml, where the pool has several.")] = "",
+    column: Annotated[str, typer.Option(help="What the reward's column is called.")] = "reward",
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the videos in place of hard links.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Write a LeRobot dataset of the pool with the model's rewards, as the lerobot package loads it.
+
+    Each row gets `reward`, the reward of its episode, and `reward_so_far`, the reward up to that row. The source is
+    left as it is; videos are hard-linked, not copied.
+
+    Example: `robopref export lerobot ../datasets/kitchen_rewarded`
+    """
+    from ml_backend.export.lerobot import export_lerobot as export
+
+    made = export(Workspace.open(config), folder, dataset=dataset, column=column, copy=copy)
+    show.record(made, json)
+
+
+@export_app.command("dpo")
+def export_dpo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to, such as pairs.jsonl; replaced if there.")],
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Write chosen and rejected trajectories as JSON Lines, for preference-optimization trainers.
+
+    Ties are left out and counted. Beside prompt, chosen and rejected each line has the model's margin, the annotators'
+    confidence, the split, and where both episodes are.
+
+    Example: `robopref export dpo pairs.jsonl`
+    """
+    from ml_backend.export.dpo import export_dpo as export
+
+    show.record(export(Workspace.open(config), file), json)

@@ -1,0 +1,74 @@
+"""`robopref batch` from the command line: who decided what, why, and what follows from it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
+from preference.workspace import Workspace
+from robopref.cli import app
+
+WORDS = ("A", "B", "equal")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Alice and bob answer 30 pairs; eve says the same in a second each."""
+    path = tmp_path / "robopref.toml"
+    path.write_text("[quality]\nbootstrap = 50\n")
+    ws = Workspace.open(path)
+    ws.store.put_trajectories(Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(31))
+    people = ("alice", "bob", "eve")
+    ws.store.put_annotators(Annotator(name, f"{name}@example.org") for name in people)
+    pairs = [Pair(f"p{i:02d}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(30)]
+    work = [Assignment(f"{p.pair_id}-{who}", p.pair_id, who, "production-001", i, "AB"[i % 2])
+            for i, p in enumerate(pairs) for who in people]  # fmt: skip
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, work)
+    ws.store.put_judgments(
+        Judgment(a.assignment_id, a.annotator_id, a.pair_id, WORDS[a.position % 3], 4, 900 if who == "eve" else 9000)
+        for a in work
+        for who in [a.annotator_id]
+    )
+    ws.store.close()
+    return path
+
+
+def robopref(config, *arguments, code=0):
+    run = CliRunner().invoke(app, [*arguments, "-c", str(config)])
+    assert run.exit_code == code, run.output
+    return run
+
+
+def listed(config):
+    return json.loads(robopref(config, "batch", "list", "--json").stdout)["batches"][0]
+
+
+def test_a_flag_holds_a_review_frees_and_both_are_listed(config):
+    robopref(config, "qc", "--batch", "production-001")
+    assert listed(config)["status"] == "held" and "eve answers in 0.9 s" in listed(config)["reasons"][0]
+    signed = ("--by", "maria", "--why", "watched them all")
+    robopref(config, "batch", "review", "eve", "--keep", *signed)
+    found = listed(config)
+    assert found["status"] == "accepted" and found["decisions"] == []
+    review = found["reviews"][0]
+    assert (review["annotator_id"], review["verdict"], review["by"], review["why"]) == (
+        "eve", "keep", "maria", "watched them all",
+    )  # fmt: skip
+    assert "production-001" in robopref(config, "batch", "list").output
+
+
+def test_a_person_holds_and_accepts_with_reasons_and_the_last_word_holds(config):
+    robopref(config, "batch", "accept", "production-001", "--by", "maria", "--why", "good enough")
+    assert listed(config)["status"] == "accepted" and listed(config)["reasons"][-1].startswith("Accepted by maria")
+    robopref(config, "batch", "hold", "production-001", "--by", "otto", "--why", "the camera moved")
+    robopref(config, "qc")
+    found = listed(config)
+    assert found["status"] == "held" and [d["by"] for d in found["decisions"]] == ["maria", "otto"]
+
+
+def test_what_is_not_said_is_asked_for(config):
+    robopref(config, "batch", "accept", "production-001", "--by", "maria", code=1)
+    robopref(config, "batch", "review", "eve", "--by", "maria", "--why", "x", code=2)
+    robopref(config, "batch", "hold", "production-007", "--by", "maria", "--why", "x", code=1)
+    assert listed(config)["decisions"] == []
