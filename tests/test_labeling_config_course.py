@@ -25,6 +25,8 @@ from screen_maker import (
 from importer.label_studio_users import admin_session, annotator_session, create_annotator
 from labeling_config import contract
 
+pytestmark = pytest.mark.alone
+
 ARTIFACTS = Path(__file__).parent / "artifacts"
 EMAIL = "dora@example.com"
 SAID = [("left", "1"), ("equal", "2"), ("right", "3")]

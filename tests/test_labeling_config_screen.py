@@ -20,6 +20,8 @@ from screen_maker import (
 from importer.label_studio_users import admin_session
 from labeling_config import contract
 
+pytestmark = pytest.mark.alone
+
 ARTIFACTS = Path(__file__).parent / "artifacts"  # kept by CI, to be looked at
 EMAIL = "carol@example.com"
 SIZES = [(1440, 900), (1280, 720)]

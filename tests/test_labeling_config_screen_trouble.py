@@ -27,6 +27,8 @@ from importer.label_studio_users import admin_session, annotator_session
 from labeling_config import contract
 from preference.records import Annotator, Assignment, Rejection
 
+pytestmark = pytest.mark.alone
+
 RAW = """() => [...document.querySelectorAll('video')].map(
   (video) => ({ at: video.currentTime, length: video.duration, paused: video.paused }))"""
 
@@ -56,10 +58,7 @@ def test_the_longer_clip_plays_on_when_the_shorter_has_ended(page, label_studio)
     begin(page, label_studio, "unequal", clips=("a", "long"))
     page.wait_for_function(BOTH_PLAY)
     page.wait_for_function(f"() => ({RAW})().some(({{ at, length }}) => length < 4 && at >= length - 0.05)")
-    page.wait_for_timeout(700)
-    longer = max(page.evaluate(RAW), key=lambda video: video["length"])
-    assert longer["at"] > 3.3
-    assert not longer["paused"]
+    page.wait_for_function(f"() => ({RAW})().some(({{ at, length, paused }}) => length > 4 && at > 3.3 && !paused)")
     page.keyboard.press("Space")
     page.wait_for_timeout(200)
     assert all(video["paused"] for video in page.evaluate(RAW))
@@ -110,6 +109,7 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
         page.wait_for_timeout(20)
         if page.evaluate(f"({SEEN})()"):
             break
+    page.mouse.move(5, 5)  # the last sign of life
     page.clock.run_for(5 * 60_000)  # looks out of the window for five minutes
     page.keyboard.press("1")
     page.clock.run_for(2_000)
@@ -119,7 +119,7 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
     page.clock.run_for(1000)
     (made,) = annotations(label_studio, project)["t0"]
     answer = contract.answer_of(made)
-    assert 20_000 < answer.response_ms < 60_000  # thirty seconds of the five minutes count
+    assert 30_000 < answer.response_ms < 60_000  # thirty seconds of the five minutes count
     assert answer.watch["active_ms"] >= answer.response_ms + 2_000
     assert answer.lead_time_s * 1000 > 5 * 60_000
 

@@ -10,7 +10,7 @@ GROUP = Path("/proc/self/autogroup")
 TELL = """
 import os, pathlib
 from robopref.processes import stand_back
-group = lambda: pathlib.Path('/proc/self/autogroup').read_text().split()[-1]
+group = lambda: (pathlib.Path('/proc/self/autogroup').read_text().split() or [0])[-1]  # in a control group: empty
 before = group()
 stand_back()
 print(os.nice(0), before, group())
