@@ -4,25 +4,28 @@ What comes out is used as any other weights file: the pool is encoded with it an
 So there is one reward model and one way to score with it, and the fine-tuned encoder travels beside it.
 
 On a GPU in bfloat16 and channels-last, with gradients accumulated over `accumulate` pairs a step; under torchrun every
-process takes its share of each step's pairs. On a CPU the same in float32, for tests and for the patient.
+process takes its share of each step's pairs. On a CPU the same in float32, for tests and for the patient. The epoch
+that does best on the validation pairs is kept; a checkpoint after each epoch lets a killed run go on.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml_backend import checkpoint
+from ml_backend.train import Progress, Split
+from preference.config import Reward
 from preference.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from ml_backend.dataset import Pairs
     from ml_backend.encoder import EncoderSettings
@@ -31,6 +34,8 @@ LEARNING_RATE = 1e-4
 """The protocol's."""
 ACCUMULATE = 16
 """Pairs per optimizer step, over all processes."""
+PATIENCE = 3
+"""Epochs without a better one before it stops."""
 FRAMES_OF_A = Callable[[int], np.ndarray]
 """Row of a trajectory → its frames (T, H, W, 3) uint8."""
 
@@ -51,9 +56,11 @@ class Tuned:
     rank: int
     """Of this process; 0 wrote the weights."""
     steps: int
+    best_epoch: int
     losses: list[float]
     """One per optimizer step, of this process's pairs."""
     pairs_per_s: float
+    """While training, validation aside; 0 where nothing was left to do."""
     peak_memory_mb: float
     """Of the GPU; 0 on a CPU."""
 
@@ -62,59 +69,62 @@ def finetune(
     settings: EncoderSettings,
     frames_of: FRAMES_OF_A,
     pairs: Pairs,
-    train: np.ndarray,
+    split: Split,
     out: Path,
+    reward: Reward,
     *,
     epochs: int,
     accumulate: int = ACCUMULATE,
     most_steps: int = 0,
     seed: int = 0,
+    checkpoint_to: Path | None = None,
     on_step: Callable[[int], Any] = lambda _: None,
 ) -> Tuned:
     """Train the encoder of `settings` with a linear reward on its features' mean over time; its weights go to `out`.
 
     Args:
         frames_of: Called for each trajectory of a step; it is what feeds the GPU, so it should read ahead or be quick.
-        train: Rows of `pairs` to learn from.
+        split: Rows of `pairs` to learn from, and to tell epochs apart by.
+        reward: What is done with ties, and how often an answer is a slip.
         accumulate: Pairs per optimizer step, over all processes.
         most_steps: Stop after so many steps; 0 = all of `epochs`.
+        checkpoint_to: Written after each epoch and gone at the end; where it exists, training goes on from there.
+        on_step: Called with how many steps were done: 1 after each, more at the start where some had been.
 
     Raises:
         UserError: the loss is no number any more.
+        DataError: the checkpoint is broken or another's.
     """
     import time
 
     import torch
 
-    from ml_backend.encoder import load
-
     with _process_group() as place:
-        torch.manual_seed(seed)
-        encoder = load(settings)
-        module = encoder.module.to(place.device).requires_grad_(True).train()
-        _freeze_statistics(module)
-        head = torch.nn.Linear(encoder.size, 1, bias=False, device=place.device)
-        parameters = [*module.network.parameters(), *head.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-        rng = np.random.default_rng(seed)  # the same order in every process
-        losses: list[float] = []
-        start = time.perf_counter()
-        for rows in _steps(train, epochs, accumulate, most_steps, rng):
-            own = rows[place.rank :: place.size]
-            loss = _accumulate(module, head, frames_of, pairs, own, len(rows), place)
-            if not np.isfinite(loss):
-                raise UserError("Fine-tuning went astray: the loss is no number any more.", fix="Use fewer epochs.")
-            _average(parameters, place)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss)
-            on_step(1)
-        seconds = time.perf_counter() - start
+        course = _Course(settings, reward, place, seed)
+        key = json.dumps([out.name, reward.model_dump(), epochs, accumulate, seed], sort_keys=True)
+        if checkpoint_to and checkpoint_to.exists():
+            course.restore(checkpoint.resume(checkpoint_to, key))
+            on_step(len(course.losses))
+        seconds, done = 0.0, 0
+        left = step_count(len(split.train), epochs, accumulate, most_steps) - len(course.losses)
+        while left > 0 and not course.progress.finished(course.epoch, epochs, PATIENCE):
+            start = time.perf_counter()
+            for rows in _steps(course.rng.permutation(split.train), accumulate)[:left]:
+                course.step(frames_of, pairs, rows)
+                left -= 1
+                done += len(rows)
+                on_step(1)
+            seconds += time.perf_counter() - start
+            course.finish_epoch(frames_of, pairs, split.validation)
+            if checkpoint_to and place.rank == 0:
+                checkpoint.save({"key": key, **course.state()}, checkpoint_to)
         if place.rank == 0:
-            _save(module.network, out)
-        done = sum(len(rows) for rows in _steps(train, epochs, accumulate, most_steps, np.random.default_rng(seed)))
+            checkpoint.save(course.progress.best, out)
+            if checkpoint_to:
+                checkpoint_to.unlink(missing_ok=True)
         peak = torch.cuda.max_memory_allocated() / 1e6 if place.device != "cpu" else 0.0
-    return Tuned(place.rank, len(losses), losses, done / max(seconds, 1e-9), peak)
+    rate = done / seconds if seconds else 0.0
+    return Tuned(place.rank, len(course.losses), course.progress.best_epoch, course.losses, rate, peak)
 
 
 def step_count(pairs: int, epochs: int, accumulate: int, most_steps: int = 0) -> int:
@@ -123,41 +133,124 @@ def step_count(pairs: int, epochs: int, accumulate: int, most_steps: int = 0) ->
     return min(whole, most_steps) if most_steps else whole
 
 
-def _steps(train: np.ndarray, epochs: int, size: int, most: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """The rows of each optimizer step."""
-    taken = 0
-    for _ in range(epochs):
-        order = rng.permutation(train)
-        for start in range(0, len(order), size):
-            if most and taken == most:
-                return
-            taken += 1
-            yield order[start : start + size]
+def _steps(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """The rows of each optimizer step of one epoch."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _accumulate(
-    module: Any, head: nn.Module, frames_of: FRAMES_OF_A, pairs: Pairs, rows: np.ndarray, whole: int, place: Place
-) -> float:
-    """Gradients of the mean loss over the step's pairs, one pair in memory at a time."""
-    import torch
+class _Course:
+    """A fine-tuning between its epochs: the encoder, the reward on top of it, and everything a checkpoint holds."""
 
-    total = 0.0
-    half = torch.autocast("cuda", torch.bfloat16) if place.device != "cpu" else nullcontext()
-    for row in rows.tolist():
+    def __init__(self, settings: EncoderSettings, reward: Reward, place: Place, seed: int) -> None:
+        import torch
+
+        from ml_backend.encoder import load
+
+        torch.manual_seed(seed)
+        encoder = load(settings)
+        self.reward, self.place = reward, place
+        self.module = encoder.module.to(place.device).requires_grad_(True)
+        self.head = torch.nn.Linear(encoder.size, 1, bias=False, device=place.device)
+        self.log_nu = torch.zeros(1, device=place.device, requires_grad=True)
+        """Of Davidson's ν; without gradients where ties are not modelled by it."""
+        self.parameters = [*self.module.network.parameters(), *self.head.parameters(), self.log_nu]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
+        self.rng = np.random.default_rng(seed)  # the same order in every process
+        self.epoch = 0
+        self.losses: list[float] = []
+        self.since = 0
+        """How many of the losses are of epochs before this one."""
+        self.progress = Progress(_weights(self.module.network))
+
+    def step(self, frames_of: FRAMES_OF_A, pairs: Pairs, rows: np.ndarray) -> None:
+        """One optimizer step on `rows`, of which this process takes its share, one pair in memory at a time.
+
+        Raises:
+            UserError: the loss is no number any more.
+        """
+        self.module.train()
+        _freeze_statistics(self.module)
+        own = rows[self.place.rank :: self.place.size]
+        total = 0.0
+        for row in own.tolist():
+            loss = self._loss(self._difference(frames_of, pairs, row), pairs, np.array([row]))
+            (loss * float(pairs.weight[row]) / len(rows)).backward()
+            total += float(loss.detach())
+        mean = total / max(1, len(own))
+        if not np.isfinite(mean):
+            raise UserError("Fine-tuning went astray: the loss is no number any more.", fix="Use fewer epochs.")
+        _average(self.parameters, self.place)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(mean)
+
+    def finish_epoch(self, frames_of: FRAMES_OF_A, pairs: Pairs, validation: np.ndarray) -> None:
+        """Judge the epoch on the validation pairs, and keep its weights if it is the best."""
+        import torch
+
+        self.module.eval()
+        x = torch.zeros(len(validation), device=self.place.device)
+        with torch.no_grad():
+            for at in range(self.place.rank, len(validation), self.place.size):
+                x[at] = self._difference(frames_of, pairs, int(validation[at]))
+            if self.place.size > 1:
+                torch.distributed.all_reduce(x)
+            loss = float(self._loss(x, pairs, validation)) if len(validation) else 0.0
+        self.epoch += 1
+        trained = float(np.mean(self.losses[self.since :]))
+        self.since = len(self.losses)
+        self.progress.add(trained, loss, x.double().cpu().numpy(), pairs.take(validation))
+        self.progress.keep_if_better(lambda: _weights(self.module.network), len(validation))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "losses": self.losses,
+            "network": self.module.network.state_dict(),
+            "head": self.head.state_dict(),
+            "log_nu": self.log_nu.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "progress": asdict(self.progress),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        import torch
+
+        self.epoch, self.losses, self.since = state["epoch"], state["losses"], len(state["losses"])
+        self.module.network.load_state_dict(state["network"])
+        self.head.load_state_dict(state["head"])
+        with torch.no_grad():
+            self.log_nu.copy_(state["log_nu"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.progress = Progress(**state["progress"])
+
+    def _difference(self, frames_of: FRAMES_OF_A, pairs: Pairs, row: int) -> torch.Tensor:
+        """(1,) r_a − r_b of one pair."""
+        import torch
+
         both = [frames_of(int(pairs.a[row])), frames_of(int(pairs.b[row]))]
-        batch = torch.from_numpy(np.concatenate(both)).to(place.device, non_blocking=True)
-        with half:
-            phi = module(batch)
+        batch = torch.from_numpy(np.concatenate(both)).to(self.place.device, non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16) if self.place.device != "cpu" else nullcontext():
+            phi = self.module(batch)
         first, second = phi.float().split([len(both[0]), len(both[1])])
-        difference = head(first.mean(dim=0)) - head(second.mean(dim=0))
-        label = torch.tensor([pairs.label[row]], dtype=torch.float32, device=place.device)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(difference, label)
-        (loss * float(pairs.weight[row]) / whole).backward()
-        total += float(loss.detach())
-    return total / max(1, len(rows))
+        return self.head(first.mean(dim=0)) - self.head(second.mean(dim=0))
+
+    def _loss(self, x: torch.Tensor, pairs: Pairs, rows: np.ndarray) -> torch.Tensor:
+        """Mean over pairs, without their weights, from x (B,)."""
+        import torch
+
+        from ml_backend.losses import slipped_loss
+
+        reward = self.reward
+        label = torch.tensor(pairs.label[rows], dtype=torch.float32, device=self.place.device)
+        return slipped_loss(x.unsqueeze(0), label, self.log_nu, reward.ties, reward.margin, reward.slip).mean()
 
 
-def _freeze_statistics(module: nn.Module) -> None:
+def _freeze_statistics(module: torch.nn.Module) -> None:
     """Batch statistics stay: a batch is one pair's frames, which are all alike."""
     import torch
 
@@ -198,5 +291,5 @@ def _process_group() -> Iterator[Place]:
         dist.destroy_process_group()
 
 
-def _save(network: nn.Module, out: Path) -> None:
-    checkpoint.save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, out)
+def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in network.state_dict().items()}

@@ -22,7 +22,8 @@ KEPT = 256
 def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
     """A workspace whose `reward.weights` are the encoder's, trained on the labels; made where they are not there yet.
 
-    Validation and test pairs are kept out. None in all processes but the first, when torchrun started several.
+    Test pairs are kept out, and validation pairs tell the epochs apart. Killed, it goes on after the last whole epoch.
+    None in all processes but the first, when torchrun started several.
 
     Raises:
         NotReady: nothing is resolved, or too little.
@@ -40,26 +41,30 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
     trajectories = ws.store.trajectories()
     check_labels([p.preference for p in preferences], reward.min_preferences)
     pairs = labelled_pairs(ws, preferences, trajectories)
-    train = split_pairs(pair_keys(preferences), ws.config.seed).train
+    split = split_pairs(pair_keys(preferences), ws.config.seed)
     out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.{epochs}.pt"
     rank = 0
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
-        with progress("Fine-tuning the encoder", step_count(len(train), epochs, ACCUMULATE)) as advance:
+        with progress("Fine-tuning the encoder", step_count(len(split.train), epochs, ACCUMULATE)) as advance:
             tuned = finetune(
                 encoder,
                 _reader(ws, trajectories),
                 pairs,
-                train,
+                split,
                 out,
+                reward,
                 epochs=epochs,
                 seed=ws.config.seed,
+                checkpoint_to=out.with_suffix(".checkpoint"),
                 on_step=advance,
             )
         rank = tuned.rank
         if rank == 0:
             memory = f", {tuned.peak_memory_mb:.0f} MB at most" if tuned.peak_memory_mb else ""
-            console.print(f"{tuned.pairs_per_s:.1f} pairs/s{memory}", highlight=False)
+            console.print(
+                f"Epoch {tuned.best_epoch} did best; {tuned.pairs_per_s:.1f} pairs/s{memory}", highlight=False
+            )
     if rank:
         return None
     return Workspace(ws.config.model_copy(update={"reward": reward.model_copy(update={"weights": str(out)})}))

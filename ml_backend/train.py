@@ -151,17 +151,16 @@ def train_model(
         model = RewardModel(spec, _generator(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng))
         run = Training(model, features, pairs, split, reward, rng)
-        progress = _Progress(_weights(model))
+        progress = Progress(_weights(model))
         key = run.key(seed) if checkpoint else ""
         if checkpoint and checkpoint.exists():
             found = resume(checkpoint, key)
             run.restore(found["training"])
-            progress = _Progress(**found["progress"])
+            progress = Progress(**found["progress"])
             on_epoch(run.epoch)
-        while not progress.finished(run.epoch, reward):
+        while not progress.finished(run.epoch, reward.epochs, reward.patience):
             progress.add(run.run_epoch(), *run.validate(), pairs.take(split.validation))
-            if is_better(progress.curves, progress.best_epoch, len(split.validation)):
-                progress.best, progress.best_epoch = _weights(model), run.epoch
+            progress.keep_if_better(lambda: _weights(model), len(split.validation))
             if checkpoint:
                 save({"key": key, "training": run.state(), "progress": asdict(progress)}, checkpoint)
             on_curves(run.epoch, {name: values[-1] for name, values in progress.curves.items()})
@@ -172,8 +171,8 @@ def train_model(
 
 
 @dataclass
-class _Progress:
-    """What has been seen so far; it travels in the checkpoint."""
+class Progress:
+    """The best weights, and the curves that chose them; it travels in the checkpoint."""
 
     best: dict[str, torch.Tensor]
     best_epoch: int = 0
@@ -186,8 +185,13 @@ class _Progress:
         for name, value in zip(self.curves, figures, strict=True):
             self.curves[name].append(value)
 
-    def finished(self, epoch: int, reward: Reward) -> bool:
-        return epoch >= reward.epochs or (self.best_epoch > 0 and epoch - self.best_epoch >= reward.patience)
+    def keep_if_better(self, weights: Callable[[], dict[str, torch.Tensor]], pairs: int) -> None:
+        """After `add`: `weights()` are the best so far where the newest epoch is the better one."""
+        if is_better(self.curves, self.best_epoch, pairs):
+            self.best, self.best_epoch = weights(), len(self.curves["train_loss"])
+
+    def finished(self, epoch: int, epochs: int, patience: int) -> bool:
+        return epoch >= epochs or (self.best_epoch > 0 and epoch - self.best_epoch >= patience)
 
 
 @contextmanager

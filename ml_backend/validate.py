@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.audit import audited
+from ml_backend.audit import audited, share
 from ml_backend.calibration import calibration, ties
 from ml_backend.dataset import Pairs
 from ml_backend.folds import fit_folds
@@ -78,16 +78,16 @@ def validate(
         differences[fold.test] = own
     hits = [right(own, pairs.label[fold.test]) for fold, own in zip(unseen, found[len(crossed) :], strict=True)]
     return {
-        "ranking_accuracy": _accuracy(_hits(rewards, test), rng),
+        "ranking_accuracy": accuracy(_hits(rewards, test), rng),
         "target": TARGETS["multi_task" if multi else "single_task"],
         "by_stratum": _by(test, rewards, [strata.get(pair_id, "") for pair_id in test.pair_ids], rng),
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
-        "cross_validated": _accuracy(right(differences, pairs.label), rng),
+        "cross_validated": accuracy(right(differences, pairs.label), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
         "calibration": calibration(differences, pairs.label, reward.slip if reward.reliability == "vote" else 0.0),
         "ties": ties(differences, pairs.label),
-        "unseen_trajectories": _accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
+        "unseen_trajectories": accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
         "noise_ceiling": noise_ceiling(preferences),
         **_truth(rewards, trajectories),
         "tiers": tiers(rewards, trajectories),
@@ -186,19 +186,20 @@ def right(differences: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (differences[clear] > 0) == (labels[clear] == 1.0)
 
 
-def _accuracy(hits: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Share with a 95 % bootstrap interval over pairs."""
-    if not len(hits):
-        return {"value": math.nan, "low": math.nan, "high": math.nan, "pairs": 0}
-    samples = rng.binomial(len(hits), hits.mean(), DRAWS) / len(hits)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return {"value": float(hits.mean()), "low": float(low), "high": float(high), "pairs": len(hits)}
+def accuracy(hits: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """Share with a 95 % bootstrap interval over pairs; Wilson's where all or none are right, or no pair is there:
+    resampling four of four would claim certainty."""
+    found = share(hits)
+    if 0.0 < found["value"] < 1.0:
+        samples = rng.binomial(len(hits), found["value"], DRAWS) / len(hits)
+        found["low"], found["high"] = map(float, np.percentile(samples, [2.5, 97.5]))
+    return found
 
 
 def _by(pairs: Pairs, rewards: np.ndarray, labels: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
     names = np.array(labels)
     return {
-        name: _accuracy(_hits(rewards, pairs.take(np.flatnonzero(names == name))), rng)
+        name: accuracy(_hits(rewards, pairs.take(np.flatnonzero(names == name))), rng)
         for name in sorted(set(labels))
         if name
     }

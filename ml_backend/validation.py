@@ -190,7 +190,7 @@ def _spoken(name: str) -> str:
 
 
 def _words(value: float | None) -> str:
-    return "unknown" if value is None or value != value else f"{value:.2f}"
+    return "unknown" if value is None or value != value else f"{value:z.2f}"
 
 
 def _record(ws: Workspace, version: str) -> ModelVersion:

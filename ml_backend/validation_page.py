@@ -104,7 +104,7 @@ def write_page(
 
 
 def figure(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def _accuracies(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -48,7 +48,7 @@ def print_json(value: Any) -> None:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -242,9 +242,10 @@ def models(known: Sequence[ModelVersion], as_json: bool) -> None:
     for m in known:
         note = "in use" if m.active else m.metrics.get("kept_back", "")
         cross, audit = (m.metrics.get(name) or {} for name in ("cross_validated", "audit"))
-        rows.append([m.version, m.created_at[:16], str(m.preferences), number(m.ranking_accuracy),
-                     number(cross.get("value")), _with_interval(audit), number(m.spearman), note])  # fmt: skip
-    columns = ["version", "made", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
+        rows.append([m.version, m.created_at[:16], f"{m.encoder} ({m.weights})", str(m.preferences),
+                     number(m.ranking_accuracy), number(cross.get("value")), _with_interval(audit), number(m.spearman),
+                     note])  # fmt: skip
+    columns = ["version", "made", "encoder", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
     table("Reward models", columns, rows)
 
 

@@ -306,3 +306,18 @@ def test_a_pair_that_somebody_else_has_open_is_waited_for(page, label_studio):
     sign_in(page, label_studio, email)
     page.get_by_text("Somebody else has your next pair open").wait_for()
     answer_by_api(label_studio, email, task_ids(label_studio, project))
+
+
+def test_a_manager_who_looks_on_sees_label_studio_s_own_buttons_and_no_progress(page, label_studio):
+    project = make_project(label_studio, "watched@example.com", "Trouble · watched", clips=("c", "d"))
+    page.goto(f"{label_studio.url}/user/login/")
+    page.fill("[name=email]", label_studio.username)
+    page.fill("[name=password]", label_studio.password)
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: "/user/login" not in url)
+    task = task_ids(label_studio, project)[0]
+    with page.expect_response(lambda reply: "/robopref/state" in reply.url):
+        page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")
+        page.wait_for_selector(".rp-right")
+    page.wait_for_function(BOTH_PLAY)
+    assert page.locator(".rp-corner").count() == 0

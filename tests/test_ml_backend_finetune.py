@@ -14,10 +14,12 @@ from test_ml_backend_stages import ws  # noqa: F401
 from ml_backend import scoring, stages
 from ml_backend.dataset import Pairs
 from ml_backend.encoder import load, settle
-from ml_backend.finetune import finetune, step_count
+from ml_backend.finetune import PATIENCE, finetune, step_count
 from ml_backend.finetune_stage import finetuned
 from ml_backend.provenance import OWN_ENCODER
-from preference.errors import ConfigError
+from ml_backend.train import Split
+from preference.config import Reward
+from preference.errors import ConfigError, DataError
 from preference.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +29,7 @@ SETTINGS = replace(settle("resnet10t", "none"), image_size=32)
 def bright_and_dark(row):
     """Even trajectories are bright, odd ones dark; the bright ones are better."""
     rng = np.random.default_rng(row)
-    return rng.integers(*((150, 256) if row % 2 == 0 else (0, 100)), (4, 32, 32, 3), dtype=np.uint8)
+    return rng.integers(*((150, 256) if row % 2 == 0 else (0, 100)), (2, 32, 32, 3), dtype=np.uint8)
 
 
 def bright_pairs(count=40):
@@ -36,9 +38,14 @@ def bright_pairs(count=40):
     return Pairs(tuple(f"p{i}" for i in a), a, b, (a % 2 == 0).astype(float), np.ones(count))
 
 
+def pairs_to_learn_from(train=np.arange(40), validation=np.arange(0)):
+    return Split(train, validation, np.arange(0))
+
+
 def test_two_steps_change_the_encoder_and_write_weights_that_it_loads(tmp_path):
     pairs, out = bright_pairs(), tmp_path / "encoder.pt"
-    tuned = finetune(SETTINGS, bright_and_dark, pairs, np.arange(40), out, epochs=1, accumulate=4, most_steps=2)
+    split = pairs_to_learn_from()
+    tuned = finetune(SETTINGS, bright_and_dark, pairs, split, out, Reward(), epochs=1, accumulate=4, most_steps=2)
     assert (tuned.steps, tuned.rank) == (2, 0)
     assert tuned.pairs_per_s > 0
     again = load(replace(settle("resnet10t", str(out)), image_size=32))
@@ -49,10 +56,58 @@ def test_two_steps_change_the_encoder_and_write_weights_that_it_loads(tmp_path):
 
 def test_what_can_be_seen_is_learned(tmp_path):
     tuned = finetune(
-        SETTINGS, bright_and_dark, bright_pairs(), np.arange(40), tmp_path / "e.pt", epochs=4, accumulate=4
+        SETTINGS,
+        bright_and_dark,
+        bright_pairs(),
+        pairs_to_learn_from(),
+        tmp_path / "e.pt",
+        Reward(),
+        epochs=4,
+        accumulate=4,
     )
     assert tuned.steps == step_count(40, 4, 4) == 40
-    assert np.mean(tuned.losses[-5:]) < 0.5 * np.mean(tuned.losses[:2])
+    assert np.mean(tuned.losses[-5:]) < 0.7 * np.mean(tuned.losses[:2])
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
+    pairs, split = bright_pairs(20), pairs_to_learn_from(np.arange(16), np.arange(16, 20))
+    told = {"epochs": 3, "accumulate": 4}
+    whole = finetune(SETTINGS, bright_and_dark, pairs, split, tmp_path / "whole.pt", Reward(), **told)
+
+    seen = []
+
+    def dies_in_the_third_epoch(row):
+        seen.append(row)
+        if len(seen) > 2 * (32 + 8) + 20:  # both of each pair, in two epochs and a bit
+            raise KeyboardInterrupt
+        return bright_and_dark(row)
+
+    kept, out = tmp_path / "kept.checkpoint", tmp_path / "whole" / "whole.pt"
+    out.parent.mkdir()
+    told["checkpoint_to"] = kept
+    with pytest.raises(KeyboardInterrupt):
+        finetune(SETTINGS, dies_in_the_third_epoch, pairs, split, out, Reward(), **told)
+    assert kept.exists()
+    assert not out.exists()
+    with pytest.raises(DataError, match="another configuration"):
+        finetune(SETTINGS, bright_and_dark, pairs, split, out, Reward(slip=0.2), **told)
+    steps = []
+    again = finetune(SETTINGS, bright_and_dark, pairs, split, out, Reward(), on_step=steps.append, **told)
+    assert steps == [8, 1, 1, 1, 1]
+    assert again.losses == whole.losses
+    assert not kept.exists()
+    first, second = (torch.load(path, weights_only=True) for path in (tmp_path / "whole.pt", out))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_it_stops_when_the_validation_pairs_gain_no_more_and_keeps_the_best_epoch(tmp_path):
+    """The validation pairs say the opposite of the training pairs: each epoch makes it worse."""
+    pairs = bright_pairs(20)
+    pairs.label[16:] = 1.0 - pairs.label[16:]
+    split = pairs_to_learn_from(np.arange(16), np.arange(16, 20))
+    out = tmp_path / "e.pt"
+    tuned = finetune(SETTINGS, bright_and_dark, pairs, split, out, Reward(), epochs=20, accumulate=4)
+    assert tuned.steps == 4 * (tuned.best_epoch + PATIENCE) < 80
 
 
 def test_two_processes_take_the_steps_that_one_takes(tmp_path):
@@ -63,9 +118,12 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path):
         f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
         "from pathlib import Path\n"
         "from test_ml_backend_finetune import SETTINGS, bright_and_dark, bright_pairs\n"
+        "from test_ml_backend_finetune import pairs_to_learn_from as split\n"
         "from ml_backend.finetune import finetune\n"
-        "finetune(SETTINGS, bright_and_dark, bright_pairs(), np.arange(40), Path(sys.argv[1]), epochs=1, accumulate=4,"
-        " most_steps=2)\n"
+        "from preference.config import Reward\n"
+        "parts = split(np.arange(35), np.arange(35, 40))\n"
+        "finetune(SETTINGS, bright_and_dark, bright_pairs(), parts, Path(sys.argv[1]), Reward(), epochs=1, "
+        "accumulate=4, most_steps=2)\n"
     )
     one, two = tmp_path / "one.pt", tmp_path / "two.pt"
     subprocess.run([sys.executable, program, one], check=True, cwd=tmp_path, timeout=300)

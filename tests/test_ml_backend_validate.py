@@ -8,7 +8,7 @@ from ml_maker import features, pairs_of, preferences, spec, trajectories
 
 from ml_backend.folds import fit_folds
 from ml_backend.train import split_pairs, train_model
-from ml_backend.validate import noise_ceiling, pair_folds, tiers, trajectory_folds, validate
+from ml_backend.validate import accuracy, noise_ceiling, pair_folds, tiers, trajectory_folds, validate
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference
@@ -30,6 +30,18 @@ def test_the_noise_ceiling_of_82_percent_agreement_is_90_percent():
     assert noise_ceiling(voted(100, 0)) == 1.0
     assert math.isnan(noise_ceiling(voted(3, 7)))
     assert math.isnan(noise_ceiling([]))
+
+
+def test_an_accuracy_of_few_pairs_never_claims_certainty():
+    four = accuracy(np.ones(4, bool), np.random.default_rng(0))
+    assert (four["value"], four["high"], four["pairs"]) == (1.0, pytest.approx(1.0), 4)
+    assert four["low"] == pytest.approx(0.5101, abs=1e-4)  # Wilson's lower limit, by hand: 4 / (4 + 1.96²)
+    none = accuracy(np.zeros(4, bool), np.random.default_rng(0))
+    assert (none["low"], none["high"]) == (pytest.approx(0.0), pytest.approx(0.4899, abs=1e-4))
+    many = accuracy(np.arange(1000) < 800, np.random.default_rng(0))
+    assert (many["low"], many["high"]) == (pytest.approx(0.775, abs=0.005), pytest.approx(0.825, abs=0.005))
+    nothing = accuracy(np.zeros(0, bool), np.random.default_rng(0))
+    assert math.isnan(nothing["value"])
 
 
 def test_cross_validation_never_tests_on_a_pair_it_was_trained_on():

@@ -14,6 +14,7 @@ from ml_backend.calibration import calibration, ties
 from ml_backend.learning_curve import fit, learning_curve
 from ml_backend.stages import train
 from ml_backend.validation import check, page_of, validate_model
+from ml_backend.validation_page import figure
 from preference.errors import DataError, NotReady
 from robopref.summary import _validation
 
@@ -69,6 +70,10 @@ def test_a_learning_curve_trains_on_growing_parts_of_the_training_pairs():
     found = learning_curve(np.arange(100, 180), accuracies, np.random.default_rng(0))
     assert [point["accuracy"] for point in found["points"]] == [0.52, 0.54, 0.56, 0.58]
     assert [point["pairs"] for point in found["points"]] == [20, 40, 60, 80]
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_sign():
+    assert [figure(value) for value in (-0.001, 0.001, -0.01, math.nan)] == ["0.00", "0.00", "−0.01", "–"]
 
 
 def figures(**changes):

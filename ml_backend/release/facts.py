@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from ml_backend.audit import share
 from ml_backend.release.card import STRATIFIED, Measured, Share
 from preference.records import Annotator, Certification, Pair, Preference, Trajectory
 from qc_reports.answers import Answered
@@ -116,10 +119,5 @@ def accuracy(rows: Iterable[Mapping[str, Any]], rewards: Mapping[str, float]) ->
         for row in rows
         if row["preference"] != 0.5
     ]
-    n = len(right)
-    if n == 0:
-        return Measured(math.nan), 0
-    share, z = sum(right) / n, 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Measured(share, middle - reach, middle + reach), n
+    found = share(np.array(right, dtype=bool))
+    return Measured(found["value"], found["low"], found["high"]), len(right)

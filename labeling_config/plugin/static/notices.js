@@ -32,9 +32,9 @@ export function cover(name, html, { closes = false, ready = true } = {}) {
 export const uncover = (name) => document.querySelector(`.rp-cover[data-name="${name}"]`)?.remove();
 export const covered = () => document.querySelector(".rp-cover")?.dataset.name ?? null;
 
-/** Done, left and pace, in the corner. Nothing about how good the answers are. */
+/** Done, left and pace, in the corner. Nothing about how good the answers are, and nothing for who only looks on. */
 export function showProgress({ stage, pace }) {
-  if (!stage) return;
+  if (!stage || !(stage.done + stage.left + stage.skipped)) return;
   const parts = [`<b>${stage.done}</b> done`, `<b>${stage.left}</b> left`];
   if (pace) parts.push(`<b>${Math.round(pace)}</b> an hour`);
   const corner = place("rp-corner");
