@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -121,7 +122,7 @@ def parallel_map(
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], count: int
 ) -> Generator[tuple[Item, Result | UserError]]:
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_tidily)
     try:
         yield from _as_completed(pool, function, items, limit=4 * count)
     except BaseException:
@@ -191,6 +192,28 @@ def _connected_ray() -> tuple[Any, bool]:
     return ray, True
 
 
+def _end_tidily() -> None:
+    """In a worker process: Ctrl-C in a terminal and the parent's `terminate` end it once, and what it is writing is
+    cleared away undisturbed by the second of them."""
+    _end_with_parent()
+
+    def end(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(1)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+def _attempt_or_end(function: Callable[[Item], Result], item: Item) -> Result | UserError:
+    """`_attempt`, and a process that is to end ends: the pool would take that for the item's result and go on."""
+    try:
+        return _attempt(function, item)
+    except SystemExit:
+        os._exit(1)
+
+
 def _end_with_parent() -> None:
     """In a worker process: end when the parent does, even by kill -9, instead of waiting for work for ever."""
     parent = parent_process()
@@ -218,7 +241,7 @@ def _as_completed(
             except StopIteration:
                 exhausted = True
             else:
-                waiting[pool.submit(_attempt, function, item)] = item
+                waiting[pool.submit(_attempt_or_end, function, item)] = item
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             yield waiting.pop(future), future.result()

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -120,15 +120,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with told_when_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        holder = path.parent / f".{path.name}.{secrets.token_hex(8)}"  # a name first: no Ctrl-C can fall in between
         try:
+            holder.mkdir(mode=0o700)
             temporary = holder / path.name
             yield temporary
             if temporary.is_dir() and path.is_dir():
                 path.rename(holder / f"{path.name}.old")
             os.replace(temporary, path)
         finally:
-            shutil.rmtree(holder, ignore_errors=True)
+            try:
+                shutil.rmtree(holder, ignore_errors=True)
+            except BaseException:  # Ctrl-C in the middle of it
+                shutil.rmtree(holder, ignore_errors=True)
+                raise
 
 
 @contextmanager

@@ -126,3 +126,54 @@ def test_ray_that_is_not_installed_is_a_mistake_in_the_settings(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="Ray is not installed"):
         list(parallel_map(square, [1, 2], workers=Workers(executor="ray"), description="squares"))
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from preference.work import Workers, parallel_map
+from preference.workspace import replacing
+
+def write(n):
+    with replacing(Path(sys.argv[1]) / f"{n}.txt") as temporary:
+        for part in range(20):
+            with temporary.open("a") as file:
+                file.write("x" * 1000)
+            (temporary.parent / f"{part}").touch()  # more to clear away
+            time.sleep(0.002)
+    return n
+
+if __name__ == "__main__":
+    list(parallel_map(write, range(5000), workers=Workers(2), description="files"))
+"""
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path):
+    """As a terminal sends it, to workers and parent at once; the parent ends the workers a moment later."""
+    import os
+    import random
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    program, out = tmp_path / "program.py", tmp_path / "out"
+    program.write_text(WRITING)
+    draw = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, program, out], stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        begun, deadline = len(list(out.glob("*.txt"))), time.monotonic() + 60
+        while len(list(out.glob("*.txt"))) < begun + 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(draw.random() * 0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        left = sorted(path.name for path in out.iterdir())
+        assert [name for name in left if name.startswith(".")] == []
+        assert all((out / name).stat().st_size == 20_000 for name in left)
+        for name in left:
+            (out / name).unlink()
