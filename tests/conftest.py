@@ -15,11 +15,17 @@ settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
 FAULTS = 2
 """Kills of each process in the gate; `make test ARGS="--faults 20 tests/test_faults.py"` does all twenty."""
+LONGEST = ("test_robopref_demo", "test_faults")
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 def pytest_addoption(parser):
     parser.addoption("--faults", type=int, default=FAULTS, help=f"Kills of each process; default: {FAULTS}.")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")

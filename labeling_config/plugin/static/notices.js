@@ -1,5 +1,7 @@
 // What the plugin says on the screen: a line for a moment, a sheet over everything, and the corner with the progress.
 
+import { inStream } from "./studio.js";
+
 const place = (css, tag = "div") => {
   const found = document.querySelector(`.${css}`);
   if (found) return found;
@@ -34,7 +36,7 @@ export const covered = () => document.querySelector(".rp-cover")?.dataset.name ?
 
 /** Done, left and pace, in the corner. Nothing about how good the answers are, and nothing for who only looks on. */
 export function showProgress({ stage, pace }) {
-  if (!stage || !(stage.done + stage.left + stage.skipped)) return;
+  if (!stage || !inStream()) return;
   const parts = [`<b>${stage.done}</b> done`, `<b>${stage.left}</b> left`];
   if (pace) parts.push(`<b>${Math.round(pace)}</b> an hour`);
   const corner = place("rp-corner");

@@ -3,6 +3,7 @@
 
 import { onTakenOver } from "./tabs.js";
 import { cover, say, uncover } from "./notices.js";
+import { inStream } from "./studio.js";
 import { summary } from "./watch.js";
 
 const ATTEMPTS = 6; // of one request, 0.5 s to 16 s apart
@@ -97,7 +98,7 @@ const served = new Set();
 /** Where a project serves nothing more, or only what was skipped, on to the next stage of the course. */
 async function leadOn(response) {
   const project = location.pathname.match(/^\/projects\/(\d+)\//)?.[1];
-  if (!new URLSearchParams(location.search).has("labeling") || !project) return;
+  if (!inStream() || !project) return;
   if (response.status === 404) { location.assign(`/robopref/next?nothing_in=${project}`); return; }
   const task = await response.clone().json().catch(() => null);
   if (!/skipped/i.test(task?.queue ?? "")) return;
