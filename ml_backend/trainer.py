@@ -134,7 +134,7 @@ class Training:
 
     def _training_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Weighted mean over pairs (or answers), summed over members."""
-        x, drawn = self._differences(rows, window=self.reward.window), torch.from_numpy(self.bootstrap[:, rows])
+        x, drawn = self._differences(rows), torch.from_numpy(self.bootstrap[:, rows])
         judgments = self.pairs.judgments
         if judgments is None:
             return self._vote_loss(x, rows, drawn)
@@ -165,29 +165,15 @@ class Training:
         losses = slipped_loss(x, label, self.model.log_nu, reward.ties, reward.margin, reward.slip)
         return (losses * (weight if drawn is None else weight * drawn)).mean(dim=1).sum()
 
-    def _differences(self, rows: np.ndarray, window: float = 1.0) -> torch.Tensor:
-        """(K, B) r_a − r_b; each trajectory is embedded once, by a random window of at least that share of it."""
+    def _differences(self, rows: np.ndarray) -> torch.Tensor:
+        """(K, B) r_a − r_b; each trajectory of the batch is embedded once."""
         used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
         chosen = torch.from_numpy(used)
         longest = int(self.lengths[chosen].max())
         inputs, mask = self.inputs[chosen, :longest], self.mask[chosen, :longest]
-        if window < 1.0:
-            mask = mask & random_windows(self.lengths[chosen].numpy(), longest, window, self.rng)
         rewards = self.model.rewards(self.model.embed(inputs, mask))
         a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
         return rewards[:, a] - rewards[:, b]
-
-
-def random_windows(lengths: np.ndarray, longest: int, least: float, rng: np.random.Generator) -> torch.Tensor:
-    """(B, T) true in one window of each trajectory: of a length drawn between the share `least` and all, anywhere.
-
-    Which of two is better seldom hangs on their first or last moments, so the label holds for the windows too
-    (SURF, Park et al. 2022), and the model cannot learn a pair by one moment of it.
-    """
-    sizes = np.ceil(rng.uniform(least, 1.0, len(lengths)) * lengths).astype(int)
-    starts = rng.integers(0, lengths - sizes + 1)
-    steps = np.arange(longest)
-    return torch.from_numpy((steps >= starts[:, None]) & (steps < (starts + sizes)[:, None]))
 
 
 def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:

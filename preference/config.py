@@ -245,8 +245,6 @@ class Reward(Section):
     episodes with 1,000 noisy labels; means of four seeds that the benchmark does not use."""
     slip: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Share of answers that are taken to be a slip of the hand; 0 = none. Crowd-BT learns its own."""
-    window: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Each training step sees a random window of each trajectory, of at least this share of it; 1 = the whole."""
     batch_pairs: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 20

@@ -13,7 +13,7 @@ import numpy as np
 
 from preference.config import Quality
 from preference.records import BatchStatus, Pair, Preference, ResolutionReason, Review
-from qc_reports.agreement import krippendorff_alpha, pairwise_kappas
+from qc_reports.agreement import confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.annotator_stats import annotator_stats
 from qc_reports.answers import Answered, planned, votes
 from qc_reports.changes import LeftOut, left_out
@@ -40,6 +40,9 @@ class BatchReport:
     """Krippendorff's alpha, ordinal, of the judgments that no review has left out: value, low, high."""
     kappa: list[dict[str, Any]]
     """Of every two who share a pair; rough where they share fewer than `agreement.ENOUGH_SHARED`."""
+    confusions: list[dict[str, Any]]
+    """Of the same twos: `annotator_1`, `annotator_2` and `counts`, (3, 3) over A, equal, B: rows what the first said,
+    columns what the second said to the same pair."""
     annotator_stats: list[dict[str, Any]]
     resolved: dict[str, int]
     flags: list[dict[str, Any]]
@@ -95,6 +98,8 @@ def figures(
     without = resolve_pairs(pairs, counting, waiting=waiting, aside=set_aside(answers, where))
     resolved, used = (without, counting) if leave_out else (with_all, answers)
     status, reasons = gate(alpha, found, quality, waiting=missing, where=where)
+    said = votes(planned(answers))
+    names, tables = confusions(said)
     return BatchReport(
         batch_id=batch_id,
         status=status,
@@ -105,7 +110,11 @@ def figures(
         alpha=asdict(alpha),
         kappa=[
             {"annotator_1": first, "annotator_2": second, "shared": shared, "kappa": kappa}
-            for first, second, shared, kappa in pairwise_kappas(votes(planned(answers)))
+            for first, second, shared, kappa in pairwise_kappas(said)
+        ],
+        confusions=[
+            {"annotator_1": names[i], "annotator_2": names[j], "counts": table.astype(int).tolist()}
+            for (i, j), table in tables.items()
         ],
         annotator_stats=[asdict(row) for row in stats],
         resolved=count_resolved(resolved),

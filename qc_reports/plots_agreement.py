@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qc_reports.agreement import SCALE, confusions
-from qc_reports.answers import Answered, planned, votes
+from qc_reports.agreement import SCALE
 from qc_reports.plots import FRAME_PX, Figure, names_axis, plain_text, rounded, scale, short
 from qc_reports.printed import known
 
@@ -34,20 +33,22 @@ class Confusions:
     """The two with the lowest kappa."""
 
 
-def confusions_of(answers: Sequence[Answered], kappa: Sequence[Mapping[str, Any]], least: int) -> Confusions:
+def confusions_of(
+    names: Sequence[str], counted: Sequence[Mapping[str, Any]], kappa: Sequence[Mapping[str, Any]], least: int
+) -> Confusions:
     """
     Args:
-        kappa: The report's rows.
+        names: Everybody, in order.
+        counted, kappa: The report's rows.
         least: `widest` shares so many pairs, where any two do.
     """
-    names, tables = confusions(votes(planned(answers)))
     place = {name: i for i, name in enumerate(names)}
     rows = [row for row in kappa if known(row["kappa"])]
     rows = [row for row in rows if row["shared"] >= least] or rows
     lowest = min(rows, key=lambda row: (row["kappa"], row["annotator_1"], row["annotator_2"]), default=None)
     return Confusions(
-        names=names,
-        tables={f"{i},{j}": table.astype(int).tolist() for (i, j), table in tables.items()},
+        names=list(names),
+        tables={f"{place[row['annotator_1']]},{place[row['annotator_2']]}": row["counts"] for row in counted},
         widest=(place[lowest["annotator_1"]], place[lowest["annotator_2"]]) if lowest else None,
     )
 

@@ -74,7 +74,8 @@ def write_report(
     disagreement = disagreement_table(measured)
     batches = [part for part in report.parts.get("batch", []) if part["name"] != "all batches"]
     groupings = _groupings(report, disagreement)
-    confusions = plots_agreement.confusions_of(answers, report.kappa, quality.min_answers)
+    names = sorted({answer.annotator_id for answer in planned(answers)})
+    confusions = plots_agreement.confusions_of(names, report.confusions, report.kappa, quality.min_answers)
     figures = {
         "time": plots_parts.agreement_figure(report.parts.get("time", []), batches, quality.min_alpha),
         "people": plots.people_figure(people, quality),

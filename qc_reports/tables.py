@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qc_reports.agreement import SCALE
 from qc_reports.annotator_stats import SHARES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Table = list[list[Any]]
 LISTS = ("intervals", "confidence_counts")
 """Of a row of annotator_stats: no cell, but several."""
+CONFUSION = ("annotator_1", "annotator_2", "said_1", "said_2", "pairs")
 PAIR = ("pair_id", "trajectory_a_id", "trajectory_b_id", "preference", "confidence_mean", "num_annotators", "agreement",
         "annotator_ids", "reason")  # fmt: skip
 
@@ -26,6 +28,7 @@ def tables(report: BatchReport) -> dict[str, Table]:
     return {
         "annotators": _table([_annotator(row, report.flags) for row in report.annotator_stats]),
         "kappa": _table(report.kappa, ("annotator_1", "annotator_2", "shared", "kappa")),
+        "confusions": _table(_confusions(report.confusions), CONFUSION),
         "flags": _table(report.flags, ("annotator_id", "kind")),
         "parts": _table([_part(way, row) for way, rows in report.parts.items() for row in rows], ("way", "name")),
         "pairs": _table([{key: getattr(label, key) for key in PAIR} for label in report.labels], PAIR),
@@ -38,6 +41,15 @@ def _annotator(row: Mapping[str, Any], flags: Iterable[Mapping[str, Any]]) -> di
         found[f"{share}_low"], found[f"{share}_high"] = row["intervals"].get(share, (None, None))
     found |= {f"confidence_{step}": count for step, count in enumerate(row["confidence_counts"], 1)}
     return found | {"flags": [flag["kind"] for flag in flags if flag["annotator_id"] == row["annotator_id"]]}
+
+
+def _confusions(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each of the nine counts."""
+    return [
+        {"annotator_1": row["annotator_1"], "annotator_2": row["annotator_2"], "said_1": first, "said_2": second,
+         "pairs": row["counts"][i][j]}
+        for row in rows for i, first in enumerate(SCALE) for j, second in enumerate(SCALE)
+    ]  # fmt: skip
 
 
 def _part(way: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from ml_maker import features, pairs_of, preferences, spec
 
 from ml_backend.dataset import index_pairs
@@ -188,29 +186,3 @@ def test_members_see_different_pairs_and_all_together_every_pair_equally_often()
     assert np.allclose(weights.var(axis=1), 0.8, atol=0.08)  # of a plain bootstrap: 1
     assert abs(np.corrcoef(weights)[0, 1]) < 0.35
     assert (balanced_bootstrap(1, 10, np.random.default_rng(0)) == 1).all()
-
-
-@given(st.lists(st.integers(1, 70), min_size=1, max_size=20), st.floats(0.05, 1.0), st.integers(0, 2**32))
-def test_a_window_is_whole_within_its_trajectory_and_no_shorter_than_was_said(lengths, least, seed):
-    from ml_backend.trainer import random_windows
-
-    lengths = np.array(lengths)
-    windows = random_windows(lengths, int(lengths.max()), least, np.random.default_rng(seed)).numpy()
-    assert not (windows & (np.arange(lengths.max()) >= lengths[:, None])).any()
-    sizes = windows.sum(axis=1)
-    assert (sizes >= least * lengths - 1e-9).all()
-    begun = (np.diff(windows.astype(int), prepend=0, axis=1) == 1).sum(axis=1)
-    assert (begun == 1).all()
-
-
-def test_windows_reach_every_part_of_a_trajectory_and_validation_sees_the_whole():
-    from ml_backend.trainer import random_windows
-
-    drawn = random_windows(np.full(4000, 20), 20, 0.5, np.random.default_rng(0)).numpy()
-    seen = drawn.mean(axis=0)
-    assert seen.min() > 0.1
-    assert abs(seen - seen[::-1]).max() < 0.05  # the end as often as the beginning
-    whole, made, *_ = fit(reward=REWARD.model_copy(update={"window": 1.0}))
-    windows, *_ = fit(reward=REWARD.model_copy(update={"window": 0.5}))
-    assert not np.array_equal(whole.model.score(made)[0], windows.model.score(made)[0])
-    assert np.array_equal(windows.model.score(made)[0], windows.model.score(made)[0])

@@ -157,7 +157,7 @@ def test_the_csv_files_and_the_page_have_the_numbers_of_qc_json(batch, tmp_path)
     for path in tmp_path.glob("*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
             tables[path.stem] = list(csv.DictReader(file))
-    assert sorted(tables) == ["annotators", "flags", "kappa", "pairs", "parts"]
+    assert sorted(tables) == ["annotators", "confusions", "flags", "kappa", "pairs", "parts"]
     for row, written in zip(found["annotator_stats"], tables["annotators"], strict=True):
         for key in ("annotator_id", "answers", "gold_agreement", "tie_rate", "mean_response_s"):
             assert written[key] == str(row[key])
@@ -165,6 +165,13 @@ def test_the_csv_files_and_the_page_have_the_numbers_of_qc_json(batch, tmp_path)
     assert [(row["shared"], row["kappa"]) for row in tables["kappa"]] == [
         (str(row["shared"]), str(row["kappa"])) for row in found["kappa"]
     ]
+    counts = tables["confusions"]
+    for place, row in enumerate(found["confusions"]):
+        own = counts[9 * place : 9 * place + 9]
+        assert {(t["annotator_1"], t["annotator_2"]) for t in own} == {(row["annotator_1"], row["annotator_2"])}
+        assert [int(t["pairs"]) for t in own] == np.ravel(row["counts"]).tolist()
+        assert [(t["said_1"], t["said_2"]) for t in own[:2]] == [("A", "A"), ("A", "equal")]
+    assert [sum(map(sum, row["counts"])) for row in found["confusions"]] == [row["shared"] for row in found["kappa"]]
     labels = [row["preference"] for row in tables["pairs"]]
     assert [labels.count(word) for word in ("1.0", "0.0", "0.5")] == [found["resolved"][w] for w in ("A", "B", "equal")]
     quartets = [(row["alpha"], row["disagreement"]) for row in tables["parts"] if row["way"] == "time"]

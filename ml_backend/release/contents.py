@@ -139,7 +139,7 @@ def _write_training(source: Source, folder: Path) -> None:
     """What the notebook needs: features, settings, and itself."""
     write_features_file(source.features, source.compared, source.spec, folder / "features.npz")
     spec, reward = source.spec, source.trained
-    names = ("ties", "margin", "slip", "window", "learning_rate", "weight_decay", "batch_pairs", "epochs", "patience")
+    names = ("ties", "margin", "slip", "learning_rate", "weight_decay", "batch_pairs", "epochs", "patience")
     settings = {name: getattr(reward, name) for name in names}
     settings |= {name: getattr(spec, name) for name in ("temporal", "hidden", "members", "projection")}
     settings |= {"inputs": list(spec.inputs), "seed": source.ws.config.seed}

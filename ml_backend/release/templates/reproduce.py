@@ -121,19 +121,10 @@ def slipped_loss(x, label):
     return -torch.logaddexp(honest, swapped)
 
 
-def windows(mask, least):
-    """A random part of each trajectory, of at least that share of it: its label holds for the part too."""
-    lengths = mask.sum(1)
-    sizes = torch.ceil(lengths * (least + (1 - least) * torch.rand(lengths.shape)))
-    starts = torch.floor(torch.rand(lengths.shape) * (lengths - sizes + 1))
-    steps = torch.arange(mask.shape[1])
-    return mask * ((steps >= starts) & (steps < starts + sizes)).unsqueeze(2)
-
-
-def difference(member, part, rows=None, least=1.0):
+def difference(member, part, rows=None):
     a, b = (part[0], part[1]) if rows is None else (part[0][rows], part[1][rows])
     seen, index = torch.unique(torch.cat([a, b]), return_inverse=True)
-    rewards = member(inputs[seen], windows(mask[seen], least))
+    rewards = member(inputs[seen], mask[seen])
     return rewards[index[: len(a)]] - rewards[index[len(a) :]]
 
 
@@ -158,8 +149,7 @@ def fit(seed):
     best, kept, waited = math.inf, copy.deepcopy(member.state_dict()), 0
     for _ in range(settings["epochs"]):
         for rows in torch.randperm(len(train[0])).split(settings["batch_pairs"]):
-            x = difference(member, train, rows, settings["window"])
-            loss = (train[3][rows] * slipped_loss(x, train[2][rows])).mean()
+            loss = (train[3][rows] * slipped_loss(difference(member, train, rows), train[2][rows])).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
