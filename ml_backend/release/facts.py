@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from ml_backend.audit import share
-from ml_backend.release.card import STRATIFIED, Measured, Share
+from ml_backend.release.card import STRATIFIED, Share
 from preference.records import Annotator, Certification, Pair, Preference, Trajectory
 from qc_reports.answers import Answered
 
@@ -107,17 +104,3 @@ def pool_facts(trajectories: Sequence[Trajectory], compared: set[str]) -> dict[s
         "tasks": tasks,
         "pool": rows,
     }
-
-
-def accuracy(rows: Iterable[Mapping[str, Any]], rewards: Mapping[str, float]) -> tuple[Measured, int]:
-    """Share of the pairs whose preferred trajectory has the higher reward, and their number; ties are left out.
-
-    The interval is Wilson's (1927), which stays inside [0, 1] and holds for few pairs too.
-    """
-    right = [
-        (rewards[row["trajectory_a_id"]] > rewards[row["trajectory_b_id"]]) == (row["preference"] == 1.0)
-        for row in rows
-        if row["preference"] != 0.5
-    ]
-    found = share(np.array(right, dtype=bool))
-    return Measured(found["value"], found["low"], found["high"]), len(right)

@@ -36,8 +36,8 @@ def card_facts(
     config, spec = source.ws.config, source.spec
     rng = source.ws.rng("release alpha")
     alpha = krippendorff_alpha(votes(planned(answers)), draws=config.quality.bootstrap, rng=rng)
-    test = [row for row in source.rows if row["split"] == "test"]
-    accuracy, tested = facts.accuracy(test, source.rewards)
+    held_out = source.validation["ranking_accuracy"]  # on the released test pairs: `gather` has seen to that
+    accuracy, tested = _measured(held_out), held_out["pairs"]
     people = facts.people_facts(source.annotators, source.certifications, answers, source.names)
     values: dict[str, Any] = {
         **facts.label_facts(source.preferences, source.rows),
@@ -135,9 +135,12 @@ def _measures(source: Source, parity: float) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        figures = (math.nan if value[name] is None else value[name] for name in ("value", "low", "high"))
-        return interval(Measured(*figures)) + f", {value['pairs']} pairs"
+        return interval(_measured(value)) + f", {value['pairs']} pairs"
     return number(value) if isinstance(value, float) or value is None else str(value)
+
+
+def _measured(figure: Mapping[str, Any]) -> Measured:
+    return Measured(*(math.nan if figure[name] is None else figure[name] for name in ("value", "low", "high")))
 
 
 def interface(config: Config) -> list[str]:

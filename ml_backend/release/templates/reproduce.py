@@ -170,17 +170,8 @@ members = [fit(settings["seed"] + number) for number in range(settings["members"
 # %% [markdown]
 # ## Test
 #
-# Against the released model on the same pairs; its rewards are in `rewards.csv`. The interval is Wilson's, 95 %.
+# Against the released model on the same pairs; its rewards are in `rewards.csv`. The interval is the card's, 95 %.
 # %%
-
-
-def wilson(hits, n):
-    share, z = hits / n, 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - reach, middle + reach
-
-
 with torch.no_grad():
     scratch = right(sum(difference(member, test) for member in members), test[2]).numpy()
 with (folder / "rewards.csv").open(newline="") as file:
@@ -189,7 +180,8 @@ ids = [str(name) for name in data["trajectory_ids"]]
 released = torch.tensor([rewards[ids[a]] - rewards[ids[b]] for a, b in zip(test[0], test[1], strict=True)])
 shipped = right(released, test[2]).numpy()
 n = len(shipped)
-low, high = wilson(shipped.sum(), n) if n else (0.0, 1.0)
+card = json.loads((folder / "validation.json").read_text())["ranking_accuracy"]
+low, high = (card["low"], card["high"]) if n else (0.0, 1.0)
 result = {
     "test_pairs": n,
     "from_scratch": float(scratch.mean()) if n else None,
