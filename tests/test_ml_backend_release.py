@@ -407,6 +407,22 @@ def test_wrong_input_is_refused_with_what_was_expected(model, examples, change, 
         reward_model.score(**({"images": e.frames, "actions": e.actions, "state": e.state} | change(e)))
 
 
+@pytest.mark.parametrize("content", [b"", b"hi", b"PK\x03\x04broken", None])
+def test_a_file_that_is_no_npz_is_one_sentence_and_no_advice_to_load_it_unsafely(model, tmp_path, content):
+    inference, _ = model
+    path = tmp_path / "episode.npz"
+    with pytest.raises(inference.InputError, match=r"episode\.npz cannot be read as npz: No such file"):
+        inference.load_npz(path)
+    if content is None:
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(inference.InputError, match="is damaged, or holds other things than numbers") as said:
+        inference.load_npz(path)
+    assert "pickle" not in str(said.value)
+
+
 def test_inference_runs_where_there_is_numpy_and_onnxruntime_and_nothing_else(infer, bare, model, examples, tmp_path):
     for n, e in enumerate(examples[:2]):
         np.savez(tmp_path / f"{n}.npz", images=e.frames, actions=e.actions, state=e.state)

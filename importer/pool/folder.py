@@ -155,8 +155,11 @@ def _open_npz(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInput(file, "", f"cannot be read as npz: {error}") from None
+    except OSError as error:
+        raise BadInput(file, "", f"cannot be read as npz: {error.strerror or error}") from None
+    except (EOFError, TypeError, ValueError, zipfile.BadZipFile):  # numpy's advice is to load it unsafely
+        why = "it is no such file, is damaged, or holds other things than numbers"
+        raise BadInput(file, "", f"cannot be read as npz: {why}") from None
 
     def load(name: str) -> np.ndarray:
         array = arrays[name]

@@ -20,9 +20,11 @@ their differences within a task mean anything. What the arrays must look like is
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -240,6 +242,17 @@ def _known(episode: Mapping[str, Any]) -> dict[str, Any]:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
+UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)
+"""What numpy says of a file that is none of its own."""
+
+
+def _why(error: Exception) -> str:
+    """Without numpy's advice to load unsafely what may be no array at all."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is no such file, is damaged, or holds other things than numbers"
+
+
 def load_npz(path: Path) -> dict[str, Any]:
     """An episode from an npz with images, actions and, where given, state, fps, start_s and end_s."""
     try:
@@ -247,8 +260,8 @@ def load_npz(path: Path) -> dict[str, Any]:
             episode = _known({name: file[name] for name in file.files})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as npz: {error}.") from None
+    except UNREADABLE as error:
+        raise InputError(f"{path} cannot be read as npz: {_why(error)}.") from None
     return {name: value if name in ("images", "actions", "state") else float(value) for name, value in episode.items()}
 
 
@@ -425,9 +438,9 @@ def _video_episode(parsed: argparse.Namespace) -> dict[str, Any]:
     for name, path in (("actions", parsed.actions), ("state", parsed.state)):
         if path is not None:
             try:
-                episode[name] = np.load(path, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise InputError(f"{path} cannot be read as npy: {error}.") from None
+                episode[name] = np.lib.format.read_array(io.BytesIO(path.read_bytes()), allow_pickle=False)
+            except UNREADABLE as error:
+                raise InputError(f"{path} cannot be read as npy: {_why(error)}.") from None
     return episode
 
 
