@@ -106,6 +106,19 @@ def test_a_gpus_way_of_encoding_gives_the_same_features(ws, tmp_path, monkeypatc
         assert np.array_equal(found[name].frames, expected[name].frames)
 
 
+def test_features_made_on_ray_are_the_same(ws, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    trajectories = ws.store.trajectories()
+    expected = encode_pool(ws, trajectories)
+    monkeypatch.setattr(encoding, "IN_PROCESS", 0)
+    on_ray = Workspace(ws.config.model_copy(update={"work": tmp_path, "executor": "ray"}))
+    on_ray.store = ws.store
+    found = encode_pool(on_ray, trajectories)
+    assert found.encoded == 4
+    for name in expected:
+        assert np.array_equal(found[name].frames, expected[name].frames)
+
+
 def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
     """Several processes encode the same trajectories into the same folder at the same time."""
     trajectories = ws.store.trajectories()
