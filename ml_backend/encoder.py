@@ -18,6 +18,7 @@ import numpy as np
 
 from ml_backend.checkpoint import reason
 from ml_backend.encoder_names import check_name
+from ml_backend.packaged_weights import WITHOUT_A_HUB, by_timms_names, packaged_file
 from ml_backend.runtime import open_session
 from preference.errors import ConfigError, DataError, UserError
 
@@ -122,7 +123,7 @@ def settle(name: str, weights: str) -> EncoderSettings:
             file = _pretrained_file(name)
         except Unreachable as error:
             note = f"ImageNet weights of {name} cannot be had ({error.message}); a fixed random network is used instead"
-            return _random(name, note)
+            return _random(name, f"{note}. {WITHOUT_A_HUB}")
         return EncoderSettings(name, "imagenet", f"imagenet {_digest(file)}", _config_size(name))
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -217,6 +218,7 @@ def _load_weights(network: nn.Module, name: str, file: Path) -> None:
 
     try:
         state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
+        state = by_timms_names(state, network.state_dict())
         state = {k: v for k, v in state.items() if k in network.state_dict()}
         missing = network.load_state_dict(state, strict=False).missing_keys
     except Exception as error:  # a broken or foreign file shows itself in many ways
@@ -227,7 +229,7 @@ def _load_weights(network: nn.Module, name: str, file: Path) -> None:
 
 
 def _pretrained_file(name: str) -> Path:
-    """The pretrained weights on this machine, downloaded first where need be.
+    """The pretrained weights on this machine, from an installed package or the hub's cache; downloaded where need be.
 
     Raises:
         Unreachable: they are not here, and their host does not answer, refuses, or breaks off.
@@ -235,6 +237,8 @@ def _pretrained_file(name: str) -> Path:
     import timm
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
+    if packaged := packaged_file(name):
+        return packaged
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.hf_hub_id:
         raise Unreachable("timm lists none on the hub")

@@ -196,11 +196,13 @@ def _end_tidily() -> None:
     """In a worker process: Ctrl-C in a terminal and the parent's `terminate` end it once, and what it is writing is
     cleared away undisturbed by the second of them."""
     _end_with_parent()
+    ending = False
 
     def end(*_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        raise SystemExit(1)
+        nonlocal ending
+        if not ending:  # Python complains of a handler that is taken away while a signal waits for it
+            ending = True
+            raise SystemExit(1)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

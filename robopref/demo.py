@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_backend.packaged_weights import NETWORK, packaged_file
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console
@@ -84,7 +85,7 @@ class Clock:
 
 
 def run_demo(
-    root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL, extra: str = ""
+    root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL, extra: str | None = None
 ) -> None:
     """Run the course, print its story and write `root`/summary.json.
 
@@ -94,7 +95,8 @@ def run_demo(
         stop: Stop both servers at the end instead of leaving them for a person.
         port: Label Studio's; 0 = a free one.
         pool: A LeRobot v3.0 dataset to run on.
-        extra: More TOML for the demo's robopref.toml: a smaller course, say.
+        extra: More TOML for the demo's robopref.toml: a smaller course, say. None = an encoder whose ImageNet weights
+            are installed, if one is.
 
     Raises:
         UserError: the sample pool is missing, `root` is somebody else's folder, the disk is full, a port is taken,
@@ -112,7 +114,7 @@ def run_demo(
         with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
             servers.callback(studio.stop)
             studio.start()
-        config_path = _write_config(root, pool, studio, extra)
+        config_path = _write_config(root, pool, studio, _pretrained() if extra is None else extra)
         ws = Workspace.open(config_path)
         backend = BackendProcess(config_path, ws.config.service.url, root / "backend.log")
         servers.callback(backend.stop)
@@ -257,6 +259,10 @@ def stop_servers(root: Path) -> None:
     root = root.resolve()
     LabelStudioServer(root / "label_studio", root / "work").stop_stale()
     BackendProcess(root / CONFIG_NAME, "", root / "backend.log").end_stale()
+
+
+def _pretrained() -> str:
+    return f'[reward]\nencoder = "{NETWORK}"\n' if packaged_file(NETWORK) else ""
 
 
 def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str) -> Path:

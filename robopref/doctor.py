@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from labeling_config import STUDIO_VERSION
+from ml_backend.packaged_weights import WITHOUT_A_HUB
 from preference.errors import ConfigError, UserError
 from preference.workspace import Workspace
 
@@ -149,7 +150,7 @@ def _weights(ws: Workspace) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"Model {model.version} looks through a random {model.encoder}: ImageNet weights could not be had.",
-            "Name a local weights file in reward.weights, or train where the network reaches them.",
+            f"Train where the network reaches them, name a local file in reward.weights, or: {WITHOUT_A_HUB}.",
         )
     else:
         yield Finding("good", f"Model {model.version}: {model.encoder} with {model.weights} weights.")

@@ -29,6 +29,7 @@ bootstrap = 60
 [quality]
 bootstrap = 200
 [reward]
+encoder = "tf_efficientnet_lite0"
 sample_fps = 2.0
 """
 """A smaller course than the demo's own, on the same pool and through the same stages."""

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from ml_backend.packaged_weights import NETWORK
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128
 PAIRS, TRAINED, HELD_OUT, EPOCHS, SEEDS = 1_000, 850, 5_000, 50, 3
@@ -151,7 +153,7 @@ def peer_python(named: str, folder: Path) -> Path | None:
     return python
 
 
-def prepare(folder: Path) -> tuple[Any, Any]:
+def prepare(folder: Path, encoder: str) -> tuple[Any, Any]:
     """The pool (made where it is not there), read, and its features."""
     from importer.stages import pool
     from ml_backend.features import encode_pool
@@ -161,25 +163,27 @@ def prepare(folder: Path) -> tuple[Any, Any]:
     if not (data / "meta" / "info.json").exists():
         program = [sys.executable, ROOT / "scripts" / "make_sample_pool.py", "--tasks", TASK]
         subprocess.run([*program, "--episodes", str(EPISODES), "--size", str(SIZE), "--out", data], check=True)
-    (folder / "robopref.toml").write_text(f'[[pool.dataset]]\npath = "{data}"\nname = "bench"\n')
+    text = f'[[pool.dataset]]\npath = "{data}"\nname = "bench"\n[reward]\nencoder = "{encoder}"\n'
+    (folder / "robopref.toml").write_text(text)
     ws = Workspace.open(folder / "robopref.toml")
     pool(ws)
     return ws, encode_pool(ws, ws.store.trajectories())
 
 
-def run(folder: Path, python: Path | None) -> dict[str, list[tuple[float, float]]]:
-    ws, store = prepare(folder)
+def run(folder: Path, encoder: str, python: Path | None) -> dict[str, list[tuple[float, float]]]:
+    ws, store = prepare(folder, encoder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = fragments(store, [t.trajectory_id for t in trajectories])
     truth = np.array([t.true_return for t in trajectories])
     weights = store.encoder.shown if store.encoder else "none"
+    blind = f"frames ({encoder}, {weights}), actions"
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(SEEDS):
         a, b, label = noisy_pairs(truth, seed)
         rewards = {
             "frames, actions, state": ours(ws, store, features, ("frames", "actions", "state"), a, b, label, seed),
             "actions, state": ours(ws, store, features, ("actions", "state"), a, b, label, seed),
-            f"frames ({weights}), actions": ours(ws, store, features, ("frames", "actions"), a, b, label, seed),
+            blind: ours(ws, store, features, ("frames", "actions"), a, b, label, seed),
             "linear": linear(features, a, b, label),
         }
         if python is not None:
@@ -194,17 +198,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="Keeps pool and features for the next run; default: thrown away.")
     parser.add_argument("--peer-python", default="", help="An interpreter that has imitation.")
+    parser.add_argument("--encoder", default=NETWORK, help="timm's name; with ImageNet weights where they can be had.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = asked.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        found = run(folder.resolve(), peer_python(asked.peer_python, folder.resolve()))
-    print(f"{'':<26}{'accuracy':>10}{'spearman':>10}   each seed's accuracy")
+        found = run(folder.resolve(), asked.encoder, peer_python(asked.peer_python, folder.resolve()))
+    print(f"{'':<50}{'accuracy':>10}{'spearman':>10}   each seed's accuracy")
     figures = {}
     for label, rows in found.items():
         accuracy, spearman = np.mean(rows, axis=0)
         each = " ".join(f"{value:.3f}" for value, _ in rows)
-        print(f"{label:<26}{accuracy:>10.3f}{spearman:>10.3f}   {each}")
+        print(f"{label:<50}{accuracy:>10.3f}{spearman:>10.3f}   {each}")
         figures[label] = {"accuracy": round(float(accuracy), 4), "spearman": round(float(spearman), 4)}
     best = figures["frames, actions, state"]
     blind = next(figures[label] for label in figures if label.startswith("frames ("))
