@@ -151,4 +151,4 @@ def tell(summary: Summary, root: Path) -> None:
 def _weights(weights: str) -> str:
     if weights == "none":
         return "fixed random weights, because ImageNet weights could not be had (no network); expect more with them"
-    return f"{weights} weights"
+    return f"{'ImageNet' if weights == 'imagenet' else weights} weights"
