@@ -145,9 +145,10 @@ def fleiss_kappa(votes: Votes) -> float:
     return float((agreement.mean() - expected) / (1 - expected)) if expected < 1 else 1.0
 
 
-def pairwise_kappas(votes: Votes) -> list[tuple[str, str, int, float]]:
-    """(annotator, annotator, shared pairs, Cohen's kappa) for every two who share a pair."""
-    names, tables = confusions(votes)
+def pairwise_kappas(
+    names: Sequence[str], tables: Mapping[tuple[int, int], np.ndarray]
+) -> list[tuple[str, str, int, float]]:
+    """(annotator, annotator, shared pairs, Cohen's kappa) for every two who share a pair, from their `confusions`."""
     rows = []
     for (i, j), table in tables.items():
         rows.append((names[i], names[j], int(table.sum()), float(kappas_of_tables(table[None])[0])))

@@ -98,8 +98,7 @@ def figures(
     without = resolve_pairs(pairs, counting, waiting=waiting, aside=set_aside(answers, where))
     resolved, used = (without, counting) if leave_out else (with_all, answers)
     status, reasons = gate(alpha, found, quality, waiting=missing, where=where)
-    said = votes(planned(answers))
-    names, tables = confusions(said)
+    names, tables = confusions(votes(planned(answers)))
     return BatchReport(
         batch_id=batch_id,
         status=status,
@@ -110,7 +109,7 @@ def figures(
         alpha=asdict(alpha),
         kappa=[
             {"annotator_1": first, "annotator_2": second, "shared": shared, "kappa": kappa}
-            for first, second, shared, kappa in pairwise_kappas(said)
+            for first, second, shared, kappa in pairwise_kappas(names, tables)
         ],
         confusions=[
             {"annotator_1": names[i], "annotator_2": names[j], "counts": table.astype(int).tolist()}

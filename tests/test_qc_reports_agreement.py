@@ -16,6 +16,7 @@ from qc_reports.agreement import (
     SCALE,
     cohen_kappa,
     cohen_kappa_interval,
+    confusions,
     disagreement_rate,
     fleiss_kappa,
     krippendorff_alpha,
@@ -118,7 +119,7 @@ def test_the_same_seed_gives_the_same_interval():
 
 def test_kappas_are_taken_over_shared_pairs_only():
     votes = {"p": {"x": "A", "y": "A"}, "q": {"x": "B", "y": "B"}, "r": {"x": "A", "z": "B"}, "s": {"z": "B"}}
-    assert pairwise_kappas(votes) == [("x", "y", 2, 1.0), ("x", "z", 1, 0.0)]
+    assert pairwise_kappas(*confusions(votes)) == [("x", "y", 2, 1.0), ("x", "z", 1, 0.0)]
 
 
 def test_disagreement_counts_only_pairs_with_two_votes():
@@ -138,7 +139,9 @@ def test_the_published_figures_of_pandalm_come_out():
     words = {1: "A", 2: "B", 0: "equal"}
     votes = {str(row["idx"]): {f"annotator{k}": words[int(row[f"annotator{k}"])] for k in (1, 2, 3)} for row in rows}
     assert len(votes) == 999
-    kappas = {(first[-1], second[-1]): round(kappa, 3) for first, second, _, kappa in pairwise_kappas(votes)}
+    kappas = {
+        (first[-1], second[-1]): round(kappa, 3) for first, second, _, kappa in pairwise_kappas(*confusions(votes))
+    }
     assert sorted(kappas.values()) == [0.852, 0.862, 0.879]
     assert fleiss_kappa(votes) == pytest.approx(0.864, abs=5e-4)
     interval = krippendorff_alpha(votes, draws=200, rng=rng())
