@@ -14,7 +14,7 @@ from preference.records import Trajectory
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
-    from importer.clips import ClipsResult
+    from importer.clips.render import ClipsResult
     from importer.pool import PoolResult
 
 
@@ -49,7 +49,7 @@ def clips(ws: Workspace) -> ClipsResult:
     Raises:
         NotReady: there is no pool yet.
     """
-    from importer.clips import render_clips
+    from importer.clips.render import render_clips
     from importer.pool.manifest import read_manifest, write_failures, write_manifest
 
     if not ws.manifest.exists():

@@ -1,7 +1,8 @@
 """Bradley-Terry with ties in numpy: losses with gradients, and the fit of one score per item.
 
 Convention: P(a ≻ b) = σ(x) with x = r_a − r_b; a label y is 1.0 (A), 0.0 (B) or 0.5 (tie). Losses are negative
-log-likelihoods per pair; gradients are with respect to x. `ml_backend.losses` has the same formulas in torch, and a
+log-likelihoods per pair; gradients are with respect to x. `ml_backend.reward.losses` has the same formulas in torch,
+and a
 test holds the two together.
 
 - soft label: Christiano et al. 2017; a tie's cross-entropy against 0.5, smallest at x = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from preference.errors import NotReady, UserError
 from preference.records import BatchStatus, Review, ReviewVerdict
 from preference.workspace import Workspace
-from qc_reports.figures import BatchReport
-from qc_reports.gate import by_hand
-from qc_reports.signed import signed
+from qc_reports.annotators.signed import signed
+from qc_reports.report.figures import BatchReport
+from qc_reports.report.gate import by_hand
 from qc_reports.stages import qc
 
 

@@ -1,4 +1,5 @@
-"""The checks as stages over a workspace: `qc`, `resolve`; certification is in `qc_reports.certificates`, what people
+"""The checks as stages over a workspace: `qc`, `resolve`; certification is in `qc_reports.annotators.certificates`,
+what people
 decide in `qc_reports.decisions`."""
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import Pair, Preference, ResolutionReason, Review
 from preference.store import AssignmentView
 from preference.workspace import Workspace, replacing
-from qc_reports import methods
-from qc_reports.annotator_stats import annotator_stats
+from qc_reports.agreement.parts import batch_parts
+from qc_reports.annotators.figures import annotator_stats
+from qc_reports.annotators.flags import flags
+from qc_reports.annotators.reviews import Standing, by_batch, standing
+from qc_reports.annotators.to_review import to_review
 from qc_reports.answers import Answered, join, planned
-from qc_reports.changes import left_out
-from qc_reports.clip_strips import contested_strips
-from qc_reports.figures import BatchReport, figures, flags_rng, set_aside
-from qc_reports.files import plain, write_folder
-from qc_reports.flags import flags
-from qc_reports.gate import by_hand
-from qc_reports.parts import batch_parts
-from qc_reports.report import write_report
-from qc_reports.resolve import LOST
-from qc_reports.resolve import resolve as resolve_pairs
-from qc_reports.reviews import Standing, by_batch, standing
-from qc_reports.to_review import to_review
+from qc_reports.report.clip_strips import contested_strips
+from qc_reports.report.figures import BatchReport, figures, flags_rng, set_aside
+from qc_reports.report.files import plain, write_folder
+from qc_reports.report.gate import by_hand
+from qc_reports.report.page import write_report
+from qc_reports.resolution import methods
+from qc_reports.resolution.changes import left_out
+from qc_reports.resolution.vote import LOST
+from qc_reports.resolution.vote import resolve as resolve_pairs
 
 RESOLUTION = "resolution.json"
 """Beside the batches' reports: what leaving people out changes, and where the methods differ, over all batches."""

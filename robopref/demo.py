@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_backend.packaged_weights import NETWORK, packaged_file
+from ml_backend.reward.packaged_weights import NETWORK, packaged_file
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console
@@ -136,7 +136,7 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → validation →
     release."""
     from importer import stages
-    from ml_backend.stages import train
+    from ml_backend.loop.train import train
 
     with clock.stage("pool", "Reading the trajectory pool"):
         stages.pool(ws)
@@ -157,10 +157,11 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
 
 
 def _calibrate(ws: Workspace) -> None:
-    from importer import batches, calibrate
-    from importer.simulate import simulate
-    from importer.studio_stages import pull, push
-    from qc_reports.certificates import certify
+    from importer.calibration import build as calibrate
+    from importer.pairs import batches
+    from importer.simulate.annotators import simulate
+    from importer.studio.stages import pull, push
+    from qc_reports.annotators.certificates import certify
 
     batches.add_annotators(ws)
     for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested
@@ -179,8 +180,8 @@ def _calibrate(ws: Workspace) -> None:
 
 
 def _produce(ws: Workspace) -> None:
-    from importer import batches
-    from importer.studio_stages import push
+    from importer.pairs import batches
+    from importer.studio.stages import push
 
     if not any(batch.kind == "production" for batch in ws.store.batches()):
         batches.next_batch(ws)
@@ -189,8 +190,8 @@ def _produce(ws: Workspace) -> None:
 
 
 def _active_round(ws: Workspace) -> None:
-    from importer.studio_stages import push
-    from ml_backend.rounds import run_round
+    from importer.studio.stages import push
+    from ml_backend.loop.rounds import run_round
 
     if not any(batch.kind == "active" for batch in ws.store.batches()):
         run_round(ws)
@@ -200,8 +201,8 @@ def _active_round(ws: Workspace) -> None:
 
 def _answer_and_check(ws: Workspace) -> None:
     """Answers, third answers where two differ, then QC of every batch that has none."""
-    from importer.simulate import simulate
-    from ml_backend.rounds import settle
+    from importer.simulate.annotators import simulate
+    from ml_backend.loop.rounds import settle
     from qc_reports.stages import qc
 
     simulate(ws)
@@ -216,7 +217,7 @@ def _answer_and_check(ws: Workspace) -> None:
 
 def _validate(ws: Workspace) -> None:
     """The page of the model in use; made once, for the same model gives the same page."""
-    from ml_backend.validation import page_of, validate_model
+    from ml_backend.loop.validate import page_of, validate_model
 
     if not page_of(ws).exists():
         validate_model(ws)
@@ -284,8 +285,8 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str)
 
 
 def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
-    from importer.calibration import TRAINING
-    from importer.studio_stages import credentials
+    from importer.calibration.sets import TRAINING
+    from importer.studio.stages import credentials
 
     guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
     own = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]

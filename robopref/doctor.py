@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from labeling_config import STUDIO_VERSION
-from ml_backend.packaged_weights import WITHOUT_A_HUB
+from ml_backend.reward.packaged_weights import WITHOUT_A_HUB
 from preference.errors import ConfigError, UserError
 from preference.workspace import Workspace
 
@@ -93,7 +93,7 @@ def _workers(ws: Workspace) -> Iterator[Finding]:
 
 
 def _clip_store(ws: Workspace) -> Iterator[Finding]:
-    from importer.clip_store import check_bucket
+    from importer.clips.s3 import check_bucket
 
     if ws.config.label_studio.clips == "s3":
         check_bucket(ws.config.label_studio.s3)
@@ -112,7 +112,7 @@ def _database(ws: Workspace) -> Iterator[Finding]:
 
 
 def _label_studio(ws: Workspace) -> Iterator[Finding]:
-    from importer.studio_connection import connect
+    from importer.studio.connection import connect
 
     studio = connect(ws)
     yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and takes the token.")

@@ -44,7 +44,7 @@ def serve(ws: Workspace) -> None:
     """
     from waitress.server import create_server
 
-    from ml_backend.service import MAX_BODY, create_app
+    from ml_backend.service.app import MAX_BODY, create_app
 
     host, port = ws.config.service.host, ws.config.service.port
     if host not in ("127.0.0.1", "localhost", "::1") and not ws.config.service.password.get_secret_value():

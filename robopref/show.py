@@ -19,13 +19,13 @@ from preference.work import console
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
-    from importer.batches import Draft
-    from importer.clips import ClipsResult
+    from importer.clips.render import ClipsResult
+    from importer.pairs.batches import Draft
     from importer.pool import Failure, PoolResult
     from importer.pool.inspect import Inspection
+    from ml_backend.loop.rounds import RoundResult
     from ml_backend.ranking import Choice
     from ml_backend.release.verify import VerifyResult
-    from ml_backend.rounds import RoundResult
     from robopref.doctor import Finding
 
 

@@ -64,7 +64,7 @@ def newest_batch(ws: Workspace) -> str:
 
 
 def quality(ws: Workspace, report: BatchReport, as_json: bool) -> None:
-    from qc_reports import files
+    from qc_reports.report import files
 
     if as_json:
         print_json(files.as_json(report))
@@ -83,7 +83,7 @@ def judgments_file(path: Path, config: Path, out: Path | None, as_json: bool) ->
     import numpy as np
 
     from preference.config import CONFIG_NAME, Config, load_config
-    from qc_reports.judgments_file import check_file
+    from qc_reports.report.judgments_file import check_file
 
     settings = load_config(config) if config.exists() or config != Path(CONFIG_NAME) else Config()
     report = check_file(path, settings.quality, rng=np.random.default_rng(settings.seed), out=out)
@@ -109,7 +109,7 @@ def judgments_file(path: Path, config: Path, out: Path | None, as_json: bool) ->
 
 
 def batch_list(ws: Workspace, as_json: bool) -> None:
-    from qc_reports.gate import by_hand
+    from qc_reports.report.gate import by_hand
 
     known = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
     reviews = {batch.batch_id: [r for r in ws.store.reviews() if r.batch_id == batch.batch_id] for batch in known}
@@ -140,7 +140,7 @@ def decided(ws: Workspace, batch_id: str, report: BatchReport | None, as_json: b
 
 def preferences(results: Sequence[Preference], resolution: Path, as_json: bool) -> None:
     """How the pairs ended, what leaving people out changed, and where other methods differ from the vote."""
-    from qc_reports.resolve import LOST
+    from qc_reports.resolution.vote import LOST
 
     counts: dict[str, int] = {}
     for preference in results:

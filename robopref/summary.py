@@ -87,7 +87,7 @@ def _report(ws: Workspace, batch_id: str) -> dict[str, Any]:
 
 
 def _validation(ws: Workspace) -> dict[str, Any]:
-    from ml_backend.validation import page_of, verdict_of
+    from ml_backend.loop.validate import page_of, verdict_of
 
     page = page_of(ws)
     figures = json.loads((page.parent / "validation.json").read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from importer.export import export_judgments
-from importer.studio_stages import pull
+from importer.studio.export import export_judgments
+from importer.studio.stages import pull
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from importer import batches
-from importer.pairs_file import read_pairs
-from importer.studio_stages import push
+from importer.pairs import batches
+from importer.pairs.file import read_pairs
+from importer.studio.stages import push
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console

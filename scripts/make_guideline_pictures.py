@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from importer.frames import clean_frames
 from importer.pool import read_episode, read_pool
+from importer.pool.frames import clean_frames
 from preference.config import Clips, Dataset, Pool
 from preference.records import Trajectory
 

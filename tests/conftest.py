@@ -91,7 +91,7 @@ def label_studio(tmp_path_factory):
 @pytest.fixture(scope="session")
 def personal_token(label_studio):
     """The administrator's personal access token; Label Studio gives one at a time, so all tests share it."""
-    from importer.label_studio_users import annotator_session
+    from importer.studio.users import annotator_session
 
     session = annotator_session(label_studio.url, label_studio.username, label_studio.password)
     return session.post(f"{label_studio.url}/api/token/").json()["token"]

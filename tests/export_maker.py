@@ -29,10 +29,10 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
     import csv
     import json
 
-    from ml_backend.dataset import fit_normalization
-    from ml_backend.features import encode_pool
-    from ml_backend.provenance import describe
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.loop.provenance import describe
+    from ml_backend.reward.dataset import fit_normalization
+    from ml_backend.reward.features import encode_pool
+    from ml_backend.reward.model import RewardModel
 
     trajectories = ws.store.trajectories()
     store = encode_pool(ws, trajectories)

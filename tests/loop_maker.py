@@ -21,13 +21,13 @@ import psutil
 import requests
 from lerobot_maker import Made, make_dataset
 
-from importer.label_studio_users import annotator_session
-from importer.pull import pull
-from importer.push import credentials, push
 from importer.stages import pool
-from importer.studio_connection import all_queues, connect
+from importer.studio.connection import all_queues, connect
+from importer.studio.pull import pull
+from importer.studio.push import credentials, push
+from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
-from ml_backend.features import encode_pool
+from ml_backend.reward.features import encode_pool
 from preference.locks import WORKER, taken
 from preference.records import Annotator, Assignment, Batch, Certification, Pair
 from preference.workspace import Workspace

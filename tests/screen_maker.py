@@ -1,6 +1,6 @@
 """Projects as the importer makes them, and a signed-in person before them, for tests of the screen."""
 
-from importer.label_studio_users import admin_session, annotator_session, create_annotator
+from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract, guidelines
 
 PASSWORD = "quiet-otters-12"

@@ -19,7 +19,7 @@ import pytest
 from loop_maker import Loop, until
 from test_importer_trouble import Proxy
 
-from importer.pull import pull
+from importer.studio.pull import pull
 from labeling_config.contract import result_of
 from robopref.studio import LabelStudioServer
 
@@ -160,7 +160,7 @@ def test_a_model_file_is_cut_short(loop):
     os.truncate(file, file.stat().st_size // 2)
     assert loop.goes_on(), loop.logs()
     loop.check()
-    from ml_backend.models import damage
+    from ml_backend.loop.models import damage
 
     active = loop.ws.store.active_model()
     assert (active.version != broken.version, damage(loop.ws, active)) == (True, "")
@@ -181,14 +181,14 @@ def test_two_workers_share_nothing_and_the_second_takes_over(loop):
 
 SET_BACK = """
 import datetime, time
-import importer.batches, ml_backend.stages, qc_reports.signed
+import importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed
 real = time.time
 time.time = lambda: real() - 86400 * 400
 class Earlier(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return datetime.datetime.fromtimestamp(time.time(), tz)
-for module in (importer.batches, ml_backend.stages, qc_reports.signed):
+for module in (importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed):
     module.datetime = Earlier  # not datetime.datetime itself: libraries in C die of another class there
 """
 

@@ -12,8 +12,8 @@ from test_ml_backend_service import BASIC, HEADER, annotation, event
 from test_ml_backend_service import ws as judged  # noqa: F401
 from test_ml_backend_stages import ws as trained  # noqa: F401
 
-from ml_backend import stages
-from ml_backend.features import encode_pool
+from ml_backend.loop import train as stages
+from ml_backend.reward.features import encode_pool
 from preference.errors import UserError
 from robopref.child import claim_port
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.annotations import (
+from importer.studio.annotations import (
     UNKNOWN_TASK,
     delete_annotations,
     judge,

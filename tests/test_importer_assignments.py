@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.assignments import assign, assign_everyone, assign_thirds
-from importer.plan import plan_table
-from importer.teams import teams
+from importer.pairs.assignments import assign, assign_everyone, assign_thirds
+from importer.pairs.overlap import teams
+from importer.pairs.plan import plan_table
 from preference.errors import UserError
 from preference.records import Pair
 

@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from importer import batches, calibrate
-from importer.pairs import asked
+from importer.calibration import build as calibrate
+from importer.pairs import batches
+from importer.pairs.sampling import asked
+from importer.pairs.strata import StratumError
+from importer.pairs.third_opinions import thirds
 from importer.pool.quality import quartiles
-from importer.strata import StratumError
-from importer.thirds import thirds
 from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Certification, Judgment, Trajectory
 from preference.store import Store
@@ -225,7 +226,7 @@ def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the
 
 
 def test_training_certifies_nobody(ws):
-    from qc_reports.certificates import certify as compare
+    from qc_reports.annotators.certificates import certify as compare
 
     with pytest.raises(NotReady, match="no calibration set 'training'"):
         compare(ws, "training")

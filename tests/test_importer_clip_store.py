@@ -9,9 +9,9 @@ import pytest
 import requests
 from studio_maker import make_workspace, plan
 
-from importer.clip_store import check_bucket, upload_clips
-from importer.label_studio_users import annotator_session
-from importer.studio_stages import credentials, push
+from importer.clips.s3 import check_bucket, upload_clips
+from importer.studio.stages import credentials, push
+from importer.studio.users import annotator_session
 from preference.config import Config, LabelStudio
 from preference.errors import StudioError
 

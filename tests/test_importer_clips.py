@@ -22,11 +22,11 @@ from lerobot_maker import FPS, Made, make_dataset, number_of, video_path
 from PIL import Image
 
 from importer import stages
-from importer.clip_plan import moving_frames
-from importer.clips import closed_spans, render_clips
-from importer.frames import clean_frames, sample_rows
+from importer.clips.plan import moving_frames
+from importer.clips.render import closed_spans, render_clips
 from importer.pool import read_episode, read_pool
 from importer.pool.dataset import open_dataset
+from importer.pool.frames import clean_frames, sample_rows
 from importer.pool.manifest import read_manifest
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError

@@ -11,8 +11,8 @@ from format_maker import make_folder
 from lerobot_maker import Made
 
 from importer import stages
-from importer.clip_plan import plan, rounded_up
-from importer.force_strip import LEFT, RIGHT, strip_height
+from importer.clips.force_strip import LEFT, RIGHT, strip_height
+from importer.clips.plan import plan, rounded_up
 from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
 

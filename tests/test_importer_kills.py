@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from studio_maker import make_workspace, plan
 
-from importer.label_studio_users import annotator_session
-from importer.studio_connection import all_queues
-from importer.studio_stages import connect, credentials, pull, push
+from importer.studio.connection import all_queues
+from importer.studio.stages import connect, credentials, pull, push
+from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
 from preference.records import Annotator
 
@@ -20,7 +20,7 @@ KILLS = 20
 CHILD = """
 import sys
 from pathlib import Path
-from importer.studio_stages import pull, push
+from importer.studio.stages import pull, push
 from importer import label_studio, label_studio_users, clip_store
 import label_studio_sdk
 from preference.workspace import Workspace

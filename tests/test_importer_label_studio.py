@@ -11,12 +11,12 @@ import pytest
 import requests
 from studio_maker import SECRET, make_workspace, plan
 
-from importer.label_studio import LabelStudio
-from importer.label_studio_users import admin_session, annotator_session
-from importer.queues import PLANNED, SECRET_HEADER
-from importer.studio_answers import next_version
-from importer.studio_connection import all_queues
-from importer.studio_stages import connect, credentials, pull, push, rescore
+from importer.studio.connection import all_queues
+from importer.studio.queues import PLANNED, SECRET_HEADER
+from importer.studio.replies import next_version
+from importer.studio.sdk import LabelStudio
+from importer.studio.stages import connect, credentials, pull, push, rescore
+from importer.studio.users import admin_session, annotator_session
 from labeling_config.contract import TASK_KEYS, result_of
 from preference.errors import NotReady, StudioError
 from preference.records import Trajectory
@@ -181,7 +181,7 @@ def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager, 
 
 
 def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_nothing(ws, manager):
-    from importer.calibration import TRAINING
+    from importer.calibration.sets import TRAINING
     from labeling_config.contract import EXPERT_KEYS, load_template
 
     plan(ws, TRAINING, "ann", 2, "calibration")
@@ -407,7 +407,7 @@ def test_something_else_at_the_address_is_one_message(backend):
 
 
 def test_another_version_is_one_message(label_studio, monkeypatch):
-    monkeypatch.setattr("importer.label_studio.EXPECTED_VERSION", "1.99")
+    monkeypatch.setattr("importer.studio.sdk.EXPECTED_VERSION", "1.99")
     with pytest.raises(StudioError, match=r"runs Label Studio 1\.23\.\d+; Robopref works with 1\.99"):
         LabelStudio(label_studio.url, label_studio.token).check()
 

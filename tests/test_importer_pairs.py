@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from importer.calibration import DIMENSIONS, propose_calibration
-from importer.pairs import (
+from importer.calibration.sets import DIMENSIONS, propose_calibration
+from importer.pairs.sampling import (
     active_pairs,
     asked,
     likely_answers,
@@ -18,8 +18,8 @@ from importer.pairs import (
     shortfalls,
     stratum_of,
 )
+from importer.pairs.strata import StratumError, apportion
 from importer.pool.quality import quartiles
-from importer.strata import StratumError, apportion
 from preference.errors import UserError
 from preference.records import Trajectory
 

@@ -24,10 +24,10 @@ from lerobot_maker import FPS, Made, number_of, write_video
 from PIL import Image
 
 from importer import stages
-from importer.frames import clean_frames
 from importer.pool import Failure, read_episode, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput, VideoSpan
+from importer.pool.frames import clean_frames
 from importer.pool.images import as_rgb
 from importer.pool.manifest import read_manifest
 from preference.config import Clips, Dataset, Pool, load_config

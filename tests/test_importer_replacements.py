@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from importer import batches
+from importer.pairs import batches
+from importer.pairs.third_opinions import thirds
 from importer.pool.quality import quartiles
-from importer.thirds import thirds
 from preference.errors import NotReady
 from preference.records import Annotator, Batch, Certification, Judgment, Trajectory
 from preference.workspace import Workspace

@@ -6,10 +6,10 @@ import pytest
 import requests
 from studio_maker import make_workspace, plan
 
-from importer import simulate as simulate_module
-from importer.simulate import simulate
-from importer.studio_stages import pull, push
-from importer.teachers import SimulatedAnswer
+from importer.simulate import annotators as simulate_module
+from importer.simulate.annotators import simulate
+from importer.simulate.teachers import SimulatedAnswer
+from importer.studio.stages import pull, push
 from labeling_config.contract import side_of
 from preference.errors import StudioError
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from importer.assignments import assign, assign_everyone
-from importer.calibration import propose_calibration
-from importer.pairs import asked, likely_answers, sample_pairs
+from importer.calibration.sets import propose_calibration
+from importer.pairs.assignments import assign, assign_everyone
+from importer.pairs.sampling import asked, likely_answers, sample_pairs
 from importer.pool import read_pool
-from importer.reasons import reason_for
-from importer.teachers import TEACHERS, Scale, Scene, answer_functions, answer_rng, scales_of, teacher
+from importer.simulate.reasons import reason_for
+from importer.simulate.teachers import TEACHERS, Scale, Scene, answer_functions, answer_rng, scales_of, teacher
 from labeling_config.contract import preference_of
 from preference.config import Clips, Dataset, Pool
 from preference.config import Teacher as TeacherName

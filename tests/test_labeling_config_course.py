@@ -22,7 +22,7 @@ from screen_maker import (
     task_ids,
 )
 
-from importer.label_studio_users import admin_session, annotator_session, create_annotator
+from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract
 
 pytestmark = pytest.mark.alone

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from importer.label_studio_users import admin_session, annotator_session, create_annotator
+from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract
 
 PASSWORD = "quiet-otters-12"

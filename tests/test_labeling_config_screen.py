@@ -17,7 +17,7 @@ from screen_maker import (
     submit,
 )
 
-from importer.label_studio_users import admin_session
+from importer.studio.users import admin_session
 from labeling_config import contract
 
 pytestmark = pytest.mark.alone

@@ -23,8 +23,8 @@ from screen_maker import (
     task_ids,
 )
 
-from importer.annotations import judge
-from importer.label_studio_users import admin_session, annotator_session
+from importer.studio.annotations import judge
+from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
 from preference.records import Annotator, Assignment, Rejection
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ml_backend.audit import audited, share
+from ml_backend.validation.audit import audited, share
 
 
 def test_only_pairs_that_no_rule_chose_count():

@@ -17,7 +17,7 @@ from test_ml_backend_stages import pool_of_eight
 from typer.testing import CliRunner
 
 from importer.stages import pool
-from ml_backend.features import encode_pool, read_features
+from ml_backend.reward.features import encode_pool, read_features
 from preference.workspace import Workspace
 from robopref.cli import app
 
@@ -174,7 +174,7 @@ def other_robot(project):
 
 
 def test_a_checkpoint_of_another_configuration_is_named_and_nothing_else_is_touched(project, monkeypatch):
-    from ml_backend import train
+    from ml_backend.reward import train
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -266,7 +266,7 @@ def test_the_way_to_list_encoders_works_as_it_is_said(project):
 
 
 def test_a_name_with_the_hubs_tag_is_the_same_network():
-    from ml_backend.encoder import load, settle
+    from ml_backend.reward.encoder import load, settle
 
     frame = np.random.default_rng(0).integers(0, 255, (1, 60, 80, 3), dtype=np.uint8)
     tagged, plain = (load(settle(name, "none")).encode(frame) for name in ("resnet10t.c3_in1k", "resnet10t"))
@@ -276,7 +276,7 @@ def test_a_name_with_the_hubs_tag_is_the_same_network():
 @pytest.mark.parametrize("damage", ["cut short", "another network", "code"])
 def test_encoder_weights_that_do_not_fit_are_one_error_and_no_code_is_run(project, damage):
     file = project / "weights.pt"
-    from ml_backend.encoder import load, settle
+    from ml_backend.reward.encoder import load, settle
 
     name = "resnet18" if damage == "another network" else "resnet10t"
     torch.save(load(settle(name, "none")).module.network.state_dict(), file)

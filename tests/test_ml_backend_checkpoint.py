@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ml_maker import crowd, features, pairs_of, spec
 
-from ml_backend.train import split_pairs, train_model
+from ml_backend.reward.train import split_pairs, train_model
 from preference.config import Reward
 from preference.errors import DataError, UserError
 
@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_clear_message_and_leaves_the_last_checkpoint(tmp_pat
             device.write(b"x")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    from ml_backend.checkpoint import save
+    from ml_backend.reward.checkpoint import save
 
     with pytest.raises(UserError, match="No space left on the disk"):
         save({"key": "x"}, path)

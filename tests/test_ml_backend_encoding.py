@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lerobot_maker import Made, make_dataset
 
 from importer.stages import pool
-from ml_backend import encoding, runtime
-from ml_backend.encoder import load, settle
-from ml_backend.features import encode_pool, read_features, write_features
+from ml_backend.reward import encoding, runtime
+from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.features import encode_pool, read_features, write_features
 from preference.errors import DataError, UserError
 from preference.work import Workers, parallel_map
 from preference.workspace import Workspace
@@ -99,7 +99,7 @@ def test_a_gpus_way_of_encoding_gives_the_same_features(ws, tmp_path, monkeypatc
     trajectories = ws.store.trajectories()
     expected = encode_pool(ws, trajectories)
     monkeypatch.setattr(encoding, "_has_gpu", lambda: True)
-    monkeypatch.setattr("ml_backend.encoder.Encoder.to", lambda self, device: self)
+    monkeypatch.setattr("ml_backend.reward.encoder.Encoder.to", lambda self, device: self)
     found = encode_pool(elsewhere(ws, tmp_path), trajectories)
     assert found.encoded == 4
     for name in expected:
@@ -124,7 +124,7 @@ def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
     trajectories = ws.store.trajectories()
     expected = encode_pool(ws, trajectories)
     other = elsewhere(ws, tmp_path)
-    from ml_backend.features import plan
+    from ml_backend.reward.features import plan
 
     jobs, _ = plan(trajectories, ws.config.pool, ws.config.reward, expected.encoder, other.features)
     read = encoding._Read(ws.config.pool, ws.config.reward, pictures=True)

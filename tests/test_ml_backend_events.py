@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ml_backend_service import HEADER, annotation, planned
 
-from importer.annotations import replace_annotations
-from ml_backend.service import create_app
+from importer.studio.annotations import replace_annotations
+from ml_backend.service.app import create_app
 
 TASKS = (10, 11, 12)
 SIDES = ("left", "right", "equal", "nonsense")

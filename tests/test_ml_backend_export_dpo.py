@@ -57,7 +57,7 @@ def test_each_line_has_the_better_one_as_chosen_and_ties_are_counted(ws, tmp_pat
 
 
 def test_the_margin_is_the_models_and_may_be_against_the_people(ws, tmp_path):
-    from ml_backend.scoring import newest_rewards
+    from ml_backend.loop.scoring import newest_rewards
 
     put_preferences(ws, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
     rewards = newest_rewards(ws)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from test_ml_backend_stages import ws  # noqa: F401
 
-from ml_backend import scoring, stages
-from ml_backend.dataset import Pairs
-from ml_backend.encoder import load, settle
-from ml_backend.finetune import PATIENCE, finetune, step_count
-from ml_backend.finetune_stage import finetuned
-from ml_backend.provenance import OWN_ENCODER
-from ml_backend.train import Split
+from ml_backend.loop import scoring
+from ml_backend.loop import train as stages
+from ml_backend.loop.finetune import finetuned
+from ml_backend.loop.provenance import OWN_ENCODER
+from ml_backend.reward.dataset import Pairs
+from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.finetune import PATIENCE, finetune, step_count
+from ml_backend.reward.train import Split
 from preference.config import Reward
 from preference.errors import ConfigError, DataError
 from preference.workspace import Workspace
@@ -119,7 +120,7 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path):
         "from pathlib import Path\n"
         "from test_ml_backend_finetune import SETTINGS, bright_and_dark, bright_pairs\n"
         "from test_ml_backend_finetune import pairs_to_learn_from as split\n"
-        "from ml_backend.finetune import finetune\n"
+        "from ml_backend.reward.finetune import finetune\n"
         "from preference.config import Reward\n"
         "parts = split(np.arange(35), np.arange(35, 40))\n"
         "finetune(SETTINGS, bright_and_dark, bright_pairs(), parts, Path(sys.argv[1]), Reward(), epochs=1, "

@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ml_maker import crowd, features, spec
 
-from ml_backend.judged import index_judgments
-from ml_backend.losses import crowd_loss
-from ml_backend.train import split_pairs, train_model
+from ml_backend.reward.judgments import index_judgments
+from ml_backend.reward.losses import crowd_loss
+from ml_backend.reward.train import split_pairs, train_model
 from preference import bradley_terry as bt
 from preference.config import Reward
 from qc_reports.answers import Answered

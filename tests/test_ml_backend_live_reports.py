@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from qc_maker import draw_batch
 
-from ml_backend import live_reports
-from ml_backend.live_reports import LiveReports
+from ml_backend.service import live_reports
+from ml_backend.service.live_reports import LiveReports
 from preference.errors import UserError
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
@@ -69,7 +69,7 @@ def judgment(a, reason=HOSTILE):
 
 @pytest.fixture(scope="module")
 def client(ws):
-    from ml_backend.service import create_app
+    from ml_backend.service.app import create_app
 
     return create_app(ws).test_client()
 

@@ -9,9 +9,9 @@ from ml_maker import features, pairs_of
 from test_ml_backend_stages import ws  # noqa: F401
 from typer.testing import CliRunner
 
-from ml_backend import stages
-from ml_backend.models import promote, roll_back, why_worse
-from ml_backend.pays import no_longer_pays
+from ml_backend.loop import train as stages
+from ml_backend.loop.models import promote, roll_back, why_worse
+from ml_backend.validation.stopping import no_longer_pays
 from preference.errors import NotReady
 from preference.records import ModelVersion
 from robopref.cli import app
@@ -39,7 +39,7 @@ def test_a_worse_model_is_kept_back_and_stays_so_when_trained_again(ws, monkeypa
     first = stages.train(ws)
     rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
     ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
-    monkeypatch.setattr("ml_backend.models.why_worse", lambda *_: "it loses everything")
+    monkeypatch.setattr("ml_backend.loop.models.why_worse", lambda *_: "it loses everything")
     second = stages.train(ws)
     assert not second.active
     assert ws.store.active_model().version == first.version

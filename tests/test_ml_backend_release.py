@@ -34,7 +34,7 @@ PAIRS = 60
 def make_workspace(root: Path) -> Workspace:
     """A workspace up to and with a trained model, without Label Studio."""
     from importer.pool import read_pool
-    from ml_backend.stages import train
+    from ml_backend.loop.train import train
     from qc_reports.stages import resolve
 
     config = Config(name="sample", work=root, seed=3, workers=1)
@@ -335,9 +335,9 @@ def test_croissant_lists_every_data_file_with_its_checksum(built):
 def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     import torch
 
-    from ml_backend.encoder import load, settle
-    from ml_backend.release.onnx_export import input_names, whole_path
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.release.onnx import input_names, whole_path
+    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.model import RewardModel
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from ml_maker import features, spec
 
-from ml_backend.dataset import collate, fit_normalization
-from ml_backend.losses import pair_loss, slipped_loss
-from ml_backend.reward_model import RewardModel
+from ml_backend.reward.dataset import collate, fit_normalization
+from ml_backend.reward.losses import pair_loss, slipped_loss
+from ml_backend.reward.model import RewardModel
 from preference import bradley_terry as bt
 from preference.errors import DataError
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ml_backend import queue_scores as scores_module
-from ml_backend.queue_scores import QueueScores, informative_first, queue_scores
-from ml_backend.rounds import _check_gate, check_finished, open_assignments
+from ml_backend.loop import queue_order as scores_module
+from ml_backend.loop.queue_order import QueueScores, informative_first, queue_scores
+from ml_backend.loop.rounds import _check_gate, check_finished, open_assignments
 from preference.errors import NotReady
 from preference.records import Annotator, Assignment, Batch, Judgment, ModelVersion, Pair, Preference, Trajectory
 from preference.store import AssignmentView

@@ -10,9 +10,10 @@ import pytest
 from test_ml_backend_stages import pool_of_eight
 from typer.testing import CliRunner
 
-from ml_backend import rounds, scoring, stages
+from ml_backend.loop import rounds, scoring
+from ml_backend.loop import train as stages
+from ml_backend.loop.rounds import run_round
 from ml_backend.ranking import pair_score
-from ml_backend.rounds import run_round
 from preference.errors import NotReady
 from preference.records import Annotator, Batch, Certification, Judgment
 from preference.workspace import Workspace

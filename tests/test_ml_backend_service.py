@@ -41,7 +41,7 @@ def ws(tmp_path):
 
 @pytest.fixture
 def client(ws):
-    from ml_backend.service import create_app
+    from ml_backend.service.app import create_app
 
     return create_app(ws).test_client()
 
@@ -201,7 +201,7 @@ def test_a_bug_is_logged_and_its_traceback_stays_here(client, monkeypatch, caplo
     def broken(*_):
         raise RuntimeError("sesame")
 
-    monkeypatch.setattr("importer.annotations.record_annotations", broken)
+    monkeypatch.setattr("importer.studio.annotations.record_annotations", broken)
     answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
     assert (answer.status_code, answer.json) == (500, {"error": "internal error; see the service's log"})
     assert "sesame" in caplog.text
@@ -225,7 +225,7 @@ def test_the_secrets_are_compared_in_constant_time(client, monkeypatch):
 
     compared = []
     real = hmac.compare_digest
-    monkeypatch.setattr("ml_backend.service.hmac.compare_digest", lambda a, b: compared.append(b) or real(a, b))
+    monkeypatch.setattr("ml_backend.service.app.hmac.compare_digest", lambda a, b: compared.append(b) or real(a, b))
     client.post("/webhook", json=event("X"), headers={"X-Robopref-Secret": "wrong"})
     assert compared == [b"robopref", PASSWORD.encode(), SECRET.encode()]
 

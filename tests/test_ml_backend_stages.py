@@ -8,10 +8,11 @@ import pytest
 from lerobot_maker import Made, make_dataset
 
 from importer.stages import pool
-from ml_backend import scoring, stages
-from ml_backend.encoder import load, settle
-from ml_backend.features import encode_pool, read_features
-from ml_backend.rounds import run_round
+from ml_backend.loop import scoring
+from ml_backend.loop import train as stages
+from ml_backend.loop.rounds import run_round
+from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.features import encode_pool, read_features
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch, Pair
 from preference.workspace import Workspace
@@ -83,7 +84,7 @@ def test_training_twice_trains_once(ws):
 
 
 def test_a_training_that_is_killed_leaves_no_half_model(ws, monkeypatch):
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.model import RewardModel
 
     def killed(self, path):
         path.write_bytes(b"half")
@@ -98,7 +99,7 @@ def test_a_training_that_is_killed_leaves_no_half_model(ws, monkeypatch):
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint_and_leaves_none_behind(ws, monkeypatch):
-    from ml_backend import train
+    from ml_backend.reward import train
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -126,7 +127,7 @@ def test_tensorboard_reads_the_curves(ws):
 
 def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
     """`imagenet` where they could not be had, and later where they can."""
-    from ml_backend import provenance
+    from ml_backend.loop import provenance
 
     settled = provenance.settled_encoder
     stages.train(ws)
@@ -164,7 +165,7 @@ def test_single_answers_are_fitted_where_reliability_is_learned(ws):
 
 
 def test_a_pair_that_was_asked_twice_is_in_one_split():
-    from ml_backend.train import pair_keys
+    from ml_backend.reward.train import pair_keys
     from preference.records import Preference
 
     asked = [Preference(i, a, b, 1.0, 3.0, 2, 1.0, [], "unanimous") for i, a, b in (("p", "x", "y"), ("q", "y", "x"))]
@@ -235,7 +236,7 @@ def test_a_random_encoder_is_the_same_on_every_call():
 
 
 def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
-    from ml_backend import encoder
+    from ml_backend.reward import encoder
 
     def away(_):
         raise encoder.Unreachable("no network reaches their host")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ml_maker import features, pairs_of, preferences, spec
 
-from ml_backend.dataset import index_pairs
-from ml_backend.train import SHARES, Split, check_labels, is_better, ranking_accuracy, split_pairs, train_model
+from ml_backend.reward.dataset import index_pairs
+from ml_backend.reward.train import SHARES, Split, check_labels, is_better, ranking_accuracy, split_pairs, train_model
 from preference.config import Reward
 from preference.errors import DataError, NotReady
 
@@ -149,7 +149,7 @@ def test_a_trajectory_without_features_is_named():
 
 
 def test_only_compared_trajectories_are_seen_while_training(monkeypatch):
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.model import RewardModel
 
     made, truth = features(count=200)
     pairs = pairs_of(truth[:20], count=60)
@@ -177,7 +177,7 @@ def test_without_validation_pairs_the_last_epoch_is_kept_and_not_the_first():
 
 
 def test_members_see_different_pairs_and_all_together_every_pair_equally_often():
-    from ml_backend.trainer import balanced_bootstrap
+    from ml_backend.reward.trainer import balanced_bootstrap
 
     weights = balanced_bootstrap(5, 2000, np.random.default_rng(0))
     assert weights.shape == (5, 2000)

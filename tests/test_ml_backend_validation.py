@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_ml_backend_stages import ws  # noqa: F401
 
-from ml_backend.calibration import calibration, ties
-from ml_backend.learning_curve import fit, learning_curve
-from ml_backend.stages import train
-from ml_backend.validation import check, page_of, validate_model
-from ml_backend.validation_page import figure
+from ml_backend.loop.train import train
+from ml_backend.loop.validate import check, page_of, validate_model
+from ml_backend.validation.calibration import calibration, ties
+from ml_backend.validation.learning_curve import fit, learning_curve
+from ml_backend.validation.page import figure
 from preference.errors import DataError, NotReady
 from robopref.summary import _validation
 

@@ -7,11 +7,11 @@ import pytest
 from test_ml_backend_models import version
 from test_ml_backend_rounds import ws  # noqa: F401
 
-from ml_backend import worker
-from ml_backend.models import damage, digests, mend
-from ml_backend.rounds import RoundResult
-from ml_backend.status import TRAINING_REQUEST
-from ml_backend.worker import Worker, requested, train_as_asked, work
+from ml_backend.loop import worker
+from ml_backend.loop.models import damage, digests, mend
+from ml_backend.loop.rounds import RoundResult
+from ml_backend.loop.worker import Worker, requested, train_as_asked, work
+from ml_backend.service.status import TRAINING_REQUEST
 from preference.errors import NotReady, StudioError
 from preference.locks import LEARNING, WORKER, exclusively, taken
 from preference.records import Judgment, Preference
@@ -38,7 +38,7 @@ def heard(ws, monkeypatch):  # noqa: F811
     monkeypatch.setattr(worker, "deliver", lambda ws: told.append("deliver"))
     monkeypatch.setattr(worker, "mend", lambda ws: "")
     monkeypatch.setattr(worker, "run_round", lambda ws: told.append("round") or RoundResult(None, None, 0))
-    monkeypatch.setattr("ml_backend.stages.train", lambda ws: told.append("train"))
+    monkeypatch.setattr("ml_backend.loop.train.train", lambda ws: told.append("train"))
     ws.labels = []
     return told
 
@@ -108,7 +108,7 @@ def test_start_training_is_done_once_and_a_request_that_comes_meanwhile_is_the_n
     assert not requested(ws) and heard.count("train") == 1
 
     request.touch()
-    monkeypatch.setattr("ml_backend.stages.train", lambda ws: request.touch())
+    monkeypatch.setattr("ml_backend.loop.train.train", lambda ws: request.touch())
     train_as_asked(ws)
     assert requested(ws)
 
@@ -117,7 +117,7 @@ def test_a_training_that_is_killed_is_still_asked_for(ws, monkeypatch):  # noqa:
     def killed(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ml_backend.stages.train", killed)
+    monkeypatch.setattr("ml_backend.loop.train.train", killed)
     (ws.root / TRAINING_REQUEST).touch()
     with pytest.raises(KeyboardInterrupt):
         train_as_asked(ws)

@@ -89,7 +89,7 @@ def test_weights_of_a_linear_reward_are_where_the_gradient_vanishes():
 
 def test_gradient_descent_on_the_torch_loss_arrives_at_the_item_scores():
     torch = pytest.importorskip("torch")
-    from ml_backend.losses import pair_loss
+    from ml_backend.reward.losses import pair_loss
 
     rng = np.random.default_rng(3)
     a, b = rng.integers(6, size=(2, 80))

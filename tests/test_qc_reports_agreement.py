@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from qc_reports.agreement import (
+from qc_reports.agreement.coefficients import (
     SCALE,
     cohen_kappa,
     cohen_kappa_interval,

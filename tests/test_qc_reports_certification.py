@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from preference.records import ANSWERS
+from qc_reports.annotators.certification import certify
 from qc_reports.answers import Answered
-from qc_reports.certification import certify
 
 TRUTH = {f"p{i:02d}": ANSWERS[i % 3] for i in range(42)}
 DIMENSIONS = ("smoothness", "efficiency", "grasp")

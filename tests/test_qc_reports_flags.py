@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from qc_maker import SWAP, draw_batch, without_hints
 
 from preference.config import Quality
-from qc_reports.annotator_stats import annotator_stats
+from qc_reports.annotators.figures import annotator_stats
+from qc_reports.annotators.flags import flags
 from qc_reports.answers import Answered, votes
-from qc_reports.figures import figures
-from qc_reports.flags import flags
+from qc_reports.report.figures import figures
 
 QUALITY = Quality()
 REASONS = {"clicker": "gold", "lefty": "side_bias", "fast": "speed", "copycat": "copy", "turncoat": "turned",

@@ -8,9 +8,9 @@ import pytest
 from preference.config import Quality
 from preference.errors import DataError
 from qc_reports.answers import Answered
-from qc_reports.figures import figures
-from qc_reports.judgments_file import check_file, pairs_of, read_judgments_csv
-from qc_reports.report import write_report
+from qc_reports.report.figures import figures
+from qc_reports.report.judgments_file import check_file, pairs_of, read_judgments_csv
+from qc_reports.report.page import write_report
 
 HEADER = "pair_id,annotator_id,preference"
 FULL = f"{HEADER},confidence,response_time_ms,gold,duplicate_of,left,created_at,stratum,task_type"

@@ -11,14 +11,14 @@ from preference.config import Config, Quality
 from preference.records import LABELS, Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
 from preference.workspace import Workspace
 from qc_reports import stages
-from qc_reports.agreement import SCALE
+from qc_reports.agreement.coefficients import SCALE
+from qc_reports.annotators.flag import Kind
 from qc_reports.answers import Answered, votes
-from qc_reports.dawid_skene import dawid_skene, table_of
-from qc_reports.figures import figures
-from qc_reports.flag import Kind
-from qc_reports.methods import apply, differences, labels
-from qc_reports.resolve import resolve
-from qc_reports.weighted_bt import PENALTY, outcomes, reliabilities, weighted_bt
+from qc_reports.report.figures import figures
+from qc_reports.resolution.dawid_skene import dawid_skene, table_of
+from qc_reports.resolution.methods import apply, differences, labels
+from qc_reports.resolution.vote import resolve
+from qc_reports.resolution.weighted_bradley_terry import PENALTY, outcomes, reliabilities, weighted_bt
 
 
 def crowd(seed, pairs=60, people=5, liar=False):

@@ -10,11 +10,11 @@ import pytest
 from qc_maker import draw_batch
 
 from preference.config import Quality
-from qc_reports.clip_strips import clip_strips
-from qc_reports.contested import CONTESTED_SHOWN, contested_pairs
-from qc_reports.figures import figures
-from qc_reports.files import write_folder
-from qc_reports.report import write_report
+from qc_reports.agreement.contested import CONTESTED_SHOWN, contested_pairs
+from qc_reports.report.clip_strips import clip_strips
+from qc_reports.report.figures import figures
+from qc_reports.report.files import write_folder
+from qc_reports.report.page import write_report
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 NAME = "<img onerror='hacked=1' src=x>"

@@ -8,15 +8,15 @@ import pytest
 
 from preference.config import Quality
 from preference.records import Pair, Review
-from qc_reports.agreement import SCALE
+from qc_reports.agreement.coefficients import SCALE
+from qc_reports.agreement.parts import batch_parts, parts
+from qc_reports.annotators.flag import Flag
+from qc_reports.annotators.reviews import standing
 from qc_reports.answers import Answered, votes
-from qc_reports.changes import left_out
-from qc_reports.figures import figures
-from qc_reports.flag import Flag
-from qc_reports.parts import batch_parts, parts
-from qc_reports.resolve import resolve
-from qc_reports.reviews import standing
-from qc_reports.warnings import warnings
+from qc_reports.report.figures import figures
+from qc_reports.report.warnings import warnings
+from qc_reports.resolution.changes import left_out
+from qc_reports.resolution.vote import resolve
 
 
 def rng():

@@ -9,13 +9,13 @@ import pytest
 
 from preference.config import Quality
 from preference.records import ANSWERS, Pair
+from qc_reports.agreement.contested import contested_pairs, disagreement_table
 from qc_reports.answers import Answered
-from qc_reports.contested import contested_pairs, disagreement_table
-from qc_reports.figures import figures
-from qc_reports.gate import by_hand
-from qc_reports.next_steps import next_steps
-from qc_reports.report import write_report
-from qc_reports.response_times import response_times
+from qc_reports.report.figures import figures
+from qc_reports.report.gate import by_hand
+from qc_reports.report.next_steps import next_steps
+from qc_reports.report.page import write_report
+from qc_reports.report.response_times import response_times
 
 HOSTILE = '<script>alert("x")</script>&'
 

@@ -7,12 +7,12 @@ import pytest
 
 from preference.config import Quality
 from preference.records import Pair, Review
-from qc_reports.agreement import NOTHING, Interval
+from qc_reports.agreement.coefficients import NOTHING, Interval
+from qc_reports.annotators.flag import Flag, Kind
+from qc_reports.annotators.reviews import standing
 from qc_reports.answers import Answered
-from qc_reports.flag import Flag, Kind
-from qc_reports.gate import gate
-from qc_reports.resolve import resolve
-from qc_reports.reviews import standing
+from qc_reports.report.gate import gate
+from qc_reports.resolution.vote import resolve
 
 PAIR = Pair("p", "t1", "t2", "push", "adjacent", "production")
 GOOD = Interval(0.7, 0.6, 0.8)

@@ -10,7 +10,8 @@ from preference.config import Config
 from preference.errors import DataError, NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.workspace import Workspace
-from qc_reports import certificates, stages
+from qc_reports import stages
+from qc_reports.annotators import certificates
 from qc_reports.decisions import decide, review
 
 PEOPLE = ("alice", "bob", "carmen")

@@ -25,10 +25,10 @@ def importers(library):
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("label_studio_sdk", ["importer/label_studio.py"]),
-        ("ffmpeg", ["importer/clips.py"]),
-        ("flask", ["ml_backend/service.py"]),
-        ("boto3", ["importer/clip_store.py"]),
+        ("label_studio_sdk", ["importer/studio/sdk.py"]),
+        ("ffmpeg", ["importer/clips/render.py"]),
+        ("flask", ["ml_backend/service/app.py"]),
+        ("boto3", ["importer/clips/s3.py"]),
         ("h5py", ["importer/pool/hdf5.py"]),
     ],
 )

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_importer_batches import certify, open_workspace, trajectories
 
-from importer import batches
-from importer.export import COLUMNS, export_judgments
-from importer.pairs_file import read_pairs
+from importer.pairs import batches
+from importer.pairs.file import read_pairs
+from importer.studio.export import COLUMNS, export_judgments
 from preference.errors import DataError, NotReady, UserError
 from preference.records import Judgment
 

@@ -38,7 +38,7 @@ def export_dpo(ws: Workspace, path: Path) -> DpoExport:
         UserError: every label is a tie, or `path` is a folder.
         DataError: a compared trajectory is no longer in the pool.
     """
-    from ml_backend.scoring import newest_rewards
+    from ml_backend.loop.scoring import newest_rewards
     from qc_reports.stages import read_preferences
 
     if path.is_dir():

@@ -20,8 +20,8 @@ from preference.work import progress
 from preference.workspace import Workspace, confined
 
 if TYPE_CHECKING:
-    from ml_backend.features import Features
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.features import Features
+    from ml_backend.reward.model import RewardModel
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def rewards_of(ws: Workspace, trajectories: list[Trajectory]) -> dict[str, Rewar
         NotReady: there is no model.
         DataError: it cannot be read, or looks through an encoder that is no longer here.
     """
-    from importer.frames import sample_rows
     from importer.pool import read_episode
-    from ml_backend.provenance import features_for
-    from ml_backend.reward_model import RewardModel
+    from importer.pool.frames import sample_rows
+    from ml_backend.loop.provenance import features_for
+    from ml_backend.reward.model import RewardModel
 
     folder = confined(ws.root, active_model(ws).path)
     model = RewardModel.load(folder / "model.pt")
@@ -81,7 +81,7 @@ def rewards_of(ws: Workspace, trajectories: list[Trajectory]) -> dict[str, Rewar
 
 
 def _rewarded(model: RewardModel, features: Features, rows: np.ndarray) -> Rewarded:
-    from ml_backend.features import Features
+    from ml_backend.reward.features import Features
 
     parts = [
         Features(features.frames[:end], features.actions[:end], features.state[:end])

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from ml_backend.laplace import covariance
 from ml_backend.ranking.candidates import candidates, drawn_uniformly
 from ml_backend.ranking.diversity import TIMES, TOP, diverse
 from ml_backend.ranking.expected_ties import TieProbability
+from ml_backend.ranking.laplace import covariance
 from ml_backend.ranking.pool import Choice, PairKey, PoolScores, codes
 from ml_backend.ranking.sequential import d_optimal
 from ml_backend.ranking.utility import closeness, disagreement, mutual_information

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ml_backend.laplace import variance
+from ml_backend.ranking.laplace import variance
 
 LIVE = 1_024
 """Candidates that are kept up to date from the start; more are taken in when the best of them falls below the rest."""

@@ -10,8 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ml_backend import checkpoint
-from ml_backend.release import card, onnx_export
+from ml_backend.loop.validate import PAGE
+from ml_backend.release import card
+from ml_backend.release import onnx as onnx_export
 from ml_backend.release.archive import sha256_of
 from ml_backend.release.croissant import Table, croissant
 from ml_backend.release.features_file import write_features_file
@@ -21,7 +22,7 @@ from ml_backend.release.notebook import dumps, to_notebook
 from ml_backend.release.plots import plot_labels, plot_rewards
 from ml_backend.release.preferences import COLUMNS, judgment_rows, write_jsonl, write_parquet
 from ml_backend.release.reports import batch_reports, plain, released_answers, write_reports
-from ml_backend.validation import PAGE
+from ml_backend.reward import checkpoint
 from preference.errors import UserError
 
 JUDGMENT_COLUMNS = (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ml_backend.features import Features
-    from ml_backend.reward_model import ModelSpec
+    from ml_backend.reward.features import Features
+    from ml_backend.reward.model import ModelSpec
 
 
 def write_features_file(features: Mapping[str, Features], ids: Sequence[str], spec: ModelSpec, path: Path) -> None:

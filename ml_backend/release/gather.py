@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_backend.provenance import features_for
-from ml_backend.release.onnx_export import Example
+from ml_backend.loop.provenance import features_for
+from ml_backend.release.onnx import Example
 from ml_backend.release.preferences import SPLITS, labelled, own_names, preference_rows, pseudonyms
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady, UserError
@@ -22,9 +22,9 @@ from preference.store.store import AssignmentView
 from preference.workspace import Workspace, confined
 
 if TYPE_CHECKING:
-    from ml_backend.encoder import Encoder
-    from ml_backend.features import FeatureStore
-    from ml_backend.reward_model import ModelSpec, RewardModel
+    from ml_backend.reward.encoder import Encoder
+    from ml_backend.reward.features import FeatureStore
+    from ml_backend.reward.model import ModelSpec, RewardModel
 
 PARITY_EXAMPLES = 4
 """Real trajectories on which the exported graph is compared with torch; the shortest and the longest are among them."""
@@ -97,7 +97,7 @@ def gather(ws: Workspace) -> Source:
         NotReady: there are no preferences, or no model.
         UserError: the model was trained on other preferences, or a compared trajectory has no clip.
     """
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.model import RewardModel
     from qc_reports.stages import read_preferences
 
     if not ws.preferences.is_file():
@@ -197,7 +197,7 @@ def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], rows: Sequen
 
 def _features(ws: Workspace, spec: ModelSpec, folder: Path, compared: set[str]) -> tuple[Encoder | None, FeatureStore]:
     """The encoder and the features that the model was trained on."""
-    from ml_backend.encoder import load
+    from ml_backend.reward.encoder import load
 
     store = features_for(ws, spec, folder)
     if lost := sorted(compared - set(store)):
@@ -224,7 +224,7 @@ def _check_labels(
     Raises:
         UserError: labels, confidences or trajectories changed since the model was trained.
     """
-    from ml_backend.provenance import fingerprint
+    from ml_backend.loop.provenance import fingerprint
 
     left = record.metrics.get("fingerprint")
     settings = {"reward": Reward.model_validate(training["reward"]), "seed": training.get("seed")}
@@ -253,8 +253,8 @@ def _examples(
     """Real trajectories at the model's rate: the shortest, the longest, and some between."""
     import numpy as np
 
-    from importer.frames import clean_frames, sample_rows
     from importer.pool import read_episode
+    from importer.pool.frames import clean_frames, sample_rows
 
     ranked = sorted((t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: t.end_s - t.start_s)
     picks = np.unique(np.linspace(0, len(ranked) - 1, PARITY_EXAMPLES).round().astype(int))

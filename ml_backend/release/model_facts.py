@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from importer.batches import REPLACEMENT
+from importer.pairs.batches import REPLACEMENT
 from ml_backend.release import facts
 from ml_backend.release.card import Facts, Measured, interval, number
 from preference.config import Config
@@ -30,7 +30,7 @@ def card_facts(
     files: Mapping[str, str],
 ) -> Facts:
     """Everything that the card states, measured on what is released."""
-    from qc_reports.agreement import krippendorff_alpha
+    from qc_reports.agreement.coefficients import krippendorff_alpha
     from qc_reports.answers import planned, votes
 
     config, spec = source.ws.config, source.spec

@@ -29,7 +29,7 @@ def validated(source: Source) -> Source:
     Raises:
         DataError: the model's files are broken.
     """
-    from ml_backend.validation import PAGE, validate_model
+    from ml_backend.loop.validate import PAGE, validate_model
 
     if source.model_file.with_name(PAGE).is_file() and "checks" in source.validation:
         return source
@@ -50,7 +50,7 @@ def released_answers(source: Source) -> list[Answered]:
 
 def batch_reports(source: Source, answers: Sequence[Answered]) -> list[BatchReport]:
     """A report for each batch with released answers, in the batches' order; the gate's verdict is the stored one."""
-    from qc_reports.reviews import by_batch
+    from qc_reports.annotators.reviews import by_batch
     from qc_reports.stages import check
 
     # who reviewed, and the reason given, may name people
@@ -71,8 +71,8 @@ def batch_reports(source: Source, answers: Sequence[Answered]) -> list[BatchRepo
 
 def write_reports(source: Source, reports: Sequence[BatchReport], answers: Sequence[Answered], folder: Path) -> None:
     """BATCH/{qc.json, report.html, *.csv} under `folder`; the pages tell readers of the release nothing to do."""
-    from qc_reports.files import write_folder
-    from qc_reports.report import write_report
+    from qc_reports.report.files import write_folder
+    from qc_reports.report.page import write_report
 
     pairs, quality = source.ws.store.pairs(), source.ws.config.quality
     for report in reports:

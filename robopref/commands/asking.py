@@ -31,7 +31,7 @@ def pairs(
     Production pairs go to certified annotators only: `robopref calibration build` comes first. With `--replace` it
     makes up for pairs that were discarded as ambiguous, skipped by everybody, or left out by a review.
     """
-    from importer import batches
+    from importer.pairs import batches
 
     ws = Workspace.open(config)
     if plan:
@@ -63,7 +63,8 @@ def calibration_build(
     The expert gets all three first. Run it again when the expert has answered the training set: then every annotator
     gets the training set, which shows the expert's answer and reasoning after their own, and the first test set.
     """
-    from importer import batches, calibrate
+    from importer.calibration import build as calibrate
+    from importer.pairs import batches
 
     ws = Workspace.open(config)
     batches.add_annotators(ws)
@@ -82,8 +83,8 @@ def push(
     json: Json = False,
 ) -> None:
     """Bring everything planned into Label Studio: users, projects, tasks."""
-    from importer import studio_stages
-    from ml_backend.queue_scores import queue_scores
+    from importer.studio import stages as studio_stages
+    from ml_backend.loop.queue_order import queue_scores
 
     ws = Workspace.open(config)
     show.record(studio_stages.push(ws, repair=repair, scores=queue_scores(ws)), json)
@@ -95,7 +96,7 @@ def pull(
     json: Json = False,
 ) -> None:
     """Fetch the answers; what the webhook already brought is not fetched twice."""
-    from importer import studio_stages
+    from importer.studio import stages as studio_stages
 
     show.record(studio_stages.pull(Workspace.open(config)), json)
 
@@ -107,6 +108,6 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Let the simulated annotators of robopref.toml answer their open tasks, through Label Studio's API."""
-    from importer.simulate import simulate as run
+    from importer.simulate.annotators import simulate as run
 
     show.record(run(Workspace.open(config), batch or None), json)

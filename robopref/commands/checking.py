@@ -27,8 +27,8 @@ def certify(
     json: Json = False,
 ) -> None:
     """Compare each annotator with the expert: Cohen's kappa, who may go on, and what the others have to learn."""
-    from importer import calibrate
-    from qc_reports import certificates
+    from importer.calibration import build as calibrate
+    from qc_reports.annotators import certificates
 
     if context.invoked_subcommand is not None:
         return
@@ -43,7 +43,7 @@ def certify(
 @certify_app.command("list")
 def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Show every attempt: its set, its date, the template, what a manager decided."""
-    from qc_reports.certificates import template_version
+    from qc_reports.annotators.certificates import template_version
 
     show_checks.certificates(Workspace.open(config).store.certifications(), template_version(), json)
 
@@ -54,8 +54,8 @@ def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigP
 
     Example: `robopref certify allow bob --by maria --why "was ill during the second session"`
     """
-    from importer import calibrate
-    from qc_reports import certificates
+    from importer.calibration import build as calibrate
+    from qc_reports.annotators import certificates
 
     ws = Workspace.open(config)
     attempt = certificates.allow_attempt(ws, annotator, by=by, why=why)
@@ -69,7 +69,7 @@ def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: Config
 
     Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
     """
-    from qc_reports import certificates
+    from qc_reports.annotators import certificates
 
     record = certificates.revoke(Workspace.open(config), annotator, by=by, why=why)
     show.say(f"{annotator} is no longer certified ({record.revoked}).")
@@ -176,7 +176,7 @@ def resolve(
 
     Judgments of a flagged annotator are left out until `robopref batch review`; pairs of a held batch get no label.
     """
-    from ml_backend.rounds import settle
+    from ml_backend.loop.rounds import settle
 
     ws = Workspace.open(config)
     show_checks.preferences(settle(ws), ws.reports / "resolution.json", json)

@@ -26,12 +26,12 @@ def train(
     With --finetune the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
     on its features. On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
     """
-    from ml_backend import stages
+    from ml_backend.loop import train as stages
     from preference.locks import LEARNING, exclusively
 
     ws: Workspace | None = Workspace.open(config)
     if finetune:
-        from ml_backend.finetune_stage import finetuned
+        from ml_backend.loop.finetune import finetuned
 
         ws = finetuned(ws, epochs=epochs)
     if ws is not None:  # only the first of torchrun's processes goes on
@@ -54,7 +54,7 @@ def validate(
 
     Proposed pairs go into proposed_pairs.csv; scripts/import_pairs.py asks about them.
     """
-    from ml_backend.validation import validate_model
+    from ml_backend.loop.validate import validate_model
 
     show.record(validate_model(Workspace.open(config), model, propose=propose_pairs), json)
 
@@ -67,7 +67,7 @@ def rank(
     json: Json = False,
 ) -> None:
     """List the pairs that are most worth asking next."""
-    from ml_backend import scoring
+    from ml_backend.loop import scoring
 
     show.ranking(scoring.rank(Workspace.open(config), count, strategy or None), json)
 
@@ -88,7 +88,7 @@ def models_promote(
     version: Annotated[str, typer.Argument(help="Such as rm-0002.")], config: ConfigPath = DEFAULT
 ) -> None:
     """Use this model from now on: for ranking, for the order of open tasks, and in the next release."""
-    from ml_backend.models import promote
+    from ml_backend.loop.models import promote
 
     show.say(f"{promote(Workspace.open(config), version).version} is in use.")
 
@@ -96,7 +96,7 @@ def models_promote(
 @models_app.command("rollback")
 def models_rollback(config: ConfigPath = DEFAULT) -> None:
     """Go back to the model before the one in use."""
-    from ml_backend.models import roll_back
+    from ml_backend.loop.models import roll_back
 
     show.say(f"{roll_back(Workspace.open(config)).version} is in use.")
 
@@ -109,7 +109,7 @@ def active_round(
     json: Json = False,
 ) -> None:
     """One active-learning round: QC gate, train, rank, assign, push."""
-    from ml_backend.rounds import run_round
+    from ml_backend.loop.rounds import run_round
     from preference.locks import LEARNING, exclusively
 
     ws = Workspace.open(config)

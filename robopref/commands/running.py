@@ -38,7 +38,7 @@ def worker(
 
     It looks at the database every few seconds, and pulls every two minutes, so that it does without webhooks too.
     """
-    from ml_backend.worker import work
+    from ml_backend.loop.worker import work
     from robopref.processes import keep_working, stand_back
 
     ws = Workspace.open(config)

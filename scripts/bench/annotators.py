@@ -71,7 +71,7 @@ def measure(annotators: int, judgments: int, *, plugin: bool) -> dict[str, float
     from conftest import _clips
     from screen_maker import PASSWORD, annotations, make_project
 
-    from importer.label_studio_users import annotator_session
+    from importer.studio.users import annotator_session
     from robopref.studio import LabelStudioServer
 
     share = -(-judgments // annotators)

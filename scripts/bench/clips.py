@@ -23,7 +23,7 @@ import imageio_ffmpeg
 import psutil
 
 from importer import stages
-from importer.clips import PRESET
+from importer.clips.render import PRESET
 from importer.pool import read_episode
 from importer.pool.episode import VideoSpan
 from importer.pool.manifest import read_manifest

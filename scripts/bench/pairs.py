@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from importer.pairs import sample_pairs
+from importer.pairs.sampling import sample_pairs
 from importer.pool.quality import quartiles
 from preference.records import Stratum, Trajectory
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from preference.config import Quality
 from qc_reports.answers import Answered
-from qc_reports.judgments_file import check_file
+from qc_reports.report.judgments_file import check_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 

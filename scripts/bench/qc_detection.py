@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from preference.config import Quality
-from qc_reports.annotator_stats import annotator_stats
-from qc_reports.flags import flags
+from qc_reports.annotators.figures import annotator_stats
+from qc_reports.annotators.flags import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 

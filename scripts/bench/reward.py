@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_backend.packaged_weights import NETWORK
+from ml_backend.reward.packaged_weights import NETWORK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128
@@ -88,7 +88,7 @@ def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, 
 
 
 def fragments(store: Any, ids: list[str]) -> list[Any]:
-    from ml_backend.features import Features
+    from ml_backend.reward.features import Features
 
     found = []
     for name in ids:
@@ -102,9 +102,9 @@ def ours(ws: Any, store: Any, features: Any, inputs: tuple[str, ...], a: Any, b:
     """Rewards by the reward model with the default settings, looking at `inputs` alone."""
     from dataclasses import replace
 
-    from ml_backend.dataset import Pairs
-    from ml_backend.provenance import describe
-    from ml_backend.train import Split, train_model
+    from ml_backend.loop.provenance import describe
+    from ml_backend.reward.dataset import Pairs
+    from ml_backend.reward.train import Split, train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     spec = replace(describe(ws, store, trajectories), inputs=inputs)
@@ -156,7 +156,7 @@ def peer_python(named: str, folder: Path) -> Path | None:
 def prepare(folder: Path, encoder: str) -> tuple[Any, Any]:
     """The pool (made where it is not there), read, and its features."""
     from importer.stages import pool
-    from ml_backend.features import encode_pool
+    from ml_backend.reward.features import encode_pool
     from preference.workspace import Workspace
 
     data = folder / "pool"

@@ -115,7 +115,7 @@ def distinct_project(server: Any, email: str, names: list[str]) -> int:
     """A project whose every pair has two clips that no other pair has."""
     from screen_maker import QUESTION, make_project, task_ids
 
-    from importer.label_studio_users import admin_session
+    from importer.studio.users import admin_session
     from labeling_config import contract
 
     project = make_project(server, email, "Bench", tasks=PAIRS)

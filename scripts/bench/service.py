@@ -51,8 +51,8 @@ if sys.argv[2] == "for ever":
     while True:  # each seed is another training
         ws.config.seed += 1
         stages.train(ws)
-from importer.batches import active_batch
-from ml_backend.queue_scores import queue_scores
+from importer.pairs.batches import active_batch
+from ml_backend.loop.queue_order import queue_scores
 from qc_reports.stages import resolve
 start = time.monotonic()
 resolve(ws)
@@ -103,8 +103,8 @@ def project(folder: Path, port: int, waiting: int) -> Workspace:
 
 def cache(ws: Workspace) -> None:
     """Features as the encoder would have left them: 512 numbers a frame; encoding itself is another benchmark's."""
-    from ml_backend.encoder import settle
-    from ml_backend.features import Features, plan, write_features
+    from ml_backend.reward.encoder import settle
+    from ml_backend.reward.features import Features, plan, write_features
 
     rng = np.random.default_rng(1)
     reward = ws.config.reward

@@ -33,7 +33,7 @@ START = 8
 
 def cache(folder: Path, count: int) -> Any:
     """`count` trajectories on the disk, as `encode_pool` leaves them."""
-    from ml_backend.features import Features, FeatureStore, write_features
+    from ml_backend.reward.features import Features, FeatureStore, write_features
 
     rng, paths = np.random.default_rng(0), {}
     for number in range(count):
@@ -45,7 +45,7 @@ def cache(folder: Path, count: int) -> Any:
 
 
 def settings() -> tuple[Any, Any]:
-    from ml_backend.reward_model import ModelSpec
+    from ml_backend.reward.model import ModelSpec
     from preference.config import Reward
 
     reward = Reward(epochs=EPOCHS, patience=EPOCHS, members=MEMBERS)
@@ -58,7 +58,7 @@ def settings() -> tuple[Any, Any]:
 
 
 def labelled_pairs() -> Any:
-    from ml_backend.dataset import Pairs
+    from ml_backend.reward.dataset import Pairs
 
     a, b = np.random.default_rng(1).integers(EPISODES, size=(2, PAIRS))
     b = np.where(a == b, (b + 1) % EPISODES, b)
@@ -66,7 +66,7 @@ def labelled_pairs() -> Any:
 
 
 def fast(features: Any) -> float:
-    from ml_backend.train import split_pairs, train_model
+    from ml_backend.reward.train import split_pairs, train_model
 
     spec, reward = settings()
     pairs = labelled_pairs()
@@ -81,10 +81,10 @@ def slow(features: Any) -> tuple[float, float]:
     """Seconds of the same training, extrapolated: without cache and batches; with the cache, without batches."""
     import torch
 
-    from ml_backend.dataset import collate, fit_normalization
-    from ml_backend.encoder import load, settle
-    from ml_backend.losses import pair_loss
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.dataset import collate, fit_normalization
+    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.losses import pair_loss
+    from ml_backend.reward.model import RewardModel
 
     spec, reward = settings()
     pairs, encoder = labelled_pairs(), load(settle("resnet18", "none"))
@@ -114,8 +114,8 @@ def slow(features: Any) -> tuple[float, float]:
 def scoring(features: Any) -> float:
     import torch
 
-    from ml_backend.dataset import fit_normalization
-    from ml_backend.reward_model import RewardModel
+    from ml_backend.reward.dataset import fit_normalization
+    from ml_backend.reward.model import RewardModel
 
     spec, _ = settings()
     model = RewardModel(spec, torch.Generator().manual_seed(0))
@@ -131,8 +131,8 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     import torch
 
     from importer.stages import pool
-    from ml_backend.encoder import BATCH, load, settle
-    from ml_backend.features import encode_pool, read_features
+    from ml_backend.reward.encoder import BATCH, load, settle
+    from ml_backend.reward.features import encode_pool, read_features
     from preference.workspace import Workspace
 
     weights = "none"

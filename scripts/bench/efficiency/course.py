@@ -21,7 +21,8 @@ LABELS = tuple(range(20, 201, 20))
 """The first 20 are uniform, and every round asks 20 more."""
 TEST_PAIRS = 4_000
 TEACHERS = {"stochastic": "noisy", "mistake": "mistake", "ties": "equal"}
-"""Their names in `importer.teachers`: β = 3 per standard deviation of the return; 10 % of answers wrong; equal where
+"""Their names in `importer.simulate.teachers`: β = 3 per standard deviation of the return; 10 % of answers wrong;
+equal where
 the returns differ by less than a tenth of their mean."""
 HELD_OUT = 1 / 3
 """Of the episodes: never seen in a comparison."""
@@ -104,8 +105,8 @@ def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    from importer.teachers import Scale, Scene
-    from importer.teachers import teacher as named
+    from importer.simulate.teachers import Scale, Scene
+    from importer.simulate.teachers import teacher as named
     from preference.records import Trajectory
 
     mind = replace(named(TEACHERS[teacher]), talks=0.0)
@@ -116,9 +117,9 @@ def _answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.
 
 
 def _fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
-    from ml_backend.dataset import Pairs
-    from ml_backend.reward_model import ModelSpec
-    from ml_backend.train import Split, train_model
+    from ml_backend.reward.dataset import Pairs
+    from ml_backend.reward.model import ModelSpec
+    from ml_backend.reward.train import Split, train_model
     from preference.config import Reward
 
     reward = Reward(**SETTINGS)

@@ -33,7 +33,7 @@ class Episodes:
     """(N,) the simulator's."""
 
     def features(self, rows: np.ndarray) -> list[Any]:
-        from ml_backend.features import Features
+        from ml_backend.reward.features import Features
 
         none = np.zeros((self.actions.shape[1], 0), np.float16)
         return [Features(none, self.actions[i], self.states[i]) for i in rows]

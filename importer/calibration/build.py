@@ -1,0 +1,158 @@
+"""The calibration course: an expert answers and explains, annotators learn from it, and then are tested.
+
+1. `build` proposes a training set and two test sets; the expert gets all of them.
+2. Run again when the expert has answered the training set, it gives every annotator the training set, with the expert's
+   answers and reasons to be shown after their own, and the first test set, which shows nothing.
+3. `retest` gives the second test set to those who failed the first.
+
+Run again at any time it gives annotators who came later what they lack, and changes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from importer.calibration.sets import SETS, TRAINING, propose_calibration
+from importer.pairs.assignments import assign_everyone
+from importer.pairs.batches import append, now
+from importer.pairs.ready import expert_and_people, shown
+from importer.pairs.sampling import asked, likely_answers
+from preference.errors import NotReady, UserError
+from preference.records import Assignment, Batch, Judgment, Pair
+from preference.workspace import Workspace
+
+
+def build(ws: Workspace) -> list[Batch]:
+    """The sets, made where they are missing, to everybody who can have them by now.
+
+    Raises:
+        NotReady: there are no clips or no annotators yet.
+        UserError: the pool is too small.
+    """
+    expert, people = expert_and_people(ws)
+    names = [TRAINING, *SETS] if ws.config.calibration.training_pairs else list(SETS)
+    if not set(names) <= {batch.batch_id for batch in ws.store.batches()}:
+        _make_sets(ws, names)
+    for name in names:
+        _assign_set(ws, name, [expert])
+    if not waiting_for_expert(ws):
+        _keep_expert_answers(ws)
+        _assign_lessons(ws, people)
+        _assign_set(ws, SETS[0], people)
+    return [batch for batch in ws.store.batches() if batch.batch_id in names]
+
+
+def waiting_for_expert(ws: Workspace) -> int:
+    """Pairs of the training set that the expert has yet to answer before annotators can begin."""
+    said = _expert_words(ws)
+    return sum(pair.pair_id not in said for pair in ws.store.pairs(TRAINING))
+
+
+def _expert_words(ws: Workspace) -> dict[str, Judgment]:
+    """Training pair → what an expert said of it."""
+    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
+    return {judgment.pair_id: judgment for judgment in ws.store.judgments(TRAINING) if judgment.annotator_id in experts}
+
+
+def _keep_expert_answers(ws: Workspace) -> None:
+    """What the expert said of the training pairs, for the tasks that show it."""
+    said = _expert_words(ws)
+    ws.store.put_expert_answers(
+        replace(pair, expected=said[pair.pair_id].preference, reasoning=said[pair.pair_id].free_text_reason)
+        for pair in ws.store.pairs(TRAINING)
+        if pair.pair_id in said
+    )
+
+
+def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
+    """The second calibration set for those who failed the first; a third attempt is `further_set`.
+
+    Returns:
+        The new assignments; none for those who have the second set already, or passed.
+
+    Raises:
+        NotReady: somebody has no result of the first set, or there is no second set.
+        UserError: an id is nobody's.
+    """
+    _, people = expert_and_people(ws)
+    passed = {record.annotator_id: record.certified for record in ws.store.certifications()}
+    for name in annotator_ids:
+        if name not in people:
+            raise UserError(f"There is no active annotator {name!r}.", fix=f"There are: {', '.join(people)}.")
+        if name not in passed:
+            raise NotReady(f"{name} has no result of the first calibration set.", fix="Run `robopref certify` first.")
+    if SETS[1] not in {batch.batch_id for batch in ws.store.batches()}:
+        raise NotReady("There is no second calibration set.", fix="Run `robopref calibration build` first.")
+    return _assign_set(ws, SETS[1], [name for name in annotator_ids if not passed[name]])
+
+
+def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignment]:
+    """Set `number`, after the two that everybody may have, for one annotator whom a manager allowed it.
+
+    Its pairs are new; the expert answers it first, as all sets.
+
+    Raises:
+        NotReady: there are no clips or no annotators.
+        UserError: the pool has too few pairs left.
+    """
+    batch_id = f"calibration-{number}"
+    expert, _ = expert_and_people(ws)
+    if not ws.store.pairs(batch_id):
+        known = asked(ws.store.pairs())
+        proposed = propose_calibration(shown(ws), ws.config.calibration.pairs, ws.rng(batch_id), known)
+        pairs = [replace(pair, batch_id=batch_id) for pair in proposed.first]
+        ws.store.put_pairs(Batch(batch_id, "calibration", created_at=now(), notes=proposed.notes), pairs, [])
+    _assign_set(ws, batch_id, [expert])
+    return _assign_set(ws, batch_id, [annotator_id])
+
+
+def _make_sets(ws: Workspace, names: Sequence[str]) -> None:
+    """Write the pairs of the sets that are missing."""
+    known = ws.store.pairs()
+    settings = ws.config.calibration
+    other = asked(pair for pair in known if pair.batch_id not in names)
+    proposed = propose_calibration(
+        shown(ws), settings.pairs, ws.rng("calibration"), other, training=settings.training_pairs
+    )
+    sets: dict[str, list[Pair]] = dict(zip((*SETS, TRAINING), proposed[:3], strict=True))
+    present = {batch.batch_id for batch in ws.store.batches()}
+    taken = {pair.pair_id for pair in known}
+    for name in names:
+        if name not in present:
+            # after a kill between two sets the pool may have changed, and the draw with it
+            fresh = [pair for pair in sets[name] if pair.pair_id not in taken]
+            ws.store.put_pairs(Batch(name, "calibration", created_at=now(), notes=proposed.notes), fresh, [])
+
+
+def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
+    """The set to those of `annotators` who do not have it yet."""
+    made = _new_assignments(ws, batch_id, annotators)
+    append(ws, made)
+    return made
+
+
+def _assign_lessons(ws: Workspace, annotators: Sequence[str]) -> None:
+    """The training set, on the sides on which the expert saw it: an explanation may speak of left and right."""
+    sides = _expert_sides(ws)
+    append(ws, [replace(a, left=sides[a.pair_id]) for a in _new_assignments(ws, TRAINING, annotators)])
+
+
+def _expert_sides(ws: Workspace) -> dict[str, Literal["A", "B"]]:
+    """Training pair → which trajectory was on the left when the expert answered."""
+    spoken = {judgment.assignment_id for judgment in _expert_words(ws).values()}
+    views = [view.assignment for view in ws.store.assignments(TRAINING)]
+    return {a.pair_id: a.left for a in views if a.assignment_id in spoken}
+
+
+def _new_assignments(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
+    have = {view.assignment.annotator_id for view in ws.store.assignments(batch_id)}
+    pairs = ws.store.pairs(batch_id)
+    likely = likely_answers(pairs, ws.store.trajectories())
+    made: list[Assignment] = []
+    for name in annotators:
+        if name not in have:  # a generator for each, so that a draw is the same whoever else takes part
+            rng = ws.rng(f"{batch_id} {name}")
+            made += assign_everyone(pairs, [name], batch_id=batch_id, rng=rng, likely=likely)
+    return made

@@ -1,0 +1,72 @@
+"""What each clip has to be: how long, on which scale its forces are, and the key of everything its picture depends on.
+
+Equal length: Label Studio pauses both players when the shorter clip ends, so the last frame of every clip stands
+until the longest one of its task type has ended. Any two clips of a task type can then be paired, today or in an
+active round, without rendering again. The scale of forces is one per task type for the same reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from importer.clips.index import content_key
+from importer.pool import Failure, failure_of, files_of, find_dataset
+from preference.config import Clips, Pool
+from preference.errors import UserError
+from preference.records import Trajectory
+
+RECIPE = 2
+"""Part of every clip's key: raise it when the filter chain changes, so that old clips are rendered again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to render, as it travels to a worker process."""
+
+    trajectory: Trajectory
+    frames: int
+    """Length of the clip in its own frames, with the freeze and the wait for longer ones."""
+    full_force: float
+    """N at the end of the force strip's scale; nan = no strip."""
+    path: Path
+    key: str
+
+
+def plan(trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path) -> tuple[list[Job], list[Failure]]:
+    """A job for each trajectory whose files can be named."""
+    longest: dict[str, int] = {}
+    strongest: dict[str, float] = {}
+    for t in trajectories:
+        longest[t.task_type] = max(longest.get(t.task_type, 0), moving_frames(t, clips))
+        if math.isfinite(t.peak_force):
+            strongest[t.task_type] = max(strongest.get(t.task_type, 0.0), t.peak_force)
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    for t in trajectories:
+        frames = longest[t.task_type] + round(clips.freeze_s * clips.fps)
+        force = rounded_up(strongest[t.task_type]) if t.task_type in strongest else math.nan
+        try:
+            span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames, force)
+            columns = find_dataset(pool, t).columns.model_dump()
+            key = content_key(files_of(pool, t), RECIPE, clips.model_dump(), span, columns)
+        except UserError as error:
+            failures.append(failure_of(t.dataset, t.episode_index, error))
+        else:
+            jobs.append(Job(t, frames, force, folder / f"{t.trajectory_id}.mp4", key))
+    return jobs, failures
+
+
+def moving_frames(trajectory: Trajectory, clips: Clips) -> int:
+    """Frames of the clip before its last one stands."""
+    return max(1, math.ceil((trajectory.end_s - trajectory.start_s) * clips.fps - 1e-6))
+
+
+def rounded_up(force: float) -> float:
+    """The next 1, 2 or 5 times a power of ten: one stronger episode seldom changes every clip."""
+    if force <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(force))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= force * (1 - 1e-9))

@@ -1,0 +1,275 @@
+"""One standardized video per trajectory, so that people compare behaviour and not video quality.
+
+Trajectories come in; `clips/<trajectory_id>.mp4` go out. The only file that calls ffmpeg: the binary that
+imageio-ffmpeg brings, one process per clip and a single pass.
+
+How long each clip is, and why, is in `clip_plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from importer.clips.force_strip import LEFT, RIGHT, draw_strip, strip_height
+from importer.clips.index import ClipIndex, Entry
+from importer.clips.plan import Job, plan
+from importer.pool import Episode, Failure, failure_of, read_episode
+from importer.pool.episode import BadInput, Images, VideoSpan
+from preference.config import Clips, Pool
+from preference.errors import UserError
+from preference.records import Trajectory
+from preference.work import Workers, parallel_map
+from preference.workspace import replacing
+
+PRESET = "veryfast"
+"""`medium` took 2.4 times as long for the same real AV1 episode, and a pool has thousands."""
+CLOSED, OPEN = "\N{BLACK CIRCLE} gripper closed", "\N{WHITE CIRCLE} gripper open"
+
+
+@dataclass(frozen=True)
+class ClipsResult:
+    """What a run did."""
+
+    rendered: int
+    kept: int
+    failures: list[Failure]
+    clips: dict[str, Entry]
+    """trajectory_id → its finished clip."""
+
+
+@dataclass(frozen=True)
+class _Render:
+    """`render` with its settings, picklable."""
+
+    pool: Pool
+    clips: Clips
+
+    def __call__(self, job: Job) -> Entry:
+        with _ended_by_signal():
+            episode = read_episode(self.pool, job.trajectory)
+            render(episode, job, self.clips)
+        return Entry.of(job.trajectory.trajectory_id, job.key, job.path)
+
+
+def render_clips(
+    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: Workers
+) -> ClipsResult:
+    """Render the clips that are missing or were made with other settings; finished ones are kept.
+
+    Args:
+        folder: Where the clips are kept.
+    """
+    index = ClipIndex(folder)
+    jobs, failures = plan(trajectories, pool, clips, folder)
+    missing = [job for job in jobs if not index.has(job.trajectory.trajectory_id, job.key)]
+    broken: set[str] = set()
+    for job, result in parallel_map(_Render(pool, clips), missing, workers=workers, description="Rendering clips"):
+        if isinstance(result, UserError):
+            broken.add(job.trajectory.trajectory_id)
+            failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, result))
+        else:
+            index.add(result)
+    failures.sort(key=lambda f: (f.dataset, f.episode_index or 0))
+    ids = [job.trajectory.trajectory_id for job in jobs if job.trajectory.trajectory_id not in broken]
+    return ClipsResult(
+        rendered=len(missing) - len(broken),
+        kept=len(jobs) - len(missing),
+        failures=failures,
+        clips={trajectory_id: index.entries[trajectory_id] for trajectory_id in ids},
+    )
+
+
+def render(episode: Episode, job: Job, clips: Clips) -> None:
+    """Write the clip to `job.path`; it exists only when it is complete.
+
+    Raises:
+        BadInput: the episode has no images, or ffmpeg cannot make a clip of them.
+    """
+    import ffmpeg
+    import imageio_ffmpeg
+
+    video = episode.video
+    if video is None:
+        raise BadInput(job.trajectory.dataset, "video", "the dataset has no images")
+    with replacing(job.path) as temporary:
+        stream = clip_stream(episode, job, clips, temporary)
+        command = ffmpeg.compile(stream, cmd=imageio_ffmpeg.get_ffmpeg_exe(), overwrite_output=True)
+        rows = shown_rows(episode, job.trajectory)
+        code, message = _run(command, None if isinstance(video, VideoSpan) else video.frames(rows.tolist()))
+        if "No space left on device" in message:
+            raise OSError(28, "No space left on device")
+        if code != 0 or not temporary.exists() or message:
+            last = message.splitlines()[-1] if message else f"ffmpeg ended with {code}"
+            raise BadInput(video.path, "video", f"ffmpeg cannot make a clip of it: {last}")
+
+
+def _run(command: Sequence[Any], frames: Iterator[np.ndarray] | None) -> tuple[int, str]:
+    """Exit code and messages of ffmpeg, fed with `frames` one at a time; it is ended on any exception, so on Ctrl-C."""
+    with tempfile.TemporaryFile() as errors:
+        source = subprocess.PIPE if frames else subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=source, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            try:
+                if frames and process.stdin:
+                    # a broken pipe: ffmpeg has ended, and its message says why
+                    with suppress(BrokenPipeError):
+                        for frame in frames:
+                            process.stdin.write(frame.data)
+                        process.stdin.close()
+                process.wait()
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        return process.returncode, errors.read().decode(errors="replace").strip()
+
+
+def shown_rows(episode: Episode, trajectory: Trajectory) -> np.ndarray:
+    """(N,) the rows in the trimmed span."""
+    inside = (episode.time >= trajectory.start_s - 0.5 / episode.fps) & (episode.time < trajectory.end_s)
+    return np.flatnonzero(inside)
+
+
+def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
+    """The ffmpeg graph of one clip: cut, rate, letterbox, overlay, freeze, encode."""
+    import ffmpeg
+
+    size, strip = clips.size, strip_height(clips.size) if np.isfinite(job.full_force) else 0
+    picture = _source(episode, job.trajectory).filter("fps", fps=clips.fps, start_time=0)
+    width, height = f"2*trunc(min({size},{size - strip}*dar)/2)", f"2*trunc(min({size - strip},{size}/dar)/2)"
+    picture = picture.filter("scale", w=width, h=height, flags="bicubic").filter("setsar", 1)
+    picture = picture.filter("pad", size, size, "(ow-iw)/2", f"(oh-{strip}-ih)/2", color="black")
+    if strip:
+        picture = _with_strip(picture, episode, job, clips, path.with_name("force.png"))
+    picture = overlay(picture, episode, job.trajectory, size, strip)
+    picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
+    # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for;
+    # with these two settled, looking further than five frames ahead only takes time
+    h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0:rc-lookahead=5"}
+    return ffmpeg.output(
+        picture,
+        str(path),
+        vcodec="libx264",
+        preset=PRESET,
+        crf=clips.crf,
+        movflags="+faststart",
+        threads=1,
+        map_metadata=-1,
+        fflags="+bitexact",
+        loglevel="error",
+        **{"frames:v": job.frames, "profile:v": "high", "flags:v": "+bitexact", **h264},
+    ).global_args("-filter_complex_threads", "1", "-xerror", *(["-nostdin"] if _is_file(episode) else []))
+
+
+def _is_file(episode: Episode) -> bool:
+    return isinstance(episode.video, VideoSpan)
+
+
+def _source(episode: Episode, trajectory: Trajectory) -> Any:
+    """The trimmed span of a video file, or frames that come through a pipe."""
+    import ffmpeg
+
+    video: VideoSpan | Images | None = episode.video
+    if video is None:
+        raise BadInput(trajectory.dataset, "video", "the dataset has no images")
+    if not isinstance(video, VideoSpan):
+        size = f"{video.width}x{video.height}"
+        raw = {"format": "rawvideo", "pix_fmt": "rgb24", "s": size, "framerate": f"{episode.fps:.6f}"}
+        return ffmpeg.input("pipe:", **raw).video
+    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
+    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
+    length = trajectory.end_s - trajectory.start_s
+    return ffmpeg.input(str(video.path), ss=f"{start:.6f}", t=f"{length:.6f}", threads=1).video
+
+
+def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing: Path) -> Any:
+    """The force strip at the bottom, and a white line that moves over it as time goes on."""
+    import ffmpeg
+
+    t = job.trajectory
+    size, strip = clips.size, strip_height(clips.size)
+    draw_strip(drawing, episode, t.start_s, t.end_s, job.full_force, size)
+    still = ffmpeg.input(str(drawing), loop=1, framerate=clips.fps)
+    line = ffmpeg.input(f"color=white:size=2x{2 * (strip // 4)}:rate={clips.fps}", f="lavfi")
+    left, span = LEFT * size, (RIGHT - LEFT) * size
+    place = f"{left:.0f}+{span:.0f}*min(t/{t.end_s - t.start_s:.3f},1)-1"
+    picture = picture.overlay(still, x=0, y=size - strip, shortest=1)
+    return picture.overlay(line, x=place, y=size - strip + strip // 4, shortest=1)
+
+
+def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int, below: int) -> Any:
+    """Id, running time and gripper state, the last one `below` pixels above the clip's lower edge.
+
+    Nothing here tells how good the trajectory is.
+    """
+    margin = max(4, size // 60)
+    style = {
+        "fontfile": font(),
+        "fontsize": max(10, size // 27),
+        "fontcolor": "white",
+        "box": 1,
+        "boxcolor": "black@0.55",
+        "boxborderw": max(2, size // 120),
+    }
+    picture = picture.drawtext(text=trajectory.trajectory_id, x=margin, y=margin, escape_text=True, **style)
+    tenths = "floor(t*10+0.01)"
+    timer = f"%{{eif:floor({tenths}/10):d}}.%{{eif:mod({tenths},10):d}} s"
+    picture = picture.drawtext(text=timer, x=f"w-tw-{margin}", y=margin, escape_text=False, **style)
+    spans = closed_spans(episode, trajectory.start_s, trajectory.end_s)
+    if spans is None:
+        return picture
+    closed = "+".join(f"between(t,{a:.3f},{b:.3f})" for a, b in spans) or "0"
+    for text, when in ((CLOSED, closed), (OPEN, f"not({closed})")):
+        picture = picture.drawtext(text=text, x=margin, y=f"h-th-{margin + below}", enable=when, **style)
+    return picture
+
+
+def closed_spans(episode: Episode, start_s: float, end_s: float) -> list[tuple[float, float]] | None:
+    """When the gripper is closed, in seconds from `start_s`; None where the episode has no gripper."""
+    if not np.isfinite(episode.gripper).all():
+        return None
+    inside = (episode.time >= start_s - 0.5 / episode.fps) & (episode.time < end_s)
+    closed = np.concatenate([[False], episode.gripper[inside] > 0.5, [False]])
+    edges = np.flatnonzero(closed[1:] != closed[:-1])
+    moments = [*(episode.time[inside] - start_s), end_s - start_s]
+    # up to just before the next row; the last span lasts through the freeze
+    ends = [*(moment - 1e-3 for moment in moments[:-1]), 1e6]
+    return [(float(moments[a]), float(ends[b])) for a, b in edges.reshape(-1, 2)]
+
+
+def font() -> str:
+    """DejaVu Sans as matplotlib ships it: the same letters on every machine, and none needs fonts installed."""
+    spec = find_spec("matplotlib")  # importing it takes every worker a sixth of a second
+    bundled = Path(spec.origin or "").parent / "mpl-data" if spec else Path()
+    if not bundled.is_dir():
+        import matplotlib
+
+        bundled = Path(matplotlib.get_data_path())
+    return str(bundled / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """In a worker process: being terminated ends ffmpeg and removes half a clip before the process goes."""
+    if parent_process() is None:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except SystemExit:
+        os._exit(143)  # a pool's worker takes an exception for a result and would go on to its next item
+    finally:
+        signal.signal(signal.SIGTERM, before)

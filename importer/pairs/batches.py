@@ -1,0 +1,281 @@
+"""The stages that plan what is asked: annotators, production and active batches.
+
+Each takes a workspace, does what is missing, and writes a batch with its pairs and assignments in one transaction.
+All draws come from generators named for what they are for, so a stage that was killed and runs again draws the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from importer.pairs.annotators import annotators_of, merged
+from importer.pairs.assignments import assign
+from importer.pairs.plan import Plan, plan_table
+from importer.pairs.ready import certified, certified_ids, shown
+from importer.pairs.sampling import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
+from preference.config import Strata
+from preference.errors import NotReady, UserError
+from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
+from preference.workspace import Workspace
+
+REPLACEMENT = "replacement"
+"""`Pair.strategy` of one that stands in for a pair that was lost."""
+
+
+def add_annotators(ws: Workspace) -> list[Annotator]:
+    """Bring the annotators of robopref.toml into the database; those it no longer names stay, but inactive.
+
+    Raises:
+        UserError: two of them would have the same id, an address is none, or the expert is nobody.
+    """
+    known = ws.store.annotators()
+    changed = merged(known, annotators_of(ws.config.annotators))
+    if changed:
+        ws.store.put_annotators(changed)
+    return ws.store.annotators()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A batch as it would be made."""
+
+    batch: Batch
+    pairs: list[Pair]
+    assignments: list[Assignment]
+    plan: Plan
+
+
+def draft(ws: Workspace, *, fill: bool = False) -> Draft:
+    """The next production batch and what it asks of people; nothing is written.
+
+    As long as too few are certified it reckons with everybody whom robopref.toml names.
+
+    Args:
+        fill: As in `sample_pairs`.
+
+    Raises:
+        NotReady: there are no clips.
+        StratumError: the pool has too few pairs left.
+        UserError: there are fewer annotators than each pair goes to.
+    """
+    notes = []
+    try:
+        _opening_notes(ws, force=False)
+    except NotReady as error:
+        notes.append(f"{error.message} {error.fix}")
+    people = [a.annotator_id for a in annotators_of(ws.config.annotators) if a.role == "annotator"]
+    names = [name for name in certified_ids(ws) if name in people]
+    if len(names) < ws.config.pairs.overlap:
+        notes.append(f"Reckoned with all {len(people)} annotators of robopref.toml; {len(names)} are certified so far.")
+        names = people
+    return _drafted(ws, names, notes, fill)
+
+
+def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Batch:
+    """The next production batch for the certified annotators: stratified, with gold items and duplicates.
+
+    Args:
+        force: Although the batch before is not accepted; the batch's notes record it.
+        fill: As in `sample_pairs`.
+
+    Raises:
+        NotReady: the batch before is not accepted, too few are certified, or there are no clips; with the reasons.
+        StratumError: the pool has too few pairs left.
+    """
+    made = _drafted(ws, certified(ws), _opening_notes(ws, force), fill)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: bool = False) -> Batch:
+    """A production batch of pairs that somebody chose; distant ones count as gold, as in any other.
+
+    Args:
+        chosen: Trajectory ids, two each.
+        force: As in `next_batch`.
+
+    Raises:
+        NotReady: as `next_batch`.
+        UserError: a trajectory is not in the pool or has no clip, a pair is of two task types, or was asked before.
+    """
+    notes = _opening_notes(ws, force)
+    annotators = certified(ws)
+    batch_id, pool = _next_id(ws), shown(ws)
+    by_id = {trajectory.trajectory_id: trajectory for trajectory in pool}
+    seen = asked(ws.store.pairs())
+    pairs: list[Pair] = []
+    for ids in chosen:
+        if missing := [key for key in ids if key not in by_id]:
+            raise UserError(f"{missing[0]!r} is no trajectory of the pool, or has no clip.", fix="See manifest.csv.")
+        if frozenset(ids) in seen:
+            raise UserError(f"{ids[0]} and {ids[1]} were asked before.", fix="Leave that pair out.")
+        a, b = by_id[ids[0]], by_id[ids[1]]
+        pairs.append(make_pair(a, b, "gold" if stratum_of(a, b) == "distant" else "production", batch_id))
+    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = False, fill: bool = False) -> Batch | None:
+    """A production batch with one new pair for each that was lost, of the same stratum; the protocol reckons with
+    15 to 20 %. A pair that was replaced before is not replaced again, and one that stands in for another may be.
+
+    Args:
+        lost: Every pair so far that ended without a label, with nobody left to ask.
+        force, fill: As in `next_batch`.
+
+    Returns:
+        None where nothing is to be replaced.
+
+    Raises:
+        NotReady, StratumError: as `next_batch`.
+    """
+    wanted: Counter[Stratum] = Counter(pair.stratum for pair in lost)
+    wanted.subtract(pair.stratum for pair in ws.store.pairs() if pair.strategy == REPLACEMENT)
+    wanted = +wanted
+    if not (count := wanted.total()):
+        return None
+    notes, annotators, batch_id, pool = _opening_notes(ws, force), certified(ws), _next_id(ws), shown(ws)
+    drawn = sample_pairs(
+        pool,
+        count,
+        strata={stratum: number / count for stratum, number in wanted.items()},
+        rng=ws.rng(f"pairs {batch_id}"),
+        batch_id=batch_id,
+        exclude=asked(ws.store.pairs()),
+        fill=fill,
+    )
+    pairs = [replace(pair, strategy=REPLACEMENT) for pair in drawn]
+    notes = [*notes, f"Stands in for {count} lost pairs."]
+    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def _opening_notes(ws: Workspace, force: bool) -> list[str]:
+    """What there is to note about opening a batch now.
+
+    Raises:
+        NotReady: the batch before is not accepted, and it is not forced.
+    """
+    before = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
+    if before and before[-1].status != "accepted":
+        last = before[-1]
+        why = f" {' '.join(last.reasons)}" if last.status == "held" else ""
+        if not force:
+            raise NotReady(
+                f"Batch {last.batch_id} is {last.status}, not accepted.{why}",
+                fix="Run `robopref qc` when it is answered, or open the next one with --force.",
+            )
+        return [f"Opened with --force: {last.batch_id} was {last.status}, not accepted."]
+    return []
+
+
+def _next_id(ws: Workspace) -> str:
+    return f"production-{1 + sum(batch.kind == 'production' for batch in ws.store.batches()):03d}"
+
+
+def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fill: bool) -> Draft:
+    settings = ws.config.pairs
+    batch_id, pool, strata = _next_id(ws), shown(ws), _shares(settings.strata)
+    pairs = sample_pairs(
+        pool,
+        settings.batch,
+        strata=strata,
+        rng=ws.rng(f"pairs {batch_id}"),
+        batch_id=batch_id,
+        exclude=asked(ws.store.pairs()),
+        fill=fill,
+    )
+    return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
+
+
+def active_batch(
+    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+) -> Batch:
+    """A batch of the pairs that the ranking chose; those that were asked before are left out.
+
+    Args:
+        chosen: Trajectory ids, two each.
+        strategies: The rule that proposed each.
+        force: As in `next_batch`.
+
+    Raises:
+        NotReady: as `next_batch`; or all of them were asked before.
+    """
+    made = draft_active(ws, chosen, strategies, force=force)
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
+def draft_active(
+    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+) -> Draft:
+    """The batch that `active_batch` would make, with who would be asked what; nothing is written."""
+    notes = _opening_notes(ws, force)
+    annotators = certified(ws)
+    seen = asked(ws.store.pairs())
+    fresh: list[tuple[tuple[str, str], str]] = []
+    for ids, strategy in zip(chosen, strategies, strict=True):
+        if frozenset(ids) not in seen:
+            seen.add(frozenset(ids))
+            fresh.append((ids, strategy))
+    if not fresh:
+        raise NotReady(f"All {len(chosen)} chosen pairs were asked before.", fix="Rank again: `robopref round`.")
+    batch_id = f"active-{1 + sum(batch.kind == 'active' for batch in ws.store.batches()):03d}"
+    pool = shown(ws)
+    pairs = active_pairs(
+        [ids for ids, _ in fresh],
+        [strategy for _, strategy in fresh],
+        pool,
+        batch_id,
+        rng=ws.rng(f"pairs {batch_id}"),
+    )
+    return _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
+
+
+def _assigned(
+    ws: Workspace,
+    batch_id: str,
+    kind: Kind,
+    pairs: list[Pair],
+    annotators: Sequence[str],
+    pool: Sequence[Trajectory],
+    notes: Sequence[str],
+) -> Draft:
+    """Who gets which of the pairs; what the plan warns of becomes the batch's notes."""
+    settings = ws.config.pairs
+    assignments = assign(
+        pairs,
+        annotators,
+        overlap=settings.overlap,
+        duplicates=settings.duplicates,
+        duplicate_distance=settings.duplicate_distance,
+        batch_id=batch_id,
+        rng=ws.rng(f"assignments {batch_id}"),
+        likely=likely_answers(pairs, pool),
+    )
+    plan = plan_table(assignments, duplicates=settings.duplicates, duplicate_distance=settings.duplicate_distance)
+    batch = Batch(batch_id, kind, created_at=now(), notes=[*notes, *plan.warnings])
+    return Draft(batch, pairs, assignments, plan)
+
+
+def append(ws: Workspace, assignments: Sequence[Assignment]) -> None:
+    """Add assignments of pairs that exist to their own batches."""
+    by_batch: dict[str, list[Assignment]] = {}
+    for assignment in assignments:
+        by_batch.setdefault(assignment.batch_id, []).append(assignment)
+    for batch in ws.store.batches():
+        if batch.batch_id in by_batch:
+            ws.store.put_pairs(batch, [], by_batch[batch.batch_id])
+
+
+def _shares(strata: Strata) -> dict[Stratum, float]:
+    return {"adjacent": strata.adjacent, "same": strata.same, "distant": strata.distant}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,89 @@
+"""What a batch asks of people, as a small table: loads, shared pairs, hours, reserve, and what to be warned of."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from importer.pairs.assignments import wanted_duplicates
+from preference.records import Assignment
+
+HOURLY = (40, 60)
+"""Comparisons per annotator and hour that the protocol reckons with."""
+RESERVE = (0.15, 0.20)
+"""Share of pairs to budget on top, for those that are skipped, discarded or flagged."""
+FEW_ANNOTATORS, FEW_SHARED = 5, 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch asks of people, before anybody is asked."""
+
+    pairs: int
+    loads: dict[str, int]
+    """Tasks of each annotator, duplicates included."""
+    duplicates: dict[str, int]
+    """How many of them are duplicates."""
+    shared: dict[str, dict[str, int]]
+    """Pairs that any two annotators both answer."""
+    hours: dict[str, tuple[float, float]]
+    """Least and most time for each annotator, at 60 and at 40 comparisons an hour."""
+    reserve: tuple[int, int]
+    """Pairs to budget on top for losses: 15 to 20 %."""
+    warnings: list[str]
+
+
+def plan_table(assignments: Iterable[Assignment], *, duplicates: float = 0.0, duplicate_distance: int = 20) -> Plan:
+    """Loads, shared pairs, hours and reserve of the given assignments, and what is wrong with them.
+
+    Args:
+        duplicates: The share that was wanted.
+        duplicate_distance: The distance that was wanted.
+    """
+    answered_by: dict[str, set[str]] = {}
+    loads, again = Counter[str](), Counter[str]()
+    for assignment in assignments:
+        loads[assignment.annotator_id] += 1
+        again[assignment.annotator_id] += assignment.duplicate_of is not None
+        answered_by.setdefault(assignment.pair_id, set()).add(assignment.annotator_id)
+    names = sorted(loads)
+    together = Counter(couple for team in answered_by.values() for couple in combinations(sorted(team), 2))
+    shared = {a: {b: together[min(a, b), max(a, b)] for b in names if b != a} for a in names}
+    slow, quick = HOURLY
+    warnings = _team_warnings(names, together)
+    for name in names:
+        wanted = wanted_duplicates(loads[name] - again[name], duplicates)
+        if again[name] < wanted:
+            warnings.append(
+                f"{name} has {again[name]} duplicates instead of {wanted}: {loads[name] - again[name]} pairs "
+                f"leave no room for more that come {duplicate_distance} tasks later."
+            )
+    return Plan(
+        len(answered_by),
+        {name: loads[name] for name in names},
+        {name: again[name] for name in names},
+        shared,
+        {name: (loads[name] / quick, loads[name] / slow) for name in names},
+        (math.ceil(RESERVE[0] * len(answered_by)), math.ceil(RESERVE[1] * len(answered_by))),
+        warnings,
+    )
+
+
+def _team_warnings(names: Sequence[str], together: Mapping[tuple[str, str], int]) -> list[str]:
+    warnings = []
+    if len(names) < FEW_ANNOTATORS:
+        warnings.append(
+            f"{len(names)} annotators: with fewer than {FEW_ANNOTATORS} one person's habits cannot be told from the "
+            "group's, and agreement does not say how other people would answer. 8 to 12 are recommended."
+        )
+    least = min((together.get(couple, 0) for couple in combinations(names, 2)), default=FEW_SHARED)
+    if least < FEW_SHARED:
+        warnings.append(
+            f"Two annotators share {least} pairs; the agreement between two people is a rough figure "
+            f"under {FEW_SHARED}."
+            + (f" {math.ceil(FEW_SHARED / least)} batches like this one come to {FEW_SHARED}." if least else "")
+        )
+    return warnings

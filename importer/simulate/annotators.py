@@ -1,0 +1,210 @@
+"""Simulated annotators answer through Label Studio's HTTP API, each signed in as their own user.
+
+In: the open tasks of the annotators that have a teacher (importer.simulate.teachers). Out: annotations in Label
+Studio, which
+reach the database as everybody's do, by webhook or pull.
+
+They do what the label stream in the browser does: ask for the next task with an empty `next_task` action, which is what
+"Label All Tasks" sends, answer it, submit, until there is none. So the order, the locks and the access rules are tried
+as well. Each submission carries an id made from its task, and Label Studio refuses a second annotation with the same
+id; so one whose answer was lost can be sent again and is never doubled.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import requests
+
+from importer.pool import read_episode
+from importer.simulate.teachers import SimulatedAnswer, answer_functions
+from importer.studio.connection import all_queues, connect
+from importer.studio.push import credentials
+from importer.studio.queues import Queue
+from importer.studio.users import TIMEOUT, annotator_session
+from labeling_config.contract import ASSIGNMENT_ID, result_of
+from preference.errors import StudioError, UserError
+from preference.records import Trajectory
+from preference.store import AssignmentView
+from preference.work import progress
+from preference.workspace import Workspace
+
+ATTEMPTS = 6
+"""Tries of one request, 0.5 s to 8 s apart: a server that is busy, or is being started anew, is waited for."""
+SUBMISSIONS = uuid.UUID("c1f3a0f6-5a3e-5a9b-9f0e-0d7c2b1f4e11")
+
+Answer = Callable[[AssignmentView], SimulatedAnswer | None]
+"""From an assignment to what its annotator says; None = skips it."""
+
+
+@dataclass(frozen=True)
+class SimulateResult:
+    """How many tasks were answered, and who gave up and why."""
+
+    answered: int
+    errors: list[str] = field(default_factory=list)
+
+
+def simulate(
+    ws: Workspace, batch_id: str | None = None, workers: int = 0, *, answers: Mapping[str, Answer] | None = None
+) -> SimulateResult:
+    """Let every simulated annotator answer their open tasks; what was answered before is not asked again.
+
+    Args:
+        batch_id: Only until this batch has no open task. Label Studio serves a project's older batches first, so
+            these are answered on the way.
+        workers: Annotators at work at the same time; 0 = all.
+        answers: Annotator → how they answer; default: their teachers.
+
+    Raises:
+        StudioError: Label Studio is down or refuses us, or nobody could answer anything.
+    """
+    work = _open_work(ws, batch_id)
+    if not work:
+        return SimulateResult(0)
+    connect(ws)
+    answers = answers or _teachers(ws)
+    passwords = credentials(ws)
+    stop = threading.Event()
+    answered, errors = 0, []
+    pool = ThreadPoolExecutor(workers or len(work))
+    try:
+        with progress("Simulated annotators", sum(len(ids) for own in work.values() for _, ids in own)) as advance:
+            people = [_Person(ws, own, answers[who], passwords, advance, stop) for who, own in work.items()]
+            for job in as_completed([pool.submit(person.work_through) for person in people]):
+                errors += job.result()
+            answered = sum(person.answered for person in people)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+    if errors and not answered:
+        raise StudioError(errors[0])
+    return SimulateResult(answered, sorted(errors))
+
+
+class _Person:
+    """One annotator at one browser."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        work: Sequence[tuple[Queue, set[str]]],
+        answer: Answer,
+        passwords: dict[str, str],
+        advance: Callable[[int], None],
+        stop: threading.Event,
+    ) -> None:
+        self.answered = 0
+        self._url = ws.config.label_studio.url.rstrip("/")
+        self._email = work[0][0].annotator.email.lower()
+        self._work, self._answer, self._passwords = work, answer, passwords
+        self._advance, self._stop = advance, stop
+
+    def work_through(self) -> list[str]:
+        """All queues, one after the other; returns why it gave up, or nothing."""
+        try:
+            with self._sign_in() as session:
+                for queue, open_ids in self._work:
+                    self._answer_queue(session, queue, set(open_ids))
+        except UserError as error:
+            return [f"{self._email}: {error}"]
+        return []
+
+    def _sign_in(self) -> requests.Session:
+        if self._email not in self._passwords:
+            raise StudioError(
+                f"The password of {self._email} is not in credentials.json: the account was there before.",
+                fix="Choose another annotators.email_domain, or remove the account in Label Studio.",
+            )
+        return annotator_session(self._url, self._email, self._passwords[self._email])
+
+    def _answer_queue(self, session: requests.Session, queue: Queue, open_ids: set[str]) -> None:
+        views = {view.assignment.assignment_id: view for view in queue.views}
+        skipped: set[str] = set()
+        while open_ids and not self._stop.is_set():
+            task = self._next(session, queue)
+            if task is None:
+                return
+            key = str(task["data"].get(ASSIGNMENT_ID))
+            if key not in views:
+                raise StudioError(f"{queue.title!r} has the task {task['id']}, which is not of this database.")
+            if key in skipped:  # it comes again at the end, and would do so for ever
+                return
+            said = self._answer(views[key])
+            if said is None:
+                skipped.add(key)
+            self._submit(session, int(task["id"]), said)
+            self.answered += 1
+            if key in open_ids:
+                open_ids.remove(key)
+                self._advance(1)
+
+    def _next(self, session: requests.Session, queue: Queue) -> dict[str, Any] | None:
+        """The task that Label Studio serves, or None where there is no more."""
+        address = f"{self._url}/api/dm/actions?id=next_task&project={queue.project_id}"
+        response = self._post(session, address, {})
+        if response.status_code == 404 and "no tasks" in response.text:
+            return None
+        return _accepted(response, f"next task of {queue.title!r}")
+
+    def _submit(self, session: requests.Session, task_id: int, said: SimulatedAnswer | None) -> None:
+        body: dict[str, Any] = {"result": [], "was_cancelled": True}
+        if said is not None:
+            body = {"result": result_of(said.side, said.confidence, said.reason), "lead_time": said.response_s}
+        kind = "answer" if said is not None else "skip"
+        body["unique_id"] = str(uuid.uuid5(SUBMISSIONS, f"{task_id} {kind}"))
+        response = self._post(session, f"{self._url}/api/tasks/{task_id}/annotations/", body)
+        if response.status_code != 409:  # 409: the one before got through although we did not hear of it
+            _accepted(response, f"submission of task {task_id}")
+
+    def _post(self, session: requests.Session, address: str, body: dict[str, Any]) -> requests.Response:
+        """Safe to send again: asking twice gives the same task, submitting twice is refused."""
+        trouble = ""
+        for attempt in range(ATTEMPTS):
+            try:
+                response = session.post(address, json=body, timeout=TIMEOUT)
+                if response.status_code < 500:
+                    return response
+                trouble = f"HTTP {response.status_code}"
+            except requests.RequestException as error:
+                trouble = type(error).__name__
+            if self._stop.is_set():
+                break
+            self._stop.wait(0.25 * 2**attempt)
+        raise StudioError(f"Label Studio at {self._url} does not answer {self._email}: {trouble}.")
+
+
+def _open_work(ws: Workspace, batch_id: str | None) -> dict[str, list[tuple[Queue, set[str]]]]:
+    """Simulated annotator → their queues, each with the assignments that wait for an answer as far as we know."""
+    answered = {judgment.assignment_id for judgment in ws.store.judgments(batch_id)}
+    work: dict[str, list[tuple[Queue, set[str]]]] = defaultdict(list)
+    for queue in all_queues(ws):
+        asked = [
+            v.assignment for v in queue.views if v.assignment.task_id and batch_id in (None, v.assignment.batch_id)
+        ]
+        open_ids = {assignment.assignment_id for assignment in asked} - answered
+        if queue.annotator.teacher and queue.annotator.active and open_ids:
+            work[queue.annotator.annotator_id].append((queue, open_ids))
+    return dict(work)
+
+
+def _accepted(response: requests.Response, what: str) -> dict[str, Any]:
+    if response.status_code >= 400:
+        raise StudioError(f"Label Studio refused the {what}: HTTP {response.status_code}, {response.text[:200]}")
+    return response.json()
+
+
+def _teachers(ws: Workspace) -> Mapping[str, Answer]:
+    """Annotator id → how their teacher answers."""
+
+    def rewards(trajectory: Trajectory) -> np.ndarray:
+        return read_episode(ws.config.pool, trajectory).rewards
+
+    return answer_functions(ws.store.trajectories(), ws.store.annotators(), ws.config.seed, rewards)

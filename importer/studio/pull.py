@@ -1,0 +1,116 @@
+"""Fetch what was answered in Label Studio since the last time.
+
+In: the tasks of the database. Out: judgments and rejections (importer.studio.annotations), the same ones that the
+webhook
+writes. A project whose number of annotations is not ours is read as a whole, so whatever was lost is found.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from importer.studio.annotations import Recorded, rejudge_unknown, replace_annotations
+from importer.studio.connection import all_pushed, check_present, connect
+from importer.studio.queues import database_mark
+from importer.studio.repair import edits
+from importer.studio.replies import StudioProject
+from importer.studio.sdk import LabelStudio
+from preference.workspace import Workspace, replacing
+
+OVERLAP = timedelta(seconds=30)
+"""A pull looks so far behind the newest change that it saw: a transaction may end later than its time stamp says."""
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What pull changed; all 0 when nothing happened since."""
+
+    new: int
+    updated: int
+    rejected: int
+    notes: list[str] = field(default_factory=list)
+    """What people did to our projects by hand."""
+
+
+def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
+    """Fetch what was answered since the last pull; the webhook may have brought it already.
+
+    Args:
+        whole: Read every task anew and trust no time stamp, in case Label Studio's clock was set back.
+
+    Raises:
+        StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
+    """
+    pushed = all_pushed(ws)
+    if not pushed:
+        return PullResult(0, 0, 0)
+    studio = connect(ws)
+    projects = {project.project_id: project for project in studio.projects([queue.project_id for queue in pushed])}
+    recorded = rejudge_unknown(ws.store)
+    cursor = _Cursor(ws, whole=whole)
+    for queue in pushed:
+        if queue.project_id in projects:
+            recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
+    cursor.save()
+    check_present(studio, pushed, list(projects.values()))
+    return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(pushed, list(projects.values())))
+
+
+def _pull_project(
+    ws: Workspace, studio: LabelStudio, project: StudioProject, tasks: Sequence[int], cursor: _Cursor
+) -> Recorded:
+    since = cursor.since(project.project_id)
+    recorded = _pull_pages(ws, studio, project.project_id, since, cursor)
+    if since and ws.store.count_annotations(tasks) != project.annotations:
+        recorded += _pull_pages(ws, studio, project.project_id, "", cursor)
+    return recorded
+
+
+def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str, cursor: _Cursor) -> Recorded:
+    recorded = Recorded()
+    for page in studio.annotations(project_id, since):
+        read = {task.task_id: task.annotations for task in page}
+        recorded += replace_annotations(ws.store, read, whole=cursor.whole)
+        for task in page:
+            cursor.saw(project_id, task.updated_at)
+    return recorded
+
+
+class _Cursor:
+    """Up to when each project was pulled, by Label Studio's clock; only a short cut, so losing it costs a full pull."""
+
+    def __init__(self, ws: Workspace, *, whole: bool = False) -> None:
+        self.whole = whole
+        self._path = ws.root / "pull.json"
+        self._database = database_mark(ws.store.batches())
+        self._started = time.monotonic()
+        self._newest: dict[str, str] = {}
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            kept = {}
+        ours = isinstance(kept, dict) and kept.get("database") == self._database and not whole
+        self._seen: dict[str, str] = kept.get("seen", {}) if ours else {}
+
+    def since(self, project_id: int) -> str:
+        """From where to pull; empty = everything."""
+        seen = self._seen.get(str(project_id))
+        # Label Studio's filter takes this format and no other, microseconds included.
+        return (datetime.fromisoformat(seen) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if seen else ""
+
+    def saw(self, project_id: int, updated_at: str) -> None:
+        key = str(project_id)
+        self._newest[key] = max(self._newest.get(key, ""), updated_at)
+
+    def save(self) -> None:
+        """The newest stamp that was seen, less the time that this pull took: what changed behind its back is newer."""
+        took = timedelta(seconds=time.monotonic() - self._started)
+        for key, newest in self._newest.items():
+            at = (datetime.fromisoformat(newest) - took).isoformat()
+            self._seen[key] = max(self._seen.get(key, ""), at)
+        with replacing(self._path) as temporary:
+            temporary.write_text(json.dumps({"database": self._database, "seen": self._seen}), encoding="utf-8")

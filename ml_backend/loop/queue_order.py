@@ -1,0 +1,120 @@
+"""Each open assignment's place in its annotator's queue: the score that Label Studio serves lowest first.
+
+Older batches come first. A stratified batch keeps its planned order. In an active batch the most informative pair
+comes first, judged by the newest model, and a duplicate keeps its distance from its original.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from importer.studio.queues import PLANNED, score_of_place
+from labeling_config.contract import ASSIGNMENT_ID
+from preference.errors import DataError
+from preference.store import AssignmentView
+from preference.workspace import Workspace
+
+LAST = 1_000_000
+"""The place of a task that is not ours, or already answered: after everything else."""
+
+log = logging.getLogger("robopref.queue")
+
+Informativeness = Callable[[AssignmentView], float]
+"""The lower, the more worth asking."""
+
+
+def queue_scores(ws: Workspace) -> dict[str, float]:
+    """`assignment_id` → place in the annotator's queue, from 0, for every assignment without an answer."""
+    answered = ws.store.answered()
+    batch_order = {batch.batch_id: index for index, batch in enumerate(ws.store.batches())}
+    kinds = {batch.batch_id: batch.kind for batch in ws.store.batches()}
+    score = _informativeness(ws)
+    queues: dict[str, dict[str, list[AssignmentView]]] = defaultdict(lambda: defaultdict(list))
+    for view in ws.store.assignments():
+        if view.assignment.assignment_id not in answered:
+            queues[view.assignment.annotator_id][view.assignment.batch_id].append(view)
+    scores: dict[str, float] = {}
+    for by_batch in queues.values():
+        place = 0
+        for batch_id in sorted(by_batch, key=batch_order.__getitem__):
+            views = by_batch[batch_id]
+            if kinds[batch_id] == "active":
+                views = informative_first(views, score, ws.config.pairs.duplicate_distance)
+            for view in views:
+                scores[view.assignment.assignment_id] = float(place)
+                place += 1
+    return scores
+
+
+def informative_first(views: Iterable[AssignmentView], score: Informativeness, distance: int) -> list[AssignmentView]:
+    """One annotator's open assignments of an active batch, best first, each duplicate `distance` after its original.
+
+    Where the queue is too short for the distance, duplicates come at its end.
+    """
+    views = list(views)
+    waiting = sorted((v for v in views if v.assignment.duplicate_of is None), key=score)
+    duplicates = sorted((v for v in views if v.assignment.duplicate_of is not None), key=score)
+    # An original that is answered already was answered just now, for all we know.
+    place_of = {v.assignment.duplicate_of: 0 for v in duplicates}
+    place_of |= {v.assignment.assignment_id: len(views) for v in waiting}
+    order: list[AssignmentView] = []
+    while waiting or duplicates:
+        due = next((v for v in duplicates if len(order) >= place_of[v.assignment.duplicate_of] + distance), None)
+        if due is None:
+            due = waiting[0] if waiting else duplicates[0]
+        (waiting if due in waiting else duplicates).remove(due)
+        place_of[due.assignment.assignment_id] = len(order)
+        order.append(due)
+    return order
+
+
+def _informativeness(ws: Workspace) -> Informativeness:
+    """From the newest model's rewards; the planned order where there is no model yet."""
+    from ml_backend.loop.scoring import newest_rewards
+    from ml_backend.ranking import pair_score
+
+    try:
+        rewards = newest_rewards(ws)
+    except DataError as error:  # a file cut short: people can still be asked, and the worker mends it
+        log.warning("%s The planned order is served meanwhile.", error.message)
+        rewards = {}
+
+    def score(view: AssignmentView) -> float:
+        a, b = rewards.get(view.pair.trajectory_a_id), rewards.get(view.pair.trajectory_b_id)
+        return float(view.assignment.position) if a is None or b is None else pair_score(a, b)
+
+    return score
+
+
+class QueueScores:
+    """What /predict answers from; computed anew when a model, or an assignment, is new. Threads may share it."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._lock = threading.Lock()
+        self._of: tuple[str, int] = ("", -1)
+        self._scores: dict[str, float] = {}
+
+    def version(self) -> str:
+        """The newest model's version, or `planned`."""
+        model = self._ws.store.active_model()
+        return model.version if model else PLANNED
+
+    def of(self, tasks: list[dict[str, Any]]) -> tuple[str, list[float]]:
+        """The model's version, and one score for each of Label Studio's tasks, in their order."""
+        present = (self.version(), self._ws.store.count_assignments())
+        with self._lock:
+            if present != self._of:
+                self._of, self._scores = present, queue_scores(self._ws)
+            scores = self._scores
+        return present[0], [score_of_place(scores.get(_assignment_id(task), LAST)) for task in tasks]
+
+
+def _assignment_id(task: dict[str, Any]) -> str:
+    data = task.get("data")
+    found = data.get(ASSIGNMENT_ID) if isinstance(data, dict) else None
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,275 @@
+"""The stage `validate`: everything that says whether a reward model can be trusted, as validation.json and one page.
+
+What training measured is kept; counterfactuals, the gripper, the learning curve, the filmstrips and the verdict are
+added here, since they take longer than a training. Where a probe fires, pairs are proposed that teach otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend.loop.provenance import features_for
+from ml_backend.loop.train import labelled_pairs, write_json
+from preference.config import Reward
+from preference.errors import DataError, NotReady, UserError
+from preference.records import ModelVersion, Trajectory
+from preference.work import console
+from preference.workspace import Workspace, confined, replacing
+from qc_reports.stages import read_preferences
+
+if TYPE_CHECKING:
+    from ml_backend.reward.dataset import Pairs
+    from ml_backend.reward.model import RewardModel
+    from ml_backend.reward.train import Split
+    from ml_backend.validation.proposals import Proposal
+
+PAGE, PROPOSED = "validation.html", "proposed_pairs.csv"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a model has to reach before it is used."""
+
+    what: str
+    found: float
+    target: float
+    reached: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What `robopref validate` prints."""
+
+    version: str
+    trusted: bool
+    verdict: str
+    page: str
+    proposed: int = 0
+    proposed_pairs: str = ""
+
+
+def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Validated:
+    """Validate the newest model, or a given one.
+
+    Args:
+        propose: How many pairs to propose where a probe fires.
+
+    Raises:
+        NotReady: there is no such model.
+        DataError: its files are broken, or its labels are gone.
+    """
+    from ml_backend.reward.model import RewardModel
+    from ml_backend.reward.train import share_right
+    from ml_backend.validation.cross_validation import fit_folds
+    from ml_backend.validation.learning_curve import learning_curve
+    from ml_backend.validation.page import film_strips, write_page
+    from ml_backend.validation.probes import correlations, counterfactuals, gripper_columns, measures
+
+    record = _record(ws, version)
+    folder = confined(ws.root, record.path)
+    model = RewardModel.load(folder / "model.pt")
+    figures, told, rows = (_read_json(folder / f"{name}.json") for name in ("validation", "training", "split"))
+    reward = Reward.model_validate(told["reward"])
+    store = features_for(ws, model.spec, folder)
+    trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
+    features = store.sequence([t.trajectory_id for t in trajectories])
+    pairs, split = _as_trained(ws, trajectories, rows, folder)
+    rewards, members = model.score(features)
+    rng = np.random.default_rng(told["seed"])
+
+    def accuracies(parts: list[np.ndarray], numbers: list[int]) -> list[float]:
+        splits = [replace(split, train=part) for part in parts]
+        seeds = [told["seed"] + number for number in numbers]
+        label = pairs.label[split.test]
+        found = fit_folds(
+            features, pairs, model.spec, reward, splits, seeds, workers=ws.workers, description="Learning curve"
+        )
+        return [share_right(differences, label) for differences in found]
+
+    grippers = _grippers(ws, trajectories, model)
+    found = measures(features, grippers)
+    figures["probes"] = correlations(rewards, trajectories, found)
+    columns = gripper_columns(features, grippers) if grippers else []
+    figures["counterfactuals"] = counterfactuals(
+        lambda changed: model.score(changed)[0], features, trajectories, rewards, columns, rng
+    )
+    figures["learning_curve"] = learning_curve(split.train, accuracies, rng)
+    checks = check(figures)
+    figures["checks"] = [vars(one) for one in checks]
+    figures["trusted"] = all(one.reached for one in checks)
+    strips = film_strips(ws, trajectories, rewards)
+    proposals = _proposals(ws, propose, figures, found, rewards, trajectories, rng)
+    with replacing(folder / PAGE) as temporary:
+        write_page(temporary, record, figures, checks, trajectories, rewards, members.std(axis=0), strips)
+    with replacing(folder / "validation.json") as temporary:
+        write_json(temporary, figures)
+    if proposals:
+        _write_proposals(folder / PROPOSED, proposals)
+    return Validated(
+        version=record.version,
+        trusted=figures["trusted"],
+        verdict=verdict_of(figures["checks"]),
+        page=str((folder / PAGE).relative_to(ws.root)),
+        proposed=len(proposals),
+        proposed_pairs=str((folder / PROPOSED).relative_to(ws.root)) if proposals else "",
+    )
+
+
+def page_of(ws: Workspace, version: str = "") -> Path:
+    """Where the page of the model in use (or a given one) is, or will be.
+
+    Raises:
+        NotReady: there is no such model.
+    """
+    return confined(ws.root, _record(ws, version).path) / PAGE
+
+
+def verdict_of(checks: Sequence[Mapping[str, Any]]) -> str:
+    """What was missed, in words.
+
+    Args:
+        checks: As validation.json has them.
+    """
+    missed = [one["words"] for one in checks if not one["reached"]]
+    return " ".join(missed) or "Everything that was looked at is as it should be."
+
+
+def check(figures: dict[str, Any]) -> list[Check]:
+    """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
+    from ml_backend.validation.accuracy import TARGETS
+    from ml_backend.validation.probes import HACKING
+
+    accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
+    low, high = (_words(accuracy[name]) for name in ("low", "high"))
+    checks = [
+        _at_least(
+            "ranking accuracy", accuracy["value"], figures["target"],
+            f"Ranking accuracy on {accuracy['pairs']} test pairs is {_words(accuracy['value'])} ({low} to {high})",
+        ),
+        _at_least(
+            "Spearman", spearman, TARGETS["spearman"],
+            f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
+        ),
+    ]  # fmt: skip
+    for name, probe in figures["probes"].items():
+        value = probe["partial_correlation"]
+        words = f"The reward {'follows' if probe['fires'] else 'does not follow'} {_spoken(name)} beyond quality: "
+        checks.append(Check(_spoken(name), value, HACKING, not probe["fires"], f"{words}{_words(value)}."))
+    for name, probe in figures["counterfactuals"].items():
+        value = probe["mean_change_sd"]
+        words = f"With {SAID[name]} the reward changes by {_words(value)} standard deviations"
+        words += ": it can be had for nothing." if probe["fires"] else "."
+        checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
+    return checks
+
+
+SAID = {
+    "still_frames_added": "still frames added",
+    "slowed_down": "everything twice as slow",
+    "cut": "the last third cut off",
+    "gripper_closed": "the gripper closed throughout",
+}
+
+
+def _at_least(what: str, found: float | None, target: float, words: str) -> Check:
+    value = float("nan") if found is None else found
+    reached = bool(value >= target)
+    return Check(what, value, target, reached, f"{words}, {'at least' if reached else 'below'} {target:.2f}.")
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").replace("closed gripper", "closed-gripper time")
+
+
+def _words(value: float | None) -> str:
+    return "unknown" if value is None or value != value else f"{value:z.2f}"
+
+
+def _record(ws: Workspace, version: str) -> ModelVersion:
+    known = {record.version: record for record in ws.store.model_versions()}
+    record = known.get(version) if version else ws.store.active_model()
+    if record is None:
+        here = f"There are {', '.join(known)}." if known else "There is none."
+        raise NotReady(f"There is no reward model {version or 'yet'}. {here}", fix="Run `robopref train` first.")
+    return record
+
+
+def _as_trained(
+    ws: Workspace, trajectories: Sequence[Trajectory], rows: dict[str, list[str]], folder: Path
+) -> tuple[Pairs, Split]:
+    """The labels as they are now, in the split of the model."""
+    from ml_backend.reward.train import SPLITS, Split
+
+    preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
+    pairs = labelled_pairs(ws, preferences, trajectories)
+    place = {pair_id: row for row, pair_id in enumerate(pairs.pair_ids)}
+    parts = [np.array([place[i] for i in rows[name] if i in place], dtype=np.int64) for name in SPLITS]
+    if any(rows[name] and not len(part) for name, part in zip(SPLITS, parts, strict=True)):
+        raise DataError(
+            f"{folder / 'split.json'}: the pairs of this model have no labels any more.", fix="Run `robopref train`."
+        )
+    return pairs, Split(*parts)
+
+
+def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel) -> list[np.ndarray] | None:
+    """Per trajectory the gripper's position at the steps of its features; None where a dataset has no gripper."""
+    from importer.pool import read_episode
+    from importer.pool.frames import sample_rows
+
+    positions = []
+    try:
+        for t in trajectories:
+            episode = read_episode(ws.config.pool, t)
+            rows = sample_rows(episode.time, t.start_s, t.end_s, model.spec.sample_fps, model.spec.max_frames)
+            positions.append(np.asarray(episode.gripper, float)[rows])
+    except UserError as error:
+        console.print(f"[yellow]Without the gripper's probe: {error.message}[/]", highlight=False, soft_wrap=True)
+        return None
+    return positions if all(np.isfinite(own).all() for own in positions) else None
+
+
+def _proposals(
+    ws: Workspace,
+    count: int,
+    figures: dict[str, Any],
+    found: dict[str, np.ndarray],
+    rewards: np.ndarray,
+    trajectories: Sequence[Trajectory],
+    rng: np.random.Generator,
+) -> list[Proposal]:
+    from importer.pairs.ready import shown
+    from importer.pairs.sampling import asked
+    from ml_backend.validation.proposals import propose
+
+    if not count:
+        return []
+    known, visible = asked(ws.store.pairs()), {t.trajectory_id for t in shown(ws)}
+
+    def may_ask(a: str, b: str) -> bool:
+        return a in visible and b in visible and tuple(sorted((a, b))) not in known
+
+    probes = figures["probes"] | figures["counterfactuals"]
+    return propose(count, probes, found, rewards, trajectories, may_ask=may_ask, rng=rng)
+
+
+def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
+    """As `scripts/import_pairs.py` reads it."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["trajectory_a_id", "trajectory_b_id", "probe"])
+        writer.writeheader()
+        writer.writerows(vars(proposal) for proposal in proposals)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None

@@ -1,0 +1,254 @@
+"""The whole path from frames to reward as one ONNX graph: a trained model and its encoder in, reward_model.onnx out.
+
+Resizing, pixel normalization, encoder, input normalization and the mean over the ensemble are inside the graph;
+batch, length and image size are dynamic. The file also carries a description of its input (`contract`), which
+inference.py checks against and INPUT_FORMAT.md is written from, so that neither can disagree with the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend.release.archive import sha256_of
+from preference.config import Clips
+from preference.workspace import replacing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ml_backend.reward.encoder import Encoder
+    from ml_backend.reward.features import Features
+    from ml_backend.reward.model import ModelSpec, RewardModel
+
+OPSET = 20
+"""18 is the first whose Resize can antialias; onnxruntime 1.18, the oldest we name, knows 20."""
+OUTPUTS = {
+    "reward": "mean over the ensemble's members; higher is better",
+    "spread": "standard deviation over the members",
+}
+METADATA = "robopref"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One real trajectory at the model's own rate, for parity and for the contract."""
+
+    trajectory_id: str
+    frames: np.ndarray
+    """(T, H, W, 3) uint8."""
+    actions: np.ndarray
+    """(T, A) float32."""
+    state: np.ndarray
+    """(T, S) float32."""
+
+    def feed(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """A batch of one, under the names of the graph's inputs."""
+        mask = np.ones(len(self.actions), dtype=bool)
+        arrays = {"frames": self.frames, "actions": self.actions, "state": self.state, "mask": mask}
+        return {name: np.ascontiguousarray(arrays[name])[None] for name in names}
+
+
+def input_names(spec: ModelSpec) -> list[str]:
+    """The graph's inputs, in order."""
+    return [*(name for name in ("frames", "actions", "state") if name in spec.inputs), "mask"]
+
+
+def whole_path(model: RewardModel, encoder: Encoder | None) -> nn.Module:
+    """A module from the graph's inputs, in the order of `input_names`, to (reward (B,), spread (B,))."""
+    import torch
+    from torch import nn
+
+    names = input_names(model.spec)
+
+    class WholePath(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder.module if encoder is not None else None
+            self.head = model
+
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            given = dict(zip(names, inputs, strict=True))
+            batch, steps = given["mask"].shape
+            unused = given["mask"].new_zeros((batch, steps, 0), dtype=torch.float32)
+            features = unused
+            if self.encoder is not None:
+                features = self.encoder(given["frames"].flatten(0, 1)).reshape(batch, steps, -1)
+                # Not rounded to the cache's half precision: where two runtimes differ in the last bit, rounding makes
+                # a thousandth of it, and their rewards would differ more than unrounded ones do
+            state = given.get("state", unused)
+            rewards = self.head(features, given.get("actions", unused), state, given["mask"])
+            return rewards.mean(dim=0), rewards.std(dim=0, unbiased=False)
+
+    return WholePath().eval()
+
+
+def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], path: Path, kept: Path) -> None:
+    """Write the graph of `whole` to `path`, with its description; the same model gives the same bytes.
+
+    Args:
+        kept: Where the bare graph stays for the next release of the same model: making it is most of a release's time.
+    """
+    import onnx
+
+    if not kept.is_file():
+        with replacing(kept) as temporary:
+            temporary.write_bytes(_graph(whole, spec).SerializeToString(deterministic=True))
+    proto = onnx.load(kept)
+    proto.metadata_props.add(key=METADATA, value=json.dumps(contract, sort_keys=True))
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path))
+
+
+def kept_graph(folder: Path) -> Path:
+    """Where the graph of the model in `folder` is kept; another name for other weights and another exporter."""
+    import torch
+
+    parts = [f"{OPSET} {torch.__version__}", *(sha256_of(path) for path in sorted(folder.glob("*.pt")))]
+    return folder / f"graph.{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.onnx"
+
+
+def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
+    import torch
+
+    names = input_names(spec)
+    batch, steps = torch.export.Dim("batch"), torch.export.Dim("time")
+    shapes: dict[str, dict[int, Any]] = {name: {0: batch, 1: steps} for name in names}
+    if "frames" in names:
+        shapes["frames"] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    sizes = {"actions": len(spec.action_names), "state": len(spec.state_names)}
+    # 2 and 3, not 1: the exporter takes an example's dimension of 1 for a constant
+    example = {name: torch.zeros(2, 3, sizes[name]) for name in names if name in sizes}
+    example["frames"] = torch.zeros(2, 3, 96, 128, 3, dtype=torch.uint8)
+    example["mask"] = torch.ones(2, 3, dtype=torch.bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            whole,
+            tuple(example[name] for name in names),
+            dynamo=True,
+            dynamic_shapes=(tuple(shapes[name] for name in names),),
+            input_names=names,
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    return _bare(program.model_proto)
+
+
+def _bare(proto: Any) -> Any:
+    """`proto` without what the exporter notes beside the graph: it names files of this machine."""
+
+    def clean(graph: Any) -> None:
+        graph.doc_string = ""
+        for item in [*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:
+            item.doc_string = ""
+            del item.metadata_props[:]
+        del graph.metadata_props[:]
+
+    clean(proto.graph)
+    for function in proto.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    proto.doc_string, proto.producer_name, proto.producer_version = "", "robopref", ""
+    del proto.metadata_props[:]
+    return proto
+
+
+def contract_of(
+    spec: ModelSpec,
+    features: Sequence[Features],
+    clips: Clips,
+    examples: Sequence[Example],
+    columns: Mapping[str, Any],
+    units: Mapping[str, str],
+    *,
+    name: str,
+    version: str,
+) -> dict[str, Any]:
+    """What the model expects, as plain JSON: layouts, ranges and lengths as they were over its pool.
+
+    Args:
+        features: Of the pool's trajectories.
+        examples: At least one; the first one's frames say which size the model was trained on.
+        columns: `camera`, and for `actions` and `state` which numbers of which columns of the source dataset they are,
+            as (column, numbers) each; so that inference.py finds them in other datasets of the same make.
+        units: Of some of the numbers, by name.
+    """
+    lengths = [len(item) for item in features]
+    trained = examples[0].frames.shape[1:3] if "frames" in spec.inputs else (0, 0)
+    contract: dict[str, Any] = {
+        "format": 1,
+        "name": name,
+        "version": version,
+        "columns": dict(columns),
+        "convention": "P(a over b) = 1 / (1 + exp(r_b - r_a))",
+        "inputs": list(spec.inputs),
+        "task_types": list(spec.task_types),
+        "encoder": spec.encoder,
+        "weights": spec.weights,
+        "image_size": [spec.image_size, spec.image_size],
+        "trained_size": list(trained),
+        "sample_fps": spec.sample_fps,
+        "max_frames": spec.max_frames,
+        "length": [min(lengths), max(lengths)],
+        "before_s": clips.before_s,
+        "after_s": clips.after_s,
+    }
+    for key, names in (("actions", spec.action_names), ("state", spec.state_names)):
+        if key in spec.inputs:
+            values = np.concatenate([np.asarray(getattr(item, key)) for item in features])
+            low, high = values.min(axis=0), values.max(axis=0)
+            contract[key] = {
+                "size": len(names),
+                "names": list(names),
+                "units": [units.get(name, "") for name in names],
+                "low": [float(v) for v in low],
+                "high": [float(v) for v in high],
+            }
+    return contract
+
+
+def describe_graph(path: Path) -> dict[str, list[dict[str, str]]]:
+    """Names, types and shapes of the written file's inputs and outputs, for INPUT_FORMAT.md."""
+    session = _session(path)
+
+    def row(node: Any) -> dict[str, str]:
+        shape = ", ".join(str(size) for size in node.shape)
+        kind = node.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")
+        return {"name": node.name, "type": kind, "shape": f"({shape})", "words": OUTPUTS.get(node.name, "")}
+
+    return {"inputs": [row(n) for n in session.get_inputs()], "outputs": [row(n) for n in session.get_outputs()]}
+
+
+def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Example]) -> float:
+    """Largest difference between ONNX Runtime's rewards and torch's, over `examples`."""
+    import torch
+
+    session, names = _session(path), input_names(spec)
+    largest = 0.0
+    for example in examples:
+        feed = example.feed(names)
+        found = session.run(["reward"], feed)[0]
+        with torch.inference_mode():
+            expected = whole(*(torch.from_numpy(feed[name]) for name in names))[0].numpy()
+        largest = max(largest, float(np.abs(np.asarray(found) - expected).max()))
+    return largest
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -1,0 +1,295 @@
+"""Training the encoder end to end, by the pairs: frames and labels in, a weights file for the same encoder out.
+
+What comes out is used as any other weights file: the pool is encoded with it and the ensemble trained on the features.
+So there is one reward model and one way to score with it, and the fine-tuned encoder travels beside it.
+
+On a GPU in bfloat16 and channels-last, with gradients accumulated over `accumulate` pairs a step; under torchrun every
+process takes its share of each step's pairs. On a CPU the same in float32, for tests and for the patient. The epoch
+that does best on the validation pairs is kept; a checkpoint after each epoch lets a killed run go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend.reward import checkpoint
+from ml_backend.reward.train import Progress, Split
+from preference.config import Reward
+from preference.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ml_backend.reward.dataset import Pairs
+    from ml_backend.reward.encoder import EncoderSettings
+
+LEARNING_RATE = 1e-4
+"""The protocol's."""
+ACCUMULATE = 16
+"""Pairs per optimizer step, over all processes."""
+PATIENCE = 3
+"""Epochs without a better one before it stops."""
+FRAMES_OF_A = Callable[[int], np.ndarray]
+"""Row of a trajectory → its frames (T, H, W, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is; 0 of 1 without torchrun."""
+
+    rank: int
+    size: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a fine-tuning did."""
+
+    rank: int
+    """Of this process; 0 wrote the weights."""
+    steps: int
+    best_epoch: int
+    losses: list[float]
+    """One per optimizer step, of this process's pairs."""
+    pairs_per_s: float
+    """While training, validation aside; 0 where nothing was left to do."""
+    peak_memory_mb: float
+    """Of the GPU; 0 on a CPU."""
+
+
+def finetune(
+    settings: EncoderSettings,
+    frames_of: FRAMES_OF_A,
+    pairs: Pairs,
+    split: Split,
+    out: Path,
+    reward: Reward,
+    *,
+    epochs: int,
+    accumulate: int = ACCUMULATE,
+    most_steps: int = 0,
+    seed: int = 0,
+    checkpoint_to: Path | None = None,
+    on_step: Callable[[int], Any] = lambda _: None,
+) -> Tuned:
+    """Train the encoder of `settings` with a linear reward on its features' mean over time; its weights go to `out`.
+
+    Args:
+        frames_of: Called for each trajectory of a step; it is what feeds the GPU, so it should read ahead or be quick.
+        split: Rows of `pairs` to learn from, and to tell epochs apart by.
+        reward: What is done with ties, and how often an answer is a slip.
+        accumulate: Pairs per optimizer step, over all processes.
+        most_steps: Stop after so many steps; 0 = all of `epochs`.
+        checkpoint_to: Written after each epoch and gone at the end; where it exists, training goes on from there.
+        on_step: Called with how many steps were done: 1 after each, more at the start where some had been.
+
+    Raises:
+        UserError: the loss is no number any more.
+        DataError: the checkpoint is broken or another's.
+    """
+    import time
+
+    import torch
+
+    with _process_group() as place:
+        course = _Course(settings, reward, place, seed)
+        key = json.dumps([out.name, reward.model_dump(), epochs, accumulate, seed], sort_keys=True)
+        if checkpoint_to and checkpoint_to.exists():
+            course.restore(checkpoint.resume(checkpoint_to, key))
+            on_step(len(course.losses))
+        seconds, done = 0.0, 0
+        left = step_count(len(split.train), epochs, accumulate, most_steps) - len(course.losses)
+        while left > 0 and not course.progress.finished(course.epoch, epochs, PATIENCE):
+            start = time.perf_counter()
+            for rows in _steps(course.rng.permutation(split.train), accumulate)[:left]:
+                course.step(frames_of, pairs, rows)
+                left -= 1
+                done += len(rows)
+                on_step(1)
+            seconds += time.perf_counter() - start
+            course.finish_epoch(frames_of, pairs, split.validation)
+            if checkpoint_to and place.rank == 0:
+                checkpoint.save({"key": key, **course.state()}, checkpoint_to)
+        if place.rank == 0:
+            checkpoint.save(course.progress.best, out)
+            if checkpoint_to:
+                checkpoint_to.unlink(missing_ok=True)
+        peak = torch.cuda.max_memory_allocated() / 1e6 if place.device != "cpu" else 0.0
+    rate = done / seconds if seconds else 0.0
+    return Tuned(place.rank, len(course.losses), course.progress.best_epoch, course.losses, rate, peak)
+
+
+def step_count(pairs: int, epochs: int, accumulate: int, most_steps: int = 0) -> int:
+    """How many optimizer steps `finetune` takes."""
+    whole = epochs * -(-pairs // accumulate)
+    return min(whole, most_steps) if most_steps else whole
+
+
+def _steps(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """The rows of each optimizer step of one epoch."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+class _Course:
+    """A fine-tuning between its epochs: the encoder, the reward on top of it, and everything a checkpoint holds."""
+
+    def __init__(self, settings: EncoderSettings, reward: Reward, place: Place, seed: int) -> None:
+        import torch
+
+        from ml_backend.reward.encoder import load
+
+        torch.manual_seed(seed)
+        encoder = load(settings)
+        self.reward, self.place = reward, place
+        self.module = encoder.module.to(place.device).requires_grad_(True)
+        self.head = torch.nn.Linear(encoder.size, 1, bias=False, device=place.device)
+        self.log_nu = torch.zeros(1, device=place.device, requires_grad=True)
+        """Of Davidson's ν; without gradients where ties are not modelled by it."""
+        self.parameters = [*self.module.network.parameters(), *self.head.parameters(), self.log_nu]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
+        self.rng = np.random.default_rng(seed)  # the same order in every process
+        self.epoch = 0
+        self.losses: list[float] = []
+        self.since = 0
+        """How many of the losses are of epochs before this one."""
+        self.progress = Progress(_weights(self.module.network))
+
+    def step(self, frames_of: FRAMES_OF_A, pairs: Pairs, rows: np.ndarray) -> None:
+        """One optimizer step on `rows`, of which this process takes its share, one pair in memory at a time.
+
+        Raises:
+            UserError: the loss is no number any more.
+        """
+        self.module.train()
+        _freeze_statistics(self.module)
+        own = rows[self.place.rank :: self.place.size]
+        total = 0.0
+        for row in own.tolist():
+            loss = self._loss(self._difference(frames_of, pairs, row), pairs, np.array([row]))
+            (loss * float(pairs.weight[row]) / len(rows)).backward()
+            total += float(loss.detach())
+        mean = total / max(1, len(own))
+        if not np.isfinite(mean):
+            raise UserError("Fine-tuning went astray: the loss is no number any more.", fix="Use fewer epochs.")
+        _average(self.parameters, self.place)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(mean)
+
+    def finish_epoch(self, frames_of: FRAMES_OF_A, pairs: Pairs, validation: np.ndarray) -> None:
+        """Judge the epoch on the validation pairs, and keep its weights if it is the best."""
+        import torch
+
+        self.module.eval()
+        x = torch.zeros(len(validation), device=self.place.device)
+        with torch.no_grad():
+            for at in range(self.place.rank, len(validation), self.place.size):
+                x[at] = self._difference(frames_of, pairs, int(validation[at]))
+            if self.place.size > 1:
+                torch.distributed.all_reduce(x)
+            loss = float(self._loss(x, pairs, validation)) if len(validation) else 0.0
+        self.epoch += 1
+        trained = float(np.mean(self.losses[self.since :]))
+        self.since = len(self.losses)
+        self.progress.add(trained, loss, x.double().cpu().numpy(), pairs.take(validation))
+        self.progress.keep_if_better(lambda: _weights(self.module.network), len(validation))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "losses": self.losses,
+            "network": self.module.network.state_dict(),
+            "head": self.head.state_dict(),
+            "log_nu": self.log_nu.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "progress": asdict(self.progress),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        import torch
+
+        self.epoch, self.losses, self.since = state["epoch"], state["losses"], len(state["losses"])
+        self.module.network.load_state_dict(state["network"])
+        self.head.load_state_dict(state["head"])
+        with torch.no_grad():
+            self.log_nu.copy_(state["log_nu"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.progress = Progress(**state["progress"])
+
+    def _difference(self, frames_of: FRAMES_OF_A, pairs: Pairs, row: int) -> torch.Tensor:
+        """(1,) r_a − r_b of one pair."""
+        import torch
+
+        both = [frames_of(int(pairs.a[row])), frames_of(int(pairs.b[row]))]
+        batch = torch.from_numpy(np.concatenate(both)).to(self.place.device, non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16) if self.place.device != "cpu" else nullcontext():
+            phi = self.module(batch)
+        first, second = phi.float().split([len(both[0]), len(both[1])])
+        return self.head(first.mean(dim=0)) - self.head(second.mean(dim=0))
+
+    def _loss(self, x: torch.Tensor, pairs: Pairs, rows: np.ndarray) -> torch.Tensor:
+        """Mean over pairs, without their weights, from x (B,)."""
+        import torch
+
+        from ml_backend.reward.losses import slipped_loss
+
+        reward = self.reward
+        label = torch.tensor(pairs.label[rows], dtype=torch.float32, device=self.place.device)
+        return slipped_loss(x.unsqueeze(0), label, self.log_nu, reward.ties, reward.margin, reward.slip).mean()
+
+
+def _freeze_statistics(module: torch.nn.Module) -> None:
+    """Batch statistics stay: a batch is one pair's frames, which are all alike."""
+    import torch
+
+    for part in module.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+            part.eval()
+
+
+def _average(parameters: list[torch.Tensor], place: Place) -> None:
+    """Sum the processes' gradients; each is already a share of the step's mean."""
+    if place.size == 1:
+        return
+    import torch.distributed as dist
+
+    for parameter in parameters:
+        if parameter.grad is None:  # this process had no pair in the step
+            parameter.grad = parameter.new_zeros(parameter.shape)
+        dist.all_reduce(parameter.grad)
+
+
+@contextmanager
+def _process_group() -> Iterator[Place]:
+    """As torchrun arranged it in the environment; alone where it did not."""
+    import torch
+    import torch.distributed as dist
+
+    cuda = torch.cuda.is_available()
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
+        yield Place(0, 1, "cuda" if cuda else "cpu")
+        return
+    if cuda:
+        torch.cuda.set_device(dist.get_node_local_rank())
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        device = f"cuda:{dist.get_node_local_rank()}" if cuda else "cpu"
+        yield Place(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in network.state_dict().items()}

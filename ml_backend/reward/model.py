@@ -1,0 +1,212 @@
+"""The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
+
+    inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP → reward (K, B)
+
+All K members are one computation: the temporal layer's and the MLP's weights have a leading member axis.
+Normalization is part of the module, so a caller passes values as recorded; steps beyond a trajectory's end are masked
+out everywhere, so that neither padding nor length by itself can change a reward. The convention is Bradley and
+Terry's (1952): P(a ≻ b) = σ(r_a − r_b).
+
+Importing this module imports torch: do it inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ml_backend.reward import checkpoint
+from ml_backend.reward.dataset import Normalization, collate
+from ml_backend.reward.temporal import temporal_layer, uniform
+from preference.errors import DataError
+
+if TYPE_CHECKING:
+    from ml_backend.reward.features import Features
+
+FORMAT = 2
+"""Of the file; raise it when an old one can no longer be read."""
+CLIP = 5.0
+"""Normalized inputs are held within ± so many standard deviations: one broken sensor value moves a reward little."""
+SCORE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything but the weights: what the model was trained on, and its sizes."""
+
+    encoder: str
+    """timm's name."""
+    weights: str
+    """What the encoder really used: `imagenet`, `none`, or a file's name."""
+    image_size: int
+    """Side of the encoder's square input, in pixels."""
+    sample_fps: float
+    max_frames: int
+    inputs: tuple[str, ...]
+    """Of `frames`, `actions`, `state`."""
+    frame_size: int
+    """D, the length of a frame's feature vector."""
+    action_names: tuple[str, ...]
+    state_names: tuple[str, ...]
+    temporal: str
+    hidden: int
+    members: int
+    projection: int
+    """Principal components of the frame features that are looked at."""
+    task_types: tuple[str, ...] = ()
+    """What it has seen; rewards mean something within one of them only."""
+    encoder_digest: str = ""
+    """Of the encoder's weights: those of the same name may differ."""
+
+    @property
+    def width(self) -> int:
+        """F, the length of one step's normalized input."""
+        sizes = {"frames": self.projection, "actions": len(self.action_names), "state": len(self.state_names)}
+        return sum(sizes[name] for name in self.inputs)
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> ModelSpec:
+        values: dict[str, Any] = {f.name: row[f.name] for f in fields(cls)}
+        listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**listed)
+
+
+class RewardModel(nn.Module):
+    """An ensemble of K reward models of one architecture.
+
+    Args:
+        spec: Sizes and provenance.
+        generator: Draws the initial weights; members start differently.
+    """
+
+    frame_mean: torch.Tensor
+    frame_projection: torch.Tensor
+    action_mean: torch.Tensor
+    action_scale: torch.Tensor
+    state_mean: torch.Tensor
+    state_scale: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        members, hidden = spec.members, spec.hidden
+        shapes = {
+            "frame_mean": (spec.frame_size,),
+            "frame_projection": (spec.frame_size, spec.projection),
+            "action_mean": (len(spec.action_names),),
+            "action_scale": (len(spec.action_names),),
+            "state_mean": (len(spec.state_names),),
+            "state_scale": (len(spec.state_names),),
+            "offset": (members,),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.temporal = temporal_layer(spec.temporal, spec.width, hidden, members, generator)
+        pooled: Any = self.temporal.size
+        self.hidden_weight = uniform((members, pooled, hidden), pooled, generator)
+        self.hidden_bias = nn.Parameter(torch.zeros(members, hidden))
+        self.output_weight = uniform((members, hidden), hidden, generator)
+        self.log_nu = nn.Parameter(torch.zeros(members))
+        """Log of Davidson's ν; trained only where ties are modelled by it."""
+
+    def forward(
+        self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Rewards (K, B).
+
+        Args:
+            frames: (B, T, D) features of the encoder.
+            actions: (B, T, A), as recorded.
+            state: (B, T, S), as recorded; S may be 0.
+            mask: (B, T), true where the trajectory has a step.
+        """
+        return self.rewards(self.embed(self.normalize(frames, actions, state), mask))
+
+    def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F)."""
+        parts = {
+            "frames": lambda: frames @ self.frame_projection - self.frame_mean @ self.frame_projection,
+            "actions": lambda: (actions - self.action_mean) * self.action_scale,
+            "state": lambda: (state - self.state_mean) * self.state_scale,
+        }
+        return torch.cat([parts[name]() for name in self.spec.inputs], dim=-1).clamp(-CLIP, CLIP)
+
+    def embed(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Each member's last-layer features φ, (K, B, H); the reward is linear in them.
+
+        Args:
+            inputs: (B, T, F) from `normalize`.
+            mask: (B, T).
+        """
+        pooled = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask)
+        return torch.relu(torch.matmul(pooled, self.hidden_weight) + self.hidden_bias.unsqueeze(1))
+
+    def rewards(self, phi: torch.Tensor) -> torch.Tensor:
+        """(K, B) from φ (K, B, H); centred on the pool, which changes no difference."""
+        return torch.einsum("kbh,kh->kb", phi, self.output_weight) - self.offset.unsqueeze(1)
+
+    @torch.no_grad()
+    def set_normalization(self, values: Normalization) -> None:
+        """Take over what `dataset.fit_normalization` measured on the training pool."""
+        for name, value in asdict(values).items():
+            getattr(self, name).copy_(torch.as_tensor(value, dtype=torch.float32))
+
+    @torch.no_grad()
+    def centre(self, features: Sequence[Features]) -> None:
+        """Shift each member's rewards so that their mean over `features` is 0."""
+        self.offset += torch.from_numpy(self.score(features)[1].mean(axis=1)).to(self.offset.dtype)
+
+    @torch.no_grad()
+    def score(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards of trajectories: the ensemble's mean (N,) and each member's (K, N), float64."""
+        rewards = self._in_batches(features, self.forward)
+        return rewards.mean(axis=0), rewards
+
+    @torch.no_grad()
+    def last_layer(self, features: Sequence[Features]) -> np.ndarray:
+        """(N, K·H) float64: φ of all members side by side, scaled so that the mean reward is linear in them."""
+        phi = self._in_batches(features, lambda *batch: self.embed(self.normalize(*batch[:3]), batch[3]))
+        return phi.transpose(1, 0, 2).reshape(len(features), -1) / self.spec.members
+
+    def _in_batches(self, features: Sequence[Features], function: Any) -> np.ndarray:
+        """`function` over padded batches, as (K, N, ...); each trajectory is read once."""
+        parts = []
+        for start in range(0, len(features), SCORE_BATCH):
+            batch = collate(features[start : start + SCORE_BATCH])
+            parts.append(function(*(torch.from_numpy(array) for array in batch)).double().numpy())
+        return np.concatenate(parts, axis=1)
+
+    def save(self, path: Path) -> None:
+        """Write weights and spec; nothing in the file is code."""
+        checkpoint.save({"format": FORMAT, "spec": _plain(asdict(self.spec)), "state": self.state_dict()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> RewardModel:
+        """Read what `save` wrote, with `weights_only=True`.
+
+        Raises:
+            DataError: the file is missing, cut short, or no reward model of this format.
+        """
+        found = checkpoint.load(path, "reward model", fix="Run `robopref train`.")
+        if found.get("format") != FORMAT:
+            raise DataError(
+                f"{path}: expected a reward model of format {FORMAT}, found {found.get('format')!r}.",
+                fix="Run `robopref train`.",
+            )
+        try:
+            model = cls(ModelSpec.from_dict(found["spec"]))
+            model.load_state_dict(found["state"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{path}: weights and description differ: {str(error).splitlines()[0]}") from None
+        return model.eval()
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

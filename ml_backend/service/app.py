@@ -1,0 +1,240 @@
+"""The ML backend that Label Studio talks to, as a Flask application factory.
+
+    GET  /health        is it up, and with which model
+    POST /setup         Label Studio introduces a project; answered with the model version
+    POST /predict       tasks → one score each and an empty result: ranks, pre-selects nothing
+    POST /webhook       stores the judgment and returns; never trains (the worker does)
+    GET  /versions      the model versions
+    GET  /metrics       for Prometheus
+    GET  /              the same for a person
+    GET  /reports       quality reports for managers: the list, /reports/BATCH, /reports/live for all answers so far
+    GET  /openapi.json  all of this for programs
+
+A task's score is a place in the annotator's queue: the lowest is served first. /setup hands us a token of the user's:
+it is neither kept nor logged. Label Studio waits at most 3 s for /setup and 1 s for /webhook, and its webhooks carry
+no Basic auth, so they carry a secret header instead.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from importer.studio.queues import SECRET_HEADER
+from ml_backend.loop.queue_order import QueueScores
+from ml_backend.service.status import METRICS_TYPE, PAGE, TRAINING_REQUEST, Metrics, status
+from preference.errors import DataError, UserError
+from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+T = TypeVar("T")
+MAX_BODY = 32 * 1024 * 1024
+"""Label Studio posts a whole batch of tasks at once; 32 MiB is some ten thousand of ours."""
+log = logging.getLogger("robopref.service")
+
+
+def create_app(ws: Workspace) -> Flask:
+    """The service over one workspace; each call makes an app of its own."""
+    from flask import Flask
+
+    app = Flask("robopref", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    metrics = Metrics()
+    _measure(app, metrics)
+    _guard(app, ws)
+    _answer_label_studio(app, ws, QueueScores(ws), metrics)
+    _answer_people(app, ws, metrics)
+    _answer_managers(app, ws)
+    _answer_mistakes(app)
+    return app
+
+
+def _measure(app: Flask, metrics: Metrics) -> None:
+    from flask import request
+
+    @app.before_request
+    def start() -> None:
+        request.environ["robopref.start"] = time.perf_counter()
+
+    @app.after_request
+    def measure(response: Response) -> Response:
+        elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
+        metrics.answered(request.endpoint or "unknown", response.status_code, elapsed)
+        return response
+
+
+def _guard(app: Flask, ws: Workspace) -> None:
+    """Nobody past /health without the password; for webhooks, which carry none, the secret header will do."""
+    from flask import Response, request
+
+    @app.before_request
+    def check() -> Response | None:
+        if request.path == "/health" or _password_fits(request.authorization, ws):
+            return None
+        if request.path == "/webhook" and _secret_fits(request.headers.get(SECRET_HEADER), ws):
+            return None
+        said = '{"error": "credentials are missing or wrong"}\n'
+        return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
+
+
+def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics: Metrics) -> None:
+    from flask import jsonify
+
+    @app.get("/health")
+    def health():
+        return jsonify(status="UP", model_class="Robopref", model_version=scores.version())
+
+    @app.post("/setup")
+    def setup():
+        _body()
+        return jsonify(model_version=scores.version())
+
+    @app.post("/predict")
+    def predict():
+        tasks = [_object(task) for task in _list(_body().get("tasks"))]
+        version, places = scores.of(tasks)
+        results = [{"result": [], "score": score, "model_version": version} for score in places]
+        return jsonify(results=results, model_version=version)
+
+    @app.post("/webhook")
+    def webhook():
+        event = _body()
+        _take_event(ws, event)
+        metrics.heard(event.get("action"))
+        return jsonify(status="ok"), 201
+
+    @app.get("/versions")
+    def versions():
+        return jsonify(versions=[record.version for record in ws.store.model_versions()])
+
+
+def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
+    """Store what one webhook says; events that do not concern us pass."""
+    from importer.studio.annotations import delete_annotations, is_id, record_annotations
+
+    action = event.get("action")
+    if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
+        annotation = dict(_object(event.get("annotation")))
+        if "task" not in annotation and isinstance(event.get("task"), dict):
+            annotation["task"] = event["task"].get("id")
+        record_annotations(ws.store, [annotation])
+    elif action == "ANNOTATIONS_DELETED":
+        ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
+        delete_annotations(ws.store, [found for found in ids if is_id(found)])
+    elif action == "START_TRAINING":
+        (ws.root / TRAINING_REQUEST).touch()
+
+
+def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
+    from flask import Response, jsonify, render_template_string
+
+    from ml_backend.service.openapi import document
+
+    @app.get("/metrics")
+    def prometheus():
+        return Response(metrics.text(ws), content_type=METRICS_TYPE)
+
+    @app.get("/")
+    def index():
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return Response(render_template_string(PAGE, **status(ws)), headers={"Content-Security-Policy": policy})
+
+    @app.get("/openapi.json")
+    def openapi():
+        return jsonify(document())
+
+
+def _answer_managers(app: Flask, ws: Workspace) -> None:
+    from flask import Response, request
+    from werkzeug.exceptions import NotFound
+
+    from ml_backend.service.live_reports import LiveReports
+    from ml_backend.service.report_pages import AGAIN_S
+
+    reports = LiveReports(ws)
+
+    @app.get("/reports")
+    @app.get("/reports/<name>")
+    def report(name: str = ""):
+        page = reports.page(name)
+        if page is None:
+            raise NotFound("there is no such batch")
+        headers = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
+        if not page.ready:
+            return Response(page.html, 202, headers={**headers, "Retry-After": str(AGAIN_S)})
+        response = Response(page.html, headers=headers)
+        response.set_etag(page.etag)
+        return response.make_conditional(request)
+
+
+def _answer_mistakes(app: Flask) -> None:
+    """Every error is JSON, and none shows a traceback to a client."""
+    from flask import jsonify
+    from werkzeug.exceptions import HTTPException
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception):
+        if isinstance(error, HTTPException):
+            kept = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
+            return jsonify(error=error.description or error.name), error.code or 500, kept
+        if isinstance(error, DataError):
+            return jsonify(error=error.message), 400
+        if isinstance(error, (UserError, OSError)):
+            log.warning("%s", error)
+            return jsonify(error=str(getattr(error, "message", "the disk or the network is in trouble"))), 503
+        log.exception("request failed")
+        return jsonify(error="internal error; see the service's log"), 500
+
+
+def _body() -> dict[str, Any]:
+    """The request's JSON object; NaN, and nesting without end, are no JSON."""
+    from flask import request
+    from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+    if not request.is_json:
+        raise UnsupportedMediaType("expected Content-Type: application/json")
+    try:
+        return _object(json.loads(request.get_data(cache=False), parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return _expect(dict, value)
+
+
+def _list(value: Any) -> list[Any]:
+    return _expect(list, value)
+
+
+def _expect(kind: type[T], value: Any) -> T:
+    """`value` where it is of the kind; anything else is the client's mistake."""
+    from werkzeug.exceptions import BadRequest
+
+    if not isinstance(value, kind):
+        raise BadRequest(f"expected a JSON {'object' if kind is dict else 'array'}, found {type(value).__name__}")
+    return value
+
+
+def _secret_fits(found: str | None, ws: Workspace) -> bool:
+    expected = ws.config.service.webhook_secret.get_secret_value()
+    return bool(expected) and hmac.compare_digest((found or "").encode(), expected.encode())
+
+
+def _password_fits(authorization: Any, ws: Workspace) -> bool:
+    """Both halves are compared, so that the time taken tells neither; no password set = nothing to check."""
+    password = ws.config.service.password.get_secret_value()
+    if not password:
+        return True
+    user = hmac.compare_digest(str(getattr(authorization, "username", "")).encode(), ws.config.service.user.encode())
+    secret = hmac.compare_digest(str(getattr(authorization, "password", "")).encode(), password.encode())
+    return user and secret

@@ -1,0 +1,226 @@
+"""The page of a validation: figures, rewards and filmstrips come in, one self-contained HTML file comes out.
+
+Pictures are SVG and JPEG inside the file; it needs no script and no network.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend.validation.ground_truth import ground_truth, standardized
+from preference.errors import UserError
+from preference.film_strip import film_strip
+from preference.records import ModelVersion, Trajectory
+from preference.work import progress
+from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ml_backend.loop.validate import Check
+
+SHOWN = 20
+"""The best and the worst trajectories as filmstrips."""
+PICTURES = 6
+INK, GREY, ACCENT = "#3465a4", "#9aa5b1", "#b5483a"
+
+
+def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.ndarray) -> dict[int, str]:
+    """Row → a strip of frames as a data address; rows whose images cannot be read are left out."""
+    order = np.argsort(-standardized(rewards, trajectories), kind="stable").tolist()
+    wanted = list(dict.fromkeys([*order[:SHOWN], *order[-SHOWN:]]))
+    strips = {}
+    with progress("Filmstrips", len(wanted)) as advance:
+        for row in wanted:
+            with suppress(UserError):
+                strips[row] = _strip(ws, trajectories[row])
+            advance(1)
+    return strips
+
+
+def _strip(ws: Workspace, trajectory: Trajectory) -> str:
+    from importer.pool import read_episode
+    from importer.pool.frames import clean_frames
+
+    episode = read_episode(ws.config.pool, trajectory)
+    frames, _ = clean_frames(episode, trajectory.start_s, trajectory.end_s, 1e3, PICTURES)
+    return film_strip(frames)
+
+
+def write_page(
+    path: Path,
+    record: ModelVersion,
+    figures: Mapping[str, Any],
+    checks: Sequence[Check],
+    trajectories: Sequence[Trajectory],
+    rewards: np.ndarray,
+    spread: np.ndarray,
+    strips: Mapping[int, str],
+) -> None:
+    """Write the page.
+
+    Args:
+        rewards, spread: (N,) mean and standard deviation of the ensemble's rewards.
+        strips: From `film_strips`.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    order = np.argsort(-standardized(rewards, trajectories), kind="stable").tolist()
+
+    def shown(rows: Sequence[int]) -> list[dict[str, Any]]:
+        return [
+            {"t": trajectories[row], "reward": rewards[row], "spread": spread[row], "strip": strips.get(row, "")}
+            for row in rows
+        ]
+
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["figure"] = figure
+    source = files("ml_backend.validation").joinpath("templates", "validation.html.jinja").read_text(encoding="utf-8")
+    text = environment.from_string(source).render(
+        record=record,
+        f=figures,
+        checks=checks,
+        accuracies=_accuracies(figures),
+        pictures={
+            "accuracy": _accuracy_picture(figures),
+            "calibration": _calibration_picture(figures["calibration"]),
+            "tiers": _tier_picture(trajectories, rewards),
+            "truth": _truth_picture(trajectories, rewards, figures["ground_truth"]),
+            "curve": _curve_picture(figures["learning_curve"]),
+            "probes": _probe_picture(figures),
+        },
+        best=shown(order[:SHOWN]),
+        worst=shown(order[::-1][:SHOWN]),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}".replace("-", "−")
+
+
+def _accuracies(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every ranking accuracy with its name, the test pairs first."""
+    rows = [
+        ("test pairs", figures["ranking_accuracy"]),
+        ("all pairs, cross-validated", figures["cross_validated"]),
+        ("pairs of unseen trajectories", figures["unseen_trajectories"]),
+    ]
+    for kind in ("by_stratum", "by_task_type"):
+        rows += [(f"test pairs, {name}", value) for name, value in figures[kind].items()]
+    return [(name, row) for name, row in rows if row["pairs"]]
+
+
+def _accuracy_picture(figures: Mapping[str, Any]) -> str:
+    rows = _accuracies(figures)[::-1]
+    axes = _axes(6.4, 0.5 + 0.34 * len(rows))
+    for place, (_, row) in enumerate(rows):
+        axes.plot([row["low"], row["high"]], [place, place], color=INK, lw=2)
+        axes.plot(row["value"], place, "o", color=INK)
+    axes.axvline(figures["target"], color=ACCENT, lw=1)
+    ceiling = figures["noise_ceiling"]
+    if ceiling is not None and math.isfinite(ceiling):
+        axes.axvspan(ceiling, 1.0, color=GREY, alpha=0.25)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_xlim(min(0.45, *(row["low"] for _, row in rows)), 1.0)
+    axes.set_xlabel("ranking accuracy; red: the target; grey: beyond what the annotators' agreement allows")
+    return _svg(axes)
+
+
+def _calibration_picture(found: Mapping[str, Any]) -> str:
+    axes = _axes(3.6, 3.2)
+    axes.plot([0.5, 1], [0.5, 1], color=GREY, lw=1)
+    axes.plot([b["predicted"] for b in found["bins"]], [b["observed"] for b in found["bins"]], "o-", color=INK)
+    axes.set_xlabel("the model's probability")
+    axes.set_ylabel("how often it is right")
+    return _svg(axes)
+
+
+def _tier_picture(trajectories: Sequence[Trajectory], rewards: np.ndarray) -> str:
+    z = standardized(rewards, trajectories)
+    tiers: dict[str, list[float]] = {}
+    for value, trajectory in zip(z.tolist(), trajectories, strict=True):
+        tiers.setdefault(trajectory.tier or trajectory.source, []).append(value)
+    ranked = sorted(tiers, key=lambda tier: float(np.mean(tiers[tier])))
+    axes = _axes(6.4, 0.6 + 0.6 * len(ranked))
+    edges = np.linspace(z.min(), z.max() + 1e-9, 31)
+    for place, tier in enumerate(ranked):
+        counts, _ = np.histogram(tiers[tier], edges)
+        axes.fill_between(edges[:-1], place, place + 0.85 * counts / max(1, counts.max()), step="post", color=INK)
+    axes.set_yticks(range(len(ranked)), ranked)
+    axes.set_xlabel("reward, standardized within the task type")
+    return _svg(axes)
+
+
+def _truth_picture(trajectories: Sequence[Trajectory], rewards: np.ndarray, words: str) -> str:
+    truth = ground_truth(trajectories)
+    axes = _axes(3.6, 3.2)
+    for number, task in enumerate(sorted({t.task_type for t in trajectories})):
+        rows = [i for i, t in enumerate(trajectories) if t.task_type == task]
+        axes.plot(truth[rows], rewards[rows], ".", color=f"C{number}", label=task)
+    axes.set_xlabel(words)
+    axes.set_ylabel("reward")
+    axes.legend(fontsize="x-small", frameon=False)
+    return _svg(axes)
+
+
+def _curve_picture(found: Mapping[str, Any]) -> str:
+    points = found["points"]
+    axes = _axes(3.6, 3.2)
+    axes.plot([p["pairs"] for p in points], [p["accuracy"] for p in points], "o", color=INK)
+    if math.isfinite(found["limit"]):
+        sizes = np.linspace(points[0]["pairs"], 3 * points[-1]["pairs"], 100)
+        axes.plot(sizes, found["limit"] - found["slope"] / np.sqrt(sizes), color=GREY, lw=1)
+    axes.set_xlabel("training pairs")
+    axes.set_ylabel("accuracy on the test pairs")
+    return _svg(axes)
+
+
+def _probe_picture(figures: Mapping[str, Any]) -> str:
+    rows = [(name, probe["partial_correlation"], None, probe) for name, probe in figures["probes"].items()]
+    rows += [
+        (name, probe["mean_change_sd"], (probe["low"], probe["high"]), probe)
+        for name, probe in figures["counterfactuals"].items()
+    ]
+    axes = _axes(6.4, 0.5 + 0.3 * len(rows))
+    for place, (_, value, interval, probe) in enumerate(rows[::-1]):
+        colour = ACCENT if probe["fires"] else INK
+        axes.barh(place, value, color=colour, height=0.6)
+        if interval:
+            axes.plot(interval, [place, place], color="#222", lw=1)
+    axes.axvline(rows[0][3]["threshold"], color=ACCENT, lw=1)
+    axes.axvline(0, color=GREY, lw=1)
+    axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name, *_ in rows[::-1]])
+    axes.set_xlabel("partial correlation, or change in reward in standard deviations")
+    return _svg(axes)
+
+
+def _axes(width: float, height: float) -> Axes:
+    """Not pyplot's: that keeps a figure for ever, and looks for a display."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_fontsize(8)
+    axes.yaxis.label.set_fontsize(8)
+    return axes
+
+
+def _svg(axes: Axes) -> str:
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "robopref", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        whole: Any = axes.get_figure(root=True)
+        whole.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

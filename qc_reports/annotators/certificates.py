@@ -1,0 +1,177 @@
+"""Certificates as a stage over a workspace: given, refused, taken back, and a further attempt allowed; all recorded.
+
+Two attempts are everybody's: the first set, and after a second training session the other set. A third, on a set of its
+own, needs a manager, and a certificate can be taken back; who did it, when and why stays in the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from labeling_config.contract import load_template
+from preference.errors import NotReady, UserError
+from preference.records import Answer, Batch, Certification, Judgment
+from preference.workspace import Workspace
+from qc_reports.annotators import certification
+from qc_reports.annotators.signed import signed
+from qc_reports.annotators.to_review import task_url
+from qc_reports.answers import Answered, by_annotator, join
+
+FREE_ATTEMPTS = 2
+SET = re.compile(r"calibration-(\d+)")
+
+
+def template_version() -> str:
+    """A fingerprint of the template in which calibration sets and batches are answered."""
+    return hashlib.sha256(load_template("pair_compare").encode()).hexdigest()[:12]
+
+
+def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
+    """Compare everybody who finished the calibration set with the expert; the results are stored.
+
+    A result that is there stays as it is while the answers are the same, with its date; so does one taken back.
+
+    Raises:
+        NotReady: the set does not exist, or the expert has not finished it.
+    """
+    number = SET.fullmatch(batch_id)
+    views = ws.store.assignments(batch_id) if number else []
+    if not number or not views:
+        raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref calibration build` first.")
+    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
+    judgments = ws.store.judgments(batch_id)
+    answers = by_annotator(join(judgments, views))
+    truth = _expert_truth(ws, batch_id, [j for j in judgments if j.annotator_id in experts], answers, experts)
+    assigned = Counter(view.assignment.annotator_id for view in views)
+    known = {record.annotator_id: record for record in ws.store.certifications() if record.batch_id == batch_id}
+    results = []
+    for name, own in answers.items():
+        if name in experts or len(own) < assigned[name]:
+            continue
+        result = certification.certify(
+            own,
+            truth,
+            threshold=ws.config.calibration.min_kappa,
+            attempt=int(number[1]),
+            batch_id=batch_id,
+            draws=ws.config.quality.bootstrap,
+            rng=ws.rng(f"certify {batch_id} {name}"),
+        )
+        result = _kept(replace(result, template=template_version()), known.get(name))
+        ws.store.put_certification(result)
+        results.append(result)
+    return results
+
+
+def _expert_truth(
+    ws: Workspace,
+    batch_id: str,
+    said: Sequence[Judgment],
+    answers: Mapping[str, Sequence[Answered]],
+    experts: set[str],
+) -> dict[str, Answer]:
+    """Pair → the expert's answer, which is also written to the pairs with the reason for it."""
+    expert = [answer for name in experts for answer in answers.get(name, []) if not answer.duplicate]
+    pairs = {pair.pair_id: pair for pair in ws.store.pairs(batch_id)}
+    if len({answer.pair_id for answer in expert}) < len(pairs):
+        raise NotReady(
+            f"The expert has answered {len(expert)} of {len(pairs)} pairs of {batch_id}.",
+            fix="The expert's answers are the truth that the others are held against; they come first.",
+        )
+    truth: dict[str, Answer] = {answer.pair_id: answer.preference for answer in expert}
+    reasons = {judgment.pair_id: judgment.free_text_reason for judgment in said}
+    ws.store.put_expert_answers(
+        replace(pair, expected=truth[key], reasoning=reasons.get(key, "")) for key, pair in pairs.items()
+    )
+    return truth
+
+
+def _kept(new: Certification, old: Certification | None) -> Certification:
+    """`new`, or what of `old` must not change by looking again."""
+    if old is None:
+        return new
+    if old.revoked:
+        return replace(new, certified=False, created_at=old.created_at, template=old.template,
+                       override=old.override, revoked=old.revoked)  # fmt: skip
+    same = (new.kappa, new.pairs, new.certified) == (old.kappa, old.pairs, old.certified)
+    new = replace(new, override=old.override)
+    return replace(new, created_at=old.created_at, template=old.template or new.template) if same else new
+
+
+def review_links(ws: Workspace, record: Certification) -> dict[str, str]:
+    """Pair to go over again → its task in Label Studio, with the annotator's own answer; empty where there is none."""
+    views = {
+        view.assignment.pair_id: view
+        for view in ws.store.assignments(record.batch_id)
+        if view.assignment.annotator_id == record.annotator_id
+    }
+    return {
+        pair_id: task_url(views[pair_id], ws.config.label_studio.url) if pair_id in views else ""
+        for pair_id in record.review
+    }
+
+
+def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certification:
+    """A manager lets somebody who failed twice, or whose certificate was taken back, try once more.
+
+    Returns:
+        The attempt to come, without a result; its set is `calibration-N`, which
+        `importer.calibration.build.further_set`
+        fills. Asked again before there is a result: the same.
+
+    Raises:
+        UserError: the annotator may still have the other set, or is certified.
+    """
+    own = _attempts(ws, annotator_id)
+    last = own[-1] if own else None
+    if last is None or (last.attempt < FREE_ATTEMPTS and not last.revoked):
+        raise UserError(
+            f"{annotator_id} has not used both attempts.",
+            fix="Run `robopref certify --retest` for the other set; no override is needed for it.",
+        )
+    if last.certified:
+        raise UserError(f"{annotator_id} is certified.")
+    if not last.pairs:
+        return last
+    number = max(last.attempt, FREE_ATTEMPTS) + 1
+    batch_id = f"calibration-{number}"
+    record = Certification(
+        annotator_id, batch_id, number, math.nan, math.nan, math.nan, False, 0,
+        override=_signed(by, why),
+    )  # fmt: skip
+    today = datetime.now(UTC).isoformat(timespec="seconds")
+    ws.store.put_pairs(Batch(batch_id, "calibration", created_at=today), [], [])
+    ws.store.put_certification(record)
+    return record
+
+
+def revoke(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certification:
+    """Take a certificate back; the annotator gets no further pairs.
+
+    Raises:
+        UserError: there is none.
+    """
+    own = _attempts(ws, annotator_id)
+    if not own or not own[-1].certified:
+        raise UserError(f"{annotator_id} holds no certificate.")
+    record = replace(own[-1], certified=False, revoked=_signed(by, why))
+    ws.store.put_certification(record)
+    return record
+
+
+def _attempts(ws: Workspace, annotator_id: str) -> list[Certification]:
+    people = [a.annotator_id for a in ws.store.annotators()]
+    if annotator_id not in people:
+        raise UserError(f"There is no annotator {annotator_id!r}.", fix=f"There are: {', '.join(people)}.")
+    return [record for record in ws.store.certifications() if record.annotator_id == annotator_id]
+
+
+def _signed(by: str, why: str) -> str:
+    who, at, reason = signed(by, why)
+    return f"{who}, {at[:10]}: {reason}"

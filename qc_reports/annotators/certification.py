@@ -1,0 +1,125 @@
+"""Who may annotate: Cohen's kappa of one annotator with the expert over a calibration set, and what went wrong.
+
+The threshold is the protocol's 0.65.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from preference.records import Answer, Certification
+from qc_reports.agreement.coefficients import cohen_kappa_interval
+from qc_reports.answers import Answered
+
+WEAK_PART = 0.25
+"""A dimension or a stratum is named when so much more of it was missed than of the whole set."""
+ONE_SIDED = 0.75
+"""A side is named when so many of the answers that took one took the same."""
+MIN_ANSWERS = 8
+"""No pattern is read into fewer answers."""
+
+
+def certify(
+    answers: Sequence[Answered],
+    truth: Mapping[str, Answer],
+    *,
+    threshold: float,
+    attempt: int,
+    batch_id: str,
+    draws: int,
+    rng: np.random.Generator,
+) -> Certification:
+    """One annotator's attempt at one calibration set.
+
+    Args:
+        answers: This annotator's, at least one of them on a pair of `truth`.
+        truth: Pair → the expert's answer.
+    """
+    judged = [answer for answer in answers if answer.pair_id in truth and not answer.duplicate]
+    given: list[Answer] = [answer.preference for answer in judged]
+    right: list[Answer] = [truth[answer.pair_id] for answer in judged]
+    kappa = cohen_kappa_interval(given, right, draws=draws, rng=rng)
+    return Certification(
+        annotator_id=answers[0].annotator_id,
+        batch_id=batch_id,
+        attempt=attempt,
+        kappa=kappa.value,
+        kappa_low=kappa.low,
+        kappa_high=kappa.high,
+        certified=kappa.value >= threshold,
+        pairs=len(judged),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        findings=findings(judged, truth),
+        review=to_review(judged, truth),
+    )
+
+
+def findings(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    """Error patterns, as sentences for the second training session; empty when there is none to speak of."""
+    if len(judged) < MIN_ANSWERS:
+        return []
+    return [
+        *_sides(judged),
+        *_opposite(judged, truth),
+        *_ties(judged, truth),
+        *_weak(judged, truth, "dimension", "about {}"),
+        *_weak(judged, truth, "stratum", "of {} quartiles"),
+    ]
+
+
+def to_review(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    """The missed pairs, for the second training session: the opposite of the expert's answer first, then by dimension,
+    those with most misses first."""
+    missed = [answer for answer in judged if answer.preference != truth[answer.pair_id]]
+    weight = Counter(answer.dimension for answer in missed)
+
+    def order(answer: Answered) -> tuple[bool, int, str, str]:
+        mild = "equal" in (answer.preference, truth[answer.pair_id])
+        return mild, -weight[answer.dimension], answer.dimension, answer.pair_id
+
+    return [answer.pair_id for answer in sorted(missed, key=order)]
+
+
+def _sides(judged: Sequence[Answered]) -> list[str]:
+    sides = Counter(answer.side for answer in judged if answer.side in ("left", "right"))
+    taken = sum(sides.values())
+    if taken < MIN_ANSWERS:
+        return []
+    side, count = sides.most_common(1)[0]
+    return [f"Chose the {side} side in {count} of {taken} answers."] if count / taken >= ONE_SIDED else []
+
+
+def _ties(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    ties = sum(answer.preference == "equal" for answer in judged)
+    meant = sum(truth[answer.pair_id] == "equal" for answer in judged)
+    if not ties and meant >= 3:
+        return [f"Never answered equal; the expert did {meant} times."]
+    if ties >= 3 * max(meant, 1) and ties >= MIN_ANSWERS:
+        return [f"Answered equal {ties} times; the expert did {meant} times."]
+    return []
+
+
+def _opposite(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+    taken = [a for a in judged if "equal" not in (a.preference, truth[a.pair_id])]
+    wrong = sum(a.preference != truth[a.pair_id] for a in taken)
+    if len(taken) < MIN_ANSWERS or wrong / len(taken) < 1 - ONE_SIDED:
+        return []
+    hint = " Were the sides confused?" if wrong / len(taken) >= ONE_SIDED else ""
+    return [f"Took the opposite side of the expert in {wrong} of {len(taken)} pairs.{hint}"]
+
+
+def _weak(judged: Sequence[Answered], truth: Mapping[str, Answer], field: str, words: str) -> list[str]:
+    """The dimensions, or the strata, of which clearly more was missed than of the whole set."""
+    missed: dict[str, list[bool]] = defaultdict(list)
+    for answer in judged:
+        missed[getattr(answer, field)].append(answer.preference != truth[answer.pair_id])
+    overall = sum(map(sum, missed.values())) / len(judged)
+    return [
+        f"Missed {sum(wrong)} of {len(wrong)} pairs {words.format(name)}."
+        for name, wrong in sorted(missed.items())
+        if name and len(wrong) >= 4 and sum(wrong) / len(wrong) >= overall + WEAK_PART
+    ]

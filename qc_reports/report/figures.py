@@ -1,0 +1,162 @@
+"""The figures of a batch: answers and pairs go in, one `BatchReport` comes out, which is what qc.json holds.
+
+Works on any answers, from a workspace or from a file, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from preference.config import Quality
+from preference.records import BatchStatus, Pair, Preference, ResolutionReason, Review
+from qc_reports.agreement.coefficients import confusions, krippendorff_alpha, pairwise_kappas
+from qc_reports.agreement.parts import parts
+from qc_reports.annotators.figures import annotator_stats
+from qc_reports.annotators.flags import flags
+from qc_reports.annotators.reviews import Standing, standing
+from qc_reports.answers import Answered, planned, votes
+from qc_reports.report.gate import gate
+from qc_reports.report.warnings import warnings
+from qc_reports.resolution.changes import LeftOut, left_out
+from qc_reports.resolution.methods import differences
+from qc_reports.resolution.vote import resolve as resolve_pairs
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """The keys of qc.json."""
+
+    batch_id: str
+    status: BatchStatus
+    reasons: list[str]
+    pairs: int
+    judgments: int
+    annotators: int
+    alpha: dict[str, float]
+    """Krippendorff's alpha, ordinal, of the judgments that no review has left out: value, low, high."""
+    kappa: list[dict[str, Any]]
+    """Of every two who share a pair; rough where they share fewer than `agreement.ENOUGH_SHARED`."""
+    confusions: list[dict[str, Any]]
+    """Of the same twos: `annotator_1`, `annotator_2` and `counts`, (3, 3) over A, equal, B: rows what the first said,
+    columns what the second said to the same pair."""
+    annotator_stats: list[dict[str, Any]]
+    resolved: dict[str, int]
+    flags: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+    """What the figures cannot tell, and why; see `qc_reports.report.warnings`."""
+    notes: list[str] = field(default_factory=list)
+    """What was said when the batch was planned."""
+    decision: dict[str, str] | None = None
+    """What a person decided about the batch, and it holds: `status`, `by`, `at`, `why`."""
+    parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Way to divide the pairs (task_type, stratum, both, tiers, quartiles, task_type_and_tiers, batch, time) → its
+    `parts.Part`s: name, alpha, disagreement with low and high, pairs."""
+    left_out: dict[str, Any] = field(default_factory=lambda: asdict(LeftOut()))
+    """Whose judgments do not count, and what that changes: see `changes.LeftOut`."""
+    methods: list[dict[str, Any]] = field(default_factory=list)
+    """Where Dawid-Skene and the weighted Bradley-Terry would label otherwise than the vote: `methods.Difference`."""
+    review: list[dict[str, Any]] = field(default_factory=list)
+    """For each flagged annotator the latest judgments to look at, as links: see `to_review`. Only in a workspace."""
+    labels: list[Preference] = field(default_factory=list)
+    """Every pair's label, for pairs.csv; not in qc.json, which would be as long as the batch."""
+
+
+def figures(
+    batch_id: str,
+    answers: Sequence[Answered],
+    pairs: Sequence[Pair],
+    quality: Quality,
+    *,
+    rng: np.random.Generator,
+    waiting: Mapping[str, int] | None = None,
+    missing: int = 0,
+    reviews: Sequence[Review] = (),
+    leave_out: bool = True,
+) -> BatchReport:
+    """The figures of any answers, from a workspace or from elsewhere.
+
+    Args:
+        waiting: Pair → assignments still without an answer, second showings aside.
+        missing: All assignments still without an answer.
+        reviews: What people made of those who were flagged in this batch before.
+        leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
+            there `left_out` says what it would change.
+    """
+    stats = annotator_stats(answers, quality)
+    found = flags(answers, stats, quality, rng=flags_rng(batch_id))
+    where = standing(found, reviews)
+    dropped = {review.annotator_id for review in where.dropped}
+    kept = [answer for answer in answers if answer.annotator_id not in dropped]
+    ballots = votes(planned(kept))
+    alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
+    with_all = resolve_pairs(pairs, answers, waiting=waiting)
+    counting = [answer for answer in kept if answer.annotator_id not in where.pending]
+    without = resolve_pairs(pairs, counting, waiting=waiting, aside=set_aside(answers, where))
+    resolved, used = (without, counting) if leave_out else (with_all, answers)
+    status, reasons = gate(alpha, found, quality, waiting=missing, where=where)
+    names, tables = confusions(votes(planned(answers)))
+    return BatchReport(
+        batch_id=batch_id,
+        status=status,
+        reasons=reasons,
+        pairs=len(resolved),
+        judgments=len(answers),
+        annotators=len(stats),
+        alpha=asdict(alpha),
+        kappa=[
+            {"annotator_1": first, "annotator_2": second, "shared": shared, "kappa": kappa}
+            for first, second, shared, kappa in pairwise_kappas(names, tables)
+        ],
+        confusions=[
+            {"annotator_1": names[i], "annotator_2": names[j], "counts": table.astype(int).tolist()}
+            for (i, j), table in tables.items()
+        ],
+        annotator_stats=[asdict(row) for row in stats],
+        resolved=count_resolved(resolved),
+        flags=[asdict(flag) for flag in found],
+        warnings=warnings(answers),
+        parts=parts(planned(kept), draws=quality.bootstrap, rng=rng),
+        left_out=asdict(
+            left_out(
+                with_all,
+                without,
+                pending=where.pending,
+                dropped=sorted(dropped),
+                judgments=sum(a.annotator_id in where.left_out for a in answers),
+            )
+        ),
+        methods=[asdict(difference) for difference in differences(pairs, used, resolved)],
+        labels=resolved,
+    )
+
+
+def flags_rng(batch_id: str) -> np.random.Generator:
+    """The same flags for the same answers, whoever asks: the report, and what is resolved."""
+    return np.random.default_rng([*b"flags ", *batch_id.encode()])
+
+
+def set_aside(answers: Sequence[Answered], where: Standing) -> dict[str, ResolutionReason]:
+    """Pair → why answers to it do not count; an open review comes before one that is done."""
+    found: dict[str, ResolutionReason] = {}
+    for answer in answers:
+        if answer.annotator_id in where.pending:
+            found[answer.pair_id] = "needs_review"
+        elif answer.annotator_id in where.left_out:
+            found.setdefault(answer.pair_id, "left_out")
+    return found
+
+
+def count_resolved(preferences: Sequence[Preference]) -> dict[str, int]:
+    """How many pairs ended as A, B, equal, ambiguous, or have no label yet."""
+    words = {1.0: "A", 0.0: "B", 0.5: "equal"}
+    counts: dict[str, int] = dict.fromkeys(("A", "B", "equal", "ambiguous", "unresolved"), 0)
+    for preference in preferences:
+        if preference.preference is not None:
+            counts[words[preference.preference]] += 1
+        else:
+            counts["ambiguous" if preference.reason == "ambiguous" else "unresolved"] += 1
+    return counts

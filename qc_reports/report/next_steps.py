@@ -1,0 +1,57 @@
+"""What to do after a report was read: the report goes in, words and the command for each step come out.
+
+Commands are made to be copied into a shell, so names in them are quoted.
+"""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from qc_reports.report.printed import listed
+
+if TYPE_CHECKING:
+    from qc_reports.report.figures import BatchReport
+
+
+def next_steps(report: BatchReport) -> list[tuple[str, str]]:
+    """(what to do, the command for it) in order; the command may be empty."""
+    batch = quote(report.batch_id)
+    qc = f"robopref qc --batch {batch}"
+    if report.status == "open":
+        return [("Let the annotators finish, then fetch their answers", "robopref pull"), ("and check again.", qc)]
+    if report.status == "held":
+        signed = "--by YOU --why REASON"
+        pending = report.left_out["pending"]
+        whose = f"{pending[0]}'s judgments count" if len(pending) == 1 else "the judgments of each count"
+        review = f"robopref batch review {quote(pending[0]) if len(pending) == 1 else 'NAME'} --batch {batch}"
+        reviews = (
+            [(f"Say whether {whose}; until then they are left out.", f"{review} --keep {signed}")] if pending else []
+        )
+        return [
+            (_review(report), ""),
+            *reviews,
+            ("After corrections in Label Studio, fetch and check again.", f"robopref pull && {qc}"),
+            ("Or accept the batch as it is; that is recorded.", f"robopref batch accept {batch} {signed}"),
+        ]
+    waiting = report.resolved.get("unresolved", 0)
+    first = (
+        f"Resolve the labels; a third annotator is asked about {waiting} pairs." if waiting else "Resolve the labels"
+    )
+    return [(first, "robopref resolve"), ("and train the reward model on them.", "robopref train")]
+
+
+def steps_for_file(report: BatchReport, name: str) -> list[tuple[str, str]]:
+    """`next_steps` for judgments from elsewhere, which no command here can correct or accept."""
+    again = ("Then check the corrected file.", f"robopref qc --judgments {quote(name)} --out report")
+    if report.status == "held":
+        return [(_review(report), ""), again]
+    if waiting := report.resolved.get("unresolved", 0):
+        return [(f"Have {waiting} pairs without a label answered by one more annotator.", ""), again]
+    return [("Use the labels: pairs.csv beside this page has one for each pair.", "")]
+
+
+def _review(report: BatchReport) -> str:
+    people = sorted({flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons})
+    few = people if len(people) <= 4 else [*people[:3], f"{len(people) - 3} more"]
+    return f"Go through the answers with {listed(few)}." if people else "Look at the contested pairs below."

@@ -1,0 +1,242 @@
+"""A batch's report as one HTML page: the figures of `qc.json` and the answers go in, the page's text comes out.
+
+The page is self-contained: no network, one script (plotly.js, packed) named by its hash so that no other can run, and
+under every figure a still picture or a table, which print, screen readers and browsers without script get. Its first
+screen says whether the batch is good, who needs help and what to do next; the rest is where to look.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from preference.config import Quality
+from preference.records import Pair
+from qc_reports.agreement.contested import CONTESTED_SHOWN, UNKNOWN, Disagreement, contested_pairs, disagreement_table
+from qc_reports.answers import Answered, planned, votes
+from qc_reports.report import plots, plots_agreement, plots_parts
+from qc_reports.report.cards import cards
+from qc_reports.report.clip_strips import Strips
+from qc_reports.report.next_steps import next_steps
+from qc_reports.report.plotly_bundle import plotly_bundle, script_source
+from qc_reports.report.printed import FILTERS, known
+from qc_reports.report.response_times import response_times
+
+if TYPE_CHECKING:
+    from qc_reports.report.figures import BatchReport
+
+VERDICTS = {"accepted": "is good.", "held": "is on hold.", "open": "is not finished."}
+FILE_VERDICTS = {"accepted": "is good.", "held": "needs a second look.", "open": "is not finished."}
+BY_HAND = {"accepted": "was accepted by hand.", "held": "is held by hand."}
+TONES = {"accepted": "good", "held": "held", "open": "open"}
+RESOLVED = {"A": "A is better", "equal": "equal", "B": "B is better", "ambiguous": "ambiguous, discarded",
+            "unresolved": "no label yet"}  # fmt: skip
+
+
+def write_report(
+    report: BatchReport,
+    answers: Sequence[Answered],
+    pairs: Sequence[Pair],
+    *,
+    quality: Quality | None = None,
+    words: Mapping[str, str] | None = None,
+    strips: Strips | None = None,
+    subject: str = "This batch",
+    steps: Sequence[tuple[str, str]] | None = None,
+    of_file: bool = False,
+    home: str = "",
+    as_of: str = "",
+) -> str:
+    """The page of one batch.
+
+    Args:
+        answers: Those that the figures of `report` were made from.
+        pairs: The batch's; empty where only the answers are known.
+        quality: The thresholds to draw; default: the protocol's.
+        words: Assignment → the annotator's own reason, to print beside a contested answer. Left out where a page goes
+            to people who must not read them.
+        strips: Filmstrips of contested pairs, from `qc_reports.report.clip_strips`.
+        subject: What the verdict is about.
+        steps: What to do next; default: `next_steps`.
+        of_file: Of judgments from elsewhere: nobody reviews anybody, so all answers count.
+        home: Address of the list of reports, where the page is served and not a file.
+        as_of: When it was made, where that matters.
+    """
+    quality = quality or Quality()
+    contested = contested_pairs(answers, pairs)
+    people = _people(report)
+    times = response_times(answers, quality.min_response_s)
+    dropped = set(report.left_out["dropped"])
+    measured = [a for a in planned(answers) if a.annotator_id not in dropped]
+    disagreement = disagreement_table(measured)
+    batches = [part for part in report.parts.get("batch", []) if part["name"] != "all batches"]
+    groupings = _groupings(report, disagreement)
+    names = sorted({answer.annotator_id for answer in planned(answers)})
+    confusions = plots_agreement.confusions_of(names, report.confusions, report.kappa, quality.min_answers)
+    figures = {
+        "time": plots_parts.agreement_figure(report.parts.get("time", []), batches, quality.min_alpha),
+        "people": plots.people_figure(people, quality),
+        "kappa": plots_agreement.kappa_figure(report.kappa, confusions.names),
+        "confusion": plots_agreement.confusion_figure(confusions),
+        "times": plots.times_figure(times, quality.min_response_s),
+        "disagreement": plots.disagreement_figure(groupings),
+        "confidence": plots.confidence_figure(people),
+    }
+    return _render(
+        figures={name: figure for name, figure in figures.items() if figure},
+        report=report,
+        quality=quality,
+        subject=subject,
+        verdict=_verdict(report, FILE_VERDICTS if of_file else VERDICTS),
+        alpha=_alpha_scale(report.alpha, quality.min_alpha),
+        steps=next_steps(report) if steps is None else steps,
+        resolved=_resolved(report.resolved),
+        people=people,
+        cards=cards(people, quality),
+        groupings=groupings,
+        overall=disagreement.overall,
+        agreement=[*report.parts.get("time", []), *(batches if len(batches) > 1 else [])],
+        **_course(report, quality.min_alpha),
+        of_file=of_file,
+        home=home,
+        as_of=as_of,
+        times=times,
+        matrix=_matrix(report),
+        lowest=_lowest(report, quality),
+        widest=_widest(confusions),
+        contested=contested[:CONTESTED_SHOWN],
+        contested_total=len(contested),
+        shared=sum(len(ballot) > 1 for ballot in votes(answers).values()),
+        words=words or {},
+        strips=strips or {},
+    )
+
+
+def _verdict(report: BatchReport, verdicts: Mapping[str, str]) -> dict[str, Any]:
+    """The headline, its colour, and the gate's reasons apart from those that are somebody's flag."""
+    words = BY_HAND[report.status] if report.decision else verdicts[report.status]
+    sentences = [flag["sentence"] for flag in report.flags]
+    reasons = [r for r in report.reasons if not any(sentence in r for sentence in sentences)]
+    if held := {flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons}:
+        needs = "needs" if len(held) == 1 else "need"
+        reasons.append(f"{len(held)} of {report.annotators} annotators {needs} a review.")
+    return {"words": words, "tone": TONES[report.status], "reasons": [*reasons, *report.notes]}
+
+
+def _alpha_scale(alpha: Mapping[str, float], target: float) -> dict[str, float | None] | None:
+    """Alpha with its interval, and the places of all on an axis that ends at 1; None where there is no alpha."""
+    value, low, high = alpha["value"], alpha["low"], alpha["high"]
+    if math.isnan(value):
+        return None
+    drawn = {"value": value, "target": target}
+    if not math.isnan(low):
+        drawn |= {"low": low, "high": high}
+    start = min(0.0, math.floor(min(drawn.values()) * 10) / 10)
+    places = {f"{name}_at": (number - start) / (1 - start) for name, number in drawn.items()}
+    return {"low": None, "high": None, "start": start} | drawn | places
+
+
+def _course(report: BatchReport, target: float) -> dict[str, Any]:
+    """Alpha from window to window, as a line of 40 pixels that ends at 1 above and at the lowest, or 0, below."""
+    values = [part["alpha"]["value"] for part in report.parts.get("time", [])]
+    values = [value for value in values if known(value)]
+    low = min(0.0, *values) if values else 0.0
+
+    def down(value: float) -> float:
+        return round(2 + 40 * (1 - value) / (1 - low), 1)
+
+    steps = max(1, len(values) - 1)
+    points = [
+        {"x": 0.01 + 0.98 * i / steps, "y": down(v), "value": v, "below": v < target} for i, v in enumerate(values)
+    ]
+    return {"course": points, "course_target": down(target)}
+
+
+def _resolved(counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The parts of a bar of length 1, in order."""
+    total = sum(counts.values())
+    parts, start = [], 0.0
+    for name, words in RESOLVED.items():
+        if count := counts.get(name, 0):
+            parts.append({"name": name, "words": words, "count": count, "start": start, "share": count / total})
+            start += count / total
+    return parts
+
+
+def _people(report: BatchReport) -> list[dict[str, Any]]:
+    """Each annotator's figures with their flags, those with most flags first."""
+    rows = [
+        row | {"flags": [flag for flag in report.flags if flag["annotator_id"] == row["annotator_id"]]}
+        for row in report.annotator_stats
+    ]
+    return sorted(rows, key=lambda row: (-len(row["flags"]), row["annotator_id"]))
+
+
+def _matrix(report: BatchReport) -> list[dict[str, Any]]:
+    """One row per annotator: name, and a cell (kappa, shared pairs) or None for every annotator."""
+    cells = {}
+    for row in report.kappa:
+        cell = {"kappa": row["kappa"], "shared": row["shared"]}
+        cells[row["annotator_1"], row["annotator_2"]] = cells[row["annotator_2"], row["annotator_1"]] = cell
+    names = sorted({name for key in cells for name in key})
+    return [{"name": name, "cells": [cells.get((name, other)) for other in names]} for name in names]
+
+
+def _lowest(report: BatchReport, quality: Quality) -> list[dict[str, Any]]:
+    """The kappas of the twos who agree least, for a matrix too large to print."""
+    rows = [row for row in report.kappa if known(row["kappa"])]
+    rows = [row for row in rows if row["shared"] >= quality.min_answers] or rows
+    return sorted(rows, key=lambda row: (row["kappa"], row["annotator_1"], row["annotator_2"]))[:12]
+
+
+def _groupings(report: BatchReport, strata: Disagreement) -> list[tuple[str, Disagreement]]:
+    """Ways to look at disagreement, the one that tells most first."""
+    pairings = [
+        (
+            "by the quartiles of the two trajectories",
+            plots_parts.pairing(report.parts.get("quartiles", []), "quartile "),
+        ),
+        ("by the tiers of the two trajectories", plots_parts.pairing(report.parts.get("tiers", []))),
+    ]
+    found = [(words, table) for words, table in pairings if table]
+    named = {*strata.strata, *(name for name, _, _ in strata.rows)} - {UNKNOWN}
+    return [*found, ("by task type and stratum", strata)] if named else found
+
+
+def _widest(found: plots_agreement.Confusions) -> dict[str, Any] | None:
+    """The confusion of the two who agree least, for the page without a script."""
+    if found.widest is None:
+        return None
+    i, j = found.widest
+    return {"rows": found.names[i], "columns": found.names[j], "table": found.tables[f"{i},{j}"]}
+
+
+def _render(figures: Mapping[str, Any], **context: Any) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    folder = files("qc_reports.report").joinpath("templates")
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+    )
+    environment.filters |= FILTERS
+    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    bundle = plotly_bundle()
+    # "<" is written as an escape, so that no text of an annotator can end the element
+    data = json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return environment.get_template("report.html.jinja").render(
+        **context,
+        drawn=set(figures),
+        style=Markup(style),
+        script=Markup(script),
+        figures=Markup(data),
+        plotly=Markup(bundle.packed),
+        script_sources=f"'{script_source(script.encode())}' '{bundle.source}'",
+    )
