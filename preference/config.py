@@ -1,15 +1,18 @@
 """robopref.toml: everything that a run depends on, typed, with the protocol's numbers as defaults.
 
-The only place that reads environment variables: secrets and addresses that differ between machines come from there
-and win over the file.
+In: a TOML file and the environment variables in `ENVIRONMENT`, which win over it. Out: a checked `Config`. This is the
+only module that reads environment variables. A field's docstring is its description: `robopref init` writes it as a
+comment, and editors show it from the JSON Schema.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -20,36 +23,37 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A table of robopref.toml; a key that it does not know is an error, not silently ignored."""
+    """A table of robopref.toml. An unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class Columns(Section):
-    """Where a dataset keeps what a pool needs; `robopref pool inspect` shows what there is and what is found by itself.
+    """Where a dataset keeps what the pool needs. `robopref pool inspect` shows the columns and what was detected.
 
-    One number of a wider column is `column[3]`, or its own name where it has one.
+    One number of a wider column is `column[3]`, or its name if it has one.
     """
 
     camera: str = ""
-    """The primary camera; default: the first."""
+    """The primary camera; default: the first one."""
     action: str = ""
+    """Column of the actions."""
     state: list[str] = []
-    """What the reward model sees of the robot besides the frames."""
+    """Columns that the reward model sees besides frames and actions."""
     effector: list[str] = []
-    """Position of the end effector: one column that begins with x, y and z, or three numbers."""
+    """Position of the end effector: one column that starts with x, y, z, or three columns."""
     gripper: str = ""
-    """`none` = there is none that should be used."""
+    """Column of the gripper; `none` = do not use one."""
     gripper_range: list[float] = []
-    """Its value when open and when closed; default: [0, 1]."""
+    """Its values when open and when closed; default: [0, 1]."""
     force: str = ""
-    """Contact force in N; of a vector (or a wrench) the first three numbers count."""
+    """Contact force in N. Of a vector or a wrench, the first three numbers are used."""
     success: str = ""
     """Per row or per episode."""
     source: str = ""
     """Per episode."""
     quality: str = ""
-    """Per episode: a ground-truth quality of your own; default: Robopref's score."""
+    """Per episode: your own ground-truth quality; default: Robopref's score."""
 
     @field_validator("gripper_range")
     @classmethod
@@ -63,49 +67,56 @@ class Dataset(Section):
     """One dataset of the pool."""
 
     path: Path
-    """A folder, or an HDF5 file; relative paths start at robopref.toml."""
+    """A folder or an HDF5 file, relative to robopref.toml."""
     name: str = ""
-    """Default: the name of the folder or file. Part of every trajectory_id, so keep it stable."""
+    """Part of every trajectory_id, so keep it stable; default: the name of the folder or file."""
     format: Literal["auto", "lerobot_v2", "lerobot_v3", "robomimic", "robosuite", "folder"] = "auto"
+    """`auto` looks at the files."""
     source: str = ""
-    """Who made these episodes, where the data do not say."""
+    """Who made these episodes, if the data do not say."""
     success: bool | None = None
-    """Whether these episodes succeeded, where the data do not say."""
+    """Whether these episodes succeeded, if the data do not say."""
     task_type: str = ""
     """Default: what the data say."""
     environment_id: str = ""
+    """Default: what the data say."""
     fps: Annotated[float, Field(ge=0)] = 0.0
-    """Rows per second, where the data do not say."""
+    """Rows per second, if the data do not say."""
     sidecar: str = ""
-    """A CSV file with a column `episode` (number or name) and any of source, success, task_type, environment_id,
-    quality, return. It wins over the data."""
+    """A CSV file with the column `episode` (number or name) and any of source, success, task_type, environment_id,
+    quality, return. It overrides the data."""
     columns: Columns = Columns()
 
 
 class Pool(Section):
     dataset: list[Dataset] = []
     expert_share: Fraction = 0.2
-    """Share of the demonstrations that makes the expert tier."""
+    """Share of the demonstrations that forms the expert tier."""
     demonstrations: list[str] = ["expert", "novice", "scripted"]
     """Sources that count as demonstrations."""
 
 
 class Clips(Section):
     size: Annotated[int, Field(ge=64, multiple_of=2)] = 480
+    """Width and height in pixels."""
     fps: Annotated[int, Field(ge=1, le=60)] = 15
     crf: Annotated[int, Field(ge=0, le=51)] = 23
+    """H.264 quality; lower is better and larger."""
     before_s: Annotated[float, Field(ge=0)] = 1.0
-    """Kept before the first non-trivial action."""
+    """Seconds kept before the first non-trivial action."""
     after_s: Annotated[float, Field(ge=0)] = 2.0
-    """Kept after completion or time-out."""
+    """Seconds kept after completion or time-out."""
     freeze_s: Annotated[float, Field(ge=0)] = 2.0
-    """The last frame stands still for so long."""
+    """Seconds that the last frame is held."""
 
 
 class Strata(Section):
+    """Shares of the pairs by the distance of their quality quartiles; they sum to 1."""
+
     adjacent: Fraction = 0.4
     same: Fraction = 0.3
     distant: Fraction = 0.3
+    """Two or three quartiles apart: the gold items."""
 
     @model_validator(mode="after")
     def _whole(self) -> Strata:
@@ -119,20 +130,22 @@ class Pairs(Section):
     """Pairs in a batch; the protocol says 200-500."""
     strata: Strata = Strata()
     duplicates: Fraction = 0.07
-    """Share of each annotator's pairs shown again with the sides swapped; 5-10 %."""
+    """Share of each annotator's pairs that is shown again with the sides swapped; 5-10 %."""
     duplicate_distance: Annotated[int, Field(ge=1)] = 20
-    """At least so many tasks between a pair and its duplicate."""
+    """Minimum number of tasks between a pair and its duplicate."""
     overlap: Annotated[int, Field(ge=1)] = 2
     """Annotators per pair; 3 for high stakes."""
     question: str = "Which robot did the task better?"
+    """Shown above the two clips."""
 
 
 class Calibration(Section):
     pairs: Annotated[int, Field(ge=4)] = 40
-    """Pairs in each of the two sets; the protocol says 30-50."""
+    """Pairs in each of the two test sets; the protocol says 30-50."""
     training_pairs: Annotated[int, Field(ge=0)] = 10
-    """Pairs that annotators learn from before the test: they answer, and then see the expert's answer and reasoning."""
+    """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning."""
     min_kappa: float = 0.65
+    """Cohen's kappa against the expert that certifies an annotator."""
 
 
 Resolution = Literal["vote", "dawid_skene", "weighted_bt"]
@@ -140,25 +153,30 @@ Resolution = Literal["vote", "dawid_skene", "weighted_bt"]
 
 class Quality(Section):
     min_alpha: float = 0.55
+    """A batch below this Krippendorff's alpha is held."""
     max_gold_disagreement: Fraction = 0.2
+    """Limit for a flag: share of gold items answered against the gold answer."""
     min_response_s: float = 3.0
+    """Limit for a flag: mean or median response time, without idle time."""
     min_self_consistency: Fraction = 0.8
+    """Limit for a flag: share of an annotator's duplicates that were answered alike."""
     min_majority_agreement: Fraction = 0.6
+    """Limit for a flag: share of answers that agree with the majority of the others."""
     min_answers: Annotated[int, Field(ge=1)] = 10
-    """No flag from fewer answers of the kind it looks at."""
+    """No flag is raised on fewer answers of the relevant kind."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
-    """Draws for each interval."""
+    """Resamples per confidence interval."""
     resolution: Resolution = "vote"
-    """How votes become a label. `vote`: the majority. `dawid_skene`: the most probable answer given what each annotator
-    mixes up. `weighted_bt`: Bradley-Terry over all votes, each weighted by its annotator's agreement with the others.
-    Reports say where they differ."""
+    """How votes become a label. `vote`: the majority. `dawid_skene`: the most probable answer, given each annotator's
+    confusion matrix. `weighted_bt`: Bradley-Terry over all votes, each weighted by its annotator's agreement with the
+    others. Reports show where the three differ."""
 
 
 Teacher = Literal["expert", "good", "oracle", "mistake", "noisy", "skip", "myopic", "equal", "careless", "left_biased"]
 
 
 class SimulatedAnnotator(Section):
-    """An annotator played by Robopref: a B-Pref teacher over the simulator's return."""
+    """An annotator simulated by Robopref: a B-Pref teacher that sees the simulator's return."""
 
     id: str
     teacher: Teacher = "good"
@@ -166,46 +184,47 @@ class SimulatedAnnotator(Section):
 
 class Annotators(Section):
     expert: str = "expert"
-    """E-mail address, or simulated id, of the person whose calibration answers are the truth."""
+    """E-mail address (or simulated id) of the person whose calibration answers are the truth."""
     people: list[str] = []
-    """E-mail addresses."""
+    """E-mail addresses of the annotators."""
     simulated: list[SimulatedAnnotator] = []
     email_domain: str = "annotators.example"
     """Simulated annotators sign in as id@email_domain."""
 
 
 class S3(Section):
-    """An S3-compatible store for the clips; `push` uploads them, Label Studio hands out presigned links."""
+    """An S3-compatible store for the clips: `robopref push` uploads them, Label Studio serves presigned links."""
 
     bucket: str = ""
     prefix: str = "clips"
-    """Folder in the bucket; a name of its own for each project that shares it."""
+    """Folder in the bucket; use a different one for each project that shares the bucket."""
     endpoint: str = ""
-    """Address of a service that is not AWS."""
+    """Address of a service other than AWS."""
     region: str = ""
     access_key: SecretStr = SecretStr("")
-    """Better in ROBOPREF_S3_ACCESS_KEY. Label Studio keeps both keys, to sign links with."""
+    """Prefer ROBOPREF_S3_ACCESS_KEY. Label Studio stores both keys to sign links."""
     secret_key: SecretStr = SecretStr("")
-    """Better in ROBOPREF_S3_SECRET_KEY."""
+    """Prefer ROBOPREF_S3_SECRET_KEY."""
     link_minutes: Annotated[int, Field(ge=1)] = 60
-    """How long a link to a clip is good for."""
+    """How long a link to a clip is valid."""
 
 
 class LabelStudio(Section):
     url: str = "http://127.0.0.1:8080"
     token: SecretStr = SecretStr("")
-    """Legacy token or personal access token; better in ROBOPREF_LABEL_STUDIO_TOKEN."""
+    """Legacy token or personal access token; prefer ROBOPREF_LABEL_STUDIO_TOKEN."""
     clips: Literal["local", "s3", "url"] = "local"
-    """How a browser gets the clips: Label Studio's `local` file serving, `s3`, or a web server (`url`)."""
+    """How browsers get the clips: from Label Studio's `local` file serving, from `s3`, or from a web server (`url`)."""
     clips_url: str = ""
     """With `url`: where the web server has the files of work/clips, such as https://example.org/clips."""
     s3: S3 = S3()
     document_root: str = ""
-    """Folder whose files Label Studio may serve (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT); default: the work folder."""
+    """Folder that Label Studio may serve files from (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT); default: the work
+    folder."""
     guidelines: str = "/robopref/guidelines"
-    """Where the screen's link to the guidelines leads: the plugin's page, or on a server without it one of yours."""
+    """Target of the guidelines link on the screen: the plugin's page, or your own on a server without the plugin."""
     watch_to_end: bool = True
-    """Take an answer only once both clips were seen to their end; said to each project when it is made."""
+    """Accept an answer only after both clips were watched to the end. Fixed for a project when it is created."""
     request_timeout_s: float = 30.0
 
     @model_validator(mode="after")
@@ -221,50 +240,56 @@ class LabelStudio(Section):
 
 class Reward(Section):
     encoder: str = "resnet18"
+    """Any timm model, such as resnet18 or vit_small_patch16_224."""
     weights: str = "imagenet"
-    """`imagenet`, `none` (a fixed random network), or a local file; where ImageNet weights cannot be had,
-    the run says so and goes on with `none`."""
+    """`imagenet`, `none` (a fixed random network) or a local file. If ImageNet weights cannot be downloaded, training
+    says so and continues with `none`."""
     inputs: list[Literal["frames", "actions", "state"]] = ["frames", "actions", "state"]
     sample_fps: Annotated[float, Field(gt=0)] = 5.0
-    """Frames per second that the model looks at."""
+    """Frames per second that the model sees."""
     max_frames: Annotated[int, Field(ge=2)] = 64
+    """Longer trajectories are sampled more sparsely."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
+    """The layer over time."""
     hidden: Annotated[int, Field(ge=1)] = 64
     members: Annotated[int, Field(ge=1)] = 5
     """Size of the ensemble."""
     ties: Literal["soft", "davidson", "margin", "drop"] = "soft"
+    """How `equal` is learned: as a label of 0.5, with Davidson's model, with a margin, or not at all."""
     margin: float = 0.3
+    """Of `margin`: tied rewards should differ by less."""
     reliability: Literal["vote", "crowd_bt"] = "vote"
-    """`vote`: each pair's resolved label. `crowd_bt`: every single answer, with each annotator's reliability learned
-    beside the reward; for annotators of whom some guess."""
+    """`vote`: learn from each pair's resolved label. `crowd_bt`: learn from every answer, and each annotator's
+    reliability along with the reward; for annotators of whom some guess."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """The protocol's 1e-4 is for an encoder that is trained as well. On a frozen one, with a few hundred pairs, it is
-    still underfitted after 100 epochs: 0.82 on test pairs of the sample pool against 0.87, means of six seeds."""
+    """The protocol's 1e-4 is for an encoder that is trained as well. With a frozen encoder and a few hundred pairs it
+    still underfits after 100 epochs: 0.82 on test pairs of the sample pool, against 0.87 (means of six seeds)."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    """L2, as a Gaussian prior on the weights. With `slip`, 0.89 became 0.91 on held-out pairs of 500 Meta-World
-    episodes with 1,000 noisy labels; means of four seeds that the benchmark does not use."""
+    """L2, as a Gaussian prior on the weights. With `slip` it raised accuracy on held-out pairs of 500 Meta-World
+    episodes with 1,000 noisy labels from 0.89 to 0.91 (means of four seeds that the benchmark does not use)."""
     slip: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """Share of answers that are taken to be a slip of the hand; 0 = none. Crowd-BT learns its own."""
+    """Share of answers assumed to be slips; 0 = none. Crowd-BT learns its own."""
     batch_pairs: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 20
+    """Stop after this many epochs without improvement."""
     min_preferences: Annotated[int, Field(ge=5)] = 20
+    """No model is trained on fewer."""
 
 
 class Active(Section):
     strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal"] = "d_optimal"
-    """`scripts/bench/label_efficiency.py` compares them; docs/active_learning.md has the rules and the figures."""
+    """docs/active_learning.md explains the strategies; `scripts/bench/label_efficiency.py` compares them."""
     pairs: Annotated[int, Field(ge=1)] = 50
-    """Pairs a round; the protocol says 50-100."""
+    """Pairs per round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 200
     """Stratified comparisons before the first active round; the protocol says 200-500."""
     audit: Fraction = 0.1
-    """Share of each round drawn uniformly: the unbiased test set."""
+    """Share of each round that is drawn uniformly: the unbiased test set."""
     most_per_point: Annotated[int, Field(ge=0)] = 2000
-    """No further round where the learning curve says that one more point of accuracy takes more comparisons; 0 = ask
-    on."""
+    """Stop when the learning curve predicts that one more point of accuracy takes more comparisons; 0 = never stop."""
     within_sd: float = 0.5
-    """`closest` takes candidates whose rewards differ by less than so many standard deviations."""
+    """Of `closest`: candidates' rewards differ by less than this many standard deviations."""
 
 
 class Service(Section):
@@ -274,34 +299,37 @@ class Service(Section):
     """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
-    """Basic auth; better in ROBOPREF_SERVICE_PASSWORD."""
+    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD."""
     webhook_secret: SecretStr = SecretStr("")
-    """Value of the X-Robopref-Secret header; better in ROBOPREF_WEBHOOK_SECRET."""
+    """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
 
 
 class Release(Section):
     license: str = "Apache-2.0"
     """SPDX identifier."""
     authors: list[str] = []
-    """Whom to cite."""
+    """Named in the citation."""
     pseudonyms: bool = True
-    """Annotators' ids are replaced in what is released."""
+    """Replace annotators' ids in the release."""
     units: dict[str, str] = {}
-    """Units of the numbers in actions and state by their names, such as { hand_x = "m" }: INPUT_FORMAT.md says them."""
+    """Units of actions and state by name, such as { hand_x = "m" }; INPUT_FORMAT.md lists them."""
 
 
 class Config(Section):
+    """Settings of a Robopref project."""
+
     name: str = "preferences"
-    """Name of the dataset: part of the release's name."""
+    """Name of the dataset; part of the release's name."""
     work: Path = Path("work")
-    """Everything that Robopref writes; relative paths start at robopref.toml."""
+    """Folder for everything that Robopref writes, relative to robopref.toml."""
     database: SecretStr = SecretStr("")
-    """Database URL (it may hold a password); default: SQLite in the work folder."""
+    """Database URL (may contain a password); default: SQLite in the work folder."""
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes for work on trajectories; 0 = one per core."""
     executor: Literal["processes", "ray"] = "processes"
-    """Where that work runs: here, or on a Ray cluster (`pip install robopref[scale]`; RAY_ADDRESS says which)."""
+    """Where that work runs: on this machine, or on a Ray cluster (`pip install "robopref[scale]"`; RAY_ADDRESS selects
+    it)."""
     pool: Pool = Pool()
     clips: Clips = Clips()
     pairs: Pairs = Pairs()
@@ -327,29 +355,28 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
     "ROBOPREF_WORK": ("work",),
 }
-"""Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them."""
+"""Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them.
+
+pydantic-settings would not shorten this: half of these names do not follow its nesting rule, its TOML source skips a
+missing file, and `Config()` in a notebook would silently depend on the environment.
+"""
 
 
 def load_config(path: Path) -> Config:
     """Read, complete and check `path`; relative paths in it become absolute.
 
     Raises:
-        ConfigError: the file is missing, is not TOML, or holds a wrong field; every wrong field is named.
+        ConfigError: the file is missing, is not TOML, or has wrong fields; every wrong field is named.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path} does not exist.", fix="Run `robopref init` here, or name the file with --config."
-        ) from None
+        raise ConfigError(f"File not found: {path}.", fix="Run `robopref init`, or name the file with -c.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     for variable, keys in ENVIRONMENT.items():
         if value := os.environ.get(variable):
-            table = raw
-            for key in keys[:-1]:
-                table = table.setdefault(key, {})
-            table[keys[-1]] = value
+            _set(raw, keys, value)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -357,14 +384,46 @@ def load_config(path: Path) -> Config:
     return _with_absolute_paths(config, path.resolve().parent)
 
 
+def _set(table: dict[str, Any], keys: Sequence[str], value: str) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            return  # the file has a value where a table belongs; validation says so
+    table[keys[-1]] = value
+
+
 def _describe(error: ValidationError) -> str:
+    """One clause for each wrong field; the values of secrets are not shown."""
     lines = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
-        secret = place.endswith(("token", "password", "secret", "database"))
-        found = "" if secret or item["type"] == "missing" else f", found {item['input']!r}"
-        lines.append(f"{place}: {item['msg']}{found}")
+        *outer, name = item["loc"]
+        section = _section(outer)
+        field = section.model_fields.get(str(name))
+        if item["type"] == "extra_forbidden":
+            message = _unknown(str(name), section)
+        elif item["type"] in ("missing", "value_error") or (field and field.annotation is SecretStr):
+            message = item["msg"]
+        else:
+            message = f"{item['msg']}, found {item['input']!r}"
+        message = message.removeprefix("Value error, ").removeprefix("Input ")
+        lines.append(f"{'.'.join(map(str, item['loc']))}: {message}")
     return "; ".join(lines) + "."
+
+
+def _section(place: Sequence[str | int]) -> type[Section]:
+    """The table at `place`, such as ("pool", "dataset", 0)."""
+    section: Any = Config
+    for key in place:
+        if isinstance(key, str) and key in getattr(section, "model_fields", {}):
+            annotation = section.model_fields[key].annotation
+            section = next(iter(get_args(annotation)), annotation)
+    return section if isinstance(section, type) and issubclass(section, Section) else Section
+
+
+def _unknown(name: str, section: type[Section]) -> str:
+    near = difflib.get_close_matches(name, section.model_fields, n=1)
+    known = ", ".join(section.model_fields)
+    return f"no such setting, did you mean {near[0]}?" if near else f"no such setting; known here: {known}"
 
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:
@@ -375,16 +434,15 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
         if dataset.sidecar:
             dataset.sidecar = str((base / Path(dataset.sidecar).expanduser()).resolve())
     names = [dataset.name for dataset in config.pool.dataset]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
-            f"pool.dataset: the name {doubled[0]!r} is used twice.",
-            fix="Give each dataset a `name` of its own.",
+            f"pool.dataset: the name {repeated[0]!r} is used twice.", fix="Give each dataset its own `name`."
         )
     return config
 
 
 def default_name(path: Path) -> str:
-    """The folder's or file's name; in the Hugging Face cache, where folders are called by a hash, the repository's."""
+    """The name of the folder or file; in the Hugging Face cache, whose folders are named by a hash, the repository."""
     if path.parent.name == "snapshots":
         return path.parent.parent.name.rpartition("--")[2]
     return path.stem if path.suffix in (".hdf5", ".h5") else path.name

@@ -2,6 +2,7 @@
 
     UserError                     a mistake or a state that a person can mend: one clear line, exit code 1
     ├── ConfigError               robopref.toml or an environment variable
+    ├── MissingExtra              a package that `pip install "robopref[EXTRA]"` brings
     ├── DataError                 an input file: names the file, the field, what was found and expected
     ├── StoreError                the database: unreachable, locked, or of another version
     ├── StudioError               Label Studio: down, slow, refusing, edited by hand
@@ -11,6 +12,8 @@
 The command line prints `message` and then `fix`, without a traceback. Anything else is a bug in Robopref and
 keeps its traceback.
 """
+
+import importlib.util
 
 
 class UserError(Exception):
@@ -36,6 +39,62 @@ class ConfigError(UserError):
     """robopref.toml or an environment variable holds something that cannot be used."""
 
     exit_code = 2
+
+
+EXTRAS = {
+    "torch": ("PyTorch", "ml"),
+    "torchvision": ("torchvision", "ml"),
+    "timm": ("timm", "ml"),
+    "onnx": ("ONNX", "ml"),
+    "onnxruntime": ("ONNX Runtime", "ml"),
+    "onnxscript": ("ONNX Script", "ml"),
+    "tensorboard": ("TensorBoard", "ml"),
+    "huggingface_hub": ("the Hugging Face hub's client", "ml"),
+    "nbformat": ("nbformat", "ml"),
+    "label_studio": ("Label Studio", "studio"),
+    "ray": ("Ray", "scale"),
+    "boto3": ("boto3", "s3"),
+}
+"""Module → its name for people, and the extra that brings it."""
+
+
+class MissingExtra(UserError):
+    """A package is not installed that one of Robopref's extras brings.
+
+    Args:
+        module: A key of `EXTRAS`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, module: str) -> None:
+        title, extra = EXTRAS[module]
+        super().__init__(f'This needs {title}: pip install "robopref[{extra}]"')
+
+
+def installed(module: str) -> bool:
+    """Whether it can be imported; looks for it without loading it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
+
+
+def needs(*modules: str) -> None:
+    """Called before long work, so that a missing package is not found at its end.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
+    for module in modules:
+        if not installed(module):
+            raise MissingExtra(module)
+
+
+def explained(error: ModuleNotFoundError) -> MissingExtra | None:
+    """The same for a person, if an extra brings the missing module; None if that is a bug."""
+    module = (error.name or "").partition(".")[0]
+    return MissingExtra(module) if module in EXTRAS else None
 
 
 class DataError(UserError):

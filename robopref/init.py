@@ -1,62 +1,75 @@
-"""`robopref init`: a robopref.toml with every setting, its default and what it means."""
+"""`robopref init`: a robopref.toml with every setting, its default and its description, and the schema beside it."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from preference import config as config_module
-from preference.config import Config, Dataset
+from preference.config import ENVIRONMENT, Config, Dataset
 from preference.errors import ConfigError
 from preference.workspace import replacing
 
-HEADER = """# Settings of a Robopref project. Every value below is the default, which follows the protocol;
-# delete what you do not change. Secrets are better in the environment: {variables}.
+SCHEMA_NAME = "robopref.schema.json"
+SECRETS = ", ".join(name for name in ENVIRONMENT if "TOKEN" in name or "PASSWORD" in name)
+HEADER = f"""#:schema ./{SCHEMA_NAME}
+# Settings of a Robopref project. Every value below is the default, which follows the protocol; delete what you do not
+# change. Keep secrets in the environment: {SECRETS}.
 """
 
 
 def write_config(path: Path, dataset: Path | None = None) -> Path:
-    """Write `path`; an existing file is never overwritten.
+    """Write `path` and its schema; an existing robopref.toml is never overwritten.
 
     Raises:
         ConfigError: the file exists, or `dataset` does not.
     """
     if path.exists():
-        raise ConfigError(f"{path} exists already.", fix="Edit it, or name another file with --config.")
+        raise ConfigError(f"{path} already exists.", fix="Edit it, or name another file with --config.")
     if dataset is not None and not dataset.exists():
-        raise ConfigError(f"The dataset {dataset} does not exist.")
+        raise ConfigError(f"Dataset not found: {dataset}.")
+    write_schema(path.parent)
     with replacing(path) as temporary:
         temporary.write_text(config_text(dataset), encoding="utf-8")
     return path
 
 
+def write_schema(folder: Path) -> Path:
+    """Write the JSON Schema that editors complete robopref.toml from; an older one is replaced."""
+    path = folder / SCHEMA_NAME
+    with replacing(path) as temporary:
+        temporary.write_text(schema_text(), encoding="utf-8")
+    return path
+
+
+def schema_text() -> str:
+    """The JSON Schema of robopref.toml."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 def config_text(dataset: Path | None = None) -> str:
-    """The default configuration as TOML, with the docstrings of `preference.config` as comments."""
-    variables = ", ".join(name for name in config_module.ENVIRONMENT if "TOKEN" in name or "PASSWORD" in name)
-    lines = [HEADER.format(variables=variables)]
-    config = Config()
-    lines += _table(config, "")
+    """The default settings as TOML, with the fields' descriptions as comments."""
+    lines = [HEADER, *_table(Config(), "")]
     lines += ["", "[[pool.dataset]]", f"path = {json.dumps(str(dataset or 'path/to/dataset'))}"]
-    lines += [f"# {line}" for line in _table(Dataset(path=Path()), "pool.dataset") if not line.startswith("path")]
+    lines += [
+        f"# {line}".rstrip() for line in _table(Dataset(path=Path()), "pool.dataset") if not line.startswith("path")
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _table(section: BaseModel, prefix: str) -> list[str]:
-    comments = _field_docs(type(section))
     lines: list[str] = []
     tables: list[str] = []
-    for name in type(section).model_fields:
+    for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             inner = f"{prefix}.{name}" if prefix else name
             tables += ["", f"[{inner}]", *_table(value, inner)]
         elif not (isinstance(value, list) and name in ("dataset", "simulated")):
-            comment = f"  # {comments[name]}" if name in comments else ""
+            comment = f"  # {' '.join(field.description.split())}" if field.description else ""
             lines.append(f"{name} = {_toml(value)}{comment}")
     return lines + tables
 
@@ -67,17 +80,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, SecretStr):
         return '""'
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-
-
-def _field_docs(section: type[BaseModel]) -> dict[str, str]:
-    """The string literal under each field, which Python itself throws away."""
-    body = ast.parse(inspect.getsource(section)).body[0]
-    docs: dict[str, str] = {}
-    field = ""
-    for node in getattr(body, "body", []):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            field = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and field:
-            docs[field] = " ".join(str(node.value.value).split())
-            field = ""
-    return docs

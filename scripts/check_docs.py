@@ -1,7 +1,7 @@
-"""Check that the docs say what the code does; `--write` renews what is generated.
+"""Check that the docs say what the code does; `--write` updates the generated ones.
 
-Holds: docs/cli.md is what `--help` says · docs/settings.toml is what `robopref init` writes · every `robopref COMMAND`
-and every `scripts/FILE` in a page exists · every relative link leads somewhere · README's file table names each room.
+docs/cli.md is what `--help` says · docs/settings.toml and its schema are what `robopref init` writes · every `robopref
+COMMAND` and every `scripts/FILE` in a page exists · every relative link works · README's file table names each room.
 """
 
 import re
@@ -13,7 +13,7 @@ import typer
 import typer.main
 
 from robopref.cli import app
-from robopref.init import config_text
+from robopref.init import SCHEMA_NAME, config_text, schema_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,7 +50,11 @@ def _page(command: Any, title: str) -> list[str]:
     return [*lines, "| option | |", "| --- | --- |", *rows, ""] if rows else lines
 
 
-GENERATED = {ROOT / "docs" / "cli.md": command_pages, ROOT / "docs" / "settings.toml": config_text}
+GENERATED = {
+    ROOT / "docs" / "cli.md": command_pages,
+    ROOT / "docs" / "settings.toml": config_text,
+    ROOT / "docs" / SCHEMA_NAME: schema_text,
+}
 
 
 def stale_pages() -> list[str]:
@@ -62,7 +66,7 @@ def stale_pages() -> list[str]:
 
 
 def broken_references() -> list[str]:
-    """Commands, scripts, links and rooms that a page names and that are not there."""
+    """Commands, scripts, links and rooms that a page names and that do not exist."""
     commands = set(getattr(typer.main.get_command(app), "commands", {}))
     wrong = []
     for page in PAGES:
@@ -76,7 +80,7 @@ def broken_references() -> list[str]:
                 wrong.append(f"{where}: {script} does not exist")
         for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
             if not (page.parent / link).exists():
-                wrong.append(f"{where}: the link {link} leads nowhere")
+                wrong.append(f"{where}: broken link {link}")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     return wrong + [f"README.md: the file table lacks {room}/" for room in ROOMS if f"`{room}/" not in readme]
 
@@ -96,7 +100,7 @@ def main() -> None:
     problems = stale_pages() + undocumented_commands() + broken_references()
     for problem in problems:
         print(problem, file=sys.stderr)
-    print("docs: as the code says" if not problems else f"docs: {len(problems)} to mend")
+    print("docs: up to date" if not problems else f"docs: {len(problems)} to fix")
     sys.exit(1 if problems else 0)
 
 

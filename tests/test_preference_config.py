@@ -1,12 +1,17 @@
 """robopref.toml is checked as a whole, completed with the protocol's numbers, and overruled by the environment."""
 
+import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from preference.config import ENVIRONMENT, Config, load_config
 from preference.errors import ConfigError
-from robopref.init import config_text, write_config
+from robopref.init import SCHEMA_NAME, config_text, write_config
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,7 @@ def test_init_explains_each_setting_that_needs_it():
 
 def test_init_never_overwrites(tmp_path):
     path = write(tmp_path, "name = 'mine'")
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         write_config(path)
     assert path.read_text() == "name = 'mine'"
 
@@ -64,10 +69,53 @@ def test_every_wrong_field_is_named_with_what_was_found(tmp_path):
         assert part in str(caught.value)
 
 
-def test_a_wrong_secret_is_not_shown(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[pairs]\nbacth = 1", "pairs.bacth: no such setting, did you mean batch?"),
+        ("sede = 1", "sede: no such setting, did you mean seed?"),
+        ("[[pool.dataset]]\npath = 'd'\ncolumns = { cammera = 'top' }", "did you mean camera?"),
+        ("[clips]\ncolour = 'red'", "no such setting; known here: size, fps, crf"),
+    ],
+)
+def test_a_misspelt_setting_is_told_its_name(tmp_path, text, said):
     with pytest.raises(ConfigError) as caught:
-        load_config(write(tmp_path, "[label_studio]\ntoken = 12345678\n"))
+        load_config(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[label_studio]\ntoken = 12345678",
+        "[label_studio.s3]\naccess_key = 12345678",
+        "[label_studio]\ntoken = '12345678'\nguidelines = 'our wiki'",
+        "[service]\npassword = [12345678]",
+    ],
+)
+def test_a_wrong_secret_is_not_shown(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
     assert "12345678" not in str(caught.value)
+
+
+def test_a_value_in_place_of_a_table_is_a_clear_message_even_where_the_environment_fills_that_table(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ROBOPREF_SERVICE_URL", "http://backend:9090")
+    with pytest.raises(ConfigError, match=r"service: .*found 3"):
+        load_config(write(tmp_path, "service = 3"))
+
+
+def test_editors_get_a_schema_that_takes_what_we_take_and_describes_every_setting(tmp_path):
+    schema = json.loads((write_config(tmp_path / "robopref.toml").parent / SCHEMA_NAME).read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    for text in (config_text(), (ROOT / "examples" / "robopref.toml").read_text()):
+        assert text.startswith("#:schema ")
+        assert list(validator.iter_errors(tomllib.loads(text))) == []
+    (error,) = validator.iter_errors(tomllib.loads("[pairs]\nbacth = 1"))
+    assert "bacth" in error.message
+    assert schema["$defs"]["Pairs"]["properties"]["batch"]["description"].startswith("Pairs in a batch")
 
 
 def test_secrets_do_not_print(tmp_path):
@@ -107,7 +155,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 
 
 def test_the_example_project_is_valid_and_names_the_sample_pool():
-    folder = Path(__file__).resolve().parent.parent / "examples"
+    folder = ROOT / "examples"
     config = load_config(folder / "robopref.toml")
     (dataset,) = config.pool.dataset
     assert (dataset.path / "meta" / "info.json").exists() and dataset.name == "sample"

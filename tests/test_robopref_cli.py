@@ -82,7 +82,7 @@ def test_init_does_not_overwrite(project):
     before = (project / "robopref.toml").read_text()
     run = robopref("init", cwd=project)
     assert run.returncode == 2
-    assert "exists already" in run.stderr
+    assert "already exists" in run.stderr
     assert (project / "robopref.toml").read_text() == before
 
 

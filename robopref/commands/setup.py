@@ -1,4 +1,4 @@
-"""Pool and clips: from a dataset to clips on the disk."""
+"""Pool and clips: from a dataset to clips on disk."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from typing import Annotated
 
 import typer
 
-from preference.work import console
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, SETUP, ConfigPath, Json, Stages, app
+from robopref.init import write_config, write_schema
 
 
 @app.command(rich_help_panel=SETUP)
 def init(
     dataset: Annotated[Path | None, typer.Argument(help="A dataset to start with.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Only update the schema, after an upgrade.")] = False,
     config: ConfigPath = DEFAULT,
 ) -> None:
-    """Write a robopref.toml here, with every setting explained.
+    """Write a robopref.toml that explains every setting.
+
+    Beside it goes robopref.schema.json, from which editors (Even Better TOML, taplo) complete and check settings.
 
     Example: `robopref init ../datasets/my_lerobot_dataset`
     """
-    from robopref.init import write_config
-
-    path = write_config(config, dataset)
-    console.print(f"Wrote {path}. Next: look through it, then `robopref pool`.")
+    if schema:
+        show.say(f"Wrote {write_schema(config.parent)}.")
+        return
+    show.say(f"Wrote {write_config(config, dataset)}. Next: review it, then run `robopref pool`.")
 
 
 pool_app = typer.Typer(cls=Stages)
@@ -40,8 +43,8 @@ def pool(
 ) -> None:
     """Read the datasets, measure every episode, and write manifest.csv.
 
-    A dataset is a LeRobot folder (v2.0, v2.1, v3.0), a robomimic or robosuite HDF5 file, or a plain folder with one
-    folder per episode. What is in one, and what is made of it, shows `robopref pool inspect PATH`.
+    A dataset is a LeRobot folder (v2.0, v2.1, v3.0), a robomimic or robosuite HDF5 file, or a folder with one folder
+    per episode. `robopref pool inspect PATH` shows what Robopref finds in it.
     """
     from importer import stages
 
@@ -51,10 +54,10 @@ def pool(
 
 @pool_app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A dataset: a folder, or an HDF5 file.")],
+    path: Annotated[Path, typer.Argument(help="A dataset: a folder or an HDF5 file.")],
     json: Json = False,
 ) -> None:
-    """Show what a dataset has, what was guessed, and the lines for robopref.toml; writes nothing.
+    """Show a dataset's columns, what was detected, and the lines for robopref.toml. Writes nothing.
 
     Example: `robopref pool inspect ../datasets/kitchen >> robopref.toml`
     """
@@ -68,7 +71,7 @@ def clips(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Render one standardized clip per trajectory; finished ones are kept."""
+    """Render one standardized clip per trajectory. Existing clips are kept."""
     from importer import stages
 
     show.clips(stages.clips(Workspace.open(config)), json)
