@@ -5,14 +5,8 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Annotation guidelines</title>
-<meta name="viewport" content="width=device-width"><style>
-:root {{ color-scheme: light dark; }}
-body {{ max-width: 44rem; margin: 2rem auto; padding: 0 1rem; font: 17px/1.55 system-ui, sans-serif; }}
-h1, h2 {{ line-height: 1.2; margin-top: 2rem; }} table {{ border-collapse: collapse; }}
-th, td {{ padding: .4rem .8rem; border-bottom: 1px solid #8886; text-align: left; vertical-align: top; }}
-img {{ max-width: 100%; height: auto; border-radius: 6px; }}
-</style></head><body>{body}</body></html>"""
+from preference.pages import render
+
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)\n*")
 
 
@@ -23,7 +17,8 @@ def instructions() -> str:
 
 def page() -> str:
     """With its pictures, which are at `guidelines/NAME.jpg` beside the page."""
-    return _PAGE.format(body=_html(_text()).replace('src="pictures/', 'src="guidelines/'))
+    text = _html(_text()).replace('src="pictures/', 'src="guidelines/')
+    return render("labeling_config", "guidelines.html.jinja", guidelines=text)
 
 
 def _text() -> str:

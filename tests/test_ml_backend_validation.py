@@ -14,8 +14,8 @@ from ml_backend.loop.train import train
 from ml_backend.loop.validate import check, page_of, validate_model
 from ml_backend.validation.calibration import calibration, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
-from ml_backend.validation.page import figure
 from preference.errors import DataError, NotReady
+from preference.formats import figure
 from robopref.summary import _validation
 
 

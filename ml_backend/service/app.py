@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.queues import SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores
-from ml_backend.service.status import METRICS_TYPE, PAGE, TRAINING_REQUEST, Metrics, status
+from ml_backend.service.status import METRICS_TYPE, TRAINING_REQUEST, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
 
@@ -131,7 +131,7 @@ def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
-    from flask import Response, jsonify, render_template_string
+    from flask import Response, jsonify
 
     from ml_backend.service.openapi import document
 
@@ -141,8 +141,7 @@ def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
 
     @app.get("/")
     def index():
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return Response(render_template_string(PAGE, **status(ws)), headers={"Content-Security-Policy": policy})
+        return Response(status_page(ws))
 
     @app.get("/openapi.json")
     def openapi():

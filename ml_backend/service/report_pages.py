@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.resources import files
 
 from preference.config import Config
 from preference.errors import NotReady
+from preference.pages import render
 from preference.workspace import Workspace
 
 HOME = "/reports"
@@ -49,19 +49,14 @@ def list_page(ws: Workspace, note: str = "", *, again_s: int = 0) -> str:
     Args:
         again_s: The browser loads the page again after so many seconds; 0 = never.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    source = files("ml_backend.service").joinpath("templates", "reports.html.jinja").read_text(encoding="utf-8")
-    return (
-        Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True)
-        .from_string(source)
-        .render(
-            name=ws.config.name,
-            note=note,
-            again_s=again_s,
-            batches=[batch for batch in reversed(ws.store.batches()) if batch.kind != "calibration"],
-            progress=ws.store.progress_by_batch(),
-        )
+    return render(
+        "ml_backend.service",
+        "reports.html.jinja",
+        name=ws.config.name,
+        note=note,
+        again_s=again_s,
+        batches=[batch for batch in reversed(ws.store.batches()) if batch.kind != "calibration"],
+        progress=ws.store.progress_by_batch(),
     )
 
 

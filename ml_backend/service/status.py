@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from ml_backend.service.openapi import ACTIONS
 from preference.locks import LEARNING, WORKER, taken
+from preference.pages import render
 from preference.records import ModelVersion
 from preference.workspace import Workspace
 
@@ -108,56 +109,6 @@ def _moment(stamp: str) -> float:
         return 0.0
 
 
-PAGE = """<!doctype html><html lang=en><meta charset=utf-8>
-<meta name=viewport content="width=device-width,initial-scale=1"><meta http-equiv=refresh content=30>
-<title>{{ name }} · Robopref</title>
-<style>
-:root{color-scheme:light dark;--line:#8883;--soft:#8881;--good:#1a7f4b;--bad:#b3261e;--busy:#4a5fc1}
-@media(prefers-color-scheme:dark){:root{--good:#5fd398;--bad:#ff8a80;--busy:#a9b6ff}}
-*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}.note{opacity:.7;margin:.2rem 0}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.75rem;margin-top:1.25rem}
-.card{background:var(--soft);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}
-.card b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}.card span{opacity:.7;font-size:.9rem}
-.good{color:var(--good)}.bad{color:var(--bad)}.busy{color:var(--busy)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-td,th{text-align:left;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
-th{font-weight:600;opacity:.7;font-size:.85rem}td.number,th.number{text-align:right}
-progress{width:6rem;height:.6rem;vertical-align:middle;accent-color:var(--busy)}
-@media(max-width:40rem){.less{display:none}progress{width:3.5rem}}
-</style>
-<h1>{{ name }}</h1><p class=note>Robopref's ML backend. This page renews itself every 30 seconds.</p>
-<div class=cards>
-<div class=card><span>worker</span><b class="{{ 'busy' if learning else 'good' if worker else 'bad' }}">
-{{- 'training' if learning else 'running' if worker else 'not running' }}</b>
-<span>{{ 'Start Training waits for it' if requested else 'looks every few seconds' if worker
- else 'start it: robopref worker' }}</span></div>
-<div class=card><span>judgments</span><b>{{ judgments }}</b><span>{{ rejected }} could not be used</span></div>
-<div class=card><span>wait for an answer</span><b>{{ open }}</b><span>assignments, calibration aside</span></div>
-<div class=card><span>model in use</span><b>{{ model or '–' }}</b><span>
-{%- if trained_at %}newest of {{ trained_at[:16]|replace('T', ' ') }}{% else %}none trained yet{% endif %}
-{%- if training_s %}, took {{ '%.0f'|format(training_s) }} s{% endif %}</span></div>
-<div class=card><span>last round</span><b>{{ round.batch_id if round else '–' }}</b><span>
-{%- if round %}{{ round.done }} of {{ round.asked }} answered, {{ round.status }}
-{%- else %}the first follows the bootstrap{% endif %}</span></div>
-</div>
-<h2>Batches</h2><p class=note><a href="/reports">Quality reports</a></p>
-{% if batches %}<div class=wide><table><tr><th>batch<th class=less>kind<th>answered<th>gate<th class=less>made
-{% for b in batches %}<tr><td>{{ b.batch_id }}<td class=less>{{ b.kind }}
-<td><progress max="{{ b.asked or 1 }}" value="{{ b.done }}"></progress> {{ b.done }}/{{ b.asked }}
-<td class="{{ {'accepted': 'good', 'held': 'bad'}.get(b.status, '') }}">{{ b.status }}
-<td class=less>{{ b.created_at[:16]|replace('T', ' ') }}{% endfor %}</table></div>
-{% else %}<p class=note>None yet: <code>robopref pairs</code> makes the first.{% endif %}
-<h2>Models</h2>
-{% if models %}<div class=wide><table>
-<tr><th>version<th class=number>pairs<th class=number>accuracy<th class=number>audit (95 %)
-<th class="number less">Spearman<th class=less>made
-{% for m in models %}<tr><td>{{ m.version }}{% if m.active %} <b class=good>in use</b>
-{%- elif m.metrics.kept_back %} <span class=bad>kept back</span>{% endif %}
-<td class=number>{{ m.preferences }}<td class=number>{{ '%.3f'|format(m.ranking_accuracy) }}
-{% set audit = m.metrics.audit %}<td class=number>{% if audit and audit.pairs -%}
-{{ '%.2f (%.2f to %.2f)'|format(audit.value, audit.low, audit.high) }}{% else %}–{% endif %}
-<td class="number less">{{ '%.3f'|format(m.spearman) }}
-<td class=less>{{ m.created_at[:16]|replace('T', ' ') }}{% endfor %}</table></div>
-{% else %}<p class=note>None yet: the worker trains one when the bootstrap batch is answered.{% endif %}
-"""
+def status_page(ws: Workspace) -> str:
+    """`status` for a browser."""
+    return render("ml_backend.service", "status.html.jinja", **status(ws))

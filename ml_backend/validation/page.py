@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from ml_backend.validation.ground_truth import ground_truth, standardized
 from preference.errors import UserError
 from preference.film_strip import film_strip
+from preference.pages import render
 from preference.records import ModelVersion, Trajectory
 from preference.work import progress
 from preference.workspace import Workspace
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 SHOWN = 20
 """The best and the worst trajectories as filmstrips."""
 PICTURES = 6
-INK, GREY, ACCENT = "#3465a4", "#9aa5b1", "#b5483a"
+INK, GREY, ACCENT = "#2f6ca8", "#8ea3b8", "#a1420f"
+PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#000000": "var(--ink)"}
+"""What matplotlib draws in → the colour of the page, which changes in the dark."""
 
 
 def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.ndarray) -> dict[int, str]:
@@ -71,8 +73,6 @@ def write_page(
         rewards, spread: (N,) mean and standard deviation of the ensemble's rewards.
         strips: From `film_strips`.
     """
-    from jinja2 import Environment, StrictUndefined
-
     order = np.argsort(-standardized(rewards, trajectories), kind="stable").tolist()
 
     def shown(rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -81,10 +81,9 @@ def write_page(
             for row in rows
         ]
 
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["figure"] = figure
-    source = files("ml_backend.validation").joinpath("templates", "validation.html.jinja").read_text(encoding="utf-8")
-    text = environment.from_string(source).render(
+    text = render(
+        "ml_backend.validation",
+        "validation.html.jinja",
         record=record,
         f=figures,
         checks=checks,
@@ -101,10 +100,6 @@ def write_page(
         worst=shown(order[::-1][:SHOWN]),
     )
     path.write_text(text, encoding="utf-8")
-
-
-def figure(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def _accuracies(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -195,7 +190,7 @@ def _probe_picture(figures: Mapping[str, Any]) -> str:
         colour = ACCENT if probe["fires"] else INK
         axes.barh(place, value, color=colour, height=0.6)
         if interval:
-            axes.plot(interval, [place, place], color="#222", lw=1)
+            axes.plot(interval, [place, place], color="black", lw=1)
     axes.axvline(rows[0][3]["threshold"], color=ACCENT, lw=1)
     axes.axvline(0, color=GREY, lw=1)
     axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name, *_ in rows[::-1]])
@@ -223,4 +218,6 @@ def _svg(axes: Axes) -> str:
         whole: Any = axes.get_figure(root=True)
         whole.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
+    for drawn, shown in PALETTE.items():
+        text = text.replace(drawn, shown)
     return text[text.index("<svg") :]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preference.config import Quality
-from qc_reports.report.printed import known, seconds, share
+from preference.formats import known, seconds, share
 from qc_reports.report.response_times import place
 
 SHOWN = 12

@@ -5,10 +5,9 @@ Commands are made to be copied into a shell, so names in them are quoted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
-
-from qc_reports.report.printed import listed
 
 if TYPE_CHECKING:
     from qc_reports.report.figures import BatchReport
@@ -54,4 +53,9 @@ def steps_for_file(report: BatchReport, name: str) -> list[tuple[str, str]]:
 def _review(report: BatchReport) -> str:
     people = sorted({flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons})
     few = people if len(people) <= 4 else [*people[:3], f"{len(people) - 3} more"]
-    return f"Go through the answers with {listed(few)}." if people else "Look at the contested pairs below."
+    return f"Go through the answers with {_listed(few)}." if people else "Look at the contested pairs below."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -14,6 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from preference.config import Quality
+from preference.formats import known
+from preference.pages import render
 from preference.records import Pair
 from qc_reports.agreement.contested import CONTESTED_SHOWN, UNKNOWN, Disagreement, contested_pairs, disagreement_table
 from qc_reports.answers import Answered, planned, votes
@@ -22,7 +24,6 @@ from qc_reports.report.cards import cards
 from qc_reports.report.clip_strips import Strips
 from qc_reports.report.next_steps import next_steps
 from qc_reports.report.plotly_bundle import plotly_bundle, script_source
-from qc_reports.report.printed import FILTERS, known
 from qc_reports.report.response_times import response_times
 
 if TYPE_CHECKING:
@@ -214,27 +215,25 @@ def _widest(found: plots_agreement.Confusions) -> dict[str, Any] | None:
     return {"rows": found.names[i], "columns": found.names[j], "table": found.tables[f"{i},{j}"]}
 
 
+def about(sentence: str, name: str) -> str:
+    """A flag's sentence under its annotator's name, which it need not repeat."""
+    rest = sentence.removeprefix(f"{name} ")
+    return rest[:1].upper() + rest[1:]
+
+
 def _render(figures: Mapping[str, Any], **context: Any) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    folder = files("qc_reports.report").joinpath("templates")
-    environment = Environment(
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
-    )
-    environment.filters |= FILTERS
-    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    script = files("qc_reports.report").joinpath("templates", "report.js").read_text(encoding="utf-8")
     bundle = plotly_bundle()
     # "<" is written as an escape, so that no text of an annotator can end the element
     data = json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return environment.get_template("report.html.jinja").render(
+    return render(
+        "qc_reports.report",
+        "report.html.jinja",
         **context,
         drawn=set(figures),
-        style=Markup(style),
+        about=about,
         script=Markup(script),
         figures=Markup(data),
         plotly=Markup(bundle.packed),

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preference.config import Quality
+from preference.formats import known, share
 from qc_reports.agreement.contested import Cell, Disagreement
-from qc_reports.report.printed import known, share
 from qc_reports.report.response_times import ResponseTimes
 
 Figure = dict[str, Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from preference.formats import known
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.report.plots import FRAME_PX, Figure, names_axis, plain_text, rounded, scale, short
-from qc_reports.report.printed import known
 
 WRITTEN = 12
 """Up to so many annotators the figure is written into each cell; beyond, it is told when a cell is pointed at, and the

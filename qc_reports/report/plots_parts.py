@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preference.formats import known, moment
 from qc_reports.agreement.contested import Cell, Disagreement
 from qc_reports.report.plots import Figure, line_at, plain_text, rounded
-from qc_reports.report.printed import known, moment
 
 Parts = Sequence[Mapping[str, Any]]
 NONE = Cell(float("nan"), 0)
