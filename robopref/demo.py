@@ -135,13 +135,14 @@ def run_demo(
 def course(ws: Workspace, clock: Clock) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → validation →
     release."""
-    from importer import stages
+    from importer.clips.build import build_clips
+    from importer.pool import build_pool
     from ml_backend.loop.train import train
 
     with clock.stage("pool", "Reading the trajectory pool"):
-        stages.pool(ws)
+        build_pool(ws)
     with clock.stage("clips", "Rendering clips"):
-        stages.clips(ws)
+        build_clips(ws)
     with clock.stage("calibration", "Calibration: the expert explains, everybody learns from it and is tested"):
         _calibrate(ws)
     with clock.stage("production", "Production: stratified pairs for the certified"):
@@ -158,12 +159,13 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
 
 def _calibrate(ws: Workspace) -> None:
     from importer.calibration import build as calibrate
-    from importer.pairs import batches
-    from importer.simulate.annotators import simulate
-    from importer.studio.stages import pull, push
+    from importer.pairs.annotators import add_annotators
+    from importer.simulate.answering import simulate
+    from importer.studio.pull import pull
+    from importer.studio.push import push
     from qc_reports.annotators.certificates import certify
 
-    batches.add_annotators(ws)
+    add_annotators(ws)
     for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested
         calibrate.build(ws)
         push(ws)
@@ -181,7 +183,7 @@ def _calibrate(ws: Workspace) -> None:
 
 def _produce(ws: Workspace) -> None:
     from importer.pairs import batches
-    from importer.studio.stages import push
+    from importer.studio.push import push
 
     if not any(batch.kind == "production" for batch in ws.store.batches()):
         batches.next_batch(ws)
@@ -190,7 +192,7 @@ def _produce(ws: Workspace) -> None:
 
 
 def _active_round(ws: Workspace) -> None:
-    from importer.studio.stages import push
+    from importer.studio.push import push
     from ml_backend.loop.rounds import run_round
 
     if not any(batch.kind == "active" for batch in ws.store.batches()):
@@ -201,7 +203,7 @@ def _active_round(ws: Workspace) -> None:
 
 def _answer_and_check(ws: Workspace) -> None:
     """Answers, third answers where two differ, then QC of every batch that has none."""
-    from importer.simulate.annotators import simulate
+    from importer.simulate.answering import simulate
     from ml_backend.loop.rounds import settle
     from qc_reports.stages import qc
 
@@ -286,7 +288,7 @@ def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str)
 
 def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
     from importer.calibration.sets import TRAINING
-    from importer.studio.stages import credentials
+    from importer.studio.push import credentials
 
     guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
     own = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]

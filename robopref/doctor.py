@@ -112,7 +112,7 @@ def _database(ws: Workspace) -> Iterator[Finding]:
 
 
 def _label_studio(ws: Workspace) -> Iterator[Finding]:
-    from importer.studio.connection import connect
+    from importer.studio.client import connect
 
     studio = connect(ws)
     yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and takes the token.")

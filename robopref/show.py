@@ -19,7 +19,7 @@ from preference.work import console
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
-    from importer.clips.render import ClipsResult
+    from importer.clips.build import ClipsResult
     from importer.pairs.batches import Draft
     from importer.pool import Failure, PoolResult
     from importer.pool.inspect import Inspection

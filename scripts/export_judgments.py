@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from importer.studio.export import export_judgments
-from importer.studio.stages import pull
+from importer.studio.pull import pull
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console

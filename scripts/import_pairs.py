@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from importer.pairs import batches
-from importer.pairs.file import read_pairs
-from importer.studio.stages import push
+from importer.pairs.pair_file import read_pairs
+from importer.studio.push import push
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console

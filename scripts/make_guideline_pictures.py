@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from importer.pool import read_episode, read_pool
-from importer.pool.frames import clean_frames
+from importer.pool.video import clean_frames
 from preference.config import Clips, Dataset, Pool
 from preference.records import Trajectory
 

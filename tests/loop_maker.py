@@ -21,10 +21,11 @@ import psutil
 import requests
 from lerobot_maker import Made, make_dataset
 
-from importer.stages import pool
-from importer.studio.connection import all_queues, connect
+from importer.pool.build import build_pool
+from importer.studio.client import connect
 from importer.studio.pull import pull
 from importer.studio.push import credentials, push
+from importer.studio.queues import all_queues
 from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
 from ml_backend.reward.features import encode_pool
@@ -211,7 +212,7 @@ class Loop:
         self.people = People(self)
 
     def _plan(self, server):
-        pool(self.ws)
+        build_pool(self.ws)
         (self.ws.root / "clips").mkdir()
         for t in self.ws.store.trajectories():
             shutil.copy(Path(server.document_root) / "clips" / "c.mp4", self.ws.clips / f"{t.trajectory_id}.mp4")

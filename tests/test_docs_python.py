@@ -35,7 +35,7 @@ def project(tmp_path, monkeypatch):
 
 def test_the_examples_run_as_they_stand(project, capsys):
     names = {}
-    offline = [block for block in BLOCKS if "studio_stages" not in block]
+    offline = [block for block in BLOCKS if "studio.push" not in block]
     assert len(offline) == len(BLOCKS) - 1
     for block in offline:
         exec(compile(block, "docs/python.md", "exec"), names)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.studio.annotations import (
+from importer.studio.judgments import (
     UNKNOWN_TASK,
     delete_annotations,
     judge,

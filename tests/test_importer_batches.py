@@ -9,9 +9,10 @@ import pytest
 
 from importer.calibration import build as calibrate
 from importer.pairs import batches
+from importer.pairs.annotators import add_annotators
 from importer.pairs.sampling import asked
 from importer.pairs.strata import StratumError
-from importer.pairs.third_opinions import thirds
+from importer.pairs.third_opinions import ask_third
 from importer.pool.quality import quartiles
 from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Certification, Judgment, Trajectory
@@ -64,7 +65,7 @@ def trajectories(size=60, clip="clips/x.mp4"):
 def ws(tmp_path):
     workspace = open_workspace(tmp_path)
     workspace.store.put_trajectories(trajectories())
-    batches.add_annotators(workspace)
+    add_annotators(workspace)
     yield workspace
     workspace.store.close()
 
@@ -103,13 +104,13 @@ def test_annotators_come_from_the_settings_and_keep_their_ids(ws):
     assert people["hasty"].email == "hasty@annotators.example"
     assert people["hasty"].teacher == "careless"
     ws.store.put_annotators([replace(people["bo"], studio_user_id=12)])
-    assert {a.annotator_id: a.studio_user_id for a in batches.add_annotators(ws)}["bo"] == 12
+    assert {a.annotator_id: a.studio_user_id for a in add_annotators(ws)}["bo"] == 12
 
 
 def test_who_leaves_the_settings_becomes_inactive_and_may_come_back(ws, tmp_path):
     without = open_workspace(tmp_path, SETTINGS.replace('"bo@lab.example", ', ""))
-    assert [a.annotator_id for a in batches.add_annotators(without) if not a.active] == ["bo"]
-    assert all(a.active for a in batches.add_annotators(ws))
+    assert [a.annotator_id for a in add_annotators(without) if not a.active] == ["bo"]
+    assert all(a.active for a in add_annotators(ws))
 
 
 @pytest.mark.parametrize(
@@ -123,19 +124,19 @@ def test_who_leaves_the_settings_becomes_inactive_and_may_come_back(ws, tmp_path
 )
 def test_annotators_who_cannot_be_told_apart_are_refused(tmp_path, before, after, message):
     with pytest.raises(ConfigError, match=message):
-        batches.add_annotators(open_workspace(tmp_path, SETTINGS.replace(before, after)))
+        add_annotators(open_workspace(tmp_path, SETTINGS.replace(before, after)))
 
 
 def test_an_id_is_never_handed_to_another_person(ws, tmp_path):
     with pytest.raises(UserError, match=r"belongs to bo@lab.example.*bo@elsewhere.example"):
-        batches.add_annotators(open_workspace(tmp_path, SETTINGS.replace("bo@lab", "bo@elsewhere")))
+        add_annotators(open_workspace(tmp_path, SETTINGS.replace("bo@lab", "bo@elsewhere")))
 
 
 def test_a_simulated_expert_is_an_expert(tmp_path):
     settings = SETTINGS.replace('"Rosa@lab.example"', '"expert"').replace(
         "simulated = [", 'simulated = [{ id = "expert", teacher = "expert" }, '
     )
-    people = {a.annotator_id: a.role for a in batches.add_annotators(open_workspace(tmp_path, settings))}
+    people = {a.annotator_id: a.role for a in add_annotators(open_workspace(tmp_path, settings))}
     assert people["expert"] == "expert"
     assert set(people.values()) == {"expert", "annotator"}
 
@@ -160,7 +161,7 @@ def test_calibration_again_changes_nothing_and_a_newcomer_gets_the_first_set(ws,
     calibrate.build(ws)
     assert snapshot(ws) == before
     more = open_workspace(tmp_path, SETTINGS.replace('"bo@lab.example"', '"bo@lab.example", "eve@lab.example"'))
-    batches.add_annotators(more)
+    add_annotators(more)
     calibrate.build(more)
     assert snapshot(more)[1] == before[1]
     loads = Counter((v.assignment.batch_id, v.assignment.annotator_id) for v in more.store.assignments())
@@ -190,7 +191,7 @@ def test_without_clips_or_annotators_it_says_which_stage_comes_first(tmp_path):
     empty = open_workspace(tmp_path)
     with pytest.raises(NotReady, match="expert and annotators"):
         calibrate.build(empty)
-    batches.add_annotators(empty)
+    add_annotators(empty)
     empty.store.put_trajectories(trajectories(clip=""))
     with pytest.raises(NotReady, match="no clips") as caught:
         calibrate.build(empty)
@@ -200,7 +201,7 @@ def test_without_clips_or_annotators_it_says_which_stage_comes_first(tmp_path):
 def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the_test(tmp_path):
     ws = open_workspace(tmp_path, SETTINGS.replace("training_pairs = 0", "training_pairs = 6"))
     ws.store.put_trajectories(trajectories())
-    batches.add_annotators(ws)
+    add_annotators(ws)
     made = calibrate.build(ws)
     assert [batch.batch_id for batch in made] == ["training", "calibration-1", "calibration-2"]
     assert {view.assignment.annotator_id for view in ws.store.assignments()} == {"rosa"}
@@ -313,7 +314,7 @@ def test_one_annotator_for_two_per_pair_is_one_clear_message(tmp_path):
     with pytest.raises(UserError, match="2 annotators are wanted for each pair, and there are 1"):
         batches.draft(alone)
     assert alone.store.annotators() == []
-    batches.add_annotators(alone)
+    add_annotators(alone)
     certify(alone, ["bo"])
     with pytest.raises(NotReady, match=r"1 of 1 annotators is certified, and each pair goes to 2\."):
         batches.next_batch(alone)
@@ -374,9 +375,9 @@ def test_a_third_is_asked_once_in_the_pairs_own_batch(ws):
     batches.next_batch(ws)
     views = ws.store.assignments("production-001")
     contested = [pair.pair_id for pair in ws.store.pairs("production-001")[:12]]
-    assert thirds(ws, contested) == []  # nobody has answered yet
+    assert ask_third(ws, contested) == []  # nobody has answered yet
     answer(ws, [v.assignment for v in views])
-    made = thirds(ws, contested)
+    made = ask_third(ws, contested)
     had = {(v.assignment.pair_id, v.assignment.annotator_id) for v in views}
     last = Counter(v.assignment.annotator_id for v in views)
     assert sorted(a.pair_id for a in made) == sorted(contested)
@@ -385,9 +386,9 @@ def test_a_third_is_asked_once_in_the_pairs_own_batch(ws):
     assert all(a.position >= last[a.annotator_id] for a in made)
     loads = Counter(a.annotator_id for a in made)
     assert max(loads.values()) - min(loads.values()) <= 1
-    assert thirds(ws, contested) == []
+    assert ask_third(ws, contested) == []
     answer(ws, made, "equal")
-    assert thirds(ws, contested) == []
+    assert ask_third(ws, contested) == []
 
 
 def test_thirds_of_several_batches_and_calls_do_not_collide(ws):
@@ -397,7 +398,7 @@ def test_thirds_of_several_batches_and_calls_do_not_collide(ws):
     answer(ws, [v.assignment for v in ws.store.assignments() if v.pair.kind != "calibration"])
     ids = [pair.pair_id for pair in ws.store.pairs() if pair.kind != "calibration"]
     for start in range(0, 120, 24):
-        assert len(thirds(ws, ids[start : start + 24])) == 24
+        assert len(ask_third(ws, ids[start : start + 24])) == 24
     assert len({v.assignment.assignment_id for v in ws.store.assignments()}) == len(ws.store.assignments())
 
 
@@ -415,7 +416,7 @@ def test_a_stage_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does(
     monkeypatch.delenv("ROBOPREF_DATABASE_URL")
     calm = open_workspace(other)
     calm.store.put_trajectories(trajectories())
-    batches.add_annotators(calm)
+    add_annotators(calm)
     calibrate.build(calm)
     certify(calm)
     batches.next_batch(calm)

@@ -10,7 +10,7 @@ import requests
 from studio_maker import make_workspace, plan
 
 from importer.clips.s3 import check_bucket, upload_clips
-from importer.studio.stages import credentials, push
+from importer.studio.push import credentials, push
 from importer.studio.users import annotator_session
 from preference.config import Config, LabelStudio
 from preference.errors import StudioError

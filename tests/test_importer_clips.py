@@ -21,13 +21,13 @@ import pytest
 from lerobot_maker import FPS, Made, make_dataset, number_of, video_path
 from PIL import Image
 
-from importer import stages
+from importer.clips.build import build_clips, render_clips
 from importer.clips.plan import moving_frames
-from importer.clips.render import closed_spans, render_clips
-from importer.pool import read_episode, read_pool
+from importer.clips.render import closed_spans
+from importer.pool import build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
-from importer.pool.frames import clean_frames, sample_rows
 from importer.pool.manifest import read_manifest
+from importer.pool.video import clean_frames, sample_rows
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError
 from preference.work import HERE
@@ -50,8 +50,8 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def rendered(folder: Path, **make) -> Workspace:
     made = workspace(folder, **make)
-    stages.pool(made)
-    result = stages.clips(made)
+    build_pool(made)
+    result = build_clips(made)
     assert (result.rendered, result.failures) == (4, [])
     return made
 
@@ -182,17 +182,17 @@ def stamps(ws: Workspace) -> dict[str, int]:
 def test_a_second_run_does_nothing_and_what_changed_is_rendered_again(tmp_path: Path) -> None:
     ws = rendered(tmp_path)
     before = stamps(ws)
-    again = stages.clips(ws)
+    again = build_clips(ws)
     assert (again.rendered, again.kept) == (0, 4) and stamps(ws) == before
-    stages.pool(ws)
+    build_pool(ws)
     assert all(t.clip for t in read_manifest(ws.manifest)), "reading the pool again forgot the clips"
 
     (ws.clips / "tiny-000001.mp4").unlink()
     (ws.clips / "tiny-000002.mp4").write_bytes(b"cut off")
-    assert stages.clips(ws).rendered == 2
+    assert build_clips(ws).rendered == 2
 
     smaller = workspace(tmp_path, "[clips]\nsize = 128\n")
-    assert stages.clips(smaller).rendered == 4
+    assert build_clips(smaller).rendered == 4
     assert frames_of(ws.clips / "tiny-000000.mp4")[0].shape == (128, 128, 3)
 
 
@@ -204,8 +204,8 @@ def test_the_same_source_and_settings_give_the_same_bytes(tmp_path: Path, ws: Wo
 def test_clips_made_on_ray_are_the_same_bytes(tmp_path: Path, ws: Workspace) -> None:
     pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
     on_ray = workspace(tmp_path, 'executor = "ray"')
-    stages.pool(on_ray)
-    assert stages.clips(on_ray).rendered == 4
+    build_pool(on_ray)
+    assert build_clips(on_ray).rendered == 4
     assert [t.clip_sha256 for t in read_manifest(on_ray.manifest)] == [
         t.clip_sha256 for t in read_manifest(ws.manifest)
     ]
@@ -218,10 +218,11 @@ STOPPED = 90  # clips: enough that a watcher who comes late to its turn still fi
 def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     make_dataset(tmp_path / "tiny", [Made(rows=60, still=20)] * STOPPED)
     ws = workspace(tmp_path)
-    stages.pool(ws)
+    build_pool(ws)
     code = (
-        "from pathlib import Path; from importer import stages; from preference.workspace import Workspace; "
-        f"stages.clips(Workspace.open(Path({str(tmp_path / 'robopref.toml')!r})))"
+        "from pathlib import Path; from importer.clips.build import build_clips; "
+        "from preference.workspace import Workspace; "
+        f"build_clips(Workspace.open(Path({str(tmp_path / 'robopref.toml')!r})))"
     )
     index = ws.clips / "index.jsonl"
     here = Path(__file__).parent.parent
@@ -242,7 +243,7 @@ def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path:
     assert 2 <= done < STOPPED
     if how == signal.SIGINT:
         assert not list(ws.clips.glob(".*.mp4.*")), "half a clip was left"
-    result = stages.clips(ws)
+    result = build_clips(ws)
     assert result.kept >= 2 and result.rendered + result.kept == STOPPED
     assert {len(frames_of(path)) for path in ws.clips.glob("*.mp4")} == {75}
 
@@ -251,8 +252,8 @@ def test_an_index_line_cut_short_by_a_kill_costs_one_clip_only(tmp_path: Path) -
     ws = rendered(tmp_path)
     index = ws.clips / "index.jsonl"
     index.write_text(index.read_text()[:-30])
-    assert stages.clips(ws).rendered == 1
-    assert stages.clips(ws).rendered == 0
+    assert build_clips(ws).rendered == 1
+    assert build_clips(ws).rendered == 0
 
 
 # -- what cannot be rendered ---------------------------------------------------------------------------------------
@@ -264,9 +265,9 @@ def test_a_video_that_vanished_fails_its_clips_and_spares_the_others(tmp_path: P
     text = (tmp_path / "robopref.toml").read_text() + '[[pool.dataset]]\npath = "other"\n'
     (tmp_path / "robopref.toml").write_text(text)
     ws = Workspace.open(tmp_path / "robopref.toml")
-    stages.pool(ws)
+    build_pool(ws)
     video_path(tmp_path / "other").unlink()
-    result = stages.clips(ws)
+    result = build_clips(ws)
     assert result.rendered == 4
     (failure,) = result.failures
     assert failure.dataset == "other" and failure.file.endswith(".mp4") and "missing" in failure.reason
@@ -276,7 +277,7 @@ def test_a_video_that_vanished_fails_its_clips_and_spares_the_others(tmp_path: P
 
 def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
-    stages.pool(ws)
+    build_pool(ws)
     path = video_path(tmp_path / "tiny")
     data = bytearray(path.read_bytes())
     body = data.index(b"mdat") + 4

@@ -10,9 +10,10 @@ import pytest
 from format_maker import make_folder
 from lerobot_maker import Made
 
-from importer import stages
+from importer.clips.build import build_clips
 from importer.clips.force_strip import LEFT, RIGHT, strip_height
 from importer.clips.plan import plan, rounded_up
+from importer.pool import build_pool
 from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
 
@@ -28,8 +29,8 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         np.savez(root / name / "arrays.npz", **arrays, force=force)
     (folder / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
     ws = Workspace.open(folder / "robopref.toml")
-    stages.pool(ws)
-    assert stages.clips(ws).failures == []
+    build_pool(ws)
+    assert build_clips(ws).failures == []
     return ws
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from studio_maker import make_workspace, plan
 
-from importer.studio.connection import all_queues
-from importer.studio.stages import connect, credentials, pull, push
+from importer.studio.client import connect
+from importer.studio.pull import pull
+from importer.studio.push import credentials, push
+from importer.studio.queues import all_queues
 from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
 from preference.records import Annotator
@@ -20,8 +22,8 @@ KILLS = 20
 CHILD = """
 import sys
 from pathlib import Path
-from importer.studio.stages import pull, push
-from importer import label_studio, label_studio_users, clip_store
+from importer.studio.pull import pull
+from importer.studio.push import push
 import label_studio_sdk
 from preference.workspace import Workspace
 ws = Workspace.open(Path(sys.argv[2]))

@@ -11,11 +11,12 @@ import pytest
 import requests
 from studio_maker import SECRET, make_workspace, plan
 
-from importer.studio.connection import all_queues
-from importer.studio.queues import PLANNED, SECRET_HEADER
+from importer.studio.client import LabelStudio, connect
+from importer.studio.order import rescore
+from importer.studio.pull import pull
+from importer.studio.push import credentials, push
+from importer.studio.queues import PLANNED, SECRET_HEADER, all_queues
 from importer.studio.replies import next_version
-from importer.studio.sdk import LabelStudio
-from importer.studio.stages import connect, credentials, pull, push, rescore
 from importer.studio.users import admin_session, annotator_session
 from labeling_config.contract import TASK_KEYS, result_of
 from preference.errors import NotReady, StudioError
@@ -407,7 +408,7 @@ def test_something_else_at_the_address_is_one_message(backend):
 
 
 def test_another_version_is_one_message(label_studio, monkeypatch):
-    monkeypatch.setattr("importer.studio.sdk.EXPECTED_VERSION", "1.99")
+    monkeypatch.setattr("importer.studio.client.EXPECTED_VERSION", "1.99")
     with pytest.raises(StudioError, match=r"runs Label Studio 1\.23\.\d+; Robopref works with 1\.99"):
         LabelStudio(label_studio.url, label_studio.token).check()
 

@@ -16,8 +16,8 @@ import pytest
 from lerobot_maker import CAMERA, FPS, Made, make_dataset, video_path
 from scipy.stats import spearmanr
 
-from importer import stages
-from importer.pool import read_episode, read_pool
+from importer.clips.build import build_clips
+from importer.pool import build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset, trajectory_id
 from importer.pool.episode import BadInput
 from importer.pool.manifest import COLUMNS, Failure, read_manifest, write_manifest
@@ -312,7 +312,7 @@ def test_the_stage_writes_manifest_picture_failures_and_rows(tmp_path: Path) -> 
     root = make_dataset(tmp_path / "tiny", [Made(rows=40 + i, still=20, success=bool(i % 2)) for i in range(5)])
     edit_parquet(data_file(root), lambda rows: [r for r in rows if r["episode_index"] != 3])
     ws = workspace(tmp_path, root)
-    result = stages.pool(ws)
+    result = build_pool(ws)
     assert len(result.trajectories) == 4 and len(result.failures) == 1
     assert [str(t) for t in read_manifest(ws.manifest)] == [str(t) for t in result.trajectories]
     assert [str(t) for t in ws.store.trajectories()] == [str(t) for t in result.trajectories]
@@ -321,15 +321,15 @@ def test_the_stage_writes_manifest_picture_failures_and_rows(tmp_path: Path) -> 
         (row,) = csv.DictReader(file)
     assert row["episode_index"] == "3" and row["file"].endswith(".parquet") and "no rows" in row["reason"]
     before = ws.manifest.read_bytes()
-    stages.pool(ws)
+    build_pool(ws)
     assert ws.manifest.read_bytes() == before
 
 
 def test_a_trajectory_that_left_the_pool_keeps_its_row_but_is_not_ranked(tmp_path: Path) -> None:
     first, second = (make_dataset(tmp_path / name, [Made(rows=30, still=9)] * 4) for name in ("one", "two"))
-    stages.pool(workspace(tmp_path, first, second))
+    build_pool(workspace(tmp_path, first, second))
     ws = workspace(tmp_path, first)
-    stages.pool(ws)
+    build_pool(ws)
     ranked = {t.dataset: t.quartile for t in ws.store.trajectories()}
     assert ranked["two"] == 0 and ranked["one"] > 0
     assert {t.dataset for t in read_manifest(ws.manifest)} == {"one"}
@@ -337,11 +337,11 @@ def test_a_trajectory_that_left_the_pool_keeps_its_row_but_is_not_ranked(tmp_pat
 
 def test_no_dataset_and_no_good_episode_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No dataset is configured"):
-        stages.pool(workspace(tmp_path))
+        build_pool(workspace(tmp_path))
     with pytest.raises(UserError, match="folder is missing"):
-        stages.pool(workspace(tmp_path, tmp_path / "nowhere"))
+        build_pool(workspace(tmp_path, tmp_path / "nowhere"))
     with pytest.raises(NotReady):
-        stages.clips(workspace(tmp_path, tmp_path / "nowhere"))
+        build_clips(workspace(tmp_path, tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(

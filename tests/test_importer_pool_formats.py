@@ -23,13 +23,13 @@ from format_maker import (
 from lerobot_maker import FPS, Made, number_of, write_video
 from PIL import Image
 
-from importer import stages
-from importer.pool import Failure, read_episode, read_pool
+from importer.clips.build import build_clips
+from importer.pool import Failure, build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput, VideoSpan
-from importer.pool.frames import clean_frames
 from importer.pool.images import as_rgb
 from importer.pool.manifest import read_manifest
+from importer.pool.video import clean_frames
 from preference.config import Clips, Dataset, Pool, load_config
 from preference.errors import ConfigError
 from preference.workspace import Workspace
@@ -89,8 +89,8 @@ def test_every_format_becomes_clips_of_the_trimmed_span(tmp_path: Path, kind: st
     settings = f'workers = 1\n[[pool.dataset]]\npath = "{root}"\nname = "tiny"\ntask_type = "reach"\n'
     (tmp_path / "robopref.toml").write_text(settings)
     ws = Workspace.open(tmp_path / "robopref.toml")
-    assert stages.pool(ws).failures == []
-    result = stages.clips(ws)
+    assert build_pool(ws).failures == []
+    result = build_clips(ws)
     assert (result.rendered, result.failures) == (2, [])
     t = read_manifest(ws.manifest)[0]
     with av.open(str(ws.root / t.clip)) as container:
@@ -100,7 +100,7 @@ def test_every_format_becomes_clips_of_the_trimmed_span(tmp_path: Path, kind: st
     numbers = np.array([number_of(frame[60:420]) for frame in shown[:moving]])
     assert np.abs(numbers - np.round((t.start_s + np.arange(moving) / 15) * FPS)).max() <= 1
     assert number_of(shown[-1][60:420]) >= len(episode.time) - 2
-    assert stages.clips(ws).rendered == 0
+    assert build_clips(ws).rendered == 0
 
 
 def test_robomimic_knows_task_rate_gripper_and_sparse_success_from_its_environment(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_clips_of_a_dataset_without_images_fail_with_that_reason(tmp_path: Path)
     make_robosuite(tmp_path / "demo.hdf5", EPISODES)
     (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "demo.hdf5"\n')
     ws = Workspace.open(tmp_path / "robopref.toml")
-    stages.pool(ws)
-    result = stages.clips(ws)
+    build_pool(ws)
+    result = build_clips(ws)
     assert [f.reason for f in result.failures] == ["the dataset has no images"] * 2
 
 
@@ -274,9 +274,9 @@ def test_places_may_shift_in_the_database_while_ids_stay(tmp_path: Path) -> None
     make_folder(tmp_path / "d", {"b": Made(rows=12), "c": Made(rows=12)})
     (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
     ws = Workspace.open(tmp_path / "robopref.toml")
-    stages.pool(ws)
+    build_pool(ws)
     make_folder(tmp_path / "d", {"a": Made(rows=12)})
-    stages.pool(ws)
+    build_pool(ws)
     assert [(t.trajectory_id, t.episode_index) for t in ws.store.trajectories()] == [("d-a", 0), ("d-b", 1), ("d-c", 2)]
 
 
@@ -351,10 +351,10 @@ def test_an_episode_of_one_row_is_an_episode_and_a_clip(tmp_path: Path) -> None:
     make_lerobot_v2(tmp_path / "d", [Made(rows=1, still=0)])
     (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
     ws = Workspace.open(tmp_path / "robopref.toml")
-    result = stages.pool(ws)
+    result = build_pool(ws)
     (t,) = result.trajectories
     assert result.failures == [] and t.num_frames == 1 and math.isnan(t.smoothness)
-    assert stages.clips(ws).rendered == 1
+    assert build_clips(ws).rendered == 1
 
 
 def test_a_robot_that_never_acts_is_shown_from_the_start(tmp_path: Path) -> None:
@@ -503,8 +503,8 @@ def test_a_broken_frame_fails_its_clip_and_names_the_file(tmp_path: Path, break_
     break_it(root / "a" / "front")
     (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
     ws = Workspace.open(tmp_path / "robopref.toml")
-    assert stages.pool(ws).failures == []
-    result = stages.clips(ws)
+    assert build_pool(ws).failures == []
+    result = build_clips(ws)
     assert result.rendered == 1 and said in result.failures[0].reason
     assert result.failures[0].file.endswith("frame_9.png")
     assert [path.name for path in ws.clips.glob("*.mp4")] == ["d-b.mp4"]

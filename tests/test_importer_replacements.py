@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from importer.pairs import batches
-from importer.pairs.third_opinions import thirds
+from importer.pairs.third_opinions import ask_third
 from importer.pool.quality import quartiles
 from preference.errors import NotReady
 from preference.records import Annotator, Batch, Certification, Judgment, Trajectory
@@ -104,7 +104,7 @@ def test_somebody_who_does_not_count_leaves_the_third_place_free_and_gets_no_fur
         word = "AB"[words[a.pair_id] % 2] if a.duplicate_of is None else "A"
         ws.store.put_judgments([Judgment(a.assignment_id, a.annotator_id, a.pair_id, word, 3, 9000)])
     out = {("production-001", "dan")}
-    made = thirds(ws, sorted(divided), out)
+    made = ask_third(ws, sorted(divided), out)
     assert all(a.third for a in made)
     assert {a.pair_id for a in made} == divided and "dan" not in {a.annotator_id for a in made}
     seen = {pair: {v.assignment.annotator_id for v in ws.store.assignments("production-001")
@@ -112,9 +112,9 @@ def test_somebody_who_does_not_count_leaves_the_third_place_free_and_gets_no_fur
     with_dan = sorted(pair for pair, who in seen.items() if "dan" in who)
     ws.store.put_judgments(Judgment(a.assignment_id, a.annotator_id, a.pair_id, "equal", 3, 9000) for a in made)
     # dan's voice does not count, so these have two, and the fourth person may be asked
-    fourth = thirds(ws, sorted(divided), out)
+    fourth = ask_third(ws, sorted(divided), out)
     assert sorted(a.pair_id for a in fourth) == with_dan
-    assert thirds(ws, sorted(divided), out) == []
+    assert ask_third(ws, sorted(divided), out) == []
 
 
 def test_nobody_is_left_out_where_nobody_is_flagged(ws):

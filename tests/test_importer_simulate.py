@@ -6,10 +6,11 @@ import pytest
 import requests
 from studio_maker import make_workspace, plan
 
-from importer.simulate import annotators as simulate_module
-from importer.simulate.annotators import simulate
+from importer.simulate import answering as simulate_module
+from importer.simulate.answering import simulate
 from importer.simulate.teachers import SimulatedAnswer
-from importer.studio.stages import pull, push
+from importer.studio.pull import pull
+from importer.studio.push import push
 from labeling_config.contract import side_of
 from preference.errors import StudioError
 

@@ -13,8 +13,16 @@ from importer.calibration.sets import propose_calibration
 from importer.pairs.assignments import assign, assign_everyone
 from importer.pairs.sampling import asked, likely_answers, sample_pairs
 from importer.pool import read_pool
-from importer.simulate.reasons import reason_for
-from importer.simulate.teachers import TEACHERS, Scale, Scene, answer_functions, answer_rng, scales_of, teacher
+from importer.simulate.teachers import (
+    TEACHERS,
+    Scale,
+    Scene,
+    answer_functions,
+    answer_rng,
+    reason_for,
+    scales_of,
+    teacher,
+)
 from labeling_config.contract import preference_of
 from preference.config import Clips, Dataset, Pool
 from preference.config import Teacher as TeacherName

@@ -10,7 +10,9 @@ import requests
 from studio_maker import make_workspace, plan
 from test_importer_label_studio import answer, exactly_one_task_each, sign_in, tasks_in
 
-from importer.studio.stages import connect, pull, push
+from importer.studio.client import connect
+from importer.studio.pull import pull
+from importer.studio.push import push
 from importer.studio.users import admin_session
 from labeling_config.contract import load_template, missing_in
 from preference.errors import StudioError

@@ -23,7 +23,7 @@ from screen_maker import (
     task_ids,
 )
 
-from importer.studio.annotations import judge
+from importer.studio.judgments import judge
 from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
 from preference.records import Annotator, Assignment, Rejection

@@ -16,7 +16,7 @@ from test_faults_disk import full, small_disk
 from test_ml_backend_stages import pool_of_eight
 from typer.testing import CliRunner
 
-from importer.stages import pool
+from importer.pool.build import build_pool
 from ml_backend.reward.features import encode_pool, read_features
 from preference.workspace import Workspace
 from robopref.cli import app
@@ -170,7 +170,7 @@ def other_robot(project):
     set_to(project, "[reward]", '[[pool.dataset]]\npath = "arm"\nname = "arm"\n[reward]')
     ws = Workspace.open(project / "robopref.toml")
     with contextlib.closing(ws.store):
-        pool(ws)
+        build_pool(ws)
 
 
 def test_a_checkpoint_of_another_configuration_is_named_and_nothing_else_is_touched(project, monkeypatch):

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lerobot_maker import Made, make_dataset
 
-from importer.stages import pool
+from importer.pool.build import build_pool
 from ml_backend.reward import encoding, runtime
 from ml_backend.reward.encoder import load, settle
 from ml_backend.reward.features import encode_pool, read_features, write_features
@@ -38,7 +38,7 @@ def ws(tmp_path_factory):
     make_dataset(folder / "data", [Made(rows=40 + 4 * i, still=10) for i in range(4)])
     (folder / "robopref.toml").write_text(CONFIG)
     ws = Workspace.open(folder / "robopref.toml")
-    pool(ws)
+    build_pool(ws)
     yield ws
     ws.store.close()
 

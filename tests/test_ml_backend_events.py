@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ml_backend_service import HEADER, annotation, planned
 
-from importer.studio.annotations import replace_annotations
+from importer.studio.judgments import replace_annotations
 from ml_backend.service.app import create_app
 
 TASKS = (10, 11, 12)

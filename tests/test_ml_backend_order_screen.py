@@ -6,7 +6,9 @@ import pytest
 from studio_maker import make_workspace, plan
 from test_importer_label_studio import answer, sign_in
 
-from importer.studio.stages import connect, out_of_order, push
+from importer.studio.client import connect
+from importer.studio.order import out_of_order
+from importer.studio.push import push
 from ml_backend.loop.queue_order import queue_scores
 from ml_backend.loop.worker import deliver
 from preference.records import ModelVersion

@@ -201,7 +201,7 @@ def test_a_bug_is_logged_and_its_traceback_stays_here(client, monkeypatch, caplo
     def broken(*_):
         raise RuntimeError("sesame")
 
-    monkeypatch.setattr("importer.studio.annotations.record_annotations", broken)
+    monkeypatch.setattr("importer.studio.judgments.record_annotations", broken)
     answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
     assert (answer.status_code, answer.json) == (500, {"error": "internal error; see the service's log"})
     assert "sesame" in caplog.text

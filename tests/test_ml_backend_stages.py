@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lerobot_maker import Made, make_dataset
 
-from importer.stages import pool
+from importer.pool.build import build_pool
 from ml_backend.loop import scoring
 from ml_backend.loop import train as stages
 from ml_backend.loop.rounds import run_round
@@ -39,7 +39,7 @@ def pool_of_eight(tmp_path):
     make_dataset(tmp_path / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
     (tmp_path / "robopref.toml").write_text(CONFIG)
     ws = Workspace.open(tmp_path / "robopref.toml")
-    pool(ws)
+    build_pool(ws)
     ws.store.put_trajectories(replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories())
     ids = [t.trajectory_id for t in ws.store.trajectories()]
     rng = np.random.default_rng(0)

@@ -184,7 +184,7 @@ def test_ctrl_c_is_calm(tmp_path):
 
 
 def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(label_studio, tmp_path, monkeypatch):
-    from importer.studio.sdk import LabelStudio
+    from importer.studio.client import LabelStudio
     from robopref.doctor import examine
 
     config = tmp_path / "robopref.toml"
@@ -212,7 +212,7 @@ def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(labe
 
 
 def connect_to(config):
-    from importer.studio.connection import connect
+    from importer.studio.client import connect
     from preference.workspace import Workspace
 
     return connect(Workspace.open(config))

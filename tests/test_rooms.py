@@ -25,7 +25,7 @@ def importers(library):
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("label_studio_sdk", ["importer/studio/sdk.py"]),
+        ("label_studio_sdk", ["importer/studio/client.py"]),
         ("ffmpeg", ["importer/clips/render.py"]),
         ("flask", ["ml_backend/service/app.py"]),
         ("boto3", ["importer/clips/s3.py"]),

@@ -11,7 +11,8 @@ import pytest
 from test_importer_batches import certify, open_workspace, trajectories
 
 from importer.pairs import batches
-from importer.pairs.file import read_pairs
+from importer.pairs.annotators import add_annotators
+from importer.pairs.pair_file import read_pairs
 from importer.studio.export import COLUMNS, export_judgments
 from preference.errors import DataError, NotReady, UserError
 from preference.records import Judgment
@@ -28,7 +29,7 @@ def script(name, *arguments, cwd):
 def ws(tmp_path):
     workspace = open_workspace(tmp_path)
     workspace.store.put_trajectories(trajectories())
-    batches.add_annotators(workspace)
+    add_annotators(workspace)
     certify(workspace)
     yield workspace
     workspace.store.close()

@@ -1,1 +1,6 @@
-"""TODO: what this room is."""
+"""The calibration course: what an expert answers first, annotators learn from, and are then tested on.
+
+- `sets.propose_calibration(trajectories, count, rng)`: a training set and two test sets, as `Pair` records.
+- `build.build(ws)`: the stage; the sets, assigned to everybody who can have them by now.
+- `build.retest(ws, annotator_ids)`: the second test for those who failed the first.
+"""

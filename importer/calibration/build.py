@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Literal
 
 from importer.calibration.sets import SETS, TRAINING, propose_calibration
+from importer.pairs.annotators import expert_and_people
 from importer.pairs.assignments import assign_everyone
-from importer.pairs.batches import append, now
-from importer.pairs.ready import expert_and_people, shown
+from importer.pairs.batches import append, now, shown
 from importer.pairs.sampling import asked, likely_answers
 from preference.errors import NotReady, UserError
 from preference.records import Assignment, Batch, Judgment, Pair

@@ -2,94 +2,32 @@
 
 Trajectories come in; `clips/<trajectory_id>.mp4` go out. The only file that calls ffmpeg: the binary that
 imageio-ffmpeg brings, one process per clip and a single pass.
-
-How long each clip is, and why, is in `clip_plan`.
+How long each clip is, and why, is in `plan`.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib.util import find_spec
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from importer.clips.force_strip import LEFT, RIGHT, draw_strip, strip_height
-from importer.clips.index import ClipIndex, Entry
-from importer.clips.plan import Job, plan
-from importer.pool import Episode, Failure, failure_of, read_episode
+from importer.clips.plan import Job
+from importer.pool import Episode
 from importer.pool.episode import BadInput, Images, VideoSpan
-from preference.config import Clips, Pool
-from preference.errors import UserError
+from preference.config import Clips
 from preference.records import Trajectory
-from preference.work import Workers, parallel_map
 from preference.workspace import replacing
 
 PRESET = "veryfast"
 """`medium` took 2.4 times as long for the same real AV1 episode, and a pool has thousands."""
 CLOSED, OPEN = "\N{BLACK CIRCLE} gripper closed", "\N{WHITE CIRCLE} gripper open"
-
-
-@dataclass(frozen=True)
-class ClipsResult:
-    """What a run did."""
-
-    rendered: int
-    kept: int
-    failures: list[Failure]
-    clips: dict[str, Entry]
-    """trajectory_id → its finished clip."""
-
-
-@dataclass(frozen=True)
-class _Render:
-    """`render` with its settings, picklable."""
-
-    pool: Pool
-    clips: Clips
-
-    def __call__(self, job: Job) -> Entry:
-        with _ended_by_signal():
-            episode = read_episode(self.pool, job.trajectory)
-            render(episode, job, self.clips)
-        return Entry.of(job.trajectory.trajectory_id, job.key, job.path)
-
-
-def render_clips(
-    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: Workers
-) -> ClipsResult:
-    """Render the clips that are missing or were made with other settings; finished ones are kept.
-
-    Args:
-        folder: Where the clips are kept.
-    """
-    index = ClipIndex(folder)
-    jobs, failures = plan(trajectories, pool, clips, folder)
-    missing = [job for job in jobs if not index.has(job.trajectory.trajectory_id, job.key)]
-    broken: set[str] = set()
-    for job, result in parallel_map(_Render(pool, clips), missing, workers=workers, description="Rendering clips"):
-        if isinstance(result, UserError):
-            broken.add(job.trajectory.trajectory_id)
-            failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, result))
-        else:
-            index.add(result)
-    failures.sort(key=lambda f: (f.dataset, f.episode_index or 0))
-    ids = [job.trajectory.trajectory_id for job in jobs if job.trajectory.trajectory_id not in broken]
-    return ClipsResult(
-        rendered=len(missing) - len(broken),
-        kept=len(jobs) - len(missing),
-        failures=failures,
-        clips={trajectory_id: index.entries[trajectory_id] for trajectory_id in ids},
-    )
 
 
 def render(episode: Episode, job: Job, clips: Clips) -> None:
@@ -258,18 +196,3 @@ def font() -> str:
 
         bundled = Path(matplotlib.get_data_path())
     return str(bundled / "fonts" / "ttf" / "DejaVuSans.ttf")
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """In a worker process: being terminated ends ffmpeg and removes half a clip before the process goes."""
-    if parent_process() is None:
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        yield
-    except SystemExit:
-        os._exit(143)  # a pool's worker takes an exception for a result and would go on to its next item
-    finally:
-        signal.signal(signal.SIGTERM, before)

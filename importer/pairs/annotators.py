@@ -10,8 +10,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from preference.config import Annotators
-from preference.errors import ConfigError, UserError
+from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Annotator
+from preference.workspace import Workspace
+
+
+def add_annotators(ws: Workspace) -> list[Annotator]:
+    """Bring the annotators of robopref.toml into the database; those it no longer names stay, but inactive.
+
+    Raises:
+        UserError: two of them would have the same id, an address is none, or the expert is nobody.
+    """
+    known = ws.store.annotators()
+    changed = merged(known, annotators_of(ws.config.annotators))
+    if changed:
+        ws.store.put_annotators(changed)
+    return ws.store.annotators()
 
 
 def annotators_of(settings: Annotators) -> list[Annotator]:
@@ -70,6 +84,48 @@ def merged(known: Sequence[Annotator], named: Iterable[Annotator]) -> list[Annot
         after[annotator.annotator_id] = replace(annotator, studio_user_id=own.studio_user_id) if own else annotator
     gone = [replace(annotator, active=False) for annotator in known if annotator.annotator_id not in after]
     return [annotator for annotator in [*after.values(), *gone] if annotator != before.get(annotator.annotator_id)]
+
+
+def expert_and_people(ws: Workspace) -> tuple[str, list[str]]:
+    """Ids of the expert and of the active annotators."""
+    active = [annotator for annotator in ws.store.annotators() if annotator.active]
+    experts = [annotator.annotator_id for annotator in active if annotator.role == "expert"]
+    people = [annotator.annotator_id for annotator in active if annotator.role == "annotator"]
+    if not experts or not people:
+        raise NotReady(
+            f"Calibration needs an expert and annotators; there are {len(experts)} and {len(people)}.",
+            fix="Name them in [annotators] of robopref.toml.",
+        )
+    return experts[0], people
+
+
+def certified_ids(ws: Workspace) -> list[str]:
+    """Ids of the certified; the expert is nobody's annotator."""
+    roles = {annotator.annotator_id: annotator.role for annotator in ws.store.annotators()}
+    return [name for name in ws.store.certified() if roles[name] == "annotator"]
+
+
+def certified(ws: Workspace) -> list[str]:
+    """The certified, who are enough for the overlap.
+
+    Raises:
+        NotReady: they are not; says how each of the others stands.
+    """
+    names, overlap = certified_ids(ws), ws.config.pairs.overlap
+    if len(names) >= overlap:
+        return names
+    kappas = {record.annotator_id: record.kappa for record in ws.store.certifications() if record.pairs}
+    people = [a.annotator_id for a in ws.store.annotators() if a.active and a.role == "annotator"]
+    others = [
+        f"{name} (kappa {kappas[name]:.2f})" if name in kappas else f"{name} (not tested)"
+        for name in people
+        if name not in names
+    ]
+    raise NotReady(
+        f"{len(names)} of {len(people)} annotators {'is' if len(names) == 1 else 'are'} certified, "
+        f"and each pair goes to {overlap}." + (f" Not certified: {', '.join(others)}." if others else ""),
+        fix="Run `robopref calibration build`, let them answer, then `robopref certify`; or lower pairs.overlap.",
+    )
 
 
 def _local_part(address: str) -> str:

@@ -11,31 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from importer.pairs.annotators import annotators_of, merged
+from importer.pairs.annotators import annotators_of, certified, certified_ids
 from importer.pairs.assignments import assign
 from importer.pairs.plan import Plan, plan_table
-from importer.pairs.ready import certified, certified_ids, shown
 from importer.pairs.sampling import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
 from preference.config import Strata
 from preference.errors import NotReady, UserError
-from preference.records import Annotator, Assignment, Batch, Kind, Pair, Stratum, Trajectory
+from preference.records import Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
 
 REPLACEMENT = "replacement"
 """`Pair.strategy` of one that stands in for a pair that was lost."""
-
-
-def add_annotators(ws: Workspace) -> list[Annotator]:
-    """Bring the annotators of robopref.toml into the database; those it no longer names stay, but inactive.
-
-    Raises:
-        UserError: two of them would have the same id, an address is none, or the expert is nobody.
-    """
-    known = ws.store.annotators()
-    changed = merged(known, annotators_of(ws.config.annotators))
-    if changed:
-        ws.store.put_annotators(changed)
-    return ws.store.annotators()
 
 
 @dataclass(frozen=True)
@@ -153,6 +139,14 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
     ws.store.put_pairs(made.batch, made.pairs, made.assignments)
     return made.batch
+
+
+def shown(ws: Workspace) -> list[Trajectory]:
+    """The ranked trajectories that have a clip."""
+    pool = [trajectory for trajectory in ws.store.trajectories() if trajectory.clip and trajectory.quartile]
+    if not pool:
+        raise NotReady("There are no clips to show yet.", fix="Run `robopref pool` and `robopref clips` first.")
+    return pool
 
 
 def _opening_notes(ws: Workspace, force: bool) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from importer.pairs.annotators import certified_ids
 from importer.pairs.assignments import assign_thirds
 from importer.pairs.batches import append
-from importer.pairs.ready import certified_ids
 from preference.records import Assignment, Pair
 from preference.workspace import Workspace
 
@@ -15,7 +15,7 @@ MOST_ANNOTATORS = 3
 """Nobody is asked after the third: where three differ, the pair itself is ambiguous."""
 
 
-def thirds(ws: Workspace, pair_ids: Sequence[str], left_out: Collection[tuple[str, str]] = ()) -> list[Assignment]:
+def ask_third(ws: Workspace, pair_ids: Sequence[str], left_out: Collection[tuple[str, str]] = ()) -> list[Assignment]:
     """One more annotator for each of the pairs, at the end of their queue in the pair's own batch.
 
     A pair that still waits for an answer, has three annotators whose answers count, or was seen by all who are

@@ -10,14 +10,67 @@ import re
 import unicodedata
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from importer.pool import hdf5
-from importer.pool.episode import BadInput, Episode, Reader
+from importer.pool.episode import BadInput, Episode
+from importer.pool.folder import Folder
 from importer.pool.labels import Labels, complete, read_sidecar
+from importer.pool.lerobot import read_info
+from importer.pool.lerobot_v2 import LeRobotV2
+from importer.pool.lerobot_v3 import LeRobotV3
+from importer.pool.mapping import Mapping, Schema
+from importer.pool.robomimic import Robomimic
+from importer.pool.robosuite import Robosuite
 from preference.config import Dataset, Pool
 from preference.records import Trajectory
 
 LONGEST = 60
+
+
+class Reader(Protocol):
+    """One format of trajectory data. Adding a format is adding a file that has a class like this.
+
+    Making a reader reads the dataset's metadata only.
+    """
+
+    def __init__(self, dataset: Dataset) -> None: ...
+
+    dataset: Dataset
+    schema: Schema
+    """What the dataset has."""
+    mapping: Mapping
+    """Which of its columns mean what."""
+
+    def episodes(self) -> dict[int, str]:
+        """episode_index → the name that its trajectory_id ends with."""
+        ...
+
+    def files(self, episode_index: int) -> list[Path]:
+        """The files that the episode is made of; cheap, and they need not exist.
+
+        Raises:
+            DataError: a path leads out of the dataset.
+        """
+        ...
+
+    def read(self, episode_index: int) -> Episode:
+        """Read one episode.
+
+        Raises:
+            DataError: naming the file and the field.
+        """
+        ...
+
+
+READERS: dict[str, type[Reader]] = {
+    "lerobot_v2": LeRobotV2,
+    "lerobot_v3": LeRobotV3,
+    "robomimic": Robomimic,
+    "robosuite": Robosuite,
+    "folder": Folder,
+}
+"""Format in robopref.toml → its reader."""
 
 
 class OpenDataset:
@@ -82,23 +135,11 @@ def open_reader(dataset: Dataset) -> Reader:
     Raises:
         BadInput: the dataset is missing, or no reader knows what is in it.
     """
-    from importer.pool.folder import Folder
-    from importer.pool.lerobot_v2 import LeRobotV2
-    from importer.pool.lerobot_v3 import LeRobotV3
-    from importer.pool.robomimic import Robomimic
-    from importer.pool.robosuite import Robosuite
 
-    readers: dict[str, type[Reader]] = {
-        "lerobot_v2": LeRobotV2,
-        "lerobot_v3": LeRobotV3,
-        "robomimic": Robomimic,
-        "robosuite": Robosuite,
-        "folder": Folder,
-    }
     if not dataset.path.exists():
         what = "file" if dataset.path.suffix in hdf5.SUFFIXES else "folder"
         raise BadInput(dataset.path, "", f"the dataset's {what} is missing", fix="Check pool.dataset.path.")
-    return readers[format_of(dataset)](dataset)
+    return READERS[format_of(dataset)](dataset)
 
 
 def format_of(dataset: Dataset) -> str:
@@ -107,10 +148,6 @@ def format_of(dataset: Dataset) -> str:
     Raises:
         BadInput: no reader knows what is there.
     """
-    from importer.pool.lerobot import read_info
-    from importer.pool.lerobot_v2 import LeRobotV2
-    from importer.pool.lerobot_v3 import LeRobotV3
-    from importer.pool.robomimic import Robomimic
 
     if dataset.format != "auto":
         return dataset.format

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from preference.config import Dataset
 from preference.errors import DataError
-
-if TYPE_CHECKING:
-    from importer.pool.mapping import Mapping
-    from importer.pool.schema import Schema
 
 
 class BadInput(DataError):
@@ -100,38 +95,3 @@ class Episode:
     def length_s(self) -> float:
         """Seconds until the last frame has been shown."""
         return float(self.time[-1]) + 1.0 / self.fps
-
-
-class Reader(Protocol):
-    """One format of trajectory data. Adding a format is adding a file that has a class like this.
-
-    Making a reader reads the dataset's metadata only.
-    """
-
-    def __init__(self, dataset: Dataset) -> None: ...
-
-    dataset: Dataset
-    schema: Schema
-    """What the dataset has."""
-    mapping: Mapping
-    """Which of its columns mean what."""
-
-    def episodes(self) -> dict[int, str]:
-        """episode_index → the name that its trajectory_id ends with."""
-        ...
-
-    def files(self, episode_index: int) -> list[Path]:
-        """The files that the episode is made of; cheap, and they need not exist.
-
-        Raises:
-            DataError: a path leads out of the dataset.
-        """
-        ...
-
-    def read(self, episode_index: int) -> Episode:
-        """Read one episode.
-
-        Raises:
-            DataError: naming the file and the field.
-        """
-        ...

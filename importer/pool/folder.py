@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from importer.pool.columns import matrix
 from importer.pool.episode import BadInput, Episode, Images, VideoSpan
 from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
-from importer.pool.mapping import map_columns
+from importer.pool.mapping import LOOKED_AT, Column, Schema, map_columns, usual_columns
+from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
-from importer.pool.schema import LOOKED_AT, Column, Schema, members, usual_columns
 from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
 from preference.config import Dataset
 
@@ -180,7 +179,7 @@ def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarra
         table = pyarrow.csv.read_csv(file) if file.suffix == ".csv" else pyarrow.parquet.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(file, "", f"cannot be read as {file.suffix[1:]}: {error}") from None
-    groups = members(table.column_names)
+    groups = _members(table.column_names)
     columns = {}
     for group, names in groups.items():
         kinds = [table.schema.field(name).type for name in names]
@@ -192,6 +191,23 @@ def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarra
         return np.hstack([matrix(table, member, file) for member in groups[name]])
 
     return columns, load
+
+
+def _members(names: Sequence[str]) -> dict[str, list[str]]:
+    """Which columns of a flat table belong together: `action_0, action_1` or `action.x, action.y` are one `action`."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_stem(name), []).append(name)
+    return groups
+
+
+def _stem(name: str) -> str:
+    """`action_3`, `action[3]` and `action.gripper` → `action`; other names are their own."""
+    head, dot, tail = name.rpartition(".")
+    if dot and tail and head not in ("", "observation", "next"):
+        return head
+    bare = name.rstrip("]0123456789")
+    return bare[:-1] if bare != name and len(bare) > 1 and bare[-1] in "_[" else name
 
 
 def _width(table: Any, name: str) -> int:

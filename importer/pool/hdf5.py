@@ -20,9 +20,8 @@ import numpy as np
 from importer.pool.episode import BadInput, Episode, Images
 from importer.pool.images import as_rgb, shape_of
 from importer.pool.labels import assemble, labels_of
-from importer.pool.mapping import Mapping
+from importer.pool.mapping import LOOKED_AT, Column, Mapping, Schema, usual_columns
 from importer.pool.rows import Rows, rows_of
-from importer.pool.schema import LOOKED_AT, Column, Schema, usual_columns
 from preference.config import Dataset
 
 DEMO = re.compile(r"(?:demo|episode|ep|traj)?[_-]?(\d+)")

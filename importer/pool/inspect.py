@@ -14,8 +14,7 @@ import numpy as np
 
 from importer.pool.dataset import OpenDataset
 from importer.pool.episode import BadInput, Episode, VideoSpan
-from importer.pool.mapping import Ref
-from importer.pool.schema import Column
+from importer.pool.mapping import Column, Ref
 from importer.pool.video import probe
 from preference.config import Dataset
 from preference.errors import UserError

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from importer.pool.columns import feature_names, matrix
 from importer.pool.episode import BadInput
-from importer.pool.mapping import Mapping
+from importer.pool.mapping import Column, Mapping, Schema
+from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
-from importer.pool.schema import Column, Schema
 from preference.errors import UserError
 from preference.workspace import confined
 
@@ -94,7 +93,18 @@ def _stored(root: Path) -> dict[str, Column]:
 def _column(name: str, feature: Values[str, Any]) -> Column:
     shape = feature.get("shape") or [1]
     width = int(np.prod([n for n in shape if isinstance(n, int)] or [1]))
-    return Column(name, str(feature.get("dtype", "")), width, tuple(feature_names(dict(feature))))
+    return Column(name, str(feature.get("dtype", "")), width, tuple(_names_in(feature)))
+
+
+def _names_in(feature: Values[str, Any]) -> list[str]:
+    """The names of a feature's dimensions, however LeRobot nested them: a list, a list of lists, or a dictionary."""
+    names: Any = feature.get("names")
+    while isinstance(names, dict) or (isinstance(names, list) and len(names) == 1 and isinstance(names[0], list)):
+        if isinstance(names, dict):
+            names = next(iter(names.values()), None)
+        else:
+            names = names[0]
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[str, Any]) -> Path:

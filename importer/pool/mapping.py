@@ -7,11 +7,12 @@ required; one that was guessed and is missing in an episode is unknown there, ne
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from importer.pool.episode import BadInput
-from importer.pool.schema import Column, Schema
 from preference.config import Columns
 
 NONE = "none"
@@ -35,6 +36,49 @@ FORCES = (
     "observation.force", "observation.wrench", "observation.ft_sensor", "observation.state.force", "force", "forces",
     "wrench", "obs/robot0_ee_force", "obs/robot0_eef_force",
 )  # fmt: skip
+LOOKED_AT = 10
+"""Episodes of a format without a list of columns that are asked for theirs."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """An array of T rows. One row is `width` numbers."""
+
+    name: str
+    dtype: str
+    width: int
+    names: tuple[str, ...] = ()
+    """What the dataset calls the numbers; empty where it has no names."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.names) if self.names else self.width})"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A dataset as its metadata describe it."""
+
+    format: str
+    file: Path
+    """What errors about columns name."""
+    fps: float
+    """Rows per second as the metadata have them; nan where they do not."""
+    columns: dict[str, Column]
+    cameras: list[str]
+    """The first is the primary one unless robopref.toml says otherwise."""
+    labels: list[str] = field(default_factory=list)
+    """Names of what is said once per episode: source, success, task …"""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know before they use it."""
+
+
+def usual_columns(episodes: Iterable[dict[str, Column]]) -> dict[str, Column]:
+    """Each column as most of the episodes have it: a broken one must not speak for the others."""
+    seen: dict[str, Counter[Column]] = {}
+    for columns in episodes:
+        for name, column in columns.items():
+            seen.setdefault(name, Counter())[column] += 1
+    return {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
 
 
 @dataclass(frozen=True)

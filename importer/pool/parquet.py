@@ -74,3 +74,32 @@ def _read(file: Path, _mtime_ns: int, groups: tuple[int, ...], columns: tuple[st
     with pq.ParquetFile(file) as parquet:
         # a name selects nested columns that begin with it too; the second selection drops those
         return parquet.read_row_groups(list(groups), columns=list(columns), use_threads=False).select(list(columns))
+
+
+def matrix(table: pa.Table, column: str, file: Path) -> np.ndarray:
+    """(T, D) float64 of a numeric or list column; a plain number becomes D = 1.
+
+    Raises:
+        BadInput: the column is not numeric, or its rows differ in length.
+    """
+    import pyarrow as pa
+
+    values = table.column(column).combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.chunks)
+    width = 1
+    while isinstance(values, (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)):
+        if values.null_count:
+            raise BadInput(file, column, f"{values.null_count} rows are empty")
+        if isinstance(values, pa.FixedSizeListArray):
+            lengths = {values.type.list_size}
+        else:
+            lengths = {int(n) for n in np.unique(np.diff(values.offsets.to_numpy()))} or {0}
+        if len(lengths) != 1:
+            raise BadInput(file, column, f"rows have different lengths: {sorted(lengths)}")
+        width *= lengths.pop()
+        values = values.flatten()
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)):
+        raise BadInput(file, column, f"expected numbers, found {values.type}")
+    flat = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return flat.reshape(table.num_rows, width)

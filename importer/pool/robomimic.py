@@ -11,9 +11,8 @@ from typing import Any
 
 from importer.pool import hdf5
 from importer.pool.episode import BadInput, Images
-from importer.pool.mapping import map_columns
+from importer.pool.mapping import Schema, map_columns
 from importer.pool.rows import Rows
-from importer.pool.schema import Schema
 from preference.config import Columns, Dataset
 
 WRIST = "eye_in_hand"

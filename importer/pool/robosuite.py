@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from importer.pool import hdf5
 from importer.pool.labels import text
-from importer.pool.mapping import map_columns
-from importer.pool.schema import Schema
+from importer.pool.mapping import Schema, map_columns
 from preference.config import Columns, Dataset
 
 RATE = 20.0

@@ -21,7 +21,6 @@ from typing import get_args
 
 import numpy as np
 
-from importer.simulate.reasons import reason_for
 from preference import config
 from preference.errors import UserError
 from preference.records import Annotator, Side, Trajectory
@@ -31,6 +30,13 @@ RewardsOf = Callable[[Trajectory], np.ndarray]
 """The reward of each step of a trajectory, (T,); only the myopic teacher asks for it."""
 FAST_S = (1.0, 2.5)
 """Seconds that somebody needs who does not look."""
+NOTICEABLE = (
+    ("smoothness", 0.3, "moves more smoothly"),
+    ("path_efficiency", 0.1, "takes the shorter way"),
+    ("grasp_stability", 0.25, "keeps its grip"),
+    ("duration_s", -1.0, "is done sooner"),
+)
+"""Measure, by how much the better one has to exceed the other (negative: fall below it), and what one says then."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +201,24 @@ def answer_functions(
         return answer
 
     return {a.annotator_id: answering(teacher(a.teacher), a.annotator_id) for a in annotators if a.teacher}
+
+
+def reason_for(side: Side, left: Trajectory, right: Trajectory, rng: np.random.Generator) -> str:
+    """Why `side` was chosen, in a sentence that the measures bear out."""
+    if side == "equal":
+        return "I see no difference that matters."
+    better, other = (left, right) if side == "left" else (right, left)
+    name = side.capitalize()
+    if better.success and other.success is False:
+        return f"{name} completes the task, the other does not."
+    facts = [
+        f"{name} {words}."
+        for measure, margin, words in NOTICEABLE
+        if (getattr(better, measure) - getattr(other, measure)) / margin > 1.0
+    ]
+    if not facts:
+        return f"{name} comes closer to what was asked."
+    return facts[int(rng.integers(len(facts)))]
 
 
 def _difference_at_the_end(scene: Scene, discount: float) -> float:

@@ -1,1 +1,10 @@
-"""TODO: what this room is."""
+"""Label Studio: planned assignments go there as tasks, annotations come back as judgments.
+
+- `push.push(ws)`: assignments without a task → users, projects and tasks.
+- `pull.pull(ws)`: annotations → rows of `judgments` and `rejected`.
+- `judgments.judge(annotation, assignment, annotator)`: one annotation → a `Judgment`, or a `Rejection` with its reason.
+- `order.rescore(ws, scores, model_version)`: a new order of the open tasks.
+- `export.export_judgments(store, path)`: the judgments as CSV, JSON Lines or Parquet.
+
+`client` is the only file that imports label_studio_sdk.
+"""

@@ -1,6 +1,6 @@
 """Fetch what was answered in Label Studio since the last time.
 
-In: the tasks of the database. Out: judgments and rejections (importer.studio.annotations), the same ones that the
+In: the tasks of the database. Out: judgments and rejections (importer.studio.judgments), the same ones that the
 webhook
 writes. A project whose number of annotations is not ours is read as a whole, so whatever was lost is found.
 """
@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from importer.studio.annotations import Recorded, rejudge_unknown, replace_annotations
-from importer.studio.connection import all_pushed, check_present, connect
-from importer.studio.queues import database_mark
-from importer.studio.repair import edits
+from importer.studio.client import LabelStudio, connect
+from importer.studio.judgments import Recorded, rejudge_unknown, replace_annotations
+from importer.studio.queues import all_pushed, database_mark
+from importer.studio.repair import check_present, edits
 from importer.studio.replies import StudioProject
-from importer.studio.sdk import LabelStudio
 from preference.workspace import Workspace, replacing
 
 OVERLAP = timedelta(seconds=30)

@@ -17,11 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from importer.clips.s3 import upload_clips
-from importer.studio.connection import all_queues, check_present, connect, ids_of
-from importer.studio.queues import PLANNED, Queue, database_mark, project_description, project_mark, task_of_view
-from importer.studio.repair import release_lost
+from importer.studio.client import LabelStudio, connect
+from importer.studio.queues import (
+    PLANNED,
+    Queue,
+    all_queues,
+    database_mark,
+    project_description,
+    project_mark,
+    task_of_view,
+)
+from importer.studio.repair import check_present, release_lost
 from importer.studio.replies import StudioProject
-from importer.studio.sdk import LabelStudio
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
 from preference.errors import StudioError
@@ -72,8 +79,9 @@ def push(
             return PushResult(0, 0, 0)
         data = _task_data(ws, queues)
         studio = connect(ws)
+        ids = [queue.project_id for queue in queues if queue.project_id is not None]
         # Where a queue has no project yet, one that a killed run made may be among all that there are.
-        present = studio.projects(ids_of(queues) if all(queue.project_id for queue in queues) else None)
+        present = studio.projects(ids if len(ids) == len(queues) else None)
         check_present(studio, queues, present)
         users = _push_users(ws, studio, [queue for queue in queues if queue.waiting])
         made = tasks = 0

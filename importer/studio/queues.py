@@ -21,6 +21,7 @@ from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import Annotator, Batch, Trajectory
 from preference.store import AssignmentView
+from preference.workspace import Workspace
 
 SECRET_HEADER = "X-Robopref-Secret"
 """What our webhooks carry; Label Studio gives them no Basic auth."""
@@ -117,6 +118,16 @@ def queues_of(
     for group in grouped.values():
         group.sort(key=lambda view: (rank[view.assignment.batch_id], view.assignment.position))
     return [Queue(people[who], phase, group) for (who, phase), group in sorted(grouped.items())]
+
+
+def all_queues(ws: Workspace) -> list[Queue]:
+    """Every queue of the workspace's database."""
+    return queues_of(ws.store.batches(), ws.store.annotators(), ws.store.assignments())
+
+
+def all_pushed(ws: Workspace) -> list[Pushed]:
+    """Every project of the workspace's database, with its tasks."""
+    return pushed_of(ws.store.batches(), ws.store.tasks())
 
 
 def database_mark(batches: Sequence[Batch]) -> str:

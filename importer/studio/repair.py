@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from importer.studio.client import LabelStudio
 from importer.studio.queues import Pushed, Queue
 from importer.studio.replies import StudioProject
-from importer.studio.sdk import LabelStudio
 from labeling_config.contract import missing_in
+from preference.errors import StudioError
 from preference.workspace import Workspace
 
 
@@ -56,3 +57,14 @@ def release_lost(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) ->
     unanswered = [key for key in gone if key not in answered]
     ws.store.set_tasks((key, None, None) for key in unanswered)
     return len(unanswered)
+
+
+def check_present(studio: LabelStudio, queues: Sequence[Queue | Pushed], present: Sequence[StudioProject]) -> None:
+    ids = {project.project_id for project in present}
+    if gone := [q for q in queues if q.project_id is not None and q.project_id not in ids]:
+        names = ", ".join(f"{queue.title!r} ({queue.project_id})" for queue in gone)
+        raise StudioError(
+            f"Label Studio at {studio.url} no longer has {names}: deleted there, or this is another server.",
+            fix="Bring it back from Label Studio's backup; or `robopref push --repair` makes it again, for the pairs "
+            "that are not answered yet. The answers pulled so far are in the database.",
+        )

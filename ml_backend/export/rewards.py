@@ -62,7 +62,7 @@ def rewards_of(ws: Workspace, trajectories: list[Trajectory]) -> dict[str, Rewar
         DataError: it cannot be read, or looks through an encoder that is no longer here.
     """
     from importer.pool import read_episode
-    from importer.pool.frames import sample_rows
+    from importer.pool.video import sample_rows
     from ml_backend.loop.provenance import features_for
     from ml_backend.reward.model import RewardModel
 

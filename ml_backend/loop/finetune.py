@@ -75,7 +75,7 @@ def _reader(ws: Workspace, trajectories: Sequence[Trajectory]) -> Callable[[int]
     from functools import lru_cache
 
     from importer.pool import read_episode
-    from importer.pool.frames import clean_frames
+    from importer.pool.video import clean_frames
 
     reward = ws.config.reward
 

@@ -122,7 +122,7 @@ def _digest(path: Path) -> str:
 
 
 def _reorder(ws: Workspace, record: ModelVersion) -> None:
-    from importer.studio.stages import rescore
+    from importer.studio.order import rescore
     from ml_backend.loop.queue_order import queue_scores
 
     try:

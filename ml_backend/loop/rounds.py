@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from importer.pairs.batches import active_batch, draft_active
-from importer.pairs.third_opinions import thirds
+from importer.pairs.third_opinions import ask_third
+from importer.studio.order import out_of_order, rescore
+from importer.studio.pull import pull
+from importer.studio.push import push
 from importer.studio.queues import PLANNED
-from importer.studio.stages import out_of_order, pull, push, rescore
 from ml_backend.loop.queue_order import queue_scores
 from ml_backend.validation.stopping import no_longer_pays
 from preference.errors import NotReady
@@ -58,7 +60,7 @@ def settle(ws: Workspace, *, whole: bool = False) -> list[Preference]:
     pull(ws, whole=whole)
     preferences = resolve(ws)
     contested = [p.pair_id for p in preferences if p.reason == "needs_third"]
-    if contested and thirds(ws, contested, left_out_now(ws)):
+    if contested and ask_third(ws, contested, left_out_now(ws)):
         push(ws)
     return preferences
 

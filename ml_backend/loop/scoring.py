@@ -56,7 +56,7 @@ def rank(ws: Workspace, count: int, strategy: str | None = None) -> list[Choice]
         NotReady: there is no model.
         ConfigError: the strategy does not exist.
     """
-    from importer.pairs.ready import shown
+    from importer.pairs.batches import shown
     from importer.pairs.sampling import asked
 
     active = ws.config.active

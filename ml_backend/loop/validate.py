@@ -222,7 +222,7 @@ def _as_trained(
 def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel) -> list[np.ndarray] | None:
     """Per trajectory the gripper's position at the steps of its features; None where a dataset has no gripper."""
     from importer.pool import read_episode
-    from importer.pool.frames import sample_rows
+    from importer.pool.video import sample_rows
 
     positions = []
     try:
@@ -245,7 +245,7 @@ def _proposals(
     trajectories: Sequence[Trajectory],
     rng: np.random.Generator,
 ) -> list[Proposal]:
-    from importer.pairs.ready import shown
+    from importer.pairs.batches import shown
     from importer.pairs.sampling import asked
     from ml_backend.validation.proposals import propose
 

@@ -254,7 +254,7 @@ def _examples(
     import numpy as np
 
     from importer.pool import read_episode
-    from importer.pool.frames import clean_frames, sample_rows
+    from importer.pool.video import clean_frames, sample_rows
 
     ranked = sorted((t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: t.end_s - t.start_s)
     picks = np.unique(np.linspace(0, len(ranked) - 1, PARITY_EXAMPLES).round().astype(int))

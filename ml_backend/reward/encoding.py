@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from importer.pool import read_episode
-from importer.pool.frames import clean_frames, sample_rows
+from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, EncoderSettings, load
 from ml_backend.reward.features import Features, Job, write_features
 from ml_backend.reward.runtime import onnx_file

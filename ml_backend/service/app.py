@@ -115,7 +115,7 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics
 
 def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
     """Store what one webhook says; events that do not concern us pass."""
-    from importer.studio.annotations import delete_annotations, is_id, record_annotations
+    from importer.studio.judgments import delete_annotations, is_id, record_annotations
 
     action = event.get("action")
     if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):

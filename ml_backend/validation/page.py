@@ -50,7 +50,7 @@ def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.n
 
 def _strip(ws: Workspace, trajectory: Trajectory) -> str:
     from importer.pool import read_episode
-    from importer.pool.frames import clean_frames
+    from importer.pool.video import clean_frames
 
     episode = read_episode(ws.config.pool, trajectory)
     frames, _ = clean_frames(episode, trajectory.start_s, trajectory.end_s, 1e3, PICTURES)

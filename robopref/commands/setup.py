@@ -46,10 +46,10 @@ def pool(
     A dataset is a LeRobot folder (v2.0, v2.1, v3.0), a robomimic or robosuite HDF5 file, or a folder with one folder
     per episode. `robopref pool inspect PATH` shows what Robopref finds in it.
     """
-    from importer import stages
+    from importer.pool import build_pool
 
     if context.invoked_subcommand is None:
-        show.pool(stages.pool(Workspace.open(config)), json)
+        show.pool(build_pool(Workspace.open(config)), json)
 
 
 @pool_app.command()
@@ -72,6 +72,6 @@ def clips(
     json: Json = False,
 ) -> None:
     """Render one standardized clip per trajectory. Existing clips are kept."""
-    from importer import stages
+    from importer.clips.build import build_clips
 
-    show.clips(stages.clips(Workspace.open(config)), json)
+    show.clips(build_clips(Workspace.open(config)), json)

@@ -22,9 +22,8 @@ from pathlib import Path
 import imageio_ffmpeg
 import psutil
 
-from importer import stages
 from importer.clips.render import PRESET
-from importer.pool import read_episode
+from importer.pool import build_pool, read_episode
 from importer.pool.episode import VideoSpan
 from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
@@ -42,7 +41,7 @@ def workspace(folder: Path, dataset: Path, settings: str = "") -> Workspace:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "robopref.toml").write_text(f'{settings}\n[[pool.dataset]]\npath = "{dataset}"\n')
     ws = Workspace.open(folder / "robopref.toml")
-    stages.pool(ws)
+    build_pool(ws)
     return ws
 
 

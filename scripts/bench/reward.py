@@ -155,7 +155,7 @@ def peer_python(named: str, folder: Path) -> Path | None:
 
 def prepare(folder: Path, encoder: str) -> tuple[Any, Any]:
     """The pool (made where it is not there), read, and its features."""
-    from importer.stages import pool
+    from importer.pool.build import build_pool
     from ml_backend.reward.features import encode_pool
     from preference.workspace import Workspace
 
@@ -166,7 +166,7 @@ def prepare(folder: Path, encoder: str) -> tuple[Any, Any]:
     text = f'[[pool.dataset]]\npath = "{data}"\nname = "bench"\n[reward]\nencoder = "{encoder}"\n'
     (folder / "robopref.toml").write_text(text)
     ws = Workspace.open(folder / "robopref.toml")
-    pool(ws)
+    build_pool(ws)
     return ws, encode_pool(ws, ws.store.trajectories())
 
 

@@ -82,7 +82,7 @@ def project(folder: Path, port: int, waiting: int) -> Workspace:
     """Trajectories with features in the cache, 1,000 answered pairs, and `waiting` tasks without an answer."""
     from lerobot_maker import Made, make_dataset
 
-    from importer.stages import pool
+    from importer.pool.build import build_pool
     from preference.workspace import Workspace
 
     jerks = np.random.default_rng(0).uniform(0.0, 0.3, TRAJECTORIES)
@@ -92,7 +92,7 @@ def project(folder: Path, port: int, waiting: int) -> Workspace:
         f"[active]\nmost_per_point = 0\n[service]\nport = {port}\nwebhook_secret = 'quiet'\npassword = 'pw'\n"
     )
     ws = Workspace.open(folder / "robopref.toml")
-    pool(ws)
+    build_pool(ws)
     ws.store.put_trajectories(
         replace(t, clip=f"clips/{t.trajectory_id}.mp4", quartile=t.quartile or 1) for t in ws.store.trajectories()
     )

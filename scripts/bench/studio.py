@@ -64,8 +64,8 @@ def plan(ws: Workspace, first: int, last: int) -> None:
 
 def bare_seconds(ws: Workspace) -> float:
     """One request with the tasks that push would send."""
-    from importer.studio.connection import all_queues, connect
-    from importer.studio.queues import PLANNED, task_of_view
+    from importer.studio.client import connect
+    from importer.studio.queues import PLANNED, all_queues, task_of_view
     from labeling_config.contract import load_template
 
     (queue,) = all_queues(ws)
@@ -80,7 +80,7 @@ def bare_seconds(ws: Workspace) -> float:
 
 def push_seconds(ws: Workspace) -> float:
     """The account and the project are there; what counts is the rate of tasks."""
-    from importer.studio.stages import push
+    from importer.studio.push import push
 
     start = time.perf_counter()
     made = push(ws)
@@ -91,9 +91,9 @@ def push_seconds(ws: Workspace) -> float:
 
 def annotate(ws: Workspace, count: int) -> None:
     """`count` tasks with an answer each, by the annotator, through Label Studio's import of annotations."""
-    from importer.studio.connection import all_queues, connect
-    from importer.studio.queues import task_of_view
-    from importer.studio.stages import push
+    from importer.studio.client import connect
+    from importer.studio.push import push
+    from importer.studio.queues import all_queues, task_of_view
     from labeling_config.contract import result_of
 
     plan(ws, 0, 1)
@@ -127,7 +127,7 @@ def pull_figures(ws: Workspace, count: int) -> dict[str, float]:
 
 
 def pull_in_this_process(config: Path) -> None:
-    from importer.studio.stages import pull
+    from importer.studio.pull import pull
     from preference.workspace import Workspace
 
     ws = Workspace.open(config)
@@ -142,7 +142,7 @@ def pull_in_this_process(config: Path) -> None:
 def main() -> None:
     from conftest import _clips
 
-    from importer.studio.stages import push
+    from importer.studio.push import push
     from robopref.studio import LabelStudioServer
 
     with tempfile.TemporaryDirectory() as name:

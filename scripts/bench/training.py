@@ -130,7 +130,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     import timm
     import torch
 
-    from importer.stages import pool
+    from importer.pool.build import build_pool
     from ml_backend.reward.encoder import BATCH, load, settle
     from ml_backend.reward.features import encode_pool, read_features
     from preference.workspace import Workspace
@@ -142,7 +142,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     text = f'[[pool.dataset]]\npath = "{SAMPLE}"\nname = "sample"\n[reward]\nweights = "{weights}"\n'
     (folder / "robopref.toml").write_text(text)
     ws = Workspace.open(folder / "robopref.toml")
-    pool(ws)
+    build_pool(ws)
     begin = time.perf_counter()
     store = encode_pool(ws, ws.store.trajectories())
     whole = time.perf_counter() - begin

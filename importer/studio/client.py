@@ -19,6 +19,7 @@ from importer.studio.users import create_annotator
 from labeling_config.contract import ASSIGNMENT_ID
 from preference.config import S3
 from preference.errors import StudioError
+from preference.workspace import Workspace
 
 EXPECTED_VERSION = "1.23"
 BACKEND_TITLE = "Robopref"
@@ -282,3 +283,11 @@ class LabelStudio:
             raise StudioError(f"Label Studio at {self.url} could not {what}: HTTP {status}, {said}") from None
         except ValueError:
             raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL) from None
+
+
+def connect(ws: Workspace) -> LabelStudio:
+    """Label Studio as the configuration names it, once it has answered and let us in."""
+    settings = ws.config.label_studio
+    studio = LabelStudio(settings.url, settings.token.get_secret_value(), settings.request_timeout_s)
+    studio.check()
+    return studio

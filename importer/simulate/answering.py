@@ -25,9 +25,9 @@ import requests
 
 from importer.pool import read_episode
 from importer.simulate.teachers import SimulatedAnswer, answer_functions
-from importer.studio.connection import all_queues, connect
+from importer.studio.client import connect
 from importer.studio.push import credentials
-from importer.studio.queues import Queue
+from importer.studio.queues import Queue, all_queues
 from importer.studio.users import TIMEOUT, annotator_session
 from labeling_config.contract import ASSIGNMENT_ID, result_of
 from preference.errors import StudioError, UserError

@@ -1,22 +1,13 @@
-"""The stages towards Label Studio and back.
-
-push     everything planned that has no task yet → users, projects, tasks (importer.studio.push)
-pull     annotations → judgments and rejections (importer.studio.pull)
-rescore  new places in the queue for open tasks
-"""
+"""The order in which Label Studio serves open tasks: whose scores it follows, and new ones."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
 
-from importer.studio.connection import connect
-from importer.studio.pull import PullResult, pull
-from importer.studio.push import PushResult, credentials, push
+from importer.studio.client import connect
 from preference.work import progress
 from preference.workspace import Workspace
-
-__all__ = ["PullResult", "PushResult", "connect", "credentials", "out_of_order", "pull", "push", "rescore"]
 
 
 def out_of_order(ws: Workspace, model_version: str) -> bool:

@@ -1,0 +1,176 @@
+"""Trajectories out of datasets: read every episode, measure it, and rank the pool.
+
+`build_pool` is the stage: the datasets of robopref.toml in, rows of `trajectories` out, with manifest.csv, pool.png
+and failures.csv beside them. `read_pool` is the same without a workspace, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from importer.pool.dataset import open_dataset
+from importer.pool.episode import BadInput, Episode
+from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
+from importer.pool.picture import draw_pool
+from importer.pool.quality import grasp_stability, path_efficiency, rank_pool, smoothness
+from importer.pool.trim import trim
+from preference.config import Clips, Dataset, Pool
+from preference.errors import UserError
+from preference.records import Trajectory
+from preference.work import HERE, Workers, parallel_map
+from preference.workspace import Workspace
+
+IN_PROCESS = 1000
+"""Below so many episodes, reading them takes less time than starting processes."""
+TELLING = ("expert", "novice", "random", "scripted", "policy", "checkpoint", "success", "fail", "good", "bad")
+
+
+@dataclass(frozen=True)
+class PoolResult:
+    """Every episode of the pool is in one of the two lists."""
+
+    trajectories: list[Trajectory]
+    failures: list[Failure]
+    notes: list[str] = field(default_factory=list)
+    """What is no failure, but a person should know: ties, small groups, names that give a source away."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An episode to read, as it travels to a worker process."""
+
+    dataset: Dataset
+    episode_index: int
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """`measure` with its settings, picklable."""
+
+    clips: Clips
+
+    def __call__(self, item: _Item) -> Trajectory:
+        opened = open_dataset(item.dataset)
+        episode = opened.read(item.episode_index)
+        return measure(episode, item.dataset.name, opened.trajectory_id(item.episode_index), self.clips)
+
+
+def build_pool(ws: Workspace) -> PoolResult:
+    """Read and measure every configured episode; write the manifest, its picture, the failures and the rows.
+
+    Raises:
+        UserError: no dataset is configured, or not one episode could be read.
+    """
+    if not ws.config.pool.dataset:
+        raise UserError("No dataset is configured.", fix="Add [[pool.dataset]] to robopref.toml.")
+    result = read_pool(ws.config.pool, ws.config.clips, ws.workers)
+    write_failures(ws.manifest.with_name("failures.csv"), result.failures)
+    if not result.trajectories:
+        first = f" The first: {result.failures[0]}" if result.failures else ""
+        raise UserError(f"Not one of {len(result.failures)} episodes could be read.{first}")
+    known = {t.trajectory_id: t for t in ws.store.trajectories()}
+    trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]
+    _put_down(ws, trajectories, known)
+    draw_pool(ws.manifest.with_name("pool.png"), trajectories)
+    write_manifest(ws.manifest, trajectories)
+    return replace(result, trajectories=trajectories)
+
+
+def _with_known_clip(trajectory: Trajectory, known: Trajectory | None) -> Trajectory:
+    """Its clip stays in the record; whether it still fits the settings is for the next `clips` to find out."""
+    return replace(trajectory, clip=known.clip, clip_sha256=known.clip_sha256) if known else trajectory
+
+
+def _put_down(ws: Workspace, trajectories: Sequence[Trajectory], known: dict[str, Trajectory]) -> None:
+    """Rows for the pool as it is; those that left it stay, since pairs refer to them, but are no longer ranked."""
+    here = {t.trajectory_id for t in trajectories}
+    gone = [replace(t, quartile=0) for key, t in known.items() if key not in here]
+    ws.store.put_trajectories([*trajectories, *gone])
+
+
+def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult:
+    """Read and measure every episode of every dataset; bad ones are listed and do not stop the others.
+
+    Args:
+        config: The datasets and what makes the expert tier.
+        clips: How much is kept before the first action and after completion.
+    """
+    items, failures, notes = _listed(config.dataset)
+    workers = workers if len(items) >= IN_PROCESS else HERE
+    found: list[Trajectory] = []
+    for item, result in parallel_map(_Measure(clips), items, workers=workers, description="Reading episodes"):
+        if isinstance(result, UserError):
+            failures.append(failure_of(item.dataset.name, item.episode_index, result))
+        else:
+            found.append(result)
+    ranked, told = rank_pool(found, demonstrations=config.demonstrations, expert_share=config.expert_share)
+    failures.sort(key=lambda f: (f.dataset, -1 if f.episode_index is None else f.episode_index))
+    return PoolResult(ranked, failures, [*notes, *_telling_ids(ranked), *told])
+
+
+def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], list[str]]:
+    """Every episode, but those whose id another one has; datasets that cannot be opened are failures."""
+    items: list[_Item] = []
+    failures: list[Failure] = []
+    notes: list[str] = []
+    owners: dict[str, str] = {}
+    for dataset in datasets:
+        try:
+            opened = open_dataset(dataset)
+        except UserError as error:
+            failures.append(failure_of(dataset.name, None, error))
+            continue
+        notes += [f"{dataset.name}: {note}" for note in opened.reader.schema.notes]
+        for index, name in opened.episodes.items():
+            key = opened.trajectory_id(index)
+            owner = owners.setdefault(key, f"{dataset.name}, {name}")
+            if owner == f"{dataset.name}, {name}":
+                items.append(_Item(dataset, index))
+            else:
+                reason = f"{name!r} gives the id {key}, which {owner} has already; rename one of them"
+                failures.append(failure_of(dataset.name, index, BadInput(dataset.path, "trajectory_id", reason)))
+    return items, failures, notes
+
+
+def measure(episode: Episode, dataset: str, trajectory_id: str, clips: Clips) -> Trajectory:
+    """What one episode's arrays say, without its rank among the others."""
+    span = trim(episode, clips.before_s, clips.after_s)
+    active = (episode.time >= span.first_action_s) & (episode.time <= span.completion_s)
+    positions = episode.effector if np.isfinite(episode.effector).all() else episode.state
+    return Trajectory(
+        trajectory_id=trajectory_id,
+        dataset=dataset,
+        episode_index=episode.episode_index,
+        source=episode.source,
+        task_type=episode.task_type,
+        environment_id=episode.environment_id,
+        success=episode.success,
+        quality=episode.quality,
+        true_return=episode.true_return,
+        path_efficiency=path_efficiency(episode.effector[active]),
+        smoothness=smoothness(positions[active], episode.fps),
+        grasp_stability=grasp_stability(episode.gripper[active]),
+        peak_force=float(np.max(episode.force)),
+        duration_s=span.duration_s,
+        start_s=round(span.start_s, 6),
+        end_s=round(span.end_s, 6),
+        num_frames=len(episode.time),
+        fps=episode.fps,
+    )
+
+
+def _telling_ids(trajectories: Sequence[Trajectory]) -> list[str]:
+    """A trajectory's id is part of what annotators see on its clip."""
+    notes = []
+    for dataset in sorted({t.dataset for t in trajectories}):
+        ids = [t.trajectory_id for t in trajectories if t.dataset == dataset]
+        words = [word for word in TELLING if any(word in key for key in ids)]
+        if words:
+            notes.append(
+                f"The ids of {dataset!r} are shown on its clips and say {words[0]!r}; give the dataset (or its "
+                "episodes) a neutral `name`, so that annotators judge what they see."
+            )
+    return notes
