@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "tests" / "makers"), str(ROOT / "scripts")]
 
 OUT = ROOT / "docs" / "images"
 WIDTH, HEIGHT = 1440, 900

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
+from preference.workspace import Workspace
+
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
 FAULTS = 2
-"""Kills of each process in the gate; `make test ARGS="--faults 20 tests/test_faults.py"` does all twenty."""
-LONGEST = ("test_robopref_demo", "test_faults")
+"""Kills of each process in the gate; `make test ARGS="--faults 20 tests/robopref/test_faults.py"` does all twenty."""
+LONGEST = ("test_demo", "test_faults")
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -74,6 +77,30 @@ def database_url(request, tmp_path):
     yield f"postgresql://{server}/{name}"
     with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def labelled_pool(tmp_path):
+    """Eight short trajectories and twenty labelled pairs: enough to train on."""
+    from pool_maker import pool_of_eight
+
+    ws = pool_of_eight(tmp_path)
+    yield ws
+    ws.store.close()
+
+
+@pytest.fixture
+def planned_batch(tmp_path):
+    """Six trajectories and a batch of five pairs, to be answered by ann."""
+    (tmp_path / "robopref.toml").write_text("")
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(6)])
+    ws.store.put_annotators([Annotator("ann", "ann@example.org")])
+    pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(5)]
+    views = [Assignment(f"x{i}", f"p{i}", "ann", "production-001", 4 - i, "A") for i in range(5)]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, views)
+    yield ws
+    ws.store.close()
 
 
 @pytest.fixture(scope="session")

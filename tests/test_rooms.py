@@ -1,11 +1,10 @@
 """Each adapter is one file: whoever looks for how we talk to a library finds one place."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from paths import MAKERS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("preference", "labeling_config", "importer", "qc_reports", "ml_backend", "robopref")
 
 
@@ -77,3 +76,16 @@ def test_there_is_no_assert_on_input_in_the_rooms():
             tree = ast.walk(ast.parse(path.read_text()))
             found += [f"{path.name}:{node.lineno}" for node in tree if isinstance(node, ast.Assert)]
     assert found == []
+
+
+def test_no_test_file_imports_another():
+    """What several of them need is a fixture in conftest.py or a function in tests/makers, on pytest's path."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    others = {path.stem for path in files if path.parent != MAKERS} | {"tests"}
+    assert [path.name for path in files if others & set(imports_of(path))] == []
+    assert [
+        path.name
+        for path in files
+        for statement in ast.parse(path.read_text()).body
+        if ast.unparse(statement).startswith("sys.path")
+    ] == []

@@ -29,7 +29,7 @@ from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "makers"))
 
 ROBOPREF = Path(sys.executable).with_name("robopref")
 FINISHED = 1000

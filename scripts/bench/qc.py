@@ -20,7 +20,7 @@ from preference.config import Quality
 from qc_reports.answers import Answered
 from qc_reports.report.judgments_file import check_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
 
 from qc_maker import draw_batch
 

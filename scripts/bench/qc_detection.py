@@ -2,7 +2,8 @@
 who turns bad half-way and one who swapped the sides are each flagged for the right reason in at least 95 % of seeds;
 an honest but strict annotator, and the other honest ones, in fewer than 5 %.
 
-Teams of four honest people, one of them strict, and the faulty one; two or three annotators a pair (tests/qc_maker.py).
+Teams of four honest people, one of them strict, and the faulty one; two or three annotators a pair
+(tests/makers/qc_maker.py).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from preference.config import Quality
 from qc_reports.annotators.figures import annotator_stats
 from qc_reports.annotators.flags import flags
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
 
 from qc_maker import draw_batch
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from preference.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "makers"))
 
 RATE, SECONDS, QUICK_SECONDS = 50, 60, 10
 PREFERENCES, TRAJECTORIES, TASKS = 1000, 300, 100

@@ -1,0 +1,521 @@
+"""Each format gives the same episodes: arrays, labels, and frames that belong to their rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from format_maker import (
+    ENV_ARGS,
+    make_folder,
+    make_lerobot_v2,
+    make_robomimic,
+    make_robosuite,
+    pictures,
+    v2_video,
+)
+from lerobot_maker import FPS, Made, number_of, write_video
+from paths import DATA
+from PIL import Image
+
+from importer.clips.build import build_clips
+from importer.pool import Failure, build_pool, read_episode, read_pool
+from importer.pool.dataset import open_dataset
+from importer.pool.episode import BadInput, VideoSpan
+from importer.pool.images import as_rgb
+from importer.pool.manifest import read_manifest
+from importer.pool.video import clean_frames
+from preference.config import Clips, Dataset, Pool, load_config
+from preference.errors import ConfigError
+from preference.workspace import Workspace
+
+G1 = DATA / "lerobot_v21_g1"
+EPISODES = [Made(rows=50, still=20, done=40), Made(rows=40, still=15, success=False)]
+
+
+def dataset_at(path: Path, **fields) -> Dataset:
+    return Dataset(path=path, name=fields.pop("name", "tiny"), **fields)
+
+
+def pool_of(path: Path, **fields):
+    return read_pool(Pool(dataset=[dataset_at(path, **fields)]), Clips())
+
+
+def only_failure(path: Path, **fields) -> Failure:
+    result = pool_of(path, **fields)
+    (failure,) = result.failures
+    assert "\n" not in str(failure)
+    return failure
+
+
+def made_as(kind: str, root: Path) -> Path:
+    if kind == "lerobot_v2":
+        return make_lerobot_v2(root, EPISODES)
+    if kind == "robomimic":
+        return make_robomimic(root / "image.hdf5", EPISODES)
+    table, _, frames = kind.partition("+")
+    return make_folder(root, {"run 1": EPISODES[0], "run 2": EPISODES[1]}, table=table, frames=bool(frames))
+
+
+KINDS = ["lerobot_v2", "robomimic", "npz", "parquet", "csv+frames"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_gives_the_same_arrays_and_the_frames_of_its_rows(tmp_path: Path, kind: str) -> None:
+    root = made_as(kind, tmp_path / "d")
+    opened = open_dataset(dataset_at(root))
+    episode = opened.read(0)
+    assert episode.actions.shape == (50, 2) and episode.actions.dtype == np.float32
+    assert episode.effector[-1] == pytest.approx([0.29, 0.0, 0.1], abs=1e-6)
+    assert episode.state.shape[0] == 50 and episode.state.dtype == np.float32
+    assert episode.time == pytest.approx(np.arange(50) / FPS, abs=1e-5) and episode.fps == pytest.approx(FPS)
+    assert episode.gripper[0] == pytest.approx(0.0, abs=1e-6) and episode.gripper[-1] == pytest.approx(1.0)
+    assert np.flatnonzero(episode.success_rows)[0] == 40 and episode.success is True
+    assert opened.read(1).success is False
+    frames, rows = clean_frames(episode, 0.5, 2.4, 5.0, 64)
+    assert [number_of(frame) for frame in frames] == rows.tolist() and len(rows) > 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_becomes_clips_of_the_trimmed_span(tmp_path: Path, kind: str) -> None:
+    import av
+
+    root = made_as(kind, tmp_path / "d")
+    settings = f'workers = 1\n[[pool.dataset]]\npath = "{root}"\nname = "tiny"\ntask_type = "reach"\n'
+    (tmp_path / "robopref.toml").write_text(settings)
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    assert build_pool(ws).failures == []
+    result = build_clips(ws)
+    assert (result.rendered, result.failures) == (2, [])
+    t = read_manifest(ws.manifest)[0]
+    with av.open(str(ws.root / t.clip)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    episode = read_episode(ws.config.pool, t)
+    moving = math.ceil((t.end_s - t.start_s) * 15 - 1e-6)
+    numbers = np.array([number_of(frame[60:420]) for frame in shown[:moving]])
+    assert np.abs(numbers - np.round((t.start_s + np.arange(moving) / 15) * FPS)).max() <= 1
+    assert number_of(shown[-1][60:420]) >= len(episode.time) - 2
+    assert build_clips(ws).rendered == 0
+
+
+def test_robomimic_knows_task_rate_gripper_and_sparse_success_from_its_environment(tmp_path: Path) -> None:
+    opened = open_dataset(dataset_at(make_robomimic(tmp_path / "image.hdf5", EPISODES)))
+    mapping = opened.reader.mapping
+    assert mapping.camera == "obs/agentview_image", "the wrist camera is not the primary one"
+    assert str(mapping.gripper) == "obs/robot0_gripper_qpos[0]" and mapping.gripper_range == (0.04, 0.0)
+    assert (opened.read(0).task_type, str(mapping.success)) == ("Lift", "rewards")
+    assert opened.reader.mapping.names()["state"][:4] == ["robot0_eef_pos[0]", "robot0_eef_pos[1]",
+        "robot0_eef_pos[2]", "robot0_gripper_qpos[0]"]  # fmt: skip
+
+
+def test_robosuite_is_measured_and_says_that_it_has_no_images(tmp_path: Path) -> None:
+    result = pool_of(make_robosuite(tmp_path / "demo.hdf5", EPISODES))
+    assert result.failures == [] and len(result.trajectories) == 2
+    assert {(t.trajectory_id, t.task_type) for t in result.trajectories} == {
+        ("tiny-000001", "Door"), ("tiny-000002", "Door")
+    }  # fmt: skip
+    assert all(math.isfinite(t.smoothness) for t in result.trajectories)
+    assert any("no images" in note and "robomimic" in note for note in result.notes)
+
+
+def test_clips_of_a_dataset_without_images_fail_with_that_reason(tmp_path: Path) -> None:
+    make_robosuite(tmp_path / "demo.hdf5", EPISODES)
+    (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "demo.hdf5"\n')
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    build_pool(ws)
+    result = build_clips(ws)
+    assert [f.reason for f in result.failures] == ["the dataset has no images"] * 2
+
+
+@pytest.mark.skipif(not G1.is_dir(), reason="the Unitree G1 dataset (shared/data) is not on this machine")
+def test_the_real_g1_dataset_gives_three_clips_and_one_sentence_about_97_missing_files(tmp_path: Path) -> None:
+    import subprocess
+
+    text = f'[[pool.dataset]]\npath = "{G1}"\nsource = "expert"\nsuccess = true\n'
+    (tmp_path / "robopref.toml").write_text(text)
+    robopref = Path(sys.executable).with_name("robopref")
+    pool = subprocess.run([robopref, "pool"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert pool.returncode == 1
+    (sentence,) = [line for line in pool.stderr.splitlines() if "data file is missing" in line]
+    assert "97 episodes" in sentence
+    assert len((tmp_path / "work" / "pool" / "failures.csv").read_text().splitlines()) == 98
+    clips = subprocess.run([robopref, "clips"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert clips.returncode == 0 and "3 clips rendered" in clips.stderr
+    assert len(list((tmp_path / "work" / "clips").glob("*.mp4"))) == 3
+
+
+# -- several datasets, and what is said about episodes -------------------------------------------------------------
+
+
+def test_datasets_of_different_formats_form_one_pool(tmp_path: Path) -> None:
+    v2 = dataset_at(make_lerobot_v2(tmp_path / "a", EPISODES), name="a", source="expert", task_type="reach")
+    hdf5 = dataset_at(make_robomimic(tmp_path / "b.hdf5", EPISODES), name="b", source="novice", task_type="reach")
+    plain = dataset_at(make_folder(tmp_path / "c", {"x": EPISODES[0]}), name="c")
+    result = read_pool(Pool(dataset=[v2, hdf5, plain]), Clips())
+    assert result.failures == []
+    assert [(t.trajectory_id, t.source) for t in result.trajectories] == [
+        ("a-000000", "expert"), ("a-000001", "expert"), ("b-000000", "novice"), ("b-000001", "novice"),
+        ("c-x", "expert"),
+    ]  # fmt: skip
+    assert {t.task_type for t in result.trajectories} == {"reach"}
+    assert {t.quartile for t in result.trajectories} <= {1, 2, 3, 4}
+
+
+def test_a_sidecar_file_wins_over_the_data_and_the_data_over_the_entry(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"run 1": Made(done=40), "run 2": Made(), "run 3": Made(success=None)})
+    (tmp_path / "labels.csv").write_text("episode,success,source,quality\nrun 1,no,novice,0.25\n1,,scripted,\n")
+    opened = open_dataset(dataset_at(root, sidecar=str(tmp_path / "labels.csv"), source="ours", environment_id="lab"))
+    first, second, third = (opened.read(i) for i in range(3))
+    assert (first.success, first.source, first.quality) == (False, "novice", 0.25)
+    assert (second.success, second.source) == (False, "scripted")
+    assert (third.source, third.environment_id) == ("expert", "lab")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the column is missing; found an empty file"),
+        ("name,success\na,1\n", "episode: the column is missing"),
+        ("episode,colour\n0,red\n", "expected one of source, success"),
+        ("episode,success\nrun 9,1\n", "row 2, episode: there is no such episode: 'run 9'"),
+        ("episode,success\n0,1\nrun 1,1\n", "row 3, episode: the episode is there twice"),
+        ("episode,success\n0,perhaps\n", "row 2, success: expected true or false, found 'perhaps'"),
+        ("episode,quality\n0,high\n", "row 2, quality: expected a number, found 'high'"),
+    ],
+)
+def test_a_wrong_sidecar_names_its_row_and_column(tmp_path: Path, text: str, said: str) -> None:
+    root = make_folder(tmp_path / "d", {"run 1": Made()})
+    (tmp_path / "labels.csv").write_text(text)
+    assert said in str(only_failure(root, sidecar=str(tmp_path / "labels.csv")))
+
+
+def test_success_for_a_whole_dataset_comes_from_its_entry(tmp_path: Path) -> None:
+    root = make_robomimic(tmp_path / "d.hdf5", EPISODES, env_args={"env_name": "Lift", "env_kwargs": {}})
+    assert [t.success for t in pool_of(root, fps=20.0).trajectories] == [None, None]
+    assert [t.success for t in pool_of(root, fps=20.0, success=True).trajectories] == [True, True]
+
+
+def test_the_user_says_which_column_is_what(tmp_path: Path) -> None:
+    root = make_robomimic(tmp_path / "d.hdf5", EPISODES)
+    with h5py.File(root, "a") as file:
+        for name in file["data"]:
+            rows = len(file[f"data/{name}/actions"])
+            file[f"data/{name}/obs/claw"] = np.linspace(100, 0, rows)
+            file[f"data/{name}/obs/wrist_ft"] = np.tile([3.0, 4.0, 0.0, 9.0, 9.0, 9.0], (rows, 1))
+            file[f"data/{name}"].attrs["operator"] = b"novice"
+            file[f"data/{name}"].attrs["stars"] = 4
+    columns = {"gripper": "obs/claw", "gripper_range": [100, 0], "force": "obs/wrist_ft", "source": "operator",
+               "quality": "stars", "effector": ["states[0]", "states[1]", "states[2]"], "state": ["states"],
+               "camera": "obs/robot0_eye_in_hand_image", "success": "dones"}  # fmt: skip
+    episode = open_dataset(dataset_at(root, columns=columns)).read(0)
+    assert (episode.gripper[0], episode.gripper[-1]) == (0.0, 1.0)
+    assert episode.force.tolist() == [5.0] * 50, "of a wrench the forces count, not the torques"
+    assert (episode.source, episode.quality, episode.state.shape) == ("novice", 4.0, (50, 4))
+    assert episode.effector[-1] == pytest.approx([0.29, 0.0, 0.1])
+    assert not isinstance(episode.video, VideoSpan) and episode.video is not None and episode.video.width == 40
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"gripper": "claw"}, "`gripper` names it, but there are"),
+        ({"gripper": "state"}, "expected one number a row, found 4"),
+        ({"effector": ["state[0]", "state[1]"]}, "expected three names of numbers"),
+        ({"effector": ["state[0]", "state[1]", "state[9]"]}, "`effector` names it"),
+        ({"source": "operator"}, "`source` names it, but episodes have"),
+        ({"camera": "wrist"}, "no video here; found front"),
+        ({"action": "torque"}, "`action` names it"),
+        ({"success": "maybe"}, "`success` names it"),
+    ],
+)
+def test_a_column_that_is_not_there_is_said_with_what_there_is(tmp_path: Path, columns: dict, said: str) -> None:
+    assert said in only_failure(make_folder(tmp_path / "d", {"a": Made()}), columns=columns).reason
+
+
+def test_a_gripper_range_of_one_value_is_refused_with_the_settings(tmp_path: Path) -> None:
+    text = '[[pool.dataset]]\npath = "x"\ncolumns = { gripper = "g", gripper_range = [1, 1] }\n'
+    (tmp_path / "robopref.toml").write_text(text)
+    with pytest.raises(ConfigError, match="two different numbers"):
+        load_config(tmp_path / "robopref.toml")
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_folders_are_safe_distinct_and_stay_when_folders_come_and_go(tmp_path: Path) -> None:
+    names = ["Lauf 1", "Käse & Brot", "任务一", "任务二", "x" * 200]
+    root = make_folder(tmp_path / "d", {name: Made(rows=12, still=3) for name in names})
+    result = pool_of(root)
+    ids = {t.trajectory_id for t in result.trajectories}
+    assert result.failures == [] and len(ids) == 5
+    assert {"tiny-lauf-1", "tiny-kase-brot"} <= ids
+    assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(key) < 90 for key in ids)
+    before = next(t for t in result.trajectories if t.trajectory_id == "tiny-lauf-1")
+    make_folder(root, {"Aaa": Made(rows=33, still=3)})
+    again = read_episode(Pool(dataset=[dataset_at(root)]), before)
+    assert len(again.time) == 12, "another episode was read"
+    assert {t.trajectory_id for t in pool_of(root).trajectories} == ids | {"tiny-aaa"}
+
+
+def test_two_episodes_whose_names_give_one_id_are_told_apart_by_a_failure(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"run 1": Made(), "run-1": Made()})
+    result = pool_of(root)
+    (failure,) = result.failures
+    assert len(result.trajectories) == 1
+    assert failure.field == "trajectory_id" and "'run-1' gives the id tiny-run-1" in failure.reason
+
+
+def test_places_may_shift_in_the_database_while_ids_stay(tmp_path: Path) -> None:
+    make_folder(tmp_path / "d", {"b": Made(rows=12), "c": Made(rows=12)})
+    (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    build_pool(ws)
+    make_folder(tmp_path / "d", {"a": Made(rows=12)})
+    build_pool(ws)
+    assert [(t.trajectory_id, t.episode_index) for t in ws.store.trajectories()] == [("d-a", 0), ("d-b", 1), ("d-c", 2)]
+
+
+def test_the_hugging_face_cache_with_its_links_is_a_dataset_called_like_its_repository(tmp_path: Path) -> None:
+    repository = tmp_path / "datasets--someone--kitchen"
+    revision = make_lerobot_v2(repository / "snapshots" / "0123abcd", EPISODES)
+    (repository / "blobs").mkdir()
+    for number, file in enumerate(p for p in sorted(revision.rglob("*")) if p.is_file()):
+        file.rename(repository / "blobs" / f"{number:040x}")
+        file.symlink_to(repository / "blobs" / f"{number:040x}")
+    (tmp_path / "robopref.toml").write_text(f'[[pool.dataset]]\npath = "{revision}"\n')
+    config = load_config(tmp_path / "robopref.toml")
+    assert config.pool.dataset[0].name == "kitchen"
+    assert read_pool(config.pool, Clips()).failures == []
+
+
+# -- what cannot be used -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda root: v2_video(root, 0).unlink(), "the video is missing"),
+        (lambda root: (root / "videos").rename(root / "video"), "the folder is called 'video'"),
+        (lambda root: cut(v2_video(root, 0)), "cannot be opened as a video"),
+        (lambda root: v2_video(root, 0).write_bytes(b""), "cannot be opened as a video"),
+        (lambda root: write_video(v2_video(root, 0), 20), "frames reach 1.00 s"),
+        (lambda root: write_video(v2_video(root, 0), 90), "4.50 s of video for 2.50 s of rows"),
+        (lambda root: (root / "meta" / "episodes.jsonl").write_text(""), "no episode is listed there"),
+        (lambda root: (root / "meta" / "episodes.jsonl").write_text("{}\n"), "line 1"),
+        (lambda root: (root / "meta" / "episodes.jsonl").unlink(), "the file is missing"),
+        (lambda root: edit(root, "episodes.jsonl", lambda text: text * 2), "listed twice"),
+        (lambda root: edit(root, "info.json", lambda text: ""), "cannot be read as JSON"),
+        (lambda root: edit(root, "info.json", lambda text: text.replace("data/ch", "../data/ch")), "leads out of"),
+        (lambda root: rows(root, lambda t: t.slice(0, 0)), "has no rows"),
+        (lambda root: rows(root, lambda t: t.drop_columns(["action"])), "the column is missing"),
+        (lambda root: rows(root, with_nan), "row 7 of the episode is not finite"),
+    ],
+)  # fmt: skip
+def test_a_broken_lerobot_v2_episode_is_one_clear_line_and_the_others_are_done(tmp_path, break_it, said) -> None:
+    root = make_lerobot_v2(tmp_path / "d", EPISODES)
+    break_it(root)
+    result = pool_of(root)
+    assert said in str(result.failures[0]) and all("\n" not in str(f) for f in result.failures)
+    if result.failures[0].episode_index == 0 and "folder" not in said and "leads" not in said:
+        assert [t.episode_index for t in result.trajectories] == [1]
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:1500])
+
+
+def edit(root: Path, name: str, change) -> None:
+    file = root / "meta" / name
+    file.write_text(change(file.read_text()))
+
+
+def rows(root: Path, change) -> None:
+    file = root / "data" / "chunk-000" / "episode_000000.parquet"
+    pq.write_table(change(pq.read_table(file)), file)
+
+
+def with_nan(table):
+    import pyarrow as pa
+
+    values = np.stack(table.column("action").to_pylist()).astype(np.float32)
+    values[7, 0] = np.nan
+    return table.set_column(table.column_names.index("action"), "action", pa.array(list(values)))
+
+
+def test_an_episode_of_one_row_is_an_episode_and_a_clip(tmp_path: Path) -> None:
+    make_lerobot_v2(tmp_path / "d", [Made(rows=1, still=0)])
+    (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    result = build_pool(ws)
+    (t,) = result.trajectories
+    assert result.failures == [] and t.num_frames == 1 and math.isnan(t.smoothness)
+    assert build_clips(ws).rendered == 1
+
+
+def test_a_robot_that_never_acts_is_shown_from_the_start(tmp_path: Path) -> None:
+    (t,) = pool_of(make_lerobot_v2(tmp_path / "d", [Made(rows=40, still=40)])).trajectories
+    assert t.start_s == 0.0 and t.end_s == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda file: file.__delitem__("data"), "expected a group `data` with demonstrations, found nothing"),
+        (lambda file: [file["data"].__delitem__(name) for name in list(file["data"])], "there is no demonstration"),
+        (lambda file: file["data"].attrs.__delitem__("env_args"), "do not say how many rows a second has"),
+        (lambda file: file["data/demo_0"].__delitem__("actions"), "actions: the column is missing"),
+        (lambda file: replaced(file, "actions", np.zeros((50, 0))), "it has no dimensions"),
+        (lambda file: replaced(file, "actions", np.zeros((0, 2))), "the episode has no rows"),
+        (lambda file: replaced(file, "actions", np.full((50, 2), np.nan)), "row 0 of the episode is not finite"),
+        (lambda file: replaced(file, "actions", np.full((50, 2), b"x")), "expected numbers"),
+        (lambda file: replaced(file, "obs/robot0_eef_pos", np.zeros((49, 3))), "it has 49 rows, the action has 50"),
+        (lambda file: file["data/demo_0/obs"].__delitem__("agentview_image"), "the images are missing"),
+        (lambda file: replaced(file, "obs/agentview_image", pictures(49)), "49 frames for 50 rows"),
+        (lambda file: replaced(file, "obs/agentview_image", np.zeros((50, 60, 80, 3), "i2")), "expected (T, H, W, 3)"),
+        (lambda file: replaced(file, "obs/agentview_image", np.zeros((50, 60, 80, 7), "u1")), "expected an image"),
+        (lambda file: replaced(file, "obs/robot0_gripper_qpos", np.full((50, 2), 3.0)), "expected 0.04 (open) to 0"),
+    ],
+)  # fmt: skip
+def test_a_broken_robomimic_file_is_one_clear_line(tmp_path: Path, break_it, said: str) -> None:
+    path = make_robomimic(tmp_path / "d.hdf5", EPISODES)
+    with h5py.File(path, "a") as file:
+        break_it(file)
+    result = pool_of(path)
+    assert said in str(result.failures[0]) and all("\n" not in str(f) for f in result.failures)
+    if result.failures[0].episode_index == 0 and "rows a second" not in said:
+        assert [t.episode_index for t in result.trajectories] == [1]
+
+
+def replaced(file, name: str, values: np.ndarray) -> None:
+    del file[f"data/demo_0/{name}"]
+    file[f"data/demo_0/{name}"] = values
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "it is empty"), (b"no hdf5", "cannot be read as HDF5")])
+def test_an_empty_or_foreign_hdf5_is_one_clear_line(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "d.hdf5").write_bytes(content)
+    assert said in only_failure(tmp_path / "d.hdf5").reason
+
+
+def test_an_hdf5_cut_off_is_one_clear_line(tmp_path: Path) -> None:
+    path = make_robomimic(tmp_path / "d.hdf5", EPISODES)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "cannot be read as HDF5" in only_failure(path).reason
+
+
+def test_a_folder_of_hdf5_files_says_to_name_one(tmp_path: Path) -> None:
+    make_robomimic(tmp_path / "d" / "image.hdf5", EPISODES)
+    assert "image.hdf5" in only_failure(tmp_path / "d").reason
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda a: (a / "arrays.npz").unlink(), "expected one array file"),
+        (lambda a: np.savez(a / "more.npz", action=np.zeros((60, 2))), "found arrays.npz, more.npz"),
+        (lambda a: (a / "arrays.npz").write_bytes(b"PK"), "cannot be read as npz"),
+        (lambda a: (a / "arrays.npz").write_bytes(b""), "cannot be read as npz: it is no such file"),
+        (lambda a: (a / "arrays.npz").write_text("hi"), "cannot be read as npz: it is no such file"),
+        (lambda a: np.save((a / "arrays.npz").open("wb"), np.zeros(3)), "cannot be read as npz: it is no such file"),
+        (lambda a: np.savez(a / "arrays.npz", action=np.array([{}], dtype=object)), "cannot be read as npz"),
+        (lambda a: np.savez(a / "arrays.npz", state=np.zeros((60, 2))), "action: the column is missing"),
+        (lambda a: np.savez(a / "arrays.npz", action=np.zeros((60, 2)), state=np.zeros((9, 4))), "it has 9 rows"),
+        (lambda a: (a / "meta.json").write_text("{"), "cannot be read as JSON"),
+        (lambda a: (a / "meta.json").write_text('{"task_type": "x", "fps": "fast"}'), "expected a number above 0"),
+        (lambda a: (a / "meta.json").write_text("{}"), "has no task"),
+        (lambda a: (a / "front.mp4").unlink(), "'front' is missing; found none"),
+    ],
+)
+def test_a_broken_folder_is_one_clear_line_and_the_others_are_done(tmp_path: Path, break_it, said: str) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made(), "b": Made()})
+    break_it(root / "a")
+    failure = only_failure(root)
+    assert said in str(failure) and failure.episode_index == 0
+
+
+def test_an_empty_folder_says_what_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    assert "expected a meta/info.json (LeRobot), or folders" in only_failure(tmp_path / "d").reason
+    (tmp_path / "f.txt").write_text("x")
+    assert "expected a folder or an HDF5 file" in only_failure(tmp_path / "f.txt").reason
+
+
+def test_a_missing_gripper_is_unknown_and_no_failure(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made()})
+    np.savez(root / "a" / "arrays.npz", action=np.zeros((60, 2)))
+    (t,) = pool_of(root).trajectories
+    assert math.isnan(t.grasp_stability) and t.success is None and math.isnan(t.path_efficiency)
+
+
+# -- images --------------------------------------------------------------------------------------------------------
+
+
+def test_grey_rgba_float_and_channels_first_images_become_rgb() -> None:
+    file = Path("x")
+    rgb = pictures(3)[2]
+    assert np.array_equal(as_rgb(rgb, file, ""), rgb)
+    assert np.array_equal(as_rgb(np.dstack([rgb, rgb[:, :, :1]]), file, ""), rgb)
+    assert np.array_equal(as_rgb(rgb.transpose(2, 0, 1), file, ""), rgb)
+    assert np.array_equal(as_rgb((rgb / 255.0).astype(np.float32), file, ""), rgb)
+    grey = rgb[:, :, 0]
+    assert np.array_equal(as_rgb(grey, file, ""), np.repeat(grey[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.full((4, 4, 3), 200.0, np.float32), "expected float images in 0 to 1, found 200 to 200"),
+        (np.full((4, 4, 3), np.nan, np.float32), "expected float images in 0 to 1, found nan"),
+        (np.zeros((4, 4, 3), np.uint16), "expected uint8"),
+        (np.zeros((6, 4, 5), np.uint8), "expected an image"),
+        (np.zeros(16, np.uint8), "expected an image"),
+    ],
+)
+def test_what_is_no_picture_is_said_with_what_was_found(image: np.ndarray, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        as_rgb(image, Path("x"), "")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
+def test_image_files_of_any_mode_become_clean_frames(tmp_path: Path, mode: str) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made(rows=20, still=5)}, frames=True)
+    for file in (root / "a" / "front").iterdir():
+        Image.open(file).convert(mode).save(file)
+    frames, found = clean_frames(open_dataset(dataset_at(root)).read(0), 0.0, 1.0, 20.0, 64)
+    assert [number_of(frame) for frame in frames] == found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda front: (front / "frame_9.png").write_bytes(b"no image"), "cannot be read as an image"),
+        (lambda front: Image.new("RGB", (8, 8)).save(front / "frame_9.png"), "expected 80x60 as before, found 8x8"),
+        (lambda front: Image.fromarray(np.zeros((60, 80), np.uint16)).save(front / "frame_9.png"), "expected uint8"),
+    ],
+)
+def test_a_broken_frame_fails_its_clip_and_names_the_file(tmp_path: Path, break_it, said: str) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made(rows=20, still=2), "b": Made(rows=20, still=2)}, frames=True)
+    break_it(root / "a" / "front")
+    (tmp_path / "robopref.toml").write_text('workers = 1\n[[pool.dataset]]\npath = "d"\n')
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    assert build_pool(ws).failures == []
+    result = build_clips(ws)
+    assert result.rendered == 1 and said in result.failures[0].reason
+    assert result.failures[0].file.endswith("frame_9.png")
+    assert [path.name for path in ws.clips.glob("*.mp4")] == ["d-b.mp4"]
+
+
+def test_a_missing_frame_is_said_before_anything_is_rendered(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made(rows=20)}, frames=True)
+    (root / "a" / "front" / "frame_3.png").unlink()
+    assert "19 images for 20 rows" in only_failure(root).reason
+
+
+def test_env_args_of_the_maker_are_robomimics() -> None:
+    assert json.loads(json.dumps(ENV_ARGS))["env_kwargs"]["control_freq"] == FPS

@@ -1,0 +1,196 @@
+"""The annotator's screen in a real browser, before a real server: seen, played, answered by keyboard alone."""
+
+import pytest
+from paths import ARTIFACTS
+from screen_maker import (
+    BOTH_PLAY,
+    CHOSEN,
+    CLOCKS,
+    FRAME_S,
+    REASONING,
+    SEEN,
+    annotations,
+    make_project,
+    open_stream,
+    sign_in,
+    submit,
+)
+
+from importer.studio.users import admin_session
+from labeling_config import contract
+
+pytestmark = pytest.mark.alone
+
+EMAIL = "carol@example.com"
+SIZES = [(1440, 900), (1280, 720)]
+
+LAID_OUT = """() => {
+  const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
+    return [r.left, r.top, r.right, r.bottom]; };
+  const stage = document.querySelector('.lsf-main-view__annotation');
+  const boxes = Object.fromEntries(['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas',
+    '.rp-left .lsf-seeker',
+    '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input'].map((css) => [css, box(css)]));
+  return { boxes, stage: box('.lsf-main-view__annotation'), scrolls: stage.scrollHeight > stage.clientHeight + 1 };
+}"""
+
+
+@pytest.fixture(scope="module")
+def projects(label_studio):
+    """Carol's projects: production, training, and one as the expert has it."""
+    names = [*contract.TEMPLATES, "expert"]
+    return {name: make_project(label_studio, EMAIL, f"Screen · {name}", template=name) for name in names}
+
+
+@pytest.fixture
+def page(chromium, label_studio):
+    """Carol, signed in."""
+    with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        sign_in(page, label_studio, EMAIL)
+        yield page
+
+
+def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
+    project = projects["pair_compare"]
+    open_stream(page, label_studio, project)
+    page.wait_for_function(BOTH_PLAY)  # by themselves, together
+    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
+    assert abs(left - right) < FRAME_S
+
+    page.keyboard.press("Space")
+    page.wait_for_timeout(200)
+    (playing, at, length), (other_playing, other_at, _) = page.evaluate(CLOCKS)
+    assert not playing
+    assert not other_playing
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
+    assert abs(left - right) < FRAME_S
+    assert left == pytest.approx(min(at + FRAME_S, length), abs=0.02)
+    page.keyboard.press("r")
+    page.wait_for_function(BOTH_PLAY)
+    assert page.evaluate(CLOCKS)[1][1] < max(1.0, other_at)
+
+    for key in ("3", "3", "f"):  # pressed twice, it stays chosen
+        page.keyboard.press(key)
+    assert page.evaluate(CHOSEN) == ["right", "4"]
+    page.keyboard.press("w")
+    page.keyboard.type("steady 123 grasp")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(200)
+    assert page.evaluate(CHOSEN) == ["right", "4"]  # digits typed as text are not answers
+    page.wait_for_function(SEEN)
+    assert submit(page).status == 201
+    read = contract.answer_of(annotations(label_studio, project)["t0"][0])
+    assert (read.side, read.confidence, read.reason) == ("right", 4, "steady 123 grasp")
+    assert 0 < read.lead_time_s < 60
+
+    page.wait_for_function(f"() => ({CHOSEN}).length === 0")  # the next pair, unanswered
+    page.wait_for_function(BOTH_PLAY)
+
+
+def test_nothing_is_submitted_without_an_answer_and_a_confidence(page, label_studio, projects):
+    open_stream(page, label_studio, projects["pair_compare"])
+    page.wait_for_function(SEEN)
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    page.get_by_text("How sure are you?").wait_for()
+    assert annotations(label_studio, projects["pair_compare"]).get("t1", []) == []
+
+
+@pytest.mark.parametrize("plugin", [True, False], ids=["plugin", "template alone"])
+def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before(page, label_studio, projects, plugin):
+    def shown():
+        text = page.evaluate("document.body.innerText")
+        return [words in text for words in ("The expert: left is better", REASONING)]
+
+    if not plugin:
+        page.route("**/robopref/*.js", lambda route: route.abort())
+    open_stream(page, label_studio, projects["calibration"])
+    page.wait_for_timeout(1000)
+    page.evaluate("window.Htx.annotationStore.selected.deleteAllRegions({deleteReadOnly: true})")  # an earlier draft
+    page.wait_for_function(f"() => ({CHOSEN}).length === 0")
+    assert shown() == [False, False]
+    page.keyboard.press("3")
+    page.wait_for_function(f"() => ({CHOSEN}).length === 1")
+    assert shown() == [False, False]
+    page.keyboard.press("d")
+    page.get_by_text("The expert: left is better").wait_for()
+    assert shown() == [True, True]
+    assert page.evaluate(CHOSEN) == ["right", "3"]
+
+
+def test_the_expert_submits_nothing_without_a_reason(page, label_studio, projects):
+    open_stream(page, label_studio, projects["expert"])
+    page.wait_for_function(SEEN)
+    for key in ("1", "f", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_text("Why? Press W to say it.").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Why? Press W to say it.").wait_for(state="hidden")
+    page.keyboard.press("w")
+    page.keyboard.type("it lets go")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(200)
+    page.wait_for_function(SEEN)
+    assert submit(page).status == 201
+    assert contract.answer_of(annotations(label_studio, projects["expert"])["t0"][0]).reason == "it lets go"
+
+
+def test_the_template_alone_is_enough(page, label_studio, projects):
+    """Without the plugin's script: Label Studio's own keys."""
+    page.route("**/robopref/*.js", lambda route: route.abort())
+    open_stream(page, label_studio, projects["pair_compare"])
+    page.wait_for_timeout(1000)
+    assert page.evaluate(CLOCKS)[0][0] is False
+    page.keyboard.press("Control+Alt+Space")
+    page.wait_for_function(BOTH_PLAY)
+    page.evaluate("window.Htx.annotationStore.selected.deleteAllRegions({deleteReadOnly: true})")  # an earlier draft
+    for key in ("2", "a"):
+        page.keyboard.press(key)
+    assert page.evaluate(CHOSEN) == ["equal", "1"]
+    assert submit(page, "Control+Enter").status == 201
+    assert contract.answer_of(annotations(label_studio, projects["pair_compare"])["t1"][0]).side == "equal"
+
+
+def test_help_lists_the_keys(page, label_studio, projects):
+    open_stream(page, label_studio, projects["pair_compare"])
+    page.wait_for_function(BOTH_PLAY)
+    page.keyboard.press("?")
+    help_box = page.get_by_role("dialog", name="keys")
+    assert help_box.get_by_text("play or pause both clips").is_visible()
+    page.keyboard.press("Escape")
+    assert help_box.count() == 0
+
+
+@pytest.mark.parametrize("name", contract.TEMPLATES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_everything_is_in_sight_without_scrolling(page, label_studio, projects, name, dark):
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.evaluate("(scheme) => localStorage.setItem('preferred-color-scheme', scheme)", "Dark" if dark else "Light")
+    with admin_session(label_studio.url, label_studio.token) as manager:
+        tasks = manager.get(f"{label_studio.url}/api/projects/{projects[name]}/tasks/").json()
+    last = max(task["id"] for task in tasks)
+    for view, query in (("stream", "labeling=1"), ("manager", f"task={last}")):
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(f"{label_studio.url}/projects/{projects[name]}/data?{query}")
+            page.wait_for_function(BOTH_PLAY)
+            if name == "calibration":
+                expert = page.get_by_text("The expert: left is better")
+                assert page.evaluate(CHOSEN) or not expert.is_visible()
+                page.keyboard.press("2")
+                page.keyboard.press("d")
+                expert.wait_for()
+            seen = page.evaluate(LAID_OUT)
+            page.screenshot(path=ARTIFACTS / f"{name}-{view}-{width}-{'dark' if dark else 'light'}.png")
+            left, top, right, bottom = seen["stage"]
+            assert not seen["scrolls"]
+            for part, (x0, y0, x1, y1) in seen["boxes"].items():
+                inside = left <= x0 and x1 <= min(right, width) and top <= y0 and y1 <= min(bottom, height)
+                assert inside, f"{part} is cropped at {width}x{height} in the {view} view"
+            one, other = seen["boxes"][".rp-left canvas"], seen["boxes"][".rp-right canvas"]
+            assert one[2] - one[0] == pytest.approx(other[2] - other[0], abs=1)
+            assert min(one[2] - one[0], one[3] - one[1]) >= (380 if name == "pair_compare" else 300)

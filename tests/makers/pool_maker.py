@@ -1,0 +1,50 @@
+"""A pool small enough to be trained on in a second or two."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+from lerobot_maker import Made, make_dataset
+
+from importer.pool.build import build_pool
+from preference.records import Batch, Pair
+from preference.workspace import Workspace
+
+CONFIG = """
+seed = 3
+workers = 1
+[[pool.dataset]]
+path = "data"
+name = "tiny"
+[reward]
+weights = "none"
+encoder = "resnet10t"
+sample_fps = 2.0
+epochs = 5
+hidden = 8
+members = 2
+min_preferences = 10
+"""
+
+
+def pool_of_eight(tmp_path):
+    """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs."""
+    make_dataset(tmp_path / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
+    (tmp_path / "robopref.toml").write_text(CONFIG)
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    build_pool(ws)
+    ws.store.put_trajectories(replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories())
+    ids = [t.trajectory_id for t in ws.store.trajectories()]
+    rng = np.random.default_rng(0)
+    keys = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]
+    keys = [keys[i][:: 1 if i % 2 else -1] for i in rng.permutation(len(keys))[:20]]
+    pairs = [Pair(f"p{i}", a, b, "reach", "same", "production", "production-001") for i, (a, b) in enumerate(keys)]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, [])
+    rows = [
+        {"pair_id": p.pair_id, "trajectory_a_id": p.trajectory_a_id, "trajectory_b_id": p.trajectory_b_id,
+         "preference": float(p.trajectory_a_id < p.trajectory_b_id) if i % 7 else 0.5, "confidence_mean": 3.0,
+         "num_annotators": 2, "agreement": 1.0, "annotator_ids": ["x", "y"], "reason": "unanimous"}
+        for i, p in enumerate(pairs)
+    ]  # fmt: skip
+    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ws

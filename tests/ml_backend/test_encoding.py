@@ -1,0 +1,154 @@
+"""Both runtimes give the same features, the faster one is taken, and every way of encoding fills one cache."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot_maker import Made, make_dataset
+
+from importer.pool.build import build_pool
+from ml_backend.reward import encoding, runtime
+from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.features import encode_pool, read_features, write_features
+from preference.errors import DataError, UserError
+from preference.work import Workers, parallel_map
+from preference.workspace import Workspace
+
+CONFIG = """
+workers = 2
+[[pool.dataset]]
+path = "data"
+name = "tiny"
+[reward]
+weights = "none"
+encoder = "test_resnet"
+sample_fps = 2.0
+"""
+PICTURES = np.random.default_rng(0).integers(0, 255, (3, 60, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoding")
+    make_dataset(folder / "data", [Made(rows=40 + 4 * i, still=10) for i in range(4)])
+    (folder / "robopref.toml").write_text(CONFIG)
+    ws = Workspace.open(folder / "robopref.toml")
+    build_pool(ws)
+    yield ws
+    ws.store.close()
+
+
+def elsewhere(ws, folder):
+    """The same pool with an empty cache."""
+    other = Workspace(ws.config.model_copy(update={"work": folder}))
+    other.store = ws.store
+    return other
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_onnx_runtime_gives_the_features_of_torch_to_a_thousandth(tmp_path, name):
+    settings = settle(name, "none")
+    plain = load(settings)
+    runtime.export(plain, tmp_path / "encoder.onnx")
+    expected = plain.encode(PICTURES).astype(float)
+    found = load(settings, onnx=tmp_path / "encoder.onnx").encode(PICTURES).astype(float)
+    assert np.abs(found - expected).max() < 1e-3 * expected.std()
+
+
+def test_the_faster_one_is_taken_if_it_gives_the_same():
+    assert runtime.Measured(torch_fps=10.0, onnx_fps=12.0, difference=1e-5).onnx
+    assert not runtime.Measured(torch_fps=12.0, onnx_fps=10.0, difference=1e-5).onnx
+    assert not runtime.Measured(torch_fps=10.0, onnx_fps=12.0, difference=1e-2).onnx
+
+
+def test_it_is_measured_once_and_never_for_a_few_frames(tmp_path, monkeypatch):
+    settings = settle("test_resnet", "none")
+    assert runtime.onnx_file(settings, tmp_path, frames=10) is None
+    assert list(tmp_path.iterdir()) == []
+    measured = []
+    measure = runtime.measure
+    monkeypatch.setattr(runtime, "measure", lambda *given: measured.append(given) or measure(*given))
+    first = runtime.onnx_file(settings, tmp_path, frames=10_000)
+    assert runtime.onnx_file(settings, tmp_path, frames=10_000) == first
+    assert runtime.onnx_file(settings, tmp_path, frames=10) == first
+    assert len(measured) == 1
+    told = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert told["difference"] < 1e-3
+    assert (first is not None) == (told["onnx_fps"] > told["torch_fps"])
+
+
+def test_a_measurement_that_was_cut_short_is_made_again_and_a_broken_export_is_named(tmp_path):
+    settings = settle("test_resnet", "none")
+    runtime.onnx_file(settings, tmp_path, frames=10_000)
+    kept, file = next(tmp_path.glob("*.json")), next(tmp_path.glob("*.onnx"))
+    kept.write_text('{"torch')
+    runtime.onnx_file(settings, tmp_path, frames=10_000)
+    assert json.loads(kept.read_text())["torch_fps"] > 0
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"\.onnx is broken"):
+        load(settings, onnx=file)
+
+
+def test_a_gpus_way_of_encoding_gives_the_same_features(ws, tmp_path, monkeypatch):
+    """On the CPU in its place: processes read, this one encodes."""
+    trajectories = ws.store.trajectories()
+    expected = encode_pool(ws, trajectories)
+    monkeypatch.setattr(encoding, "_has_gpu", lambda: True)
+    monkeypatch.setattr("ml_backend.reward.encoder.Encoder.to", lambda self, device: self)
+    found = encode_pool(elsewhere(ws, tmp_path), trajectories)
+    assert found.encoded == 4
+    for name in expected:
+        assert np.array_equal(found[name].frames, expected[name].frames)
+
+
+def test_features_made_on_ray_are_the_same(ws, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    trajectories = ws.store.trajectories()
+    expected = encode_pool(ws, trajectories)
+    monkeypatch.setattr(encoding, "IN_PROCESS", 0)
+    on_ray = Workspace(ws.config.model_copy(update={"work": tmp_path, "executor": "ray"}))
+    on_ray.store = ws.store
+    found = encode_pool(on_ray, trajectories)
+    assert found.encoded == 4
+    for name in expected:
+        assert np.array_equal(found[name].frames, expected[name].frames)
+
+
+def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
+    """Several processes encode the same trajectories into the same folder at the same time."""
+    trajectories = ws.store.trajectories()
+    expected = encode_pool(ws, trajectories)
+    other = elsewhere(ws, tmp_path)
+    from ml_backend.reward.features import plan
+
+    jobs, _ = plan(trajectories, ws.config.pool, ws.config.reward, expected.encoder, other.features)
+    read = encoding._Read(ws.config.pool, ws.config.reward, pictures=True)
+    task = encoding._Encode(read, expected.encoder, None, threads=1)
+    results = [result for _, result in parallel_map(task, jobs * 3, workers=Workers(3), description="Writing")]
+    assert results == [None] * 12
+    assert sorted(path.suffix for path in other.features.iterdir()) == [".npy"] * 4
+    found = encode_pool(other, trajectories)
+    assert found.encoded == 0
+    assert all(np.array_equal(found[name].frames, expected[name].frames) for name in expected)
+
+
+def test_cached_features_are_half_precision_and_memory_mapped(ws):
+    store = encode_pool(ws, ws.store.trajectories())
+    features = store[next(iter(store))]
+    assert features.frames.dtype == np.float16
+    assert isinstance(features.frames, np.memmap)
+
+
+def test_a_full_disk_is_one_clear_message(ws, tmp_path, monkeypatch):
+    store = encode_pool(ws, ws.store.trajectories())
+    features = read_features(next(iter(store.paths.values())))
+
+    def full(self, _):
+        with Path("/dev/full").open("wb", buffering=0) as device:
+            device.write(b"x")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on the disk"):
+        write_features(features, tmp_path / "features.npy")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,246 @@
+"""The ML backend speaks Label Studio's protocol, keeps every answer, and lets nobody in without the secret."""
+
+import base64
+import json
+import re
+
+import pytest
+from service_maker import BASIC, HEADER, PASSWORD, SECRET, annotation, event, planned
+
+from preference.locks import WORKER, exclusively
+from preference.records import ModelVersion
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = planned(tmp_path)
+    yield ws
+    ws.store.close()
+
+
+@pytest.fixture
+def client(ws):
+    from ml_backend.service.app import create_app
+
+    return create_app(ws).test_client()
+
+
+def test_health_needs_no_password_and_says_up(client):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json["status"] == "UP"
+
+
+def test_setup_answers_with_the_model_version_and_keeps_no_token(client, ws):
+    body = {"project": "2.1795394922", "schema": "<View/>", "hostname": "http://x", "access_token": "sesame-open"}
+    answer = client.post("/setup", json=body, headers=BASIC)
+    assert answer.json["model_version"]
+    assert all(b"sesame-open" not in path.read_bytes() for path in ws.root.rglob("*") if path.is_file())
+
+
+def test_predictions_rank_and_pre_select_nothing(client):
+    tasks = [{"id": 10 + i, "data": {"assignment_id": f"x{i}"}} for i in range(3)]
+    answer = client.post("/predict", json={"tasks": tasks, "project": "2.1"}, headers=BASIC).json
+    assert [row["result"] for row in answer["results"]] == [[], [], []]
+    scores = [row["score"] for row in answer["results"]]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == 3
+
+
+def test_a_task_that_is_not_ours_comes_last(client):
+    tasks = [{"id": 1, "data": {}}, {"id": 10, "data": {"assignment_id": "x0"}}]
+    foreign, ours = client.post("/predict", json={"tasks": tasks}, headers=BASIC).json["results"]
+    assert ours["score"] < foreign["score"]
+
+
+def test_a_webhook_stores_the_judgment_mapped_to_the_pair(client, ws):
+    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    assert answer.status_code == 201
+    (judgment,) = ws.store.judgments()
+    assert (judgment.preference, judgment.confidence, judgment.free_text_reason) == ("B", 4, "steadier")
+
+
+def test_the_same_webhook_twice_is_one_judgment_and_an_update_replaces_it(client, ws):
+    for action, side in (
+        ("ANNOTATION_CREATED", "left"),
+        ("ANNOTATION_CREATED", "left"),
+        ("ANNOTATION_UPDATED", "equal"),
+    ):
+        client.post("/webhook", json=event(action, annotation=annotation(side)), headers=HEADER)
+    assert [judgment.preference for judgment in ws.store.judgments()] == ["equal"]
+
+
+def test_a_deleted_annotation_is_forgotten(client, ws):
+    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    client.post("/webhook", json=event("ANNOTATIONS_DELETED", annotations=[{"id": 77}]), headers=HEADER)
+    assert ws.store.judgments() == []
+
+
+def test_a_bogus_answer_is_kept_as_rejected_with_its_reason(client, ws):
+    wrong = annotation() | {"result": []}
+    assert (
+        client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=wrong), headers=HEADER).status_code == 201
+    )
+    assert ws.store.judgments() == []
+    assert ws.store.rejections()[0].reason
+
+
+def test_start_training_only_leaves_a_request_for_the_worker(client, ws):
+    assert client.post("/webhook", json=event("START_TRAINING", project={"id": 2}), headers=BASIC).status_code == 201
+    assert (ws.root / "train.requested").exists()
+    assert not ws.models.exists()
+
+
+@pytest.mark.parametrize("action", ["PROJECT_UPDATED", "TASKS_CREATED", "TASKS_DELETED", "SOMETHING_NEW", ""])
+def test_events_that_do_not_concern_us_are_taken_calmly(client, action):
+    assert client.post("/webhook", json=event(action, project={"id": 2}), headers=HEADER).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/webhook", {}),
+        ("/webhook", {"X-Robopref-Secret": "wrong"}),
+        ("/predict", HEADER),
+        ("/setup", {}),
+        ("/predict", {"Authorization": "Basic " + base64.b64encode(b"robopref:wrong").decode()}),
+    ],
+)
+def test_without_the_right_secret_nothing_is_done(client, ws, path, headers):
+    answer = client.post(path, json=event("ANNOTATION_CREATED", annotation=annotation(), tasks=[]), headers=headers)
+    assert answer.status_code == 401
+    assert ws.store.judgments() == []
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/versions"])
+def test_what_people_and_prometheus_read_needs_the_password(client, path):
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers=BASIC).status_code == 200
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", '"x"', "{", '{"tasks": 3}', '{"tasks": [1]}'])
+def test_malformed_bodies_are_the_clients_mistake(client, body):
+    answer = client.post("/predict", data=body, headers=BASIC, content_type="application/json")
+    assert answer.status_code == 400
+    assert "error" in json.loads(answer.data)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "ANNOTATION_CREATED"},
+        {"action": "ANNOTATION_CREATED", "annotation": 3},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [3]},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": "x"}]},
+        {"action": "ANNOTATIONS_DELETED", "annotations": 3},
+    ],
+)
+def test_malformed_events_never_are_our_error(client, body):
+    assert client.post("/webhook", json=body, headers=HEADER).status_code < 500
+
+
+@pytest.mark.parametrize("body", ['{"tasks": [NaN]}', "[" * 100_000, '{"action": Infinity}', b"\xff\xfe"])
+def test_what_is_no_json_is_refused_and_never_our_error(client, body):
+    for path in ("/predict", "/webhook", "/setup"):
+        answer = client.post(path, data=body, headers=BASIC, content_type="application/json")
+        assert (answer.status_code, answer.json) == (400, {"error": "the body is not JSON"})
+    assert client.post("/predict", data="tasks=1", headers=BASIC).status_code == 415
+
+
+def test_a_body_without_end_is_refused(client):
+    answer = client.post(
+        "/webhook", data=b" " * (32 * 1024 * 1024 + 1), headers=HEADER, content_type="application/json"
+    )
+    assert (answer.status_code, "error" in answer.json) == (413, True)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**70, -1, True, "7", None])
+def test_an_id_that_no_database_holds_is_the_clients_mistake(client, ws, number):
+    made = event("ANNOTATION_CREATED", annotation=annotation(identifier=number))
+    assert client.post("/webhook", json=made, headers=HEADER).status_code == 400
+    gone = event("ANNOTATIONS_DELETED", annotations=[{"id": number}])
+    assert client.post("/webhook", json=gone, headers=HEADER).status_code == 201
+    assert (ws.store.count_judgments(), ws.store.count_rejections()) == (0, 0)
+
+
+def test_a_bug_is_logged_and_its_traceback_stays_here(client, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("sesame")
+
+    monkeypatch.setattr("importer.studio.judgments.record_annotations", broken)
+    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    assert (answer.status_code, answer.json) == (500, {"error": "internal error; see the service's log"})
+    assert "sesame" in caplog.text
+
+
+def test_no_token_password_or_secret_is_logged_whatever_fails(client, ws, caplog):
+    body = {"project": "2.1", "access_token": "sesame-open", "tasks": 3}
+    for path in ("/setup", "/predict", "/webhook", "/nowhere"):
+        for headers in (BASIC, HEADER, {"X-Robopref-Secret": "sesame-wrong"}):
+            client.post(path, json=body, headers=headers)
+    ws.store.close()
+    (ws.root / "robopref.db").write_bytes(b"no database " * 1000)
+    for path in ("/setup", "/predict"):
+        assert client.post(path, json={**body, "tasks": []}, headers=BASIC).status_code in (500, 503)
+    for secret in ("sesame", SECRET, PASSWORD, BASIC["Authorization"].split()[1]):
+        assert secret not in caplog.text
+
+
+def test_the_secrets_are_compared_in_constant_time(client, monkeypatch):
+    import hmac
+
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr("ml_backend.service.app.hmac.compare_digest", lambda a, b: compared.append(b) or real(a, b))
+    client.post("/webhook", json=event("X"), headers={"X-Robopref-Secret": "wrong"})
+    assert compared == [b"robopref", PASSWORD.encode(), SECRET.encode()]
+
+
+def test_unknown_paths_are_json_too(client):
+    answer = client.get("/nowhere", headers=BASIC)
+    assert (answer.status_code, "error" in answer.json) == (404, True)
+
+
+def test_metrics_count_what_is_there(client, ws):
+    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    ws.store.put_model_version(
+        ModelVersion(
+            "rm-0001",
+            "m",
+            "2026-01-01T00:00:00+00:00",
+            50,
+            0.8,
+            0.7,
+            "resnet18",
+            "none",
+            metrics={"training_s": 12.5, "audit": {"value": 0.83, "low": 0.66, "high": 0.93, "pairs": 30}},
+        )
+    )
+    text = client.get("/metrics", headers=BASIC).text
+    for line in (
+        "robopref_judgments 1.0",
+        "robopref_open_assignments 2.0",
+        'version="rm-0001"} 50.0',
+        'robopref_model_active{version="rm-0001"} 1.0',
+        'robopref_webhook_events_total{action="ANNOTATION_CREATED"} 1.0',
+        'robopref_request_seconds_count{endpoint="webhook",status="201"} 1.0',
+        "robopref_last_training_duration_seconds 12.5",
+        "robopref_last_training_timestamp_seconds 1.7672256e+09",
+        "robopref_worker_up 0.0",
+    ):
+        assert line in text
+    page = client.get("/", headers=BASIC).text
+    for said in ("rm-0001", "0.800", "0.83 (0.66 to 0.93)", "1/3", "not running", "took 12 s"):
+        assert said in page
+    with exclusively(ws, WORKER):
+        assert "robopref_worker_up 1.0" in client.get("/metrics", headers=BASIC).text
+        assert "not running" not in client.get("/", headers=BASIC).text
+
+
+def test_the_document_names_every_route(client):
+    rules = {
+        re.sub(r"<(.*?)>", r"{\1}", str(rule)): rule.methods & {"GET", "POST"}
+        for rule in client.application.url_map.iter_rules()
+    }
+    paths = client.get("/openapi.json", headers=BASIC).json["paths"]
+    assert {path: {method.upper() for method in methods} for path, methods in paths.items()} == rules

@@ -1,0 +1,210 @@
+"""Features are made once, a model exists only when it is whole, and what was asked is not proposed again."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ml_backend.loop import scoring
+from ml_backend.loop import train as stages
+from ml_backend.loop.rounds import run_round
+from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.features import encode_pool, read_features
+from preference.errors import ConfigError, DataError, NotReady
+from preference.records import Batch
+
+
+@pytest.fixture
+def ws(labelled_pool):
+    return labelled_pool
+
+
+def test_a_dry_run_of_a_round_before_the_first_model_trains_none(ws):
+    with pytest.raises(NotReady, match="no reward model"):
+        run_round(ws, dry_run=True)
+    assert ws.store.model_versions() == []
+
+
+def test_training_twice_trains_once(ws):
+    first = stages.train(ws)
+    assert stages.train(ws) == first
+    assert first.version == "rm-0001"
+    assert (first.preferences, first.weights) == (20, "none")
+    folder = ws.root / first.path
+    assert {path.name for path in folder.iterdir()} == {
+        "model.pt", "split.json", "training.json", "validation.json", "rewards.csv"
+    }  # fmt: skip
+    split = json.loads((folder / "split.json").read_text())
+    assert sorted(pair_id for part in split.values() for pair_id in part) == sorted(f"p{i}" for i in range(20))
+
+
+def test_a_training_that_is_killed_leaves_no_half_model(ws, monkeypatch):
+    from ml_backend.reward.model import RewardModel
+
+    def killed(self, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RewardModel, "save", killed)
+        stages.train(ws)
+    assert list(ws.models.iterdir()) == []
+    assert ws.store.model_versions() == []
+    assert stages.train(ws).version == "rm-0001"
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_and_leaves_none_behind(ws, monkeypatch):
+    from ml_backend.reward import train
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.Trained, "__init__", killed)
+        stages.train(ws)
+    assert len(list(ws.checkpoints.iterdir())) == 1
+    record = stages.train(ws)
+    assert list(ws.checkpoints.iterdir()) == []
+    ws.store.close()
+    curves = json.loads((ws.root / record.path / "training.json").read_text())["curves"]
+    assert len(curves["train_loss"]) == 5
+
+
+def test_tensorboard_reads_the_curves(ws):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record = stages.train(ws)
+    events = EventAccumulator(str(ws.curves / record.version)).Reload()
+    told = json.loads((ws.root / record.path / "training.json").read_text())["curves"]["train_loss"]
+    assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(told)
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2, 3, 4, 5]
+
+
+def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
+    """`imagenet` where they could not be had, and later where they can."""
+    from ml_backend.loop import provenance
+
+    settled = provenance.settled_encoder
+    stages.train(ws)
+    other = "none of before"
+    monkeypatch.setattr(provenance, "settled_encoder", lambda reward: replace(settled(reward), digest=other))
+    with pytest.raises(DataError, match=r"model\.pt is of another configuration.*none of before"):
+        scoring.score_pool(ws)
+    monkeypatch.setattr(stages, "settled_encoder", provenance.settled_encoder)
+    assert stages.train(ws).version == "rm-0002"
+
+
+def test_a_model_scores_by_its_own_settings_whatever_the_file_says_now(ws):
+    stages.train(ws)
+    before = scoring.score_pool(ws).members
+    ws.config.reward.sample_fps, ws.config.reward.encoder = 1.0, "resnet18"
+    assert np.array_equal(scoring.score_pool(ws).members, before)
+
+
+def test_single_answers_are_fitted_where_reliability_is_learned(ws):
+    from preference.records import Annotator, Assignment, Judgment
+
+    ws.config.reward.reliability = "crowd_bt"
+    pairs = ws.store.pairs()
+    assignments = [
+        Assignment(f"{name}-{p.pair_id}", p.pair_id, name, "production-001", i, "A")
+        for name in ("amy", "bob")
+        for i, p in enumerate(pairs)
+    ]
+    ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("amy", "bob")])
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, assignments)
+    ws.store.put_judgments([Judgment(a.assignment_id, a.annotator_id, a.pair_id, "A", 3, 900) for a in assignments])
+    record = stages.train(ws)
+    told = json.loads((ws.root / record.path / "training.json").read_text())
+    assert set(told["reliability"]) == {"amy", "bob"}
+
+
+def test_a_pair_that_was_asked_twice_is_in_one_split():
+    from ml_backend.reward.train import pair_keys
+    from preference.records import Preference
+
+    asked = [Preference(i, a, b, 1.0, 3.0, 2, 1.0, [], "unanimous") for i, a, b in (("p", "x", "y"), ("q", "y", "x"))]
+    assert len(set(pair_keys(asked))) == 1
+
+
+def test_new_labels_make_a_new_version_that_takes_over(ws):
+    stages.train(ws)
+    rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
+    rows[1]["preference"] = 1.0 - rows[1]["preference"]
+    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert stages.train(ws).version == "rm-0002"
+    assert [model.active for model in ws.store.model_versions()] == [False, True]
+
+
+def test_what_was_asked_is_not_proposed_again(ws):
+    stages.train(ws)
+    asked = {frozenset((p.trajectory_a_id, p.trajectory_b_id)) for p in ws.store.pairs()}
+    chosen = scoring.rank(ws, 5)
+    assert chosen
+    assert not {frozenset(choice.trajectories) for choice in chosen} & asked
+
+
+def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws):
+    assert scoring.newest_rewards(ws) == {}
+    record = stages.train(ws)
+    rewards = scoring.newest_rewards(ws)
+    scores = scoring.score_pool(ws)
+    assert np.allclose([rewards[name] for name in scores.trajectory_ids], scores.rewards)
+    (ws.root / record.path / "rewards.csv").write_text("trajectory_id,reward\nx,not-a-number\n")
+    with pytest.raises(DataError, match=r"rewards\.csv"):
+        scoring.newest_rewards(ws)
+
+
+def test_too_few_labels_are_said_before_anything_is_encoded(ws):
+    ws.preferences.write_text(ws.preferences.read_text().splitlines()[0] + "\n")
+    with pytest.raises(NotReady, match="at least 10"):
+        stages.train(ws)
+    assert not ws.features.exists()
+
+
+def test_features_are_made_once_and_a_truncated_file_anew(ws):
+    trajectories = ws.store.trajectories()
+    assert encode_pool(ws, trajectories).encoded == 8
+    store = encode_pool(ws, trajectories)
+    assert store.encoded == 0
+    path = store.paths[trajectories[0].trajectory_id]
+    whole = read_features(path).frames.copy()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError):
+        read_features(path)
+    assert encode_pool(ws, trajectories).encoded == 1
+    assert np.array_equal(read_features(path).frames, whole)
+
+
+def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
+    trajectories = ws.store.trajectories()
+    broken = replace(trajectories[0], episode_index=99, trajectory_id="tiny-000099")
+    store = encode_pool(ws, [broken, *trajectories[1:]])
+    assert len(store) == 7
+    assert "99" in store.failures["tiny-000099"].reason
+
+
+def test_a_random_encoder_is_the_same_on_every_call():
+    frame = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), dtype=np.uint8)
+    settings = settle("resnet10t", "none")
+    assert np.array_equal(load(settings).encode(frame), load(settings).encode(frame))
+
+
+def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
+    from ml_backend.reward import encoder
+
+    def away(_):
+        raise encoder.Unreachable("no network reaches their host")
+
+    monkeypatch.setattr(encoder, "_pretrained_file", away)
+    settings = settle("resnet18", "imagenet")
+    assert settings.weights == "none"
+    assert "cannot be had" in settings.note
+
+
+def test_an_unknown_encoder_is_named_with_its_neighbours():
+    with pytest.raises(ConfigError, match="resnet"):
+        settle("resnet999", "none")
+    with pytest.raises(ConfigError, match="is no file"):
+        settle("resnet18", "nowhere.safetensors")

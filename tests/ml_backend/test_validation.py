@@ -1,0 +1,128 @@
+"""`robopref validate`: calibration and learning curve by hand, the verdict, and the stage on a real pool."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_backend.loop.train import train
+from ml_backend.loop.validate import check, page_of, validate_model
+from ml_backend.validation.calibration import calibration, ties
+from ml_backend.validation.learning_curve import fit, learning_curve
+from preference.errors import DataError, NotReady
+from preference.formats import figure
+from robopref.summary import _validation
+
+
+@pytest.fixture
+def ws(labelled_pool):
+    return labelled_pool
+
+
+def test_probabilities_that_are_met_are_calibrated_and_boasts_are_not():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 2, 20_000)
+    labels = (rng.random(len(x)) < 1 / (1 + np.exp(-x))).astype(float)
+    assert calibration(x, labels)["error"] < 0.02
+    assert calibration(10 * x, labels)["error"] > 0.1
+    assert sum(b["pairs"] for b in calibration(x, labels)["bins"]) == len(x)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=60))
+def test_which_trajectory_is_called_a_changes_no_calibration(rows):
+    x, labels = (np.array(column) for column in zip(*rows, strict=True))
+    one, other = calibration(x, labels), calibration(-x, 1 - labels)
+    if (x != 0).all():
+        assert one["error"] == pytest.approx(other["error"])
+    assert 0 <= one["error"] <= 1
+
+
+def test_ties_that_lie_close_together_are_known():
+    x, labels = np.array([0.1, -0.2, 2.0, -3.0]), np.array([0.5, 0.5, 1.0, 0.0])
+    assert ties(x, labels) == {"pairs": 2, "auc": 1.0}
+    assert ties(x[::-1], labels)["auc"] == 0.0
+    assert math.isnan(ties(x, np.ones(4))["auc"])
+
+
+def test_a_learning_curve_finds_what_it_was_made_from():
+    sizes = [50, 100, 150, 200]
+    found = fit(sizes, [0.95 - 2.0 / math.sqrt(n) for n in sizes])
+    assert found["limit"] == pytest.approx(0.95)
+    assert found["slope"] == pytest.approx(2.0)
+    more = found["more_pairs"]
+    gain = 2.0 / math.sqrt(200) - 2.0 / math.sqrt(200 + more)
+    assert gain == pytest.approx(0.01, abs=5e-4)
+
+
+def test_a_flat_learning_curve_promises_nothing():
+    assert fit([50, 100, 200], [0.8, 0.8, 0.8])["more_pairs"] is None
+    assert fit([50, 100, 200], [0.9, 0.85, 0.8])["more_pairs"] is None
+
+
+def test_a_learning_curve_trains_on_growing_parts_of_the_training_pairs():
+    def accuracies(parts, numbers):
+        assert numbers == [0, 1, 2] * 3 + [0]
+        for rows in parts:
+            assert len(set(rows)) == len(rows)
+            assert set(rows) <= set(range(100, 180))
+        return [0.5 + len(rows) / 1000 for rows in parts]
+
+    found = learning_curve(np.arange(100, 180), accuracies, np.random.default_rng(0))
+    assert [point["accuracy"] for point in found["points"]] == [0.52, 0.54, 0.56, 0.58]
+    assert [point["pairs"] for point in found["points"]] == [20, 40, 60, 80]
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_sign():
+    assert [figure(value) for value in (-0.001, 0.001, -0.01, math.nan)] == ["0.00", "0.00", "−0.01", "–"]
+
+
+def figures(**changes):
+    quiet = {"partial_correlation": 0.1, "fires": False, "threshold": 0.3}
+    whole = {
+        "ranking_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "pairs": 40}, "target": 0.75, "spearman": 0.7,
+        "ground_truth": "quality score", "probes": {"length": quiet},
+        "counterfactuals": {"cut": {"mean_change_sd": -0.2, "fires": False}},
+    }  # fmt: skip
+    return whole | changes
+
+
+def test_the_verdict_says_what_is_missed():
+    assert all(one.reached for one in check(figures()))
+    unknown = check(figures(spearman=None))
+    assert [one.words for one in unknown if not one.reached] == [
+        "Spearman's correlation with the quality score is unknown, below 0.60."
+    ]
+    fires = check(figures(counterfactuals={"cut": {"mean_change_sd": 0.9, "fires": True}}))
+    (missed,) = [one for one in fires if not one.reached]
+    assert "With the last third cut off the reward changes by 0.90" in missed.words
+    assert "for nothing" in missed.words
+
+
+def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
+    with pytest.raises(NotReady, match="no reward model yet"):
+        validate_model(ws)
+    record = train(ws)
+    found = validate_model(ws, propose=5)
+    folder = ws.root / record.path
+    written = json.loads((folder / "validation.json").read_text())
+    assert written["trusted"] == found.trusted == all(one["reached"] for one in written["checks"])
+    assert {"still_frames_added", "slowed_down", "cut"} <= set(written["counterfactuals"])
+    assert len(written["learning_curve"]["points"]) == 4
+    assert page_of(ws) == folder / "validation.html"
+    assert _validation(ws) == {
+        "version": record.version, "trusted": found.trusted, "verdict": found.verdict, "page": str(page_of(ws)),
+    }  # fmt: skip
+    page = (folder / "validation.html").read_text()
+    assert not re.search(r"<script|(src|href)=.https?:", page)
+    assert page.count("<svg") == 6
+    assert record.version in page
+    assert validate_model(ws, record.version).verdict == found.verdict
+    with pytest.raises(NotReady, match=r"no reward model rm-0009\. There are rm-0001"):
+        validate_model(ws, "rm-0009")
+    (folder / "split.json").write_text("{")
+    with pytest.raises(DataError, match=r"split\.json is missing or broken"):
+        validate_model(ws)

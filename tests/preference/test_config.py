@@ -1,0 +1,167 @@
+"""robopref.toml is checked as a whole, completed with the protocol's numbers, and overruled by the environment."""
+
+import json
+import tomllib
+
+import jsonschema
+import pytest
+from paths import ROOT
+
+from preference.config import ENVIRONMENT, Config, load_config
+from preference.errors import ConfigError
+from robopref.init import SCHEMA_NAME, config_text, write_config
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "robopref.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_are_the_protocols_numbers():
+    config = Config()
+    assert (config.clips.size, config.clips.fps, config.clips.crf) == (480, 15, 23)
+    assert (config.pairs.strata.adjacent, config.pairs.strata.same, config.pairs.strata.distant) == (0.4, 0.3, 0.3)
+    assert 0.05 <= config.pairs.duplicates <= 0.10
+    assert 200 <= config.pairs.batch <= 500
+    assert 30 <= config.calibration.pairs <= 50
+    assert (config.calibration.min_kappa, config.quality.min_alpha) == (0.65, 0.55)
+    assert (config.quality.max_gold_disagreement, config.quality.min_self_consistency) == (0.2, 0.8)
+    assert 50 <= config.active.pairs <= 100
+
+
+def test_what_init_writes_is_valid_and_changes_no_default(tmp_path):
+    dataset = tmp_path / "data"
+    dataset.mkdir()
+    loaded = load_config(write_config(tmp_path / "robopref.toml", dataset))
+    expected = Config()
+    for section in ("clips", "pairs", "calibration", "quality", "reward", "active", "service", "release"):
+        assert getattr(loaded, section) == getattr(expected, section)
+    assert loaded.pool.dataset[0].path == dataset
+
+
+def test_init_explains_each_setting_that_needs_it():
+    text = config_text()
+    assert "# Pairs in a batch; the protocol says 200-500." in text
+    assert "secret" not in text.split("\n")[3]
+
+
+def test_init_never_overwrites(tmp_path):
+    path = write(tmp_path, "name = 'mine'")
+    with pytest.raises(ConfigError, match="already exists"):
+        write_config(path)
+    assert path.read_text() == "name = 'mine'"
+
+
+def test_every_wrong_field_is_named_with_what_was_found(tmp_path):
+    path = write(tmp_path, "seed = 'x'\n[clips]\nfps = 0\ncolour = 'red'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for part in (str(path), "seed", "'x'", "clips.fps", "clips.colour"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[pairs]\nbacth = 1", "pairs.bacth: no such setting, did you mean batch?"),
+        ("sede = 1", "sede: no such setting, did you mean seed?"),
+        ("[[pool.dataset]]\npath = 'd'\ncolumns = { cammera = 'top' }", "did you mean camera?"),
+        ("[clips]\ncolour = 'red'", "no such setting; known here: size, fps, crf"),
+    ],
+)
+def test_a_misspelt_setting_is_told_its_name(tmp_path, text, said):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[label_studio]\ntoken = 12345678",
+        "[label_studio.s3]\naccess_key = 12345678",
+        "[label_studio]\ntoken = '12345678'\nguidelines = 'our wiki'",
+        "[service]\npassword = [12345678]",
+    ],
+)
+def test_a_wrong_secret_is_not_shown(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert "12345678" not in str(caught.value)
+
+
+def test_a_value_in_place_of_a_table_is_a_clear_message_even_where_the_environment_fills_that_table(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ROBOPREF_SERVICE_URL", "http://backend:9090")
+    with pytest.raises(ConfigError, match=r"service: .*found 3"):
+        load_config(write(tmp_path, "service = 3"))
+
+
+def test_editors_get_a_schema_that_takes_what_we_take_and_describes_every_setting(tmp_path):
+    schema = json.loads((write_config(tmp_path / "robopref.toml").parent / SCHEMA_NAME).read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    for text in (config_text(), (ROOT / "examples" / "robopref.toml").read_text()):
+        assert text.startswith("#:schema ")
+        assert list(validator.iter_errors(tomllib.loads(text))) == []
+    (error,) = validator.iter_errors(tomllib.loads("[pairs]\nbacth = 1"))
+    assert "bacth" in error.message
+    assert schema["$defs"]["Pairs"]["properties"]["batch"]["description"].startswith("Pairs in a batch")
+
+
+def test_secrets_do_not_print(tmp_path):
+    assert "hunter2" not in repr(load_config(write(tmp_path, "[label_studio]\ntoken = 'hunter2'\n")))
+
+
+def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
+    path = write(tmp_path, "[label_studio]\nurl = 'http://file'\n")
+    monkeypatch.setenv("ROBOPREF_LABEL_STUDIO_URL", "http://environment")
+    monkeypatch.setenv("ROBOPREF_WEBHOOK_SECRET", "s")
+    config = load_config(path)
+    assert config.label_studio.url == "http://environment"
+    assert config.service.webhook_secret.get_secret_value() == "s"
+
+
+def test_relative_paths_start_at_the_file(tmp_path):
+    config = load_config(write(tmp_path, "[[pool.dataset]]\npath = 'd'\n"))
+    assert config.work == tmp_path / "work"
+    assert config.pool.dataset[0].path == tmp_path / "d"
+    assert config.pool.dataset[0].name == "d"
+
+
+def test_two_datasets_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="used twice"):
+        load_config(write(tmp_path, "[[pool.dataset]]\npath = 'x/d'\n[[pool.dataset]]\npath = 'y/d'\n"))
+
+
+@pytest.mark.parametrize("text", ["name = ", "\x00"])
+def test_a_broken_file_is_one_clear_message(tmp_path, text):
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="robopref init"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_the_example_project_is_valid_and_names_the_sample_pool():
+    folder = ROOT / "examples"
+    config = load_config(folder / "robopref.toml")
+    (dataset,) = config.pool.dataset
+    assert (dataset.path / "meta" / "info.json").exists() and dataset.name == "sample"
+    assert config.work == folder / "work"
+
+
+def test_the_guidelines_are_an_address(tmp_path):
+    with pytest.raises(ConfigError, match=r"guidelines.*expected an address"):
+        load_config(write(tmp_path, '[label_studio]\nguidelines = "our wiki"\n'))
+    text = '[label_studio]\nguidelines = "https://example.org/guide"\n'
+    assert load_config(write(tmp_path, text)).label_studio.guidelines == "https://example.org/guide"

@@ -1,0 +1,180 @@
+"""A map over items goes on where single items fail, and ends where there is a bug."""
+
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+from preference.errors import UserError
+from preference.work import Workers, parallel_map
+
+
+def square(n):
+    if n == 3:
+        raise UserError("three is broken")
+    if n == 99:
+        raise ZeroDivisionError("a bug")
+    return n * n
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_item_is_a_result_and_the_others_are_done(workers):
+    results = dict(parallel_map(square, [1, 2, 3, 4], workers=Workers(workers), description="squares"))
+    assert {n: r for n, r in results.items() if n != 3} == {1: 1, 2: 4, 4: 16}
+    assert isinstance(results[3], UserError)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_is_not_hidden(workers):
+    with pytest.raises(ZeroDivisionError):
+        list(parallel_map(square, [1, 99], workers=Workers(workers), description="squares"))
+
+
+def test_nothing_to_do_is_nothing_done():
+    assert list(parallel_map(square, [], workers=Workers(2), description="squares")) == []
+
+
+def test_zero_workers_means_one_per_core():
+    assert Workers().processes >= 1
+    assert Workers(5).processes == 5
+
+
+SLEEPY = """
+import sys, time
+from preference.work import Workers, parallel_map
+from sleepy import nap
+if __name__ == "__main__":
+    list(parallel_map(nap, [1, 2], workers=Workers(2), description="naps"))
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    (tmp_path / "sleepy.py").write_text(
+        "import os, time, pathlib\n\ndef nap(n):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, f'pid{{n}}').write_text(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    (tmp_path / "run.py").write_text(SLEEPY)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=tmp_path)
+    pids = [tmp_path / "pid1", tmp_path / "pid2"]
+    for _ in range(200):
+        if all(path.exists() and path.read_text() for path in pids):
+            break
+        time.sleep(0.1)
+    workers = [int(path.read_text()) for path in pids]
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        if not alive:
+            break
+        time.sleep(0.1)
+    assert alive == []
+
+
+RAY = """
+import os
+from preference.errors import UserError
+from preference.work import Workers, parallel_map
+
+def square(n):
+    if n == 3:
+        raise UserError("three is broken")
+    if n == 99:
+        raise ZeroDivisionError("a bug")
+    return n * n, os.getpid()
+
+if __name__ == "__main__":
+    ray = Workers(executor="ray")
+    found = dict(parallel_map(square, list(range(20)), workers=ray, description="squares"))
+    assert isinstance(found.pop(3), UserError)
+    assert {n: r[0] for n, r in found.items()} == {n: n * n for n in found}
+    assert os.getpid() not in {r[1] for r in found.values()}
+    try:
+        list(parallel_map(square, [1, 99], workers=ray, description="squares"))
+    except ZeroDivisionError:
+        print("all is well")
+"""
+
+
+def test_ray_gives_the_same_results_as_processes(tmp_path):
+    """A local Ray of its own, in a process of its own, since Ray stays in the process that began it."""
+    import subprocess
+    import sys
+
+    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    (tmp_path / "run.py").write_text(RAY)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "run.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "all is well", done.stderr[-2000:]
+
+
+def test_ray_that_is_not_installed_is_a_mistake_in_the_settings(monkeypatch):
+    import sys
+
+    from preference.errors import ConfigError
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="Ray is not installed"):
+        list(parallel_map(square, [1, 2], workers=Workers(executor="ray"), description="squares"))
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from preference.work import Workers, parallel_map
+from preference.workspace import replacing
+
+def write(n):
+    with replacing(Path(sys.argv[1]) / f"{n}.txt") as temporary:
+        for part in range(20):
+            with temporary.open("a") as file:
+                file.write("x" * 1000)
+            (temporary.parent / f"{part}").touch()  # more to clear away
+            time.sleep(0.002)
+    return n
+
+if __name__ == "__main__":
+    list(parallel_map(write, range(5000), workers=Workers(2), description="files"))
+"""
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path):
+    """As a terminal sends it, to workers and parent at once; the parent ends the workers a moment later."""
+    import os
+    import random
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    program, out = tmp_path / "program.py", tmp_path / "out"
+    program.write_text(WRITING)
+    draw = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, program, out], stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        begun, deadline = len(list(out.glob("*.txt"))), time.monotonic() + 60
+        while len(list(out.glob("*.txt"))) < begun + 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(draw.random() * 0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        left = sorted(path.name for path in out.iterdir())
+        assert [name for name in left if name.startswith(".")] == []
+        assert all((out / name).stat().st_size == 20_000 for name in left)
+        for name in left:
+            (out / name).unlink()

@@ -1,0 +1,118 @@
+"""Planted faults are flagged for the right reason by 200 judgments, and honest people, strict ones too, are not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qc_maker import SWAP, draw_batch, without_hints
+
+from preference.config import Quality
+from qc_reports.annotators.figures import annotator_stats
+from qc_reports.annotators.flags import flags
+from qc_reports.answers import Answered, votes
+from qc_reports.report.figures import figures
+
+QUALITY = Quality()
+REASONS = {"clicker": "gold", "lefty": "side_bias", "fast": "speed", "copycat": "copy", "turncoat": "turned",
+           "swapped": "swapped"}  # fmt: skip
+
+
+def flagged(answers, seed=0):
+    return flags(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("overlap", [2, 3])
+@pytest.mark.parametrize(("fault", "reason"), REASONS.items())
+def test_a_planted_fault_is_named_in_every_draw_and_the_honest_hardly_ever(fault, reason, overlap):
+    innocent = 0
+    for seed in range(6):
+        found = flagged(draw_batch(seed, fault, overlap=overlap)[0], seed)
+        assert reason in {flag.kind for flag in found if flag.annotator_id == fault}, f"seed {seed}"
+        innocent += len({flag.annotator_id for flag in found} - {fault})
+    assert innocent <= 1
+
+
+def test_a_turncoats_flag_says_where_it_began():
+    answers, _ = draw_batch(3, "turncoat")
+    flag = next(flag for flag in flagged(answers) if flag.kind == "turned")
+    own = [a for a in answers if a.annotator_id == "turncoat"]
+    began = next(i for i, a in enumerate(own) if a.pair_id == flag.since and not a.duplicate)
+    assert 80 <= began <= 120 and flag.value < 0.6 < flag.threshold
+    assert flag.since in flag.sentence
+
+
+def test_of_two_who_answer_alike_the_later_one_is_named_and_both_where_no_times_are_known():
+    answers, _ = draw_batch(1, "copycat")
+    found = [flag for flag in flagged(answers) if flag.kind == "copy"]
+    assert [(flag.annotator_id, flag.other) for flag in found] == [("copycat", "honest0")]
+    timeless = [replace(a, created_at="") for a in answers]
+    found = [flag for flag in flagged(timeless) if flag.kind == "copy"]
+    assert {flag.annotator_id for flag in found} == {"copycat", "honest0"}
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("clicker", "guessing"), ("swapped", "swapped"), ("copycat", "copy")])
+def test_three_columns_are_enough_to_see_it_against_the_others(fault, reason):
+    found = flagged(without_hints(draw_batch(2, fault, overlap=3)[0]))
+    assert reason in {flag.kind for flag in found if flag.annotator_id == fault}
+    assert {flag.annotator_id for flag in found} <= {fault, "honest0"}
+
+
+def test_of_two_who_oppose_each_other_nobody_is_accused_without_a_third():
+    answers = [
+        Answered(f"p{i}", who, word) for i in range(60) for who, word in (("x", "AB"[i % 2]), ("y", "BA"[i % 2]))
+    ]
+    assert flagged(answers) == []
+
+
+def test_always_the_same_answer_is_seen_without_knowing_the_sides():
+    answers = [replace(a, left=None) for a in draw_batch(4)[0]]
+    steady = [replace(a, preference="A") if a.annotator_id == "honest1" else a for a in answers]
+    kinds = {flag.kind for flag in flagged(steady) if flag.annotator_id == "honest1"}
+    assert "one_answer" in kinds and "guessing" not in kinds
+    easy = [Answered(f"p{i}", who, "A") for i in range(50) for who in ("x", "y", "z")]
+    assert flagged(easy) == [], "all say A, so A may be right"
+
+
+def test_the_right_side_is_a_bias_as_the_left_is():
+    answers = draw_batch(5)[0]
+    righty = [replace(a, preference=SWAP[a.left]) if a.annotator_id == "honest1" else a for a in answers]
+    flag = next(flag for flag in flagged(righty) if flag.kind == "side_bias")
+    assert flag.sentence == f"honest1 chose the right side in 100% of {flag.n} answers."
+
+
+def test_nobody_is_flagged_from_five_answers():
+    for fault in REASONS:
+        answers, _ = draw_batch(0, fault)
+        few = [
+            a for name in {a.annotator_id for a in answers} for a in [b for b in answers if b.annotator_id == name][:5]
+        ]
+        assert flagged(few) == []
+
+
+def test_third_opinions_accuse_nobody_and_lower_no_agreement():
+    answers, pairs = draw_batch(7, honest=4, strict=False)
+    ballots = votes(answers)
+    names = sorted({a.annotator_id for a in answers})
+    thirds = []
+    for number, (pair_id, ballot) in enumerate(sorted(ballots.items())):
+        if len(set(ballot.values())) > 1:  # the last one in a queue that comes after everything else
+            who = [name for name in names if name not in ballot][number % 2]
+            one = next(a for a in answers if a.pair_id == pair_id and not a.duplicate)
+            word = sorted(ballot.values())[number % 2]
+            thirds.append(replace(one, annotator_id=who, preference=word, created_at="2026-02-01T00:00:00+00:00",
+                                  assignment_id=f"third-{pair_id}", third=True))  # fmt: skip
+    assert len(thirds) > 40
+    with_thirds = [*answers, *thirds]
+    assert flagged(answers) == flagged(with_thirds) == []
+    rng = np.random.default_rng
+    before, after = (figures("b", some, pairs, QUALITY, rng=rng(0)) for some in (answers, with_thirds))
+    assert (before.alpha, before.kappa, before.parts) == (after.alpha, after.kappa, after.parts)
+    assert after.resolved["unresolved"] == 0 < before.resolved["unresolved"], "what they are for"
+    unmarked = [replace(a, third=False) for a in with_thirds]
+    assert flagged(unmarked) != [], "taken for ordinary answers they would have accused somebody"
+
+
+def test_a_bad_colleague_is_no_stain_on_who_shares_pairs_with_them():
+    for seed in range(4):
+        found = flagged(draw_batch(seed, "clicker", honest=2, strict=False, overlap=2)[0], seed)
+        assert {flag.annotator_id for flag in found} == {"clicker"}

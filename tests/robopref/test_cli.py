@@ -1,0 +1,217 @@
+"""Every command explains itself, a mistake is one clear message with its exit code, and scripts get JSON."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer.main
+from paths import ROOT
+
+from robopref.cli import app
+
+COMMANDS = sorted(typer.main.get_command(app).commands)
+STAGES = {
+    "batch",
+    "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
+    "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration",
+}  # fmt: skip
+
+
+def robopref(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "robopref", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project on the sample pool, as `robopref init` leaves it, with two people."""
+    folder = tmp_path_factory.mktemp("project")
+    assert robopref("init", ROOT / "examples" / "pool", cwd=folder).returncode == 0
+    path = folder / "robopref.toml"
+    text = path.read_text().replace("people = []", 'people = ["ann@example.org", "ben@example.org"]')
+    path.write_text(text.replace('expert = "expert"', 'expert = "eve@example.org"').replace(":8080", ":1"))
+    return folder
+
+
+def test_every_stage_is_a_command():
+    assert set(COMMANDS) == STAGES
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    command_object = typer.main.get_command(app).commands[command]
+    assert command_object.help
+    assert all(parameter.help for parameter in command_object.params if parameter.name != "help")
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    start = time.perf_counter()
+    assert robopref("--help").returncode == 0
+    elapsed = time.perf_counter() - start
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, robopref.cli; print([m for m in ('torch', 'timm', 'pandas', 'sklearn', "
+         "'label_studio_sdk', 'matplotlib', 'flask', 'pyarrow') if m in sys.modules])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert loaded.stdout.strip() == "[]"
+    assert elapsed < 10  # far above what it takes, and far below what torch alone would add on a slow machine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["qc", "--colour"], 2, "No such option"),
+        (["pool", "-c", "nowhere.toml"], 2, "robopref init"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(tmp_path, arguments, code, said):
+    run = robopref(*arguments, cwd=tmp_path)
+    assert run.returncode == code
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_init_does_not_overwrite(project):
+    before = (project / "robopref.toml").read_text()
+    run = robopref("init", cwd=project)
+    assert run.returncode == 2
+    assert "already exists" in run.stderr
+    assert (project / "robopref.toml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["clips"], ["certify"], ["qc"], ["train"], ["rank"], ["round"], ["release", "--version", "1.0.0"]],
+)
+def test_a_stage_before_its_time_is_exit_code_3_and_names_the_one_before(tmp_path, arguments):
+    (tmp_path / "robopref.toml").write_text("[label_studio]\nurl = 'http://127.0.0.1:1'\n")
+    run = robopref(*arguments, cwd=tmp_path)
+    assert "Traceback" not in run.stderr
+    assert run.returncode in ((1, 3) if arguments == ["round"] else (3,)), run.stderr
+
+
+def test_the_first_stages_run_twice_and_do_nothing_the_second_time(project):
+    pool = robopref("pool", "--json", cwd=project)
+    assert json.loads(pool.stdout)["trajectories"] == 120
+    manifest = (project / "work" / "pool" / "manifest.csv").read_bytes()
+    first = json.loads(robopref("clips", "--json", cwd=project).stdout)
+    second = json.loads(robopref("clips", "--json", cwd=project).stdout)
+    assert (first["rendered"], second["rendered"], second["kept"]) == (120, 0, 120)
+    assert robopref("pool", cwd=project).returncode == 0
+    assert (project / "work" / "pool" / "manifest.csv").read_bytes() != manifest  # now it names the clips
+    batches = json.loads(robopref("calibration", "build", "--json", cwd=project).stdout)["batches"]
+    assert [row["batch"] for row in batches] == ["training", "calibration-1", "calibration-2"]
+    again = json.loads(robopref("calibration", "build", "--json", cwd=project).stdout)["batches"]
+    assert again == batches
+
+
+def test_label_studio_that_is_down_is_one_clear_message(project):
+    run = robopref("push", cwd=project)
+    assert run.returncode == 1
+    assert "127.0.0.1:1" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_plan_says_what_a_batch_would_ask_and_makes_none(project):
+    plan = json.loads(robopref("pairs", "--plan", "--json", cwd=project).stdout)
+    assert plan["pairs"] == 200 and plan["strata"] == {"adjacent": 80, "same": 60, "distant": 60}
+    assert plan["shared"]["ann"]["ben"] == 200 and plan["reserve"] == [30, 40]
+    shown = robopref("pairs", "--plan", cwd=project).stderr
+    assert "Nothing is made yet" in shown and "30 to 40 pairs more" in shown and "fewer than 5" in shown
+    assert robopref("qc", cwd=project).returncode == 3, "planning made a batch"
+
+
+def test_production_before_certification_is_refused(project):
+    run = robopref("pairs", cwd=project)
+    assert run.returncode == 3
+    assert "certif" in run.stderr
+
+
+def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(project):
+    run = robopref("doctor", "--json", cwd=project)
+    findings = json.loads(run.stdout)["findings"]
+    assert any(f["level"] == "good" and "120 episodes" in f["what"] for f in findings)
+    assert any(f["level"] == "bad" and "Label Studio" in f["what"] and f["fix"] for f in findings)
+    assert run.returncode == 1
+
+
+def test_a_port_that_is_taken_is_one_clear_message(project, tmp_path):
+    import socket
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        config = tmp_path / "robopref.toml"
+        config.write_text(f"[service]\nport = {holder.getsockname()[1]}\n")
+        run = robopref("serve", "-c", config)
+    assert run.returncode == 1
+    assert "cannot listen" in run.stderr
+
+
+def test_an_open_address_without_a_password_is_refused(tmp_path):
+    (tmp_path / "robopref.toml").write_text("[service]\nhost = '0.0.0.0'\n")
+    run = robopref("serve", cwd=tmp_path)
+    assert run.returncode == 1
+    assert "ROBOPREF_SERVICE_PASSWORD" in run.stderr
+
+
+def hear_ctrl_c():
+    """A shell starts background jobs, and so perhaps the tests, deaf to SIGINT; a terminal's programs hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_is_calm(tmp_path):
+    (tmp_path / "robopref.toml").write_text("[service]\nport = 0\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "robopref", "serve"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
+    for line in process.stderr:
+        if "ML backend on" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(20) == 130
+    assert "Traceback" not in rest
+    assert "Stopped" in rest
+
+
+def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(label_studio, tmp_path, monkeypatch):
+    from importer.studio.client import LabelStudio
+    from robopref.doctor import examine
+
+    config = tmp_path / "robopref.toml"
+    config.write_text(f'[label_studio]\nurl = "{label_studio.url}"\ntoken = "{label_studio.token}"\n')
+    health = {"made_for": "1.23.2", "server": [], "screen": []}
+
+    def findings(health):
+        said = health or {"screen": []}
+        monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: health)
+        return [
+            (found.level, found.fix)
+            for found in examine(config)
+            if ("plugin" in found.what and "installed" not in found.what) or found.what in said["screen"]
+        ]
+
+    monkeypatch.chdir(tmp_path)
+    assert "made_for" in LabelStudio.plugin_health(connect_to(config))
+    assert findings(health) == [("good", "")]
+    ((level, fix),) = findings(health | {"screen": ["The submit button is gone."]})
+    assert level == "bad"
+    assert "Run Label Studio 1.23.2" in fix
+    ((level, fix),) = findings(None)
+    assert level == "note"
+    assert "DJANGO_SETTINGS_MODULE" in fix
+
+
+def connect_to(config):
+    from importer.studio.client import connect
+    from preference.workspace import Workspace
+
+    return connect(Workspace.open(config))

@@ -1,0 +1,238 @@
+"""Whatever is killed, cut off or filled up: the loop goes on by itself, and no judgment or task is lost or doubled.
+
+One real Label Studio, service and worker for all of it, as processes, while people answer without a pause. `--faults
+20` kills each of the three twenty times.
+"""
+
+import contextlib
+import http.server
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import threading
+import time
+
+import pytest
+from loop_maker import Loop, until
+from proxy_maker import Proxy
+
+from importer.studio.pull import pull
+from labeling_config.contract import result_of
+from robopref.studio import LabelStudioServer
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def studio(label_studio, tmp_path_factory):
+    """A Label Studio to be killed: its data are a copy, because making them takes half a minute."""
+    folder = tmp_path_factory.mktemp("faults")
+    data, documents = folder / "data", folder / "documents"
+    data.mkdir()
+    shutil.copytree(label_studio.document_root / "clips", documents / "clips")
+    with (
+        sqlite3.connect(label_studio.data_dir / "label_studio.sqlite3") as source,
+        sqlite3.connect(data / "label_studio.sqlite3") as copy,
+    ):
+        source.backup(copy)
+    for name in ("credentials.json", ".env"):
+        shutil.copy2(label_studio.data_dir / name, data)
+    with LabelStudioServer(data, documents) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(studio):
+    """Between the worker and Label Studio; people and webhooks go past it."""
+    handler = type("Handler", (Proxy,), {"target": studio.url})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    handler.url = f"http://127.0.0.1:{server.server_port}"
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def running(studio, proxy, tmp_path_factory):
+    loop = Loop(studio, tmp_path_factory.mktemp("loop"), f"f{os.getpid()}", url=proxy.url)
+    try:
+        yield loop.start()
+    finally:
+        loop.end()
+
+
+@pytest.fixture
+def loop(running):
+    """With people who answer; afterwards everything is as it must be."""
+    running.people_answer()
+    yield running
+    running.people.stop()
+
+
+@pytest.fixture
+def kills(request):
+    return request.config.getoption("--faults")
+
+
+def test_the_loop_runs_by_itself(loop):
+    assert loop.goes_on(), loop.logs()
+    assert loop.check() >= 8
+    assert {model.preferences for model in loop.ws.store.model_versions()} >= {8}
+
+
+def test_the_worker_is_killed_at_random_moments(loop, kills):
+    """In turn its working process, which the other begins anew, and the whole of it, which systemd does."""
+    rng = random.Random(11)
+    for number in range(kills):
+        assert until(loop.working), loop.logs()
+        time.sleep(rng.uniform(0.0, 4.0))
+        if number % 2:
+            loop.worker.kill()
+            loop.worker.start()
+        else:
+            for pid in loop.worker.pids()[1:]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            assert loop.worker.alive()
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+
+
+def test_the_service_is_killed_at_random_moments(loop, kills):
+    rng = random.Random(12)
+    for _ in range(kills):
+        assert until(loop.answers), loop.logs()
+        time.sleep(rng.uniform(0.0, 1.5))
+        loop.service.kill()
+        loop.service.start()
+    assert until(loop.answers), loop.logs()
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+
+
+def test_label_studio_is_killed_at_random_moments(loop, studio, kills):
+    rng = random.Random(13)
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.0, 3.0))
+        os.killpg(studio._child._process.pid, signal.SIGKILL)
+        studio.stop()
+        studio.start()
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+
+
+@pytest.mark.parametrize("trouble", [500, 503, "lost", "slow"])
+def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
+    """500, nothing at all, a 500 after the deed was done, two seconds late: what the worker wants of it."""
+    before = proxy.counter
+    proxy.rule = staticmethod(lambda method, path, number: trouble)
+    try:
+        assert until(lambda: proxy.counter > before + 5), loop.logs()
+        time.sleep(2)
+    finally:
+        proxy.rule = staticmethod(lambda *_: None)
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+
+
+def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
+    holder = sqlite3.connect(loop.ws.root / "robopref.db", isolation_level=None)
+    try:
+        holder.execute("PRAGMA busy_timeout=20000")
+        holder.execute("BEGIN IMMEDIATE")
+        time.sleep(7)
+        assert loop.answers(), "reading waits for nobody"
+    finally:
+        holder.close()
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+
+
+def test_a_model_file_is_cut_short(loop):
+    assert loop.goes_on(), loop.logs()
+    assert until(loop.ws.store.active_model)
+    broken = loop.ws.store.active_model()
+    file = loop.ws.root / broken.path / "model.pt"
+    os.truncate(file, file.stat().st_size // 2)
+    assert loop.goes_on(), loop.logs()
+    loop.check()
+    from ml_backend.loop.models import damage
+
+    active = loop.ws.store.active_model()
+    assert (active.version != broken.version, damage(loop.ws, active)) == (True, "")
+
+
+def test_two_workers_share_nothing_and_the_second_takes_over(loop):
+    second = loop.new_worker("second").start()
+    try:
+        assert until(lambda: "stands by" in (loop.config.parent / "second.log").read_text()), loop.logs()
+        assert loop.goes_on(), loop.logs()
+        loop.worker.end()
+        assert loop.goes_on(), loop.logs()
+        loop.check()
+    finally:
+        second.end()
+        loop.worker.start()
+
+
+SET_BACK = """
+import datetime, time
+import importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed
+real = time.time
+time.time = lambda: real() - 86400 * 400
+class Earlier(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime.fromtimestamp(time.time(), tz)
+for module in (importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed):
+    module.datetime = Earlier  # not datetime.datetime itself: libraries in C die of another class there
+"""
+
+
+def test_the_clock_is_set_back(loop, studio, tmp_path):
+    """By four hundred days, for the worker and the service; and Label Studio's answers of then carry such stamps."""
+    assert loop.goes_on(), loop.logs()
+    before = [batch.batch_id for batch in loop.ws.store.batches()]
+    models = [model.version for model in loop.ws.store.model_versions()]
+    (tmp_path / "sitecustomize.py").write_text(SET_BACK)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    earlier = [loop.new_worker("earlier", environment={"PYTHONPATH": path})]
+    loop.worker.end()
+    try:
+        earlier[0].start()
+        assert loop.goes_on(2), loop.logs()
+    finally:
+        earlier[0].end()
+        loop.worker.start()
+    batches = loop.ws.store.batches()
+    assert [batch.batch_id for batch in batches[: len(before)]] == before
+    made = loop.ws.store.model_versions()
+    assert [model.version for model in made[: len(models)]] == models
+    assert any(model.created_at < made[0].created_at for model in made[1:]), "the clock was not set back"
+    loop.check()
+    changed = _changed_yesterday(loop, studio)
+    pull(loop.ws)
+    assert _preference(loop, changed) != "equal", "a stamp of yesterday is older than what is known"
+    pull(loop.ws, whole=True)
+    assert _preference(loop, changed) == "equal"
+
+
+def _changed_yesterday(loop, studio):
+    """Somebody corrected an answer while Label Studio's clock was a day behind; no webhook told us."""
+    judgment = loop.ws.store.judgments()[0]
+    with sqlite3.connect(studio.data_dir / "label_studio.sqlite3", timeout=30) as database:
+        said = json.dumps(result_of("equal", 3))
+        stamp = "2020-01-01 00:00:00.000000"
+        database.execute(
+            "UPDATE task_completion SET result = ?, updated_at = ? WHERE id = ?", (said, stamp, judgment.annotation_id)
+        )
+        database.execute("UPDATE task SET updated_at = ? WHERE id = ?", (stamp, judgment.task_id))
+    return judgment.assignment_id
+
+
+def _preference(loop, assignment_id):
+    return next(j.preference for j in loop.ws.store.judgments() if j.assignment_id == assignment_id)

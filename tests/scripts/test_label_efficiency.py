@@ -1,0 +1,62 @@
+"""The benchmark of label efficiency reads its curves honestly, and goes on where it was stopped."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from efficiency.course import LABELS, Course, run
+from efficiency.episodes import Episodes
+from efficiency.summary import figures, lead, needed, saving
+
+RISE = np.linspace(0.70, 0.88, len(LABELS))
+
+
+def test_labels_needed_are_read_between_two_points():
+    assert needed(RISE, 0.70) == LABELS[0]
+    assert needed(RISE, 0.77) == pytest.approx(90)
+    assert needed(RISE, 0.881) == math.inf
+
+
+def test_one_lucky_point_is_no_arrival():
+    lucky = RISE.copy()
+    lucky[1] = 0.79
+    assert needed(lucky, 0.785) > 60
+
+
+def curves(gain):
+    """Two seeds of one cell; the strategy is `gain` ahead at every point."""
+    noise = np.random.default_rng(0).normal(0, 0.002, (2, len(LABELS)))
+    made = {}
+    for seed in (0, 1):
+        made[Course("push", "mistake", "uniform", seed)] = RISE + noise[seed]
+        made[Course("push", "mistake", "closest", seed)] = RISE + noise[seed] + gain * (1 + 0.01 * seed)
+    return made
+
+
+def test_saving_is_how_many_times_fewer_labels():
+    assert saving(curves(0.0), "closest", [0, 1]) == pytest.approx(1.0, abs=0.05)
+    assert saving(curves(0.09), "closest", [0, 1]) == pytest.approx(200 / 110, abs=0.05)
+
+
+def test_behind_is_what_is_lower_with_certainty():
+    assert figures(curves(-0.02), ["closest"])["closest"]["behind"] == ["push mistake"]
+    assert figures(curves(0.02), ["closest"])["closest"]["behind"] == []
+    mean, half = lead(curves(0.02), "closest", "push", "mistake")
+    assert mean == pytest.approx(0.0201, abs=1e-3)
+    assert half < 0.01
+
+
+def test_a_course_is_run_once_and_better_than_chance(tmp_path):
+    rng = np.random.default_rng(0)
+    quality = rng.normal(0, 1, 60)
+    states = rng.normal(0, 0.3, (60, 6, 2)).astype(np.float32) + quality[:, None, None].astype(np.float32)
+    made = Episodes(rng.normal(0, 1, (60, 6, 2)).astype(np.float32), states, 100 + 10 * quality)
+    course = Course("push", "ties", "d_optimal", 0)
+    run(course, tmp_path, made)
+    first = course.path(tmp_path).read_text()
+    accuracy = np.array(json.loads(first)["accuracy"])
+    assert len(accuracy) == len(LABELS)
+    assert accuracy[-1] > 0.85
+    run(course, tmp_path, None)
+    assert course.path(tmp_path).read_text() == first
