@@ -13,15 +13,17 @@ def known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def figure(value: float | None, digits: int = 2) -> str:
+def figure(value: float | None, digits: int = 2, *, unknown: str = UNKNOWN) -> str:
     """0.7312 → 0.73, with a real minus sign."""
-    return f"{value:z.{digits}f}".replace("-", "−") if known(value) else UNKNOWN
+    return f"{value:z.{digits}f}".replace("-", "−") if known(value) else unknown
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+def interval(
+    value: float | None, low: float | None, high: float | None, digits: int = 3, *, unknown: str = UNKNOWN
+) -> str:
     """0.731 (95 % interval 0.702 to 0.760); the value alone where there is no interval."""
     if not (known(value) and known(low) and known(high)):
-        return figure(value, digits)
+        return figure(value, digits, unknown=unknown)
     return f"{figure(value, digits)} (95 % interval {figure(low, digits)} to {figure(high, digits)})"
 
 

@@ -14,12 +14,6 @@ work/releases/               what the policy team gets
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preference.config import Config, load_config
-from preference.errors import DiskFull, UserError
+from preference.errors import UserError
 from preference.work import Workers
 
 if TYPE_CHECKING:
@@ -107,62 +101,3 @@ class Workspace:
     @property
     def releases(self) -> Path:
         return self.root / "releases"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
-
-    So a file (or a folder made at the temporary path) exists only when it is complete, whenever the run is killed.
-
-    Raises:
-        DiskFull: there is no space for it.
-    """
-    with told_when_full(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        holder = path.parent / f".{path.name}.{secrets.token_hex(8)}"  # a name first: no Ctrl-C can fall in between
-        try:
-            holder.mkdir(mode=0o700)
-            temporary = holder / path.name
-            yield temporary
-            if temporary.is_dir() and path.is_dir():
-                path.rename(holder / f"{path.name}.old")
-            os.replace(temporary, path)
-        finally:
-            try:
-                shutil.rmtree(holder, ignore_errors=True)
-            except BaseException:  # Ctrl-C in the middle of it
-                shutil.rmtree(holder, ignore_errors=True)
-                raise
-
-
-@contextmanager
-def told_when_full(path: Path) -> Iterator[None]:
-    """What the system says of a full disk, or of a used-up quota, while `path` is written, as a `DiskFull`.
-
-    Raises:
-        DiskFull: there is no space.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(f"No space left on the disk for {path}.", fix="Free some and run again.") from None
-        raise
-
-
-def confined(root: Path, relative: str | Path, *links: Path) -> Path:
-    """`root / relative`, resolved; an error where that leaves `root`.
-
-    Args:
-        links: Folders outside `root` that a link inside it may lead to.
-
-    Raises:
-        UserError: the path is absolute, or climbs out by `..` or by a link.
-    """
-    resolved = (root / relative).resolve()
-    climbs = Path(relative).is_absolute() or ".." in Path(relative).parts
-    allowed = [root] if climbs else [root, *links]
-    if not any(resolved.is_relative_to(folder.resolve()) for folder in allowed):
-        raise UserError(f"The path {str(relative)!r} leads out of {root}.", fix="Paths must stay inside the folder.")
-    return resolved

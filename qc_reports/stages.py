@@ -8,14 +8,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from preference.artifacts import write_json, write_jsonl
 from preference.errors import DataError, NotReady, UserError
 from preference.records import Pair, Preference, ResolutionReason, Review
 from preference.store import AssignmentView
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.annotators.figures import annotator_stats
 from qc_reports.annotators.flags import flags
@@ -24,7 +25,7 @@ from qc_reports.annotators.to_review import to_review
 from qc_reports.answers import Answered, join, planned
 from qc_reports.report.clip_strips import contested_strips
 from qc_reports.report.figures import BatchReport, figures, flags_rng, set_aside
-from qc_reports.report.files import plain, write_folder
+from qc_reports.report.files import write_folder
 from qc_reports.report.gate import by_hand
 from qc_reports.report.page import write_report
 from qc_reports.resolution import methods
@@ -173,9 +174,7 @@ def resolve(ws: Workspace) -> list[Preference]:
         aside |= set_aside([a for a in answers if a.batch_id == batch_id], one)
     voted = resolve_pairs(pairs, counting, waiting=waiting, aside=aside, held=held)
     preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted)
-    with replacing(ws.preferences) as temporary:
-        lines = (json.dumps(plain(preference.to_dict())) + "\n" for preference in preferences)
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_jsonl(ws.preferences, preferences)
     with_all = resolve_pairs(pairs, answers, waiting=waiting, held=held)
     change = left_out(
         with_all,
@@ -185,10 +184,8 @@ def resolve(ws: Workspace) -> list[Preference]:
         judgments=len(answers) - len(counting),
     )
     differ = methods.differences(pairs, counting, voted)
-    with replacing(ws.reports / RESOLUTION) as temporary:
-        found = {"method": ws.config.quality.resolution, "left_out": asdict(change),
-                 "methods": [asdict(one) for one in differ]}  # fmt: skip
-        temporary.write_text(json.dumps(plain(found), indent=2) + "\n", encoding="utf-8")
+    found = {"method": ws.config.quality.resolution, "left_out": change, "methods": differ}
+    write_json(ws.reports / RESOLUTION, found)
     return preferences
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_backend.reward.packaged_weights import NETWORK, packaged_file
+from preference.artifacts import replacing, write_json
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 from robopref.child import claim_port
 from robopref.processes import BackendProcess
 from robopref.studio import LabelStudioServer
@@ -122,8 +123,7 @@ def run_demo(
             backend.start()
         made = course(ws, clock)
         summary = summarize(ws, clock.seconds, made)
-        with replacing(root / "summary.json") as temporary:
-            temporary.write_text(summary.to_json(), encoding="utf-8")
+        write_json(root / "summary.json", summary)
         tell(summary, root)
         if not stop:
             servers.pop_all()

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from preference.artifacts import replacing
 from preference.config import ENVIRONMENT, Config, Dataset
 from preference.errors import ConfigError
-from preference.workspace import replacing
 
 SCHEMA_NAME = "robopref.schema.json"
 SECRETS = ", ".join(name for name in ENVIRONMENT if "TOKEN" in name or "PASSWORD" in name)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from preference.artifacts import plain, to_json
 from preference.errors import UserError
+from preference.formats import figure
 from preference.records import Batch, ModelVersion
 from preference.work import console
 from preference.workspace import Workspace
@@ -29,26 +29,8 @@ if TYPE_CHECKING:
     from robopref.doctor import Finding
 
 
-def as_plain(value: Any) -> Any:
-    """Records, paths and numbers as JSON knows them; nan becomes null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {str(k): as_plain(v) for k, v in value.items() if k != "raw"}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [as_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(as_plain(value), indent=2, ensure_ascii=False) + "\n")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
+    sys.stdout.write(to_json(value))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -65,9 +47,9 @@ def record(result: Any, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    for key, value in as_plain(result).items():
+    for key, value in plain(result).items():
         if isinstance(value, float):
-            value = number(value)
+            value = figure(value, 3)
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list)))
         elif isinstance(value, list):
@@ -200,8 +182,8 @@ def ranking(chosen: Sequence[Choice], as_json: bool) -> None:
         print_json({"pairs": list(chosen)})
         return
     rows = [
-        [c.trajectories[0], number(c.rewards[0], 2), c.trajectories[1], number(c.rewards[1], 2), c.strategy,
-         number(c.score), number(c.information), number(c.tie, 2)]
+        [c.trajectories[0], figure(c.rewards[0], 2), c.trajectories[1], figure(c.rewards[1], 2), c.strategy,
+         figure(c.score, 3), figure(c.information, 3), figure(c.tie, 2)]
         for c in chosen
     ]  # fmt: skip
     columns = ["trajectory a", "reward", "trajectory b", "reward", "strategy", "score", "bits", "P(tie)"]
@@ -243,18 +225,18 @@ def models(known: Sequence[ModelVersion], as_json: bool) -> None:
         note = "in use" if m.active else m.metrics.get("kept_back", "")
         cross, audit = (m.metrics.get(name) or {} for name in ("cross_validated", "audit"))
         rows.append([m.version, m.created_at[:16], f"{m.encoder} ({m.weights})", str(m.preferences),
-                     number(m.ranking_accuracy), number(cross.get("value")), _with_interval(audit), number(m.spearman),
-                     note])  # fmt: skip
+                     figure(m.ranking_accuracy, 3), figure(cross.get("value"), 3), _with_interval(audit),
+                     figure(m.spearman, 3), note])  # fmt: skip
     columns = ["version", "made", "encoder", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
     table("Reward models", columns, rows)
 
 
-def _with_interval(figure: dict[str, Any]) -> str:
+def _with_interval(measured: dict[str, Any]) -> str:
     """An accuracy with its interval and the pairs it rests on."""
-    if not figure.get("pairs"):
+    if not measured.get("pairs"):
         return "–"
-    value, low, high = (number(figure[name], 2) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high}) of {figure['pairs']}"
+    value, low, high = (figure(measured[name], 2) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high}) of {measured['pairs']}"
 
 
 def verified(result: VerifyResult, as_json: bool) -> None:

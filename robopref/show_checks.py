@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from preference.errors import NotReady
+from preference.formats import figure
 from preference.records import Certification, Preference
 from preference.work import console
 from preference.workspace import Workspace
-from robopref.show import number, print_json, say, table
+from robopref.show import print_json, say, table
 
 if TYPE_CHECKING:
     from qc_reports.stages import BatchReport
@@ -27,7 +28,7 @@ def certifications(results: Sequence[Certification], links: Mapping[str, Mapping
         print_json({"certifications": list(results), "review": links})
         return
     rows = [
-        [r.annotator_id, number(r.kappa), f"{number(r.kappa_low, 2)} to {number(r.kappa_high, 2)}",
+        [r.annotator_id, figure(r.kappa, 3), f"{figure(r.kappa_low, 2)} to {figure(r.kappa_high, 2)}",
          "certified" if r.certified else "not certified", " ".join(r.findings[:2])]
         for r in results
     ]  # fmt: skip
@@ -47,7 +48,7 @@ def certificates(records: Sequence[Certification], template: str, as_json: bool)
         print_json({"certifications": list(records)})
         return
     rows = [
-        [r.annotator_id, r.batch_id, r.created_at[:10] or "–", number(r.kappa, 2),
+        [r.annotator_id, r.batch_id, r.created_at[:10] or "–", figure(r.kappa, 2),
          "certified" if r.certified else "not certified" if r.pairs else "to come", _template(r.template, template),
          " ".join(filter(None, (r.override and f"Allowed by {r.override}", r.revoked and f"Revoked by {r.revoked}")))]
         for r in records
@@ -98,9 +99,9 @@ def judgments_file(path: Path, config: Path, out: Path | None, as_json: bool) ->
     say(f"{judged} of {of} by {by}.")
     if math.isfinite(a["value"]):
         interval = (
-            f" (95 % interval {number(a['low'], 2)} to {number(a['high'], 2)})" if math.isfinite(a["low"]) else ""
+            f" (95 % interval {figure(a['low'], 2)} to {figure(a['high'], 2)})" if math.isfinite(a["low"]) else ""
         )
-        say(f"Krippendorff's alpha is {number(a['value'])}{interval}.")
+        say(f"Krippendorff's alpha is {figure(a['value'], 3)}{interval}.")
     say("Resolved: " + ", ".join(f"{count} {word}" for word, count in r.items()) + ".")
     for flag in report.flags:
         say(flag["sentence"], "yellow")
@@ -162,7 +163,7 @@ def preferences(results: Sequence[Preference], resolution: Path, as_json: bool) 
         say(f"Without these {change['judgments']} judgments {change['changed']} labels are others, "
             f"{change['vanished']} are gone, {change['gained']} are new.")  # fmt: skip
     rows = [[one["method"], row["pair_id"], " ".join(row["votes"].values()), row["vote"], row["label"],
-             number(row["probability"], 2)] for one in found["methods"] for row in one["rows"][:5]]  # fmt: skip
+             figure(row["probability"], 2)] for one in found["methods"] for row in one["rows"][:5]]  # fmt: skip
     if rows:
         counted = ", ".join(f"{m['method']} {m['differ']} of {m['pairs']}" for m in found["methods"])
         columns = ["method", "pair", "votes", "vote says", "method says", "probability"]

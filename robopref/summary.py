@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preference.formats import figure
 from preference.work import console
 from preference.workspace import Workspace
-from robopref.show import as_plain, number
 
 if TYPE_CHECKING:
     from ml_backend.release.build import ReleaseResult
@@ -36,9 +36,6 @@ class Summary:
     seconds: dict[str, float]
     encoder: str
     weights: str
-
-    def to_json(self) -> str:
-        return json.dumps(as_plain(self), indent=2) + "\n"
 
 
 def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) -> Summary:
@@ -121,7 +118,7 @@ def _annotators(ws: Workspace, reports: list[dict[str, Any]]) -> list[dict[str, 
 def tell(summary: Summary, root: Path) -> None:
     """Print the story."""
     certified = [a["id"] for a in summary.annotators if a["certified"]]
-    refused = [f"{a['id']} (kappa {number(a['kappa'], 2)})" for a in summary.annotators if not a["certified"]]
+    refused = [f"{a['id']} (kappa {figure(a['kappa'], 2)})" for a in summary.annotators if not a["certified"]]
     told = summary.validation
     strata = ", ".join(f"{count} {name}" for name, count in summary.strata.items())
     lines = [
@@ -130,11 +127,11 @@ def tell(summary: Summary, root: Path) -> None:
         f"refused: {', '.join(refused) or 'nobody'}.",
         f"{summary.judgments} judgments in all. The certified compared {strata} pairs and {summary.active['pairs']} "
         f"active ones ({summary.active['strategy']}), {summary.duplicates} shown twice with the sides swapped.",
-        f"Krippendorff's alpha {number(summary.alpha, 2)}; {summary.preferences} pairs have a label, "
+        f"Krippendorff's alpha {figure(summary.alpha, 2)}; {summary.preferences} pairs have a label, "
         f"{summary.discarded} were discarded as ambiguous.",
         *(
             f"Reward model {m['version']}: {m['preferences']} preferences, ranking accuracy on held-out pairs "
-            f"{number(m['ranking_accuracy'], 2)}, Spearman with the simulator's return {number(m['spearman'], 2)}."
+            f"{figure(m['ranking_accuracy'], 2)}, Spearman with the simulator's return {figure(m['spearman'], 2)}."
             for m in summary.models
         ),
         f"Its features come from {summary.encoder} with {_weights(summary.weights)}.",

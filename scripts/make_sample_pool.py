@@ -24,9 +24,9 @@ from sample_pool.lerobot_writer import write_dataset
 from sample_pool.rollout import Camera, Rollout, make_environment, roll_out
 from sample_pool.sources import SOURCES, clone_behaviour, demonstrate, policies_for
 
+from preference.artifacts import replacing
 from preference.errors import UserError
 from preference.work import console, progress
-from preference.workspace import replacing
 
 TASKS = ("drawer-open-v3", "door-open-v3")
 POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool.episode import BadInput
-from preference.workspace import told_when_full
+from preference.artifacts import sha256_of, told_when_full
 
 ENDS = 65536
 """Bytes read at both ends of a source file: an mp4's index, or a parquet's footer, changes with any of its content."""
@@ -35,7 +35,7 @@ class Entry:
 
     @classmethod
     def of(cls, trajectory_id: str, key: str, path: Path) -> Entry:
-        return cls(trajectory_id, key, hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+        return cls(trajectory_id, key, sha256_of(path), path.stat().st_size)
 
 
 class ClipIndex:

@@ -17,8 +17,8 @@ from importer.pool.episode import BadInput
 from importer.pool.mapping import Column, Mapping, Schema
 from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
+from preference.artifacts import confined
 from preference.errors import UserError
-from preference.workspace import confined
 
 if TYPE_CHECKING:
     import pyarrow as pa

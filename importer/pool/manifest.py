@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool.episode import BadInput
+from preference.artifacts import write_csv
 from preference.records import Trajectory
-from preference.workspace import replacing
 
 COLUMNS = (
     "trajectory_id",
@@ -69,7 +69,7 @@ def failure_of(dataset: str, episode_index: int | None, error: Exception) -> Fai
 def write_manifest(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """One row per trajectory; nan and unknown become empty cells."""
     rows = ([_cell(getattr(t, name)) for name in COLUMNS] for t in trajectories)
-    _write(path, COLUMNS, rows)
+    write_csv(path, COLUMNS, rows)
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -78,7 +78,7 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
         path.unlink(missing_ok=True)
         return
     names = [f.name for f in fields(Failure)]
-    _write(path, names, ([_cell(getattr(failure, name)) for name in names] for failure in failures))
+    write_csv(path, names, ([_cell(getattr(failure, name)) for name in names] for failure in failures))
 
 
 def read_manifest(path: Path) -> list[Trajectory]:
@@ -106,13 +106,6 @@ def read_manifest(path: Path) -> list[Trajectory]:
         doubled = next(i for i in ids if ids.count(i) > 1)
         raise BadInput(path, "trajectory_id", f"{doubled!r} is there twice")
     return trajectories
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _cell(value: Any) -> str:

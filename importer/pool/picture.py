@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preference.artifacts import replacing
 from preference.records import Trajectory
-from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from preference.artifacts import replacing
 from preference.errors import UserError
 from preference.store import Store
-from preference.workspace import replacing
 
 COLUMNS: tuple[str, ...] = (
     "pair_id",

@@ -18,7 +18,8 @@ from importer.studio.judgments import Recorded, rejudge_unknown, replace_annotat
 from importer.studio.queues import all_pushed, database_mark
 from importer.studio.repair import check_present, edits
 from importer.studio.replies import StudioProject
-from preference.workspace import Workspace, replacing
+from preference.artifacts import replacing
+from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
 """A pull looks so far behind the newest change that it saw: a transaction may end later than its time stamp says."""

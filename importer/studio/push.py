@@ -31,9 +31,10 @@ from importer.studio.repair import check_present, release_lost
 from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
+from preference.artifacts import replacing
 from preference.errors import StudioError
 from preference.work import progress
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 
 CHUNK = 4000
 """Tasks in one import: answered within five seconds, so that no time-out leaves it open what happened."""

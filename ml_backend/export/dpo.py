@@ -7,16 +7,16 @@ margin. Such a trainer knows no ties: they are left out and counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_backend.release.preferences import labelled
+from preference.artifacts import confined, write_jsonl
 from preference.errors import DataError, UserError
 from preference.records import Preference, Trajectory
-from preference.workspace import Workspace, confined, replacing
+from preference.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ def export_dpo(ws: Workspace, path: Path) -> DpoExport:
     record = ws.store.active_model()
     trajectories = {t.trajectory_id: t for t in ws.store.trajectories()}
     split, rewards = _split(ws), newest_rewards(ws)
-    lines = [json.dumps(row(p, trajectories, split, rewards), ensure_ascii=False) + "\n" for p in decided]
-    with replacing(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_jsonl(path, (row(p, trajectories, split, rewards) for p in decided))
     return DpoExport(path, len(decided), len(preferences) - len(decided), record.version if record else "")
 
 

@@ -22,12 +22,12 @@ from importer.pool.lerobot import read_info
 from ml_backend.export import lerobot_tables as tables
 from ml_backend.export.lerobot_tables import Added
 from ml_backend.export.rewards import active_model, rewards_of
-from ml_backend.release.archive import sha256_of
+from preference.artifacts import confined, replacing, sha256_of
 from preference.config import Dataset
 from preference.errors import UserError
 from preference.records import Trajectory
 from preference.work import progress
-from preference.workspace import Workspace, confined, replacing
+from preference.workspace import Workspace
 
 MARKER = "meta/robopref.json"
 """Says what the export was made from; written last, and what `export lerobot` recognizes its own folders by."""

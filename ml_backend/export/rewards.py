@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preference.artifacts import confined
 from preference.errors import NotReady
 from preference.records import ModelVersion, Trajectory
 from preference.work import progress
-from preference.workspace import Workspace, confined
+from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from ml_backend.reward.features import Features

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from preference.workspace import told_when_full
+from preference.artifacts import told_when_full
 
 
 @contextmanager

@@ -6,7 +6,6 @@ when later rounds add others.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ml_backend.reward.dataset import Pairs
+from preference.artifacts import confined, sha256_of
 from preference.errors import NotReady, UserError
 from preference.records import ModelVersion
 from preference.work import console
-from preference.workspace import Workspace, confined
+from preference.workspace import Workspace
 
 
 def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[str], test: Pairs) -> str:
@@ -106,19 +106,14 @@ def damage(ws: Workspace, record: ModelVersion) -> str:
     for name, digest in record.metrics.get("files", {}).items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _digest(folder / name) != digest:
+        if sha256_of(folder / name) != digest:
             return f"{name} is not as it was written ({(folder / name).stat().st_size} bytes)"
     return "" if (folder / "model.pt").is_file() else "model.pt is missing"
 
 
 def digests(folder: Path) -> dict[str, str]:
     """File name → SHA-256, of what a model in use is read from."""
-    return {name: _digest(folder / name) for name in ("model.pt", "rewards.csv")}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: sha256_of(folder / name) for name in ("model.pt", "rewards.csv")}
 
 
 def _reorder(ws: Workspace, record: ModelVersion) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from ml_backend.loop.provenance import features_for
 from ml_backend.ranking import Choice, PoolScores, TieProbability, davidson_ties, fitted_ties, rank_pairs
+from preference.artifacts import confined
 from preference.errors import DataError, NotReady
 from preference.records import ModelVersion
-from preference.workspace import Workspace, confined
+from preference.workspace import Workspace
 from qc_reports.stages import read_preferences
 
 

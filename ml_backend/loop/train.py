@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,10 +19,11 @@ from ml_backend.loop.provenance import (
     single_answers,
 )
 from ml_backend.loop.scoring import newest_rewards
+from preference.artifacts import plain, replacing, write_csv, write_json
 from preference.errors import DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 from qc_reports.stages import read_preferences
 
 if TYPE_CHECKING:
@@ -174,25 +172,8 @@ def _activated(record: ModelVersion) -> ModelVersion:
 def _headline(figures: dict[str, Any]) -> dict[str, Any]:
     """What the store keeps of validation.json: figures that a table shows."""
     names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories")
-    return {name: _plain(figures[name]) for name in names} | {"noise_ceiling": _plain(figures["noise_ceiling"])}
+    return {name: plain(figures[name]) for name in names} | {"noise_ceiling": plain(figures["noise_ceiling"])}
 
 
 def _write_rewards(path: Path, ids: Sequence[str], rewards: Any, spread: Any) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trajectory_id", "reward", "member_sd"])
-        writer.writerows(zip(ids, rewards.tolist(), spread.tolist(), strict=True))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Figures for people and programs; nan becomes null."""
-    path.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """nan is null in JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_csv(path, ["trajectory_id", "reward", "member_sd"], zip(ids, rewards.tolist(), spread.tolist(), strict=True))

@@ -6,8 +6,6 @@ added here, since they take longer than a training. Where a probe fires, pairs a
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_backend.loop.provenance import features_for
-from ml_backend.loop.train import labelled_pairs, write_json
+from ml_backend.loop.train import labelled_pairs
+from preference.artifacts import confined, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import console
-from preference.workspace import Workspace, confined, replacing
+from preference.workspace import Workspace
 from qc_reports.stages import read_preferences
 
 if TYPE_CHECKING:
@@ -76,7 +75,8 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     record = _record(ws, version)
     folder = confined(ws.root, record.path)
     model = RewardModel.load(folder / "model.pt")
-    figures, told, rows = (_read_json(folder / f"{name}.json") for name in ("validation", "training", "split"))
+    names, fix = ("validation", "training", "split"), "Run `robopref train` again."
+    figures, told, rows = (read_json(folder / f"{name}.json", fix=fix) for name in names)
     reward = Reward.model_validate(told["reward"])
     store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
@@ -109,8 +109,7 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     proposals = _proposals(ws, propose, figures, found, rewards, trajectories, rng)
     with replacing(folder / PAGE) as temporary:
         write_page(temporary, record, figures, checks, trajectories, rewards, members.std(axis=0), strips)
-    with replacing(folder / "validation.json") as temporary:
-        write_json(temporary, figures)
+    write_json(folder / "validation.json", figures)
     if proposals:
         _write_proposals(folder / PROPOSED, proposals)
     return Validated(
@@ -262,14 +261,5 @@ def _proposals(
 
 def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
     """As `scripts/import_pairs.py` reads it."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["trajectory_a_id", "trajectory_b_id", "probe"])
-        writer.writeheader()
-        writer.writerows(vars(proposal) for proposal in proposals)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None
+    columns = ("trajectory_a_id", "trajectory_b_id", "probe")
+    write_csv(path, columns, ([getattr(proposal, name) for name in columns] for proposal in proposals))

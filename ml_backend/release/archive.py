@@ -7,10 +7,11 @@ SHA256SUMS has the format of `sha256sum`, so that a release can be checked witho
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import tarfile
 from pathlib import Path
+
+from preference.artifacts import sha256_of
 
 SUMS = "SHA256SUMS"
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
@@ -21,11 +22,6 @@ def files_of(folder: Path) -> list[Path]:
     """Every file under `folder`, in the order of their relative names, Python's caches aside."""
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     return [found[name] for name in sorted(found) if "__pycache__" not in name.split("/")]
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path) -> None:

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_backend.release.archive import sha256_of, write_archive, write_sums
+from ml_backend.release.archive import write_archive, write_sums
 from ml_backend.release.contents import write_contents
 from ml_backend.release.gather import Source, gather
 from ml_backend.release.reports import validated
@@ -24,8 +24,9 @@ from ml_backend.release.versions import (
     labels_of,
     released_before,
 )
+from preference.artifacts import replacing, sha256_of
 from preference.errors import UserError
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 
 
 @dataclass(frozen=True)

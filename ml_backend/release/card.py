@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+from preference import formats
+
 STRATIFIED = "stratified by quality"
 """How pairs were chosen that no model proposed."""
 
@@ -141,15 +143,11 @@ def render(template: str, **context: Any) -> str:
 
 
 def number(value: float | None) -> str:
-    return "not measured" if value is None or not math.isfinite(value) else f"{value:.3f}"
+    return formats.figure(value, 3, unknown="not measured")
 
 
 def interval(measured: Measured) -> str:
-    if not math.isfinite(measured.value):
-        return "not measured"
-    if not (math.isfinite(measured.low) and math.isfinite(measured.high)):
-        return f"{measured.value:.3f}"
-    return f"{measured.value:.3f} (95 % interval {measured.low:.3f} to {measured.high:.3f})"
+    return formats.interval(measured.value, measured.low, measured.high, unknown="not measured")
 
 
 def share(counted: Share) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,16 @@ from typing import Any
 from ml_backend.loop.validate import PAGE
 from ml_backend.release import card
 from ml_backend.release import onnx as onnx_export
-from ml_backend.release.archive import sha256_of
 from ml_backend.release.croissant import Table, croissant
 from ml_backend.release.features_file import write_features_file
 from ml_backend.release.gather import Source
 from ml_backend.release.model_facts import card_facts
 from ml_backend.release.notebook import dumps, to_notebook
 from ml_backend.release.plots import plot_labels, plot_rewards
-from ml_backend.release.preferences import COLUMNS, judgment_rows, write_jsonl, write_parquet
-from ml_backend.release.reports import batch_reports, plain, released_answers, write_reports
+from ml_backend.release.preferences import COLUMNS, judgment_rows, write_parquet
+from ml_backend.release.reports import batch_reports, released_answers, write_reports
 from ml_backend.reward import checkpoint
+from preference.artifacts import sha256_of, write_json, write_jsonl
 from preference.errors import UserError
 
 JUDGMENT_COLUMNS = (
@@ -85,7 +83,7 @@ def write_contents(source: Source, version: str, changelog: str, folder: Path) -
     _write(folder / "CITATION.cff", card.render("CITATION.cff", f=facts))
     _write(folder / "CHANGELOG.md", changelog)
     _write(folder / "LICENSE", _license(facts.license))
-    _write_json(folder / "croissant.json", _croissant(folder, facts))
+    write_json(folder / "croissant.json", _croissant(folder, facts), sort_keys=True)
     return parity
 
 
@@ -98,7 +96,7 @@ def _write_tables(source: Source, folder: Path) -> None:
     from importer.pool.manifest import write_manifest
 
     write_parquet(source.rows, folder / "preferences.parquet", [*COLUMNS, "split"])
-    write_jsonl(source.rows, folder / "preferences.jsonl")
+    write_jsonl(folder / "preferences.jsonl", source.rows)
     resolved = {p.pair_id for p in source.preferences}
     answers = judgment_rows(source.judgments, source.views, resolved, source.names)
     write_parquet(answers, folder / "judgments.parquet", JUDGMENT_COLUMNS)
@@ -145,8 +143,8 @@ def _write_training(source: Source, folder: Path) -> None:
     settings |= {name: getattr(spec, name) for name in ("temporal", "hidden", "members", "projection")}
     settings |= {"inputs": list(spec.inputs), "seed": source.ws.config.seed}
     settings |= {"model_version": source.record.version, "model_sha256": sha256_of(source.model_file)}
-    _write_json(folder / "training.json", settings)
-    _write_json(folder / "validation.json", source.validation)
+    write_json(folder / "training.json", settings, sort_keys=True)
+    write_json(folder / "validation.json", source.validation, sort_keys=True)
     shutil.copyfile(source.model_file.with_name(PAGE), folder / PAGE)
     _write(folder / "reproduce.ipynb", dumps(to_notebook(_template("reproduce.py"))))
     _write(folder / "inference.py", _template("inference.py"))
@@ -187,7 +185,3 @@ def _template(name: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _write(path, json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.release.archive import sha256_of
+from preference.artifacts import sha256_of
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",

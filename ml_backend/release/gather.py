@@ -5,7 +5,6 @@ Nothing is written here. Whatever is missing or does not fit is an error before 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 from ml_backend.loop.provenance import features_for
 from ml_backend.release.onnx import Example
 from ml_backend.release.preferences import SPLITS, labelled, own_names, preference_rows, pseudonyms
+from preference.artifacts import confined, read_json
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.records import Annotator, Batch, Certification, Judgment, ModelVersion, Pair, Preference, Trajectory
 from preference.store.store import AssignmentView
-from preference.workspace import Workspace, confined
+from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from ml_backend.reward.encoder import Encoder
     from ml_backend.reward.features import FeatureStore
     from ml_backend.reward.model import ModelSpec, RewardModel
 
+RETRAIN = "Run `robopref train` again."
 PARITY_EXAMPLES = 4
 """Real trajectories on which the exported graph is compared with torch; the shortest and the longest are among them."""
 
@@ -116,7 +117,7 @@ def gather(ws: Workspace) -> Source:
     resolved = {p.pair_id for p in preferences}
     _check_clips(ws, trajectories, rows)
     model = RewardModel.load(folder / "model.pt")
-    training = _read_json(folder / "training.json")
+    training = read_json(folder / "training.json", fix=RETRAIN)
     trained = _trained_with(folder / "training.json", training)
     _check_labels(ws, record, released, training)
     _check_units(ws, model.spec)
@@ -142,7 +143,7 @@ def gather(ws: Workspace) -> Source:
         features=features,
         examples=_examples(ws, model.spec, trajectories, features),
         columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features)),
-        validation=_read_json(folder / "validation.json"),
+        validation=read_json(folder / "validation.json", fix=RETRAIN),
     )
 
 
@@ -152,7 +153,7 @@ def read_split(path: Path) -> dict[str, str]:
     Raises:
         DataError: the file is missing or broken, or lists a pair twice.
     """
-    found = _read_json(path)
+    found = read_json(path, fix=RETRAIN)
     split: dict[str, str] = {}
     for name in SPLITS:
         for pair_id in found.get(name, ()):
@@ -162,19 +163,10 @@ def read_split(path: Path) -> dict[str, str]:
     return split
 
 
-def _read_json(path: Path, fix: str = "Run `robopref train` again.") -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.", fix=fix) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}.", fix=fix) from None
-
-
 def _left_out(ws: Workspace) -> int:
     from qc_reports.stages import RESOLUTION
 
-    return int(_read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"])
+    return int(read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"])
 
 
 def _names(ws: Workspace, annotators: Sequence[Annotator]) -> dict[str, str]:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.release.archive import sha256_of
+from preference.artifacts import replacing, sha256_of
 from preference.config import Clips
-from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,6 @@ in the next dataset. Free text loses e-mail addresses and annotators' ids whethe
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -140,8 +139,3 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequen
     }
     arrays = {name: pa.array([row[name] for row in rows], type=special.get(name)) for name in columns}
     parquet.write_table(pa.table(arrays), path, compression="zstd")
-
-
-def write_jsonl(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")

@@ -7,11 +7,10 @@ page); the same pure functions write them once more, from answers that carry no 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ml_backend.release.gather import Source
@@ -81,12 +80,3 @@ def write_reports(source: Source, reports: Sequence[BatchReport], answers: Seque
         asked = [pair for pair in pairs if pair.batch_id == report.batch_id]
         page = write_report(report, own, asked, quality=quality, steps=STEPS)
         write_folder(folder / report.batch_id, report, page)
-
-
-def plain(value: Any) -> Any:
-    """`value` for JSON, where nan is null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ml_backend.release.archive import GZIP_HEADER, SUMS, files_of, parse_sums, sha256_of
+from ml_backend.release.archive import GZIP_HEADER, SUMS, files_of, parse_sums
+from preference.artifacts import sha256_of
 from preference.errors import DataError
 
 _BLOCK = 1 << 20

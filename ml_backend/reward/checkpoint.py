@@ -11,8 +11,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from preference.artifacts import replacing
 from preference.errors import DataError
-from preference.workspace import replacing
 
 
 def save(state: dict[str, Any], path: Path) -> None:

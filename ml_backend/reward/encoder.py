@@ -9,7 +9,6 @@ exception: the whole frame is resized and nothing cropped away, because in a rob
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ml_backend.reward.checkpoint import reason
 from ml_backend.reward.encoder_names import check_name
 from ml_backend.reward.packaged_weights import WITHOUT_A_HUB, by_timms_names, packaged_file
 from ml_backend.reward.runtime import open_session
+from preference.artifacts import sha256_of
 from preference.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ def settle(name: str, weights: str) -> EncoderSettings:
         except Unreachable as error:
             note = f"ImageNet weights of {name} cannot be had ({error.message}); a fixed random network is used instead"
             return _random(name, f"{note}. {WITHOUT_A_HUB}")
-        return EncoderSettings(name, "imagenet", f"imagenet {_digest(file)}", _config_size(name))
+        return EncoderSettings(name, "imagenet", f"imagenet {sha256_of(file)[:16]}", _config_size(name))
     path = Path(weights).expanduser()
     if not path.is_file():
         raise ConfigError(f"reward.weights: {weights!r} is no file.", fix='Name one, or use "imagenet" or "none".')
-    return EncoderSettings(name, str(path), f"file {_digest(path)}", _config_size(name))
+    return EncoderSettings(name, str(path), f"file {sha256_of(path)[:16]}", _config_size(name))
 
 
 def load(settings: EncoderSettings, onnx: Path | None = None, threads: int = 0) -> Encoder:
@@ -263,8 +263,3 @@ def _check_reachable(endpoint: str) -> None:
     except requests.RequestException as error:
         reason = "timed out" if isinstance(error, requests.Timeout) else "no network reaches their host"
         raise Unreachable(reason) from None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -24,11 +24,12 @@ from importer.clips.index import content_key
 from importer.pool import Failure, failure_of, files_of, find_dataset
 from importer.pool.manifest import write_failures
 from ml_backend.reward.encoder import EncoderSettings, settle
+from preference.artifacts import replacing
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
 from preference.work import console
-from preference.workspace import Workspace, replacing
+from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

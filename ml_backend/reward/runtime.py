@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from preference.artifacts import replacing, write_json
 from preference.errors import DataError
-from preference.workspace import replacing
 
 if TYPE_CHECKING:
     from ml_backend.reward.encoder import Encoder, EncoderSettings
@@ -70,8 +70,7 @@ def onnx_file(settings: EncoderSettings, folder: Path, frames: int) -> Path | No
     if frames < MEASURE_FROM:
         return None
     found = measure(settings, file)
-    with replacing(kept) as temporary:
-        temporary.write_text(json.dumps(found.__dict__) + "\n", encoding="utf-8")
+    write_json(kept, found)
     return file if found.onnx else None
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preference.artifacts import confined
 from preference.errors import UserError
 from preference.film_strip import film_strip
-from preference.workspace import confined
 from qc_reports.agreement.contested import CONTESTED_SHOWN, Contested, contested_pairs
 
 if TYPE_CHECKING:

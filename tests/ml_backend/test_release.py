@@ -325,7 +325,7 @@ def _text(value: object) -> str:
 
 
 def test_croissant_lists_every_data_file_with_its_checksum(built):
-    from ml_backend.release.archive import sha256_of
+    from preference.artifacts import sha256_of
 
     described = json.loads((built.path / "croissant.json").read_text())
     assert described["conformsTo"] == "http://mlcommons.org/croissant/1.0"

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_backend.release.archive import sha256_of, write_archive, write_sums
+from ml_backend.release.archive import write_archive, write_sums
 from ml_backend.release.notebook import dumps, to_notebook
 from ml_backend.release.preferences import COLUMNS, labelled, preference_rows, pseudonyms, redacted, write_parquet
 from ml_backend.release.verify import verify_release
 from ml_backend.release.versions import Version, compare, folder_name
+from preference.artifacts import sha256_of
 from preference.errors import NotReady, UserError
 from preference.records import Preference
 

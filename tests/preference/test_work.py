@@ -133,7 +133,7 @@ WRITING = """
 import sys, time
 from pathlib import Path
 from preference.work import Workers, parallel_map
-from preference.workspace import replacing
+from preference.artifacts import replacing
 
 def write(n):
     with replacing(Path(sys.argv[1]) / f"{n}.txt") as temporary:

@@ -323,7 +323,7 @@ def test_a_run_killed_while_writing_leaves_the_old_file(ws, monkeypatch):
     for name in PEOPLE:
         answer(ws, "production-001", name)
     with monkeypatch.context() as patch:
-        patch.setattr("preference.workspace.os.replace", killed)
+        patch.setattr("preference.artifacts.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
             stages.resolve(ws)
     assert ws.preferences.read_bytes() == before

@@ -48,7 +48,7 @@ class Course:
 
 def run(course: Course, folder: Path, made: Episodes) -> None:
     """Writes the accuracy after each number of labels; nothing where that has been done."""
-    from preference.workspace import replacing
+    from preference.artifacts import replacing
 
     path = course.path(folder)
     if path.exists():

@@ -52,7 +52,7 @@ def _make(path: Path, task: str, count: int, seed: int) -> None:
     from sample_pool.rollout import make_environment, roll_out
     from sample_pool.sources import clone_behaviour, demonstrate, policies_for
 
-    from preference.workspace import replacing
+    from preference.artifacts import replacing
 
     warnings.filterwarnings("ignore", message="Constant.s. may be too high")
     rng = np.random.default_rng([seed, *task.encode()])

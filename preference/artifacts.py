@@ -1,0 +1,161 @@
+"""Files as every stage writes and reads them: JSON, JSON Lines, CSV and checksums.
+
+A file appears only when it is complete, however the run ends. In JSON, a number that is not finite is null.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from preference.errors import DataError, DiskFull, UserError
+
+
+def plain(value: Any) -> Any:
+    """Records, paths and collections as JSON knows them; nan and infinity become None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key if isinstance(key, (str, int)) else str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def to_json(value: Any, *, sort_keys: bool = False) -> str:
+    """Indented JSON that ends in a newline."""
+    return json.dumps(plain(value), indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
+    write_text(path, to_json(value, sort_keys=sort_keys))
+
+
+def read_json(path: Path, *, fix: str = "") -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    return _decoded(path, _text_of(path, fix), "", fix)
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """One JSON object a line."""
+    write_text(path, "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path, *, fix: str = "") -> list[Any]:
+    """The objects of a JSON Lines file; empty lines are skipped.
+
+    Raises:
+        DataError: the file is missing, or a line is not JSON.
+    """
+    lines = enumerate(_text_of(path, fix).splitlines(), start=1)
+    return [_decoded(path, line, f", line {number}", fix) for number, line in lines if line.strip()]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and is removed when it does not.
+
+    So a file, or a folder made at the temporary path, exists only when it is complete, whenever the run is killed.
+
+    Raises:
+        DiskFull: there is no space for it.
+    """
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = path.parent / f".{path.name}.{secrets.token_hex(8)}"  # a name first: no Ctrl-C can fall in between
+        try:
+            holder.mkdir(mode=0o700)
+            temporary = holder / path.name
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                path.rename(holder / f"{path.name}.old")
+            os.replace(temporary, path)
+        finally:
+            try:
+                shutil.rmtree(holder, ignore_errors=True)
+            except BaseException:  # Ctrl-C in the middle of it
+                shutil.rmtree(holder, ignore_errors=True)
+                raise
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """A full disk or an exhausted quota, met while `path` is written, becomes a `DiskFull`.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(f"No space left on the disk for {path}.", fix="Free some and run again.") from None
+        raise
+
+
+def confined(root: Path, relative: str | Path, *links: Path) -> Path:
+    """`root / relative`, resolved; an error where that leaves `root`.
+
+    Args:
+        links: Folders outside `root` that a link inside it may lead to.
+
+    Raises:
+        UserError: the path is absolute, or climbs out by `..` or by a link.
+    """
+    resolved = (root / relative).resolve()
+    climbs = Path(relative).is_absolute() or ".." in Path(relative).parts
+    allowed = [root] if climbs else [root, *links]
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in allowed):
+        raise UserError(f"The path {str(relative)!r} leads out of {root}.", fix="Paths must stay inside the folder.")
+    return resolved
+
+
+def _text_of(path: Path, fix: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"File not found: {path}.", fix=fix) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", fix=fix) from None
+
+
+def _decoded(path: Path, text: str, place: str, fix: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}{place} is not JSON: {error}.", fix=fix) from None

@@ -1,0 +1,122 @@
+"""A file exists only when it is complete, holds what was written, and paths stay inside their folder."""
+
+import errno
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from preference.artifacts import (
+    confined,
+    plain,
+    read_json,
+    read_jsonl,
+    replacing,
+    sha256_of,
+    write_csv,
+    write_json,
+    write_jsonl,
+)
+from preference.errors import DataError, UserError
+from preference.workspace import Workspace
+
+
+def test_a_file_appears_only_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    for content in ("one", "two"):
+        with replacing(target) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    assert [path.name for path in target.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_one_clear_message(tmp_path):
+    with pytest.raises(UserError, match="No space left"), replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "a/../../out"])
+def test_paths_do_not_leave_their_folder(tmp_path, path):
+    with pytest.raises(UserError, match="leads out"):
+        confined(tmp_path, path)
+
+
+def test_links_do_not_lead_out(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="leads out"):
+        confined(tmp_path / "inside", "link/secret")
+
+
+def test_each_purpose_has_draws_of_its_own_that_repeat(tmp_path):
+    (tmp_path / "robopref.toml").write_text("seed = 3")
+    ws = Workspace.open(tmp_path / "robopref.toml")
+    assert ws.rng("pairs").random() == ws.rng("pairs").random()
+    assert ws.rng("pairs").random() != ws.rng("sides").random()
+
+
+@dataclass(frozen=True)
+class Example:
+    value: float
+    place: Path
+    names: frozenset[str]
+
+
+def test_records_paths_and_numbers_become_json():
+    example = Example(math.nan, Path("a") / "b", frozenset({"one"}))
+    assert plain({"it": [example], 3: -math.inf}) == {
+        "it": [{"value": None, "place": "a/b", "names": ["one"]}],
+        3: None,
+    }
+
+
+def test_json_comes_back_with_null_for_what_is_not_finite(tmp_path):
+    write_json(tmp_path / "a.json", {"b": math.nan, "a": "−"}, sort_keys=True)
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "a": "−",\n  "b": null\n}\n'
+    assert read_json(tmp_path / "a.json") == {"a": "−", "b": None}
+
+
+def test_json_lines_come_back(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"a": math.nan}])
+    assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}, {"a": None}]
+
+
+def test_a_broken_file_is_named_with_its_line_and_what_to_do(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a"')
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2 is not JSON.*Run it again"):
+        read_jsonl(tmp_path / "a.jsonl", fix="Run it again.")
+    with pytest.raises(DataError, match=r"a\.jsonl is not JSON"):
+        read_json(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match=r"File not found: .*b\.json"):
+        read_json(tmp_path / "b.json")
+
+
+def test_a_table_has_plain_line_ends(tmp_path):
+    write_csv(tmp_path / "a.csv", ["x", "y"], [(1, "a,b")])
+    assert (tmp_path / "a.csv").read_bytes() == b'x,y\n1,"a,b"\n'
+
+
+def test_a_files_checksum_is_its_sha_256(tmp_path):
+    (tmp_path / "a").write_bytes(b"content")
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"content").hexdigest()
