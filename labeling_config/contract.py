@@ -1,4 +1,4 @@
-"""The template's names and values, in one place: annotation JSON in, `Answer` out, and back.
+"""The template's names and values, in one place: annotation JSON in, `ScreenAnswer` out, and back.
 
 `pair_compare.xml` and `calibration.xml` use exactly these names; a test holds the three together. Label Studio enforces
 "required" in the browser only and its API stores anything, so every annotation goes through `answer_of`, which
@@ -13,10 +13,7 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from preference.errors import UserError
-from preference.records import SKIPPED
-
-Side = Literal["left", "equal", "right"]
-Preference = Literal["A", "B", "equal"]
+from preference.records import SKIPPED, Answer, Side
 
 SIDES: tuple[Side, ...] = ("left", "equal", "right")
 CONFIDENCES = (1, 2, 3, 4, 5)  # 1 = guessing, 5 = certain
@@ -56,7 +53,7 @@ class BadAnswer(UserError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScreenAnswer:
     """What an annotator said about one pair, still in terms of the screen's left and right."""
 
     side: Side
@@ -109,7 +106,7 @@ def with_guidelines(template: str, address: str) -> str:
     return template.replace(GUIDELINES, html.escape(html.escape(address)))
 
 
-def answer_of(annotation: Mapping[str, Any]) -> Answer:
+def answer_of(annotation: Mapping[str, Any]) -> ScreenAnswer:
     """Read an annotation as Label Studio's API, export or webhook delivers it; raises `BadAnswer`."""
     which = annotation.get("id")
     result = annotation.get("result")
@@ -123,7 +120,7 @@ def answer_of(annotation: Mapping[str, Any]) -> Answer:
         if side not in SIDES:
             raise BadAnswer(f"unknown choice {side!r}")
         confidence = _confidence(result)
-        return Answer(side, confidence, _reason(result), _lead_time(annotation), _watch(result))
+        return ScreenAnswer(side, confidence, _reason(result), _lead_time(annotation), _watch(result))
     except BadAnswer as bad:
         raise BadAnswer(bad.reason, annotation_id=which) from None
 
@@ -143,7 +140,7 @@ def result_of(side: Side, confidence: int, reason: str = "") -> list[dict[str, A
     return result
 
 
-def preference_of(side: Side, left: Literal["A", "B"]) -> Preference:
+def preference_of(side: Side, left: Literal["A", "B"]) -> Answer:
     """Which trajectory of the pair was preferred, given which of the two was shown on the left."""
     if side == "equal":
         return "equal"
@@ -152,7 +149,7 @@ def preference_of(side: Side, left: Literal["A", "B"]) -> Preference:
     return "A" if (side == "left") == (left == "A") else "B"
 
 
-def side_of(preference: Preference, left: Literal["A", "B"]) -> Side:
+def side_of(preference: Answer, left: Literal["A", "B"]) -> Side:
     """The other way: the answer on the screen that means `preference`."""
     if preference == "equal":
         return "equal"

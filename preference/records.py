@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 Answer = Literal["A", "B", "equal"]
+"""What one person said of one pair."""
 Side = Literal["left", "equal", "right"]
+"""The same as the screen shows it; `labeling_config.contract` maps one to the other."""
 Stratum = Literal["same", "adjacent", "distant"]
 Kind = Literal["production", "gold", "calibration", "active"]
 Role = Literal["annotator", "expert"]

@@ -40,7 +40,7 @@ ATTEMPTS = 6
 """Tries of one request, 0.5 s to 8 s apart: a server that is busy, or is being started anew, is waited for."""
 SUBMISSIONS = uuid.UUID("c1f3a0f6-5a3e-5a9b-9f0e-0d7c2b1f4e11")
 
-Answer = Callable[[AssignmentView], SimulatedAnswer | None]
+Answerer = Callable[[AssignmentView], SimulatedAnswer | None]
 """From an assignment to what its annotator says; None = skips it."""
 
 
@@ -53,7 +53,7 @@ class SimulateResult:
 
 
 def simulate(
-    ws: Workspace, batch_id: str | None = None, workers: int = 0, *, answers: Mapping[str, Answer] | None = None
+    ws: Workspace, batch_id: str | None = None, workers: int = 0, *, answers: Mapping[str, Answerer] | None = None
 ) -> SimulateResult:
     """Let every simulated annotator answer their open tasks; what was answered before is not asked again.
 
@@ -96,7 +96,7 @@ class _Person:
         self,
         ws: Workspace,
         work: Sequence[tuple[Queue, set[str]]],
-        answer: Answer,
+        answer: Answerer,
         passwords: dict[str, str],
         advance: Callable[[int], None],
         stop: threading.Event,
@@ -201,7 +201,7 @@ def _accepted(response: requests.Response, what: str) -> dict[str, Any]:
     return response.json()
 
 
-def _teachers(ws: Workspace) -> Mapping[str, Answer]:
+def _teachers(ws: Workspace) -> Mapping[str, Answerer]:
     """Annotator id → how their teacher answers."""
 
     def rewards(trajectory: Trajectory) -> np.ndarray:

@@ -107,7 +107,7 @@ def test_the_screens_own_json_is_read():
         {"value": {"text": ["grasp 123"]}, "id": "cph9r7WcD6", "from_name": "reason", "to_name": "left",
          "type": "textarea", "origin": "manual"},
     ]  # fmt: skip
-    assert answer_of(annotation(seen)) == contract.Answer("left", 4, "grasp 123", 4.25, {"watched_s": 6.1})
+    assert answer_of(annotation(seen)) == contract.ScreenAnswer("left", 4, "grasp 123", 4.25, {"watched_s": 6.1})
     assert {key for region in result_of("left", 4, "x") for key in region} == {key for r in seen for key in r} - {
         "meta"
     }

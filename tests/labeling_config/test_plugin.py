@@ -239,7 +239,7 @@ def test_an_annotator_does_their_work(house):
     changed = {"result": contract.result_of("right", 2), "lead_time": 9}
     mended = alice.patch(f"{house.url}/api/annotations/{made.json()['id']}/", json=changed)
     assert mended.status_code == 200
-    assert contract.answer_of(mended.json()) == contract.Answer("right", 2, "", 9.0)
+    assert contract.answer_of(mended.json()) == contract.ScreenAnswer("right", 2, "", 9.0)
     assert mended.json()["completed_by"] == house.alice.id
 
 
