@@ -19,8 +19,8 @@ from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
 if TYPE_CHECKING:
+    from ml_backend.loop.features import FeatureStore
     from ml_backend.reward.encoder import EncoderSettings
-    from ml_backend.reward.features import FeatureStore
     from ml_backend.reward.model import ModelSpec
 
 PROJECTION = 16
@@ -105,7 +105,8 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
         DataError: the encoder's weights are no longer those that the model was trained on, or there are trajectories of
             another robot.
     """
-    from ml_backend.reward.features import check_sizes, encode_pool
+    from ml_backend.loop.features import encode_pool
+    from ml_backend.reward.features import check_sizes
 
     seen = ws.config.reward.model_copy(
         update={
@@ -126,7 +127,7 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
         )
     then = Workspace(ws.config.model_copy(update={"reward": seen}))
     store = encode_pool(then, ws.store.trajectories(), encoder)
-    check_sizes(store, spec, folder / "model.pt")
+    check_sizes(store.paths, spec.sizes, folder / "model.pt")
     return store
 
 

@@ -56,8 +56,8 @@ def train(ws: Workspace) -> ModelVersion:
 
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
     from ml_backend.loop.curves import curves
+    from ml_backend.loop.features import encode_pool
     from ml_backend.loop.models import digests, why_worse
-    from ml_backend.reward.features import encode_pool
     from ml_backend.reward.train import pair_keys, split_pairs, train_model
     from ml_backend.validation.accuracy import validate
 

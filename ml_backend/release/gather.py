@@ -22,8 +22,8 @@ from preference.store.store import AssignmentView
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ml_backend.loop.features import FeatureStore
     from ml_backend.reward.encoder import Encoder
-    from ml_backend.reward.features import FeatureStore
     from ml_backend.reward.model import ModelSpec, RewardModel
 
 RETRAIN = "Run `robopref train` again."

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml_backend.reward.features import Features
+from ml_backend.reward.judgments import Judgments
 from preference.errors import DataError
 from preference.records import Preference
-
-if TYPE_CHECKING:
-    from ml_backend.reward.features import Features
-    from ml_backend.reward.judgments import Judgments
-    from ml_backend.reward.model import ModelSpec
 
 FITTED_FRAMES = 20_000
 """Frames that the principal components are fitted on; more change them by less than the labels' noise."""
@@ -111,28 +107,31 @@ def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.n
     ).astype(np.float32)
 
 
-def check_features(features: Sequence[Features], names: Sequence[str], spec: ModelSpec) -> None:
+def check_features(
+    features: Sequence[Features], names: Sequence[str], sizes: Mapping[str, int], inputs: Sequence[str]
+) -> None:
     """Refuse what nothing can be learned from, before anything is.
 
     Args:
         names: trajectory_id of each, for the message.
+        sizes: Values per step that frames, actions and state should have.
+        inputs: Which of these the model uses.
 
     Raises:
         DataError: trajectories differ in their number of values, hold nan or infinity, have no step, or an input that
             the model uses is the same in every step of every trajectory.
     """
-    expected = {"frames": spec.frame_size, "actions": len(spec.action_names), "state": len(spec.state_names)}
     low, high = {}, {}
     for item, trajectory in zip(features, names, strict=True):
         if not len(item):
             raise DataError(f"{trajectory}: it has no step.", fix="Leave it out of the pool.")
-        for name, size in expected.items():
+        for name, size in sizes.items():
             if (found := getattr(item, name).shape[1]) != size:
                 raise DataError(
                     f"{trajectory}, {name}: expected {size} values in every step, as {names[0]} has; found {found}.",
                     fix="Pool only robots of one kind.",
                 )
-        for name in spec.inputs:
+        for name in inputs:
             # ten times faster than looking for the extremes of half-precision values
             values = np.asarray(getattr(item, name), dtype=np.float32)
             least, most = values.min(axis=0), values.max(axis=0)
@@ -142,8 +141,8 @@ def check_features(features: Sequence[Features], names: Sequence[str], spec: Mod
                 )
             low[name] = np.minimum(low.get(name, least), least)
             high[name] = np.maximum(high.get(name, most), most)
-    for name in spec.inputs:
-        if expected[name] and (low[name] == high[name]).all():
+    for name in inputs:
+        if sizes[name] and (low[name] == high[name]).all():
             raise DataError(
                 f"{name}: the same in every step of all {len(features)} trajectories.",
                 fix=f"See what the dataset holds there, or leave {name} out of reward.inputs.",

@@ -65,9 +65,14 @@ class ModelSpec:
     """Of the encoder's weights: those of the same name may differ."""
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Values per step of frames, actions and state, as they are recorded."""
+        return {"frames": self.frame_size, "actions": len(self.action_names), "state": len(self.state_names)}
+
+    @property
     def width(self) -> int:
         """F, the length of one step's normalized input."""
-        sizes = {"frames": self.projection, "actions": len(self.action_names), "state": len(self.state_names)}
+        sizes = self.sizes | {"frames": self.projection}
         return sum(sizes[name] for name in self.inputs)
 
     @classmethod

@@ -145,7 +145,7 @@ def train_model(
     if not len(split.train):
         reason = f"None of the {len(pairs)} labelled pairs is among the 70 % to train on."
         raise NotReady(reason, fix="Ask more pairs.")
-    check_features(features, names or [f"trajectory {i}" for i in range(len(features))], spec)
+    check_features(features, names or [f"trajectory {i}" for i in range(len(features))], spec.sizes, spec.inputs)
     with _one_thread():
         rng = np.random.default_rng(seed)
         model = RewardModel(spec, _generator(seed))

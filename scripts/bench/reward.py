@@ -156,7 +156,7 @@ def peer_python(named: str, folder: Path) -> Path | None:
 def prepare(folder: Path, encoder: str) -> tuple[Any, Any]:
     """The pool (made where it is not there), read, and its features."""
     from importer.pool.build import build_pool
-    from ml_backend.reward.features import encode_pool
+    from ml_backend.loop.features import encode_pool
     from preference.workspace import Workspace
 
     data = folder / "pool"

@@ -103,8 +103,9 @@ def project(folder: Path, port: int, waiting: int) -> Workspace:
 
 def cache(ws: Workspace) -> None:
     """Features as the encoder would have left them: 512 numbers a frame; encoding itself is another benchmark's."""
+    from ml_backend.loop.features import plan
     from ml_backend.reward.encoder import settle
-    from ml_backend.reward.features import Features, plan, write_features
+    from ml_backend.reward.features import Features, write_features
 
     rng = np.random.default_rng(1)
     reward = ws.config.reward

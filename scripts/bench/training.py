@@ -33,7 +33,8 @@ START = 8
 
 def cache(folder: Path, count: int) -> Any:
     """`count` trajectories on the disk, as `encode_pool` leaves them."""
-    from ml_backend.reward.features import Features, FeatureStore, write_features
+    from ml_backend.loop.features import FeatureStore
+    from ml_backend.reward.features import Features, write_features
 
     rng, paths = np.random.default_rng(0), {}
     for number in range(count):
@@ -131,8 +132,9 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     import torch
 
     from importer.pool.build import build_pool
+    from ml_backend.loop.features import encode_pool
     from ml_backend.reward.encoder import BATCH, load, settle
-    from ml_backend.reward.features import encode_pool, read_features
+    from ml_backend.reward.features import read_features
     from preference.workspace import Workspace
 
     weights = "none"

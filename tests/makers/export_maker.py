@@ -29,9 +29,9 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
     import csv
     import json
 
+    from ml_backend.loop.features import encode_pool
     from ml_backend.loop.provenance import describe
     from ml_backend.reward.dataset import fit_normalization
-    from ml_backend.reward.features import encode_pool
     from ml_backend.reward.model import RewardModel
 
     trajectories = ws.store.trajectories()

@@ -28,7 +28,7 @@ from importer.studio.push import credentials, push
 from importer.studio.queues import all_queues
 from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
-from ml_backend.reward.features import encode_pool
+from ml_backend.loop.features import encode_pool
 from preference.locks import WORKER, taken
 from preference.records import Annotator, Assignment, Batch, Certification, Pair
 from preference.workspace import Workspace

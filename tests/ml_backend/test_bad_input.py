@@ -17,7 +17,8 @@ from pool_maker import pool_of_eight
 from typer.testing import CliRunner
 
 from importer.pool.build import build_pool
-from ml_backend.reward.features import encode_pool, read_features
+from ml_backend.loop.features import encode_pool
+from ml_backend.reward.features import read_features
 from preference.workspace import Workspace
 from robopref.cli import app
 
@@ -112,7 +113,7 @@ def test_a_video_that_cannot_be_read_is_named(project, damage):
     video.unlink() if damage == "missing" else video.write_bytes(video.read_bytes()[:3000])
     code, told = robopref(project)
     assert code == 1
-    assert f"Not one of 8 trajectories could be encoded. The first: tiny, episode 0: {video}" in told
+    assert f"None of 8 trajectories could be encoded. The first: tiny, episode 0: {video}" in told
 
 
 def test_values_that_are_no_numbers_are_named_with_their_trajectory_and_field(project):
@@ -219,7 +220,7 @@ def test_cache_files_that_were_cut_short_are_made_again_with_a_word(project):
         file.write_bytes(file.read_bytes()[:size])
     code, told = robopref(project)
     assert code == 0
-    assert "4 feature files were cut short; their trajectories are encoded again." in told
+    assert "4 feature files were truncated; their trajectories are encoded again." in told
     assert all(np.array_equal(read_features(file).frames, values) for file, values in zip(files, whole, strict=True))
 
 

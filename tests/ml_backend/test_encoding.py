@@ -8,9 +8,11 @@ import pytest
 from lerobot_maker import Made, make_dataset
 
 from importer.pool.build import build_pool
-from ml_backend.reward import encoding, runtime
+from ml_backend.loop import features as encoding
+from ml_backend.loop.features import encode_pool
+from ml_backend.reward import runtime
 from ml_backend.reward.encoder import load, settle
-from ml_backend.reward.features import encode_pool, read_features, write_features
+from ml_backend.reward.features import read_features, write_features
 from preference.errors import DataError, UserError
 from preference.work import Workers, parallel_map
 from preference.workspace import Workspace
@@ -120,7 +122,7 @@ def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
     trajectories = ws.store.trajectories()
     expected = encode_pool(ws, trajectories)
     other = elsewhere(ws, tmp_path)
-    from ml_backend.reward.features import plan
+    from ml_backend.loop.features import plan
 
     jobs, _ = plan(trajectories, ws.config.pool, ws.config.reward, expected.encoder, other.features)
     read = encoding._Read(ws.config.pool, ws.config.reward, pictures=True)

@@ -118,7 +118,8 @@ def test_every_row_has_the_reward_of_its_episode_and_the_reward_so_far(exported,
 
 
 def test_the_reward_so_far_is_that_of_the_part_until_then_and_its_steps_sum_to_the_reward(ws, rewards):
-    from ml_backend.reward.features import Features, encode_pool
+    from ml_backend.loop.features import encode_pool
+    from ml_backend.reward.features import Features
     from ml_backend.reward.model import RewardModel
 
     model = RewardModel.load(ws.models / "rm-0001" / "model.pt")

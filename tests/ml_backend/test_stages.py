@@ -8,9 +8,10 @@ import pytest
 
 from ml_backend.loop import scoring
 from ml_backend.loop import train as stages
+from ml_backend.loop.features import encode_pool
 from ml_backend.loop.rounds import run_round
 from ml_backend.reward.encoder import load, settle
-from ml_backend.reward.features import encode_pool, read_features
+from ml_backend.reward.features import read_features
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch
 

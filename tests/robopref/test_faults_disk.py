@@ -9,7 +9,7 @@ from loop_maker import Process, until
 from service_maker import BASIC, HEADER, annotation, event, planned
 
 from ml_backend.loop import train as stages
-from ml_backend.reward.features import encode_pool
+from ml_backend.loop.features import encode_pool
 from preference.errors import UserError
 from robopref.child import claim_port
 
