@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from preference.records import Answer, Judgment, Trajectory
@@ -92,6 +92,34 @@ def planned(answers: Iterable[Answered]) -> list[Answered]:
     """Without third opinions. These are asked only where two differ, so with them people seem to agree less than they
     do, and whoever is asked seems to agree with nobody: agreement is measured on what was planned beforehand."""
     return [answer for answer in answers if not answer.third]
+
+
+def unanswered(
+    views: Iterable[AssignmentView],
+    answers: Iterable[Answered],
+    *,
+    skipped: Collection[str] = (),
+    dropped: Collection[tuple[str, str]] = (),
+) -> list[AssignmentView]:
+    """Assignments whose answers are still to come. Nobody waits for what an annotator skipped, nor for an annotator
+    whom a review left out.
+
+    Args:
+        skipped: Assignments.
+        dropped: (batch, annotator).
+    """
+    done = {answer.assignment_id for answer in answers} | set(skipped)
+    return [
+        view
+        for view in views
+        if view.assignment.assignment_id not in done
+        and (view.assignment.batch_id, view.assignment.annotator_id) not in dropped
+    ]
+
+
+def waiting_by_pair(views: Iterable[AssignmentView]) -> Counter[str]:
+    """Pair → assignments without an answer, second showings aside."""
+    return Counter(view.pair.pair_id for view in views if view.assignment.duplicate_of is None)
 
 
 def by_annotator(answers: Iterable[Answered]) -> dict[str, list[Answered]]:

@@ -6,9 +6,9 @@ from preference.errors import NotReady, UserError
 from preference.records import BatchStatus, Review, ReviewVerdict
 from preference.workspace import Workspace
 from qc_reports.annotators.signed import signed
-from qc_reports.report.figures import BatchReport
+from qc_reports.qc import qc
+from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.gate import by_hand
-from qc_reports.stages import qc
 
 
 def decide(ws: Workspace, batch_id: str, status: BatchStatus, *, by: str, why: str) -> BatchReport | None:

@@ -163,7 +163,7 @@ def _calibrate(ws: Workspace) -> None:
     from importer.simulate.answering import simulate
     from importer.studio.pull import pull
     from importer.studio.push import push
-    from qc_reports.annotators.certificates import certify
+    from qc_reports.certification import certify
 
     add_annotators(ws)
     for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested
@@ -205,7 +205,7 @@ def _answer_and_check(ws: Workspace) -> None:
     """Answers, third answers where two differ, then QC of every batch that has none."""
     from importer.simulate.answering import simulate
     from ml_backend.loop.rounds import settle
-    from qc_reports.stages import qc
+    from qc_reports.qc import qc
 
     simulate(ws)
     settle(ws)

@@ -19,7 +19,7 @@ from preference.workspace import Workspace
 from robopref.show import print_json, say, table
 
 if TYPE_CHECKING:
-    from qc_reports.stages import BatchReport
+    from qc_reports.report.batch_report import BatchReport
 
 
 def certifications(results: Sequence[Certification], links: Mapping[str, Mapping[str, str]], as_json: bool) -> None:

@@ -40,7 +40,7 @@ class Summary:
 
 def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) -> Summary:
     """Collect the figures from the workspace; nothing is remembered from the run itself but the seconds."""
-    from qc_reports.stages import read_preferences
+    from qc_reports.resolve import read_preferences
 
     store = ws.store
     trajectories = store.trajectories()

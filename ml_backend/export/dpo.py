@@ -39,7 +39,7 @@ def export_dpo(ws: Workspace, path: Path) -> DpoExport:
         DataError: a compared trajectory is no longer in the pool.
     """
     from ml_backend.loop.scoring import newest_rewards
-    from qc_reports.stages import read_preferences
+    from qc_reports.resolve import read_preferences
 
     if path.is_dir():
         raise UserError(f"{path} is a folder.", fix="Name a file, such as pairs.jsonl.")

@@ -13,7 +13,7 @@ from preference.errors import ConfigError
 from preference.records import Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
-from qc_reports.stages import read_preferences
+from qc_reports.resolve import read_preferences
 
 KEPT = 256
 """Trajectories whose frames stay in memory: 40 frames of 240 x 240 are 7 MB."""

@@ -22,7 +22,8 @@ from ml_backend.validation.stopping import no_longer_pays
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
-from qc_reports.stages import left_out_now, qc, read_preferences, resolve
+from qc_reports.qc import qc
+from qc_reports.resolve import left_out_now, read_preferences, resolve
 
 if TYPE_CHECKING:
     from ml_backend.ranking import Choice

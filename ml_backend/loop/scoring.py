@@ -13,7 +13,7 @@ from preference.artifacts import confined
 from preference.errors import DataError, NotReady
 from preference.records import ModelVersion
 from preference.workspace import Workspace
-from qc_reports.stages import read_preferences
+from qc_reports.resolve import read_preferences
 
 
 def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:

@@ -24,7 +24,7 @@ from preference.errors import DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
-from qc_reports.stages import read_preferences
+from qc_reports.resolve import read_preferences
 
 if TYPE_CHECKING:
     from ml_backend.reward.dataset import Pairs

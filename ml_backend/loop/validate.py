@@ -21,7 +21,7 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import console
 from preference.workspace import Workspace
-from qc_reports.stages import read_preferences
+from qc_reports.resolve import read_preferences
 
 if TYPE_CHECKING:
     from ml_backend.reward.dataset import Pairs

@@ -99,7 +99,7 @@ def gather(ws: Workspace) -> Source:
         UserError: the model was trained on other preferences, or a compared trajectory has no clip.
     """
     from ml_backend.reward.model import RewardModel
-    from qc_reports.stages import read_preferences
+    from qc_reports.resolve import read_preferences
 
     if not ws.preferences.is_file():
         raise NotReady("There are no resolved preferences.", fix="Run `robopref resolve` first.")
@@ -164,7 +164,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 
 def _left_out(ws: Workspace) -> int:
-    from qc_reports.stages import RESOLUTION
+    from qc_reports.resolve import RESOLUTION
 
     return int(read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"])
 

@@ -14,7 +14,7 @@ from preference.config import Config
 if TYPE_CHECKING:
     from ml_backend.release.gather import Source
     from qc_reports.answers import Answered
-    from qc_reports.stages import BatchReport
+    from qc_reports.report.batch_report import BatchReport
 
 FEW_ANNOTATORS = 5
 """The protocol warns below so many."""

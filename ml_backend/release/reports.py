@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_backend.release.gather import Source
     from qc_reports.answers import Answered
-    from qc_reports.stages import BatchReport
+    from qc_reports.report.batch_report import BatchReport
 
 
 STEPS = (("Use the labels in preferences.parquet; what left answers out of them is said here and in README.md.", ""),)
@@ -50,7 +50,7 @@ def released_answers(source: Source) -> list[Answered]:
 def batch_reports(source: Source, answers: Sequence[Answered]) -> list[BatchReport]:
     """A report for each batch with released answers, in the batches' order; the gate's verdict is the stored one."""
     from qc_reports.annotators.reviews import by_batch
-    from qc_reports.stages import check
+    from qc_reports.qc import check
 
     # who reviewed, and the reason given, may name people
     reviews = by_batch(

@@ -20,13 +20,13 @@ AGAIN_S = 2
 
 def report_page(config: Config, name: str) -> str:
     """The page of a batch, or of all answers so far for `live`; the list with a note where nobody has answered."""
-    from qc_reports.stages import look, look_at_all
+    from qc_reports.qc import check_all, check_batch
 
     ws = Workspace(config)
     try:
         if name != LIVE:
-            return look(ws, name).page(ws, home=HOME, as_of=_now())
-        seen = look_at_all(ws)
+            return check_batch(ws, name).page(ws, home=HOME, as_of=_now())
+        seen = check_all(ws)
         if not seen.answers:
             return list_page(ws, "Nobody has answered yet.")
         steps = [("Open the report of a batch: each is decided by itself.", "")]

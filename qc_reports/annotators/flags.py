@@ -15,9 +15,9 @@ from preference.config import Quality
 from preference.records import Answer
 from qc_reports.annotators.change_point import checks_of, turned_flag, usual_rates
 from qc_reports.annotators.copies import copy_flags
-from qc_reports.annotators.figures import AnnotatorStats
 from qc_reports.annotators.flag import Flag
 from qc_reports.annotators.guessing import gold_tallies, peer_tallies, side_flag
+from qc_reports.annotators.statistics import AnnotatorStats
 from qc_reports.annotators.thresholds import one_answer, threshold_flags
 from qc_reports.answers import Answered, by_annotator, planned, votes
 

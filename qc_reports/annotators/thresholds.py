@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from preference.config import Quality
 from preference.records import Answer
 from qc_reports.agreement.exact_tests import at_least, at_most, interval_of_share
-from qc_reports.annotators.figures import AnnotatorStats
 from qc_reports.annotators.flag import Flag
+from qc_reports.annotators.statistics import AnnotatorStats
 from qc_reports.answers import Answered
 
 BY_CHANCE = 0.05

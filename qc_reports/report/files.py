@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.artifacts import plain, write_csv, write_json, write_text
-from qc_reports.report.figures import BatchReport
+from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.tables import tables
 
 

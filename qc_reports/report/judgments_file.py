@@ -22,7 +22,7 @@ from preference.config import Quality
 from preference.errors import DataError
 from preference.records import ANSWERS, Answer, Pair, Stratum
 from qc_reports.answers import Answered
-from qc_reports.report.figures import BatchReport, figures
+from qc_reports.report.batch_report import BatchReport, figures
 from qc_reports.report.files import write_folder
 from qc_reports.report.next_steps import steps_for_file
 from qc_reports.report.page import write_report

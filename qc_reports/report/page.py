@@ -27,7 +27,7 @@ from qc_reports.report.plotly_bundle import plotly_bundle, script_source
 from qc_reports.report.response_times import response_times
 
 if TYPE_CHECKING:
-    from qc_reports.report.figures import BatchReport
+    from qc_reports.report.batch_report import BatchReport
 
 VERDICTS = {"accepted": "is good.", "held": "is on hold.", "open": "is not finished."}
 FILE_VERDICTS = {"accepted": "is good.", "held": "needs a second look.", "open": "is not finished."}

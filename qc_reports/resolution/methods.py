@@ -21,8 +21,8 @@ from preference.config import Resolution
 from preference.records import LABELS, Pair, Preference
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.answers import Answered, votes
-from qc_reports.resolution.changes import word_of
 from qc_reports.resolution.dawid_skene import dawid_skene, table_of
+from qc_reports.resolution.exclusions import word_of
 from qc_reports.resolution.weighted_bradley_terry import outcomes, reliabilities, weighted_bt
 
 Method = Literal["dawid_skene", "weighted_bt"]

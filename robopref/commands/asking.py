@@ -42,7 +42,7 @@ def pairs(
     if not replace:
         show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
         return
-    from qc_reports.stages import lost
+    from qc_reports.resolve import lost
 
     made = batches.replacement_batch(ws, lost(ws), force=force, fill=fill)
     show.batches(ws, [made] if made else [], json)

@@ -28,22 +28,22 @@ def certify(
 ) -> None:
     """Compare each annotator with the expert: Cohen's kappa, who may go on, and what the others have to learn."""
     from importer.calibration import build as calibrate
-    from qc_reports.annotators import certificates
+    from qc_reports import certification
 
     if context.invoked_subcommand is not None:
         return
     ws = Workspace.open(config)
-    results = certificates.certify(ws, batch)
+    results = certification.certify(ws, batch)
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
         calibrate.retest(ws, failed)
-    links = {r.annotator_id: certificates.review_links(ws, r) for r in results if not r.certified}
+    links = {r.annotator_id: certification.review_links(ws, r) for r in results if not r.certified}
     show_checks.certifications(results, links, json)
 
 
 @certify_app.command("list")
 def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Show every attempt: its set, its date, the template, what a manager decided."""
-    from qc_reports.annotators.certificates import template_version
+    from qc_reports.certification import template_version
 
     show_checks.certificates(Workspace.open(config).store.certifications(), template_version(), json)
 
@@ -55,10 +55,10 @@ def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigP
     Example: `robopref certify allow bob --by maria --why "was ill during the second session"`
     """
     from importer.calibration import build as calibrate
-    from qc_reports.annotators import certificates
+    from qc_reports import certification
 
     ws = Workspace.open(config)
-    attempt = certificates.allow_attempt(ws, annotator, by=by, why=why)
+    attempt = certification.allow_attempt(ws, annotator, by=by, why=why)
     calibrate.further_set(ws, annotator, attempt.attempt)
     show.say(f"{annotator} may try {attempt.batch_id}. Now `robopref push`; the expert answers it first.")
 
@@ -69,9 +69,9 @@ def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: Config
 
     Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
     """
-    from qc_reports.annotators import certificates
+    from qc_reports import certification
 
-    record = certificates.revoke(Workspace.open(config), annotator, by=by, why=why)
+    record = certification.revoke(Workspace.open(config), annotator, by=by, why=why)
     show.say(f"{annotator} is no longer certified ({record.revoked}).")
 
 
@@ -92,14 +92,14 @@ def qc(
 
     Example: `robopref qc --judgments judgments.csv --out report`
     """
-    from qc_reports import stages
+    from qc_reports.qc import qc as check
 
     if judgments is not None:
         show_checks.judgments_file(judgments, config, out, json)
         return
     ws = Workspace.open(config)
     batch_id = batch or show_checks.newest_batch(ws)
-    show_checks.quality(ws, stages.qc(ws, batch_id), json)
+    show_checks.quality(ws, check(ws, batch_id), json)
 
 
 batch_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Batches: list them, decide about them, and who counts.")

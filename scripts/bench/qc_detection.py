@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from preference.config import Quality
-from qc_reports.annotators.figures import annotator_stats
 from qc_reports.annotators.flags import flags
+from qc_reports.annotators.statistics import annotator_stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
 

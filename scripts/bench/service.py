@@ -53,7 +53,7 @@ if sys.argv[2] == "for ever":
         stages.train(ws)
 from importer.pairs.batches import active_batch
 from ml_backend.loop.queue_order import queue_scores
-from qc_reports.stages import resolve
+from qc_reports.resolve import resolve
 start = time.monotonic()
 resolve(ws)
 stages.train(ws)

@@ -181,7 +181,7 @@ def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the
 
 
 def test_training_certifies_nobody(ws):
-    from qc_reports.annotators.certificates import certify as compare
+    from qc_reports.certification import certify as compare
 
     with pytest.raises(NotReady, match="no calibration set 'training'"):
         compare(ws, "training")

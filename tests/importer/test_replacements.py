@@ -12,7 +12,7 @@ from preference.errors import NotReady
 from preference.records import Annotator, Batch, Certification, Judgment, Trajectory
 from preference.workspace import Workspace
 from qc_reports.decisions import decide
-from qc_reports.stages import left_out_now, lost, resolve
+from qc_reports.resolve import left_out_now, lost, resolve
 
 PEOPLE = ("alice", "bob", "carmen", "dan")
 SETTINGS = """

@@ -35,7 +35,7 @@ def make_workspace(root: Path) -> Workspace:
     """A workspace up to and with a trained model, without Label Studio."""
     from importer.pool import read_pool
     from ml_backend.loop.train import train
-    from qc_reports.stages import resolve
+    from qc_reports.resolve import resolve
 
     config = Config(name="sample", work=root, seed=3, workers=1)
     config.pool.dataset = [Dataset(path=SAMPLE_POOL, name="sample")]
@@ -173,7 +173,7 @@ def test_a_release_is_whole_as_folder_and_archive(built):
 
 
 def test_the_released_labels_are_the_resolved_ones_and_every_pair_has_a_split(built, made):
-    from qc_reports.stages import read_preferences
+    from qc_reports.resolve import read_preferences
 
     rows = [json.loads(line) for line in (built.path / "preferences.jsonl").read_text().splitlines()]
     resolved = {p.pair_id: p.preference for p in read_preferences(made.preferences) if p.preference is not None}

@@ -9,7 +9,7 @@ from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
-from qc_reports.annotators.certificates import allow_attempt, certify, review_links, revoke, template_version
+from qc_reports.certification import allow_attempt, certify, review_links, revoke, template_version
 
 CYCLE = ("A", "B", "equal")
 MANAGER = {"by": "maria", "why": "was ill during the second session"}

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from preference.records import ANSWERS
-from qc_reports.annotators.certification import certify
 from qc_reports.answers import Answered
+from qc_reports.certification import compare
 
 TRUTH = {f"p{i:02d}": ANSWERS[i % 3] for i in range(42)}
 DIMENSIONS = ("smoothness", "efficiency", "grasp")
@@ -23,7 +23,7 @@ def answers(given):
 
 def attempt(given, **changes):
     options = {"threshold": 0.65, "attempt": 1, "batch_id": "calibration-1", "draws": 300}
-    return certify(answers(given), TRUTH, rng=np.random.default_rng(0), **options | changes)
+    return compare(answers(given), TRUTH, rng=np.random.default_rng(0), **options | changes)
 
 
 def wrong_on(pairs):
@@ -73,7 +73,7 @@ def test_a_weak_stratum_and_swapped_sides_are_named():
         replace(a, stratum="same" if i < 14 else "distant") for i, a in enumerate(answers(wrong_on(list(TRUTH)[:9])))
     ]
     options = {"threshold": 0.65, "attempt": 1, "batch_id": "c", "draws": 0, "rng": np.random.default_rng(0)}
-    assert "Missed 9 of 14 pairs of same quartiles." in certify(own, TRUTH, **options).findings
+    assert "Missed 9 of 14 pairs of same quartiles." in compare(own, TRUTH, **options).findings
     swapped = {"A": "B", "B": "A", "equal": "equal"}
     found = attempt({p: swapped[t] for p, t in TRUTH.items()}).findings
     assert found == ["Took the opposite side of the expert in 28 of 28 pairs. Were the sides confused?"]
@@ -88,5 +88,5 @@ def test_the_pairs_to_go_over_again_are_the_missed_ones_opposite_sides_first():
 def test_answers_on_other_pairs_and_second_showings_do_not_count():
     own = answers(TRUTH)
     more = [replace(own[0], pair_id="elsewhere", preference="B"), replace(own[0], preference="B", duplicate=True)]
-    result = certify(own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0))
+    result = compare(own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0))
     assert result.pairs == 42 and result.kappa == 1.0

@@ -7,10 +7,10 @@ import pytest
 from qc_maker import SWAP, draw_batch, without_hints
 
 from preference.config import Quality
-from qc_reports.annotators.figures import annotator_stats
 from qc_reports.annotators.flags import flags
+from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, votes
-from qc_reports.report.figures import figures
+from qc_reports.report.batch_report import figures
 
 QUALITY = Quality()
 REASONS = {"clicker": "gold", "lefty": "side_bias", "fast": "speed", "copycat": "copy", "turncoat": "turned",

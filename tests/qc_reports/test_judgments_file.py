@@ -8,7 +8,7 @@ import pytest
 from preference.config import Quality
 from preference.errors import DataError
 from qc_reports.answers import Answered
-from qc_reports.report.figures import figures
+from qc_reports.report.batch_report import figures
 from qc_reports.report.judgments_file import check_file, pairs_of, read_judgments_csv
 from qc_reports.report.page import write_report
 

@@ -10,11 +10,11 @@ from preference.bradley_terry import davidson_loss
 from preference.config import Config, Quality
 from preference.records import LABELS, Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
 from preference.workspace import Workspace
-from qc_reports import stages
+from qc_reports import resolve as resolution
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.annotators.flag import Kind
 from qc_reports.answers import Answered, votes
-from qc_reports.report.figures import figures
+from qc_reports.report.batch_report import figures
 from qc_reports.resolution.dawid_skene import dawid_skene, table_of
 from qc_reports.resolution.methods import apply, differences, labels
 from qc_reports.resolution.vote import resolve
@@ -239,7 +239,7 @@ def test_the_setting_decides_what_training_gets(tmp_path, method):
                            for key, ballot in ballots.items() for who, word in ballot.items())  # fmt: skip
     for who in people:  # three of them guess; here their answers are to count all the same
         ws.store.put_review(Review("production-001", who, "keep", list(get_args(Kind)), "maria", "", "a test"))
-    found = stages.resolve(ws)
+    found = resolution.resolve(ws)
     assert any(p.reason == method for p in found)
-    assert stages.read_preferences(ws.preferences) == found
+    assert resolution.read_preferences(ws.preferences) == found
     ws.store.close()

@@ -11,8 +11,8 @@ from qc_maker import draw_batch
 
 from preference.config import Quality
 from qc_reports.agreement.contested import CONTESTED_SHOWN, contested_pairs
+from qc_reports.report.batch_report import figures
 from qc_reports.report.clip_strips import clip_strips
-from qc_reports.report.figures import figures
 from qc_reports.report.files import write_folder
 from qc_reports.report.page import write_report
 

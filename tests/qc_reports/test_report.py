@@ -11,7 +11,7 @@ from preference.config import Quality
 from preference.records import ANSWERS, Pair
 from qc_reports.agreement.contested import contested_pairs, disagreement_table
 from qc_reports.answers import Answered
-from qc_reports.report.figures import figures
+from qc_reports.report.batch_report import figures
 from qc_reports.report.gate import by_hand
 from qc_reports.report.next_steps import next_steps
 from qc_reports.report.page import write_report

@@ -10,8 +10,9 @@ from preference.config import Config
 from preference.errors import DataError, NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.workspace import Workspace
-from qc_reports import stages
-from qc_reports.annotators import certificates
+from qc_reports import certification
+from qc_reports import qc as checks
+from qc_reports import resolve as resolution
 from qc_reports.decisions import decide, review
 
 PEOPLE = ("alice", "bob", "carmen")
@@ -55,12 +56,12 @@ def opposite(i):
 
 def test_certifying_needs_the_set_and_then_the_expert(ws):
     with pytest.raises(NotReady, match="no calibration set 'calibration-1'"):
-        certificates.certify(ws)
+        certification.certify(ws)
     make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
     answer(ws, "calibration-1", "alice")
     answer(ws, "calibration-1", "chief", pairs=range(11))
     with pytest.raises(NotReady, match="expert has answered 11 of 12"):
-        certificates.certify(ws)
+        certification.certify(ws)
     assert ws.store.certifications() == []
 
 
@@ -70,7 +71,7 @@ def test_whoever_agrees_with_the_expert_is_certified_and_the_unfinished_are_not_
     answer(ws, "calibration-1", "alice")
     answer(ws, "calibration-1", "bob", opposite)
     answer(ws, "calibration-1", "carmen", pairs=range(11))
-    found = {result.annotator_id: result for result in certificates.certify(ws)}
+    found = {result.annotator_id: result for result in certification.certify(ws)}
     assert set(found) == {"alice", "bob"}
     assert found["alice"].certified and found["alice"].kappa == 1 and found["alice"].attempt == 1
     assert not found["bob"].certified
@@ -84,7 +85,7 @@ def test_the_second_set_is_a_second_attempt_and_replaces_the_first(ws):
         make_batch(ws, batch_id, ["chief", "bob"], kind="calibration")
         answer(ws, batch_id, "chief")
         answer(ws, batch_id, "bob", word)
-        certificates.certify(ws, batch_id)
+        certification.certify(ws, batch_id)
     assert [(c.attempt, c.certified) for c in ws.store.certifications()] == [(1, False), (2, True)]
     assert ws.store.certified() == ["bob"]
 
@@ -93,21 +94,21 @@ def test_certifying_twice_changes_no_figure(ws):
     make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
     for name in ("chief", "alice"):
         answer(ws, "calibration-1", name)
-    first = [replace(c, created_at="") for c in certificates.certify(ws)]
-    assert [replace(c, created_at="") for c in certificates.certify(ws)] == first
+    first = [replace(c, created_at="") for c in certification.certify(ws)]
+    assert [replace(c, created_at="") for c in certification.certify(ws)] == first
     assert len(ws.store.certifications()) == 1
 
 
 def test_qc_needs_answers(ws):
     with pytest.raises(NotReady, match="has no answers"):
-        stages.qc(ws, "production-001")
+        checks.qc(ws, "production-001")
 
 
 def test_qc_writes_the_same_figures_for_people_and_for_programs(ws):
     make_batch(ws, "production-001", PEOPLE)
     for name in PEOPLE:
         answer(ws, "production-001", name, why="smoother" if name == "bob" else "")
-    report = stages.qc(ws, "production-001")
+    report = checks.qc(ws, "production-001")
     assert report.status == "accepted" and report.alpha["value"] == 1
     assert report.resolved == {"A": 4, "B": 4, "equal": 4, "ambiguous": 0, "unresolved": 0}
     written = json.loads((ws.reports / "production-001" / "qc.json").read_text(encoding="utf-8"))
@@ -123,7 +124,7 @@ def test_a_contested_pair_shows_the_annotators_own_words(ws):
     make_batch(ws, "production-001", PEOPLE)
     for name, word in zip(PEOPLE, (opposite, opposite, lambda i: CYCLE[i % 3]), strict=True):
         answer(ws, "production-001", name, word, why=f"so says <{name}>")
-    stages.qc(ws, "production-001")
+    checks.qc(ws, "production-001")
     page = (ws.reports / "production-001" / "report.html").read_text(encoding="utf-8")
     assert "so says &lt;carmen&gt;" in page
 
@@ -132,7 +133,7 @@ def test_an_unfinished_batch_stays_open_and_what_is_missing_is_counted(ws):
     make_batch(ws, "production-001", PEOPLE)
     answer(ws, "production-001", "alice")
     answer(ws, "production-001", "bob", pairs=range(10))
-    report = stages.qc(ws, "production-001")
+    report = checks.qc(ws, "production-001")
     assert report.status == "open" and report.reasons == ["14 answers are still missing."]
     assert report.resolved["unresolved"] == 12
 
@@ -150,12 +151,12 @@ def test_nobody_waits_for_a_pair_that_was_skipped(ws):
     answer(ws, "production-001", "bob", pairs=range(2, 12))
     skip(ws, "production-001", 0, "bob", "skipped: missing clip: right")
     skip(ws, "production-001", 1, "bob", "skipped")
-    report = stages.qc(ws, "production-001")
+    report = checks.qc(ws, "production-001")
     assert report.status == "accepted"
     assert report.notes[0].startswith("2 times a pair was skipped, 1 for a missing clip")
-    assert stages.qc(ws, "production-001").notes == report.notes
+    assert checks.qc(ws, "production-001").notes == report.notes
     answer(ws, "production-001", "bob", pairs=range(2))  # they went back to them
-    assert stages.qc(ws, "production-001").notes == []
+    assert checks.qc(ws, "production-001").notes == []
 
 
 MARIA = {"by": "maria", "why": "the task is ambiguous"}
@@ -168,11 +169,11 @@ def test_a_batch_accepted_by_hand_stays_accepted_and_who_and_why_is_on_record(ws
     answer(ws, "production-001", "bob", opposite)
     if not unfinished:
         answer(ws, "production-001", "carmen", lambda i: CYCLE[(i + 1) % 3])
-    assert stages.qc(ws, "production-001").status == ("open" if unfinished else "held")
+    assert checks.qc(ws, "production-001").status == ("open" if unfinished else "held")
     accepted = decide(ws, "production-001", "accepted", **MARIA)
     sentence = f"Accepted by maria on {accepted.decision['at'][:10]}: the task is ambiguous"
     assert accepted.status == "accepted" and accepted.reasons[-1] == sentence
-    again = stages.qc(ws, "production-001")
+    again = checks.qc(ws, "production-001")
     assert again.status == "accepted" and again.reasons.count(sentence) == 1
     batch = ws.store.batches()[0]
     assert batch.status == "accepted" and batch.decisions == [accepted.decision]
@@ -184,13 +185,13 @@ def test_a_batch_held_by_hand_stays_held_whatever_the_gate_says_until_it_is_acce
     make_batch(ws, "production-001", PEOPLE)
     for name in PEOPLE:
         answer(ws, "production-001", name)
-    assert stages.qc(ws, "production-001").status == "accepted"
+    assert checks.qc(ws, "production-001").status == "accepted"
     assert decide(ws, "production-001", "held", by="maria", why="the camera had moved").status == "held"
-    assert stages.qc(ws, "production-001").status == "held"
-    assert {p.reason for p in stages.resolve(ws)} == {"held"}
-    assert {p.preference for p in stages.read_preferences(ws.preferences)} == {None}, "nothing for training"
+    assert checks.qc(ws, "production-001").status == "held"
+    assert {p.reason for p in resolution.resolve(ws)} == {"held"}
+    assert {p.preference for p in resolution.read_preferences(ws.preferences)} == {None}, "nothing for training"
     decide(ws, "production-001", "accepted", by="maria", why="only the last clip")
-    assert {p.reason for p in stages.resolve(ws)} == {"unanimous"}
+    assert {p.reason for p in resolution.resolve(ws)} == {"unanimous"}
     assert [d["status"] for d in ws.store.batches()[0].decisions] == ["held", "accepted"], "the history stays"
 
 
@@ -226,29 +227,29 @@ def make_flagged(ws):
 
 def test_a_flagged_annotators_judgments_are_left_out_until_they_are_reviewed(ws):
     make_flagged(ws)
-    report = stages.qc(ws, "production-001")
+    report = checks.qc(ws, "production-001")
     assert {flag["annotator_id"] for flag in report.flags} == {"carmen"} and report.status == "held"
     assert report.left_out["pending"] == ["carmen"] and report.left_out["judgments"] == 36
     # carmen is the third voice on the four sided pairs where bob is the odd one out
     assert report.left_out["vanished"] == 4 and report.left_out["changed"] == 0
     assert {row["without"] for row in report.left_out["pairs"]} == {"needs_third"}
     decide(ws, "production-001", "accepted", **MARIA)
-    assert sum("carmen" in p.annotator_ids for p in stages.resolve(ws)) == 0, "accepting the batch is no review"
+    assert sum("carmen" in p.annotator_ids for p in resolution.resolve(ws)) == 0, "accepting the batch is no review"
     kept = review(ws, "production-001", "carmen", "keep", by="maria", why="all looked at")
     assert kept.kinds == sorted({flag["kind"] for flag in report.flags})
-    assert sum("carmen" in p.annotator_ids for p in stages.resolve(ws)) == 36
-    assert stages.qc(ws, "production-001").left_out["judgments"] == 0
+    assert sum("carmen" in p.annotator_ids for p in resolution.resolve(ws)) == 36
+    assert checks.qc(ws, "production-001").left_out["judgments"] == 0
 
 
 def test_whoever_is_left_out_by_a_review_counts_neither_for_labels_nor_for_alpha(ws):
     make_flagged(ws)
-    before = stages.qc(ws, "production-001")
+    before = checks.qc(ws, "production-001")
     review(ws, "production-001", "carmen", "leave_out", by="maria", why="did not watch")
-    after = stages.qc(ws, "production-001")
+    after = checks.qc(ws, "production-001")
     assert after.status == "accepted" and after.alpha["value"] > before.alpha["value"]
     assert after.left_out["dropped"] == ["carmen"] and after.left_out["pending"] == []
     assert {flag["annotator_id"] for flag in after.flags} == {"carmen"}, "the flag stays in sight"
-    found = json.loads((ws.reports / "resolution.json").read_text()) if stages.resolve(ws) else {}
+    found = json.loads((ws.reports / "resolution.json").read_text()) if resolution.resolve(ws) else {}
     assert found["left_out"]["dropped"] == ["carmen"] and found["left_out"]["judgments"] == 36
 
 
@@ -258,10 +259,10 @@ def test_nobody_waits_for_whom_a_review_left_out(ws):
     work = [Assignment(f"more-{name}", "more", name, "production-001", 50, "A") for name in PEOPLE]
     ws.store.put_pairs(Batch("production-001", "production"), [more], work)
     ws.store.put_judgments(Judgment(f"more-{n}", n, "more", "A", 4, 9000) for n in ("alice", "bob"))
-    assert stages.qc(ws, "production-001").status == "open"
+    assert checks.qc(ws, "production-001").status == "open"
     review(ws, "production-001", "carmen", "leave_out", by="maria", why="has left")
-    assert stages.qc(ws, "production-001").status == "accepted"
-    assert {p.pair_id: p.reason for p in stages.resolve(ws)}["more"] == "unanimous"
+    assert checks.qc(ws, "production-001").status == "accepted"
+    assert {p.pair_id: p.reason for p in resolution.resolve(ws)}["more"] == "unanimous"
 
 
 def test_only_the_flagged_can_be_reviewed(ws):
@@ -273,7 +274,7 @@ def test_only_the_flagged_can_be_reviewed(ws):
 def test_what_to_review_are_the_latest_judgments_as_links_into_label_studio(ws):
     make_flagged(ws)
     ws.store.set_tasks([("production-001-35-carmen", 7, 1035)])
-    entry = stages.qc(ws, "production-001").review[0]
+    entry = checks.qc(ws, "production-001").review[0]
     assert (entry["annotator_id"], entry["reviewed"]) == ("carmen", "") and "speed" in entry["kinds"]
     assert len(entry["judgments"]) == 20
     newest = entry["judgments"][0]
@@ -288,11 +289,11 @@ def test_resolving_twice_gives_the_same_file_without_calibration(ws):
     make_batch(ws, "production-001", ["alice", "bob"])
     answer(ws, "production-001", "alice")
     answer(ws, "production-001", "bob", lambda i: "A" if i == 1 else CYCLE[i % 3], range(11))
-    preferences = stages.resolve(ws)
+    preferences = resolution.resolve(ws)
     first = ws.preferences.read_bytes()
-    stages.resolve(ws)
+    resolution.resolve(ws)
     assert ws.preferences.read_bytes() == first
-    assert stages.read_preferences(ws.preferences)[:11] == preferences[:11]
+    assert resolution.read_preferences(ws.preferences)[:11] == preferences[:11]
     assert len(preferences) == 12
     reasons = [p.reason for p in preferences]
     assert (reasons[0], reasons[1], reasons[11]) == ("unanimous", "needs_third", "unanswered")
@@ -302,19 +303,19 @@ def test_the_third_answer_decides(ws):
     make_batch(ws, "production-001", ["alice", "bob"], pairs=1)
     answer(ws, "production-001", "alice", lambda i: "A", [0])
     answer(ws, "production-001", "bob", lambda i: "B", [0])
-    assert stages.resolve(ws)[0].reason == "needs_third"
+    assert resolution.resolve(ws)[0].reason == "needs_third"
     third = Assignment("third", "production-001-00", "carmen", "production-001", 0, "A")
     ws.store.put_pairs(Batch("production-001", "production"), [], [third])
-    assert stages.resolve(ws)[0].reason == "unanswered", "asked, and not answered yet"
+    assert resolution.resolve(ws)[0].reason == "unanswered", "asked, and not answered yet"
     ws.store.put_judgments([Judgment("third", "carmen", "production-001-00", "B", 5, 8000)])
-    found = stages.resolve(ws)[0]
+    found = resolution.resolve(ws)[0]
     assert (found.reason, found.preference, found.num_annotators) == ("majority", 0.0, 3)
 
 
 def test_a_run_killed_while_writing_leaves_the_old_file(ws, monkeypatch):
     make_batch(ws, "production-001", PEOPLE)
     answer(ws, "production-001", "alice")
-    stages.resolve(ws)
+    resolution.resolve(ws)
     before = ws.preferences.read_bytes()
 
     def killed(*_):
@@ -325,25 +326,25 @@ def test_a_run_killed_while_writing_leaves_the_old_file(ws, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("preference.artifacts.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            stages.resolve(ws)
+            resolution.resolve(ws)
     assert ws.preferences.read_bytes() == before
     assert not [path for path in ws.root.iterdir() if path.name.startswith(".preferences")]
-    stages.resolve(ws)
+    resolution.resolve(ws)
     assert ws.preferences.read_bytes() != before
 
 
 def test_preferences_that_are_missing_or_broken_are_clean_errors(ws):
     with pytest.raises(NotReady, match="Nothing has been resolved"):
-        stages.read_preferences(ws.preferences)
+        resolution.read_preferences(ws.preferences)
     ws.preferences.write_text('{"pair_id": "p"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):
-        stages.read_preferences(ws.preferences)
+        resolution.read_preferences(ws.preferences)
 
 
 def test_an_unlabelled_preference_survives_the_file(ws):
     make_batch(ws, "production-001", ["alice"])
-    stages.resolve(ws)
-    found = stages.read_preferences(ws.preferences)[0]
+    resolution.resolve(ws)
+    found = resolution.read_preferences(ws.preferences)[0]
     assert found.preference is None and math.isnan(found.agreement) and math.isnan(found.confidence_mean)
 
 
@@ -352,9 +353,9 @@ def test_calibration_and_training_are_no_batches_for_qc(ws):
         make_batch(ws, name, ["alice"], kind="calibration")
         answer(ws, name, "alice")
         with pytest.raises(UserError, match=f"{name} is a calibration set"):
-            stages.qc(ws, name)
-    stages.resolve(ws)
-    assert stages.read_preferences(ws.preferences) == []
+            checks.qc(ws, name)
+    resolution.resolve(ws)
+    assert resolution.read_preferences(ws.preferences) == []
     assert {batch.status for batch in ws.store.batches()} == {"open"}
 
 
@@ -365,5 +366,5 @@ def test_what_a_batch_was_opened_with_stays_on_record_whatever_qc_says(ws):
     for name in PEOPLE:
         answer(ws, "production-001", name)
     for _ in range(2):
-        assert stages.qc(ws, "production-001").notes == [note]
+        assert checks.qc(ws, "production-001").notes == [note]
         assert [batch.notes for batch in ws.store.batches()] == [[note]]

@@ -1,18 +1,13 @@
-"""Who may annotate: Cohen's kappa of one annotator with the expert over a calibration set, and what went wrong.
-
-The threshold is the protocol's 0.65.
+"""What went wrong in a calibration set: one annotator's answers and the expert's go in, sentences and a list of pairs
+for the second training session come out.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
-import numpy as np
-
-from preference.records import Answer, Certification
-from qc_reports.agreement.coefficients import cohen_kappa_interval
+from preference.records import Answer
 from qc_reports.answers import Answered
 
 WEAK_PART = 0.25
@@ -21,41 +16,6 @@ ONE_SIDED = 0.75
 """A side is named when so many of the answers that took one took the same."""
 MIN_ANSWERS = 8
 """No pattern is read into fewer answers."""
-
-
-def certify(
-    answers: Sequence[Answered],
-    truth: Mapping[str, Answer],
-    *,
-    threshold: float,
-    attempt: int,
-    batch_id: str,
-    draws: int,
-    rng: np.random.Generator,
-) -> Certification:
-    """One annotator's attempt at one calibration set.
-
-    Args:
-        answers: This annotator's, at least one of them on a pair of `truth`.
-        truth: Pair → the expert's answer.
-    """
-    judged = [answer for answer in answers if answer.pair_id in truth and not answer.duplicate]
-    given: list[Answer] = [answer.preference for answer in judged]
-    right: list[Answer] = [truth[answer.pair_id] for answer in judged]
-    kappa = cohen_kappa_interval(given, right, draws=draws, rng=rng)
-    return Certification(
-        annotator_id=answers[0].annotator_id,
-        batch_id=batch_id,
-        attempt=attempt,
-        kappa=kappa.value,
-        kappa_low=kappa.low,
-        kappa_high=kappa.high,
-        certified=kappa.value >= threshold,
-        pairs=len(judged),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        findings=findings(judged, truth),
-        review=to_review(judged, truth),
-    )
 
 
 def findings(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
@@ -71,7 +31,7 @@ def findings(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[st
     ]
 
 
-def to_review(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
+def missed_pairs(judged: Sequence[Answered], truth: Mapping[str, Answer]) -> list[str]:
     """The missed pairs, for the second training session: the opposite of the expert's answer first, then by dimension,
     those with most misses first."""
     missed = [answer for answer in judged if answer.preference != truth[answer.pair_id]]

@@ -5,7 +5,7 @@ Works on any answers, from a workspace or from a file, and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,15 +13,16 @@ import numpy as np
 
 from preference.config import Quality
 from preference.records import BatchStatus, Pair, Preference, ResolutionReason, Review
+from preference.store import AssignmentView
 from qc_reports.agreement.coefficients import confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
-from qc_reports.annotators.figures import annotator_stats
 from qc_reports.annotators.flags import flags
 from qc_reports.annotators.reviews import Standing, standing
-from qc_reports.answers import Answered, planned, votes
+from qc_reports.annotators.statistics import annotator_stats
+from qc_reports.answers import Answered, planned, votes, waiting_by_pair
 from qc_reports.report.gate import gate
 from qc_reports.report.warnings import warnings
-from qc_reports.resolution.changes import LeftOut, left_out
+from qc_reports.resolution.exclusions import LeftOut, left_out
 from qc_reports.resolution.methods import differences
 from qc_reports.resolution.vote import resolve as resolve_pairs
 
@@ -72,16 +73,14 @@ def figures(
     quality: Quality,
     *,
     rng: np.random.Generator,
-    waiting: Mapping[str, int] | None = None,
-    missing: int = 0,
+    open_assignments: Sequence[AssignmentView] | None = None,
     reviews: Sequence[Review] = (),
     leave_out: bool = True,
 ) -> BatchReport:
     """The figures of any answers, from a workspace or from elsewhere.
 
     Args:
-        waiting: Pair → assignments still without an answer, second showings aside.
-        missing: All assignments still without an answer.
+        open_assignments: Those whose answers are still to come; default: not known.
         reviews: What people made of those who were flagged in this batch before.
         leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
             there `left_out` says what it would change.
@@ -93,11 +92,12 @@ def figures(
     kept = [answer for answer in answers if answer.annotator_id not in dropped]
     ballots = votes(planned(kept))
     alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
+    waiting = None if open_assignments is None else waiting_by_pair(open_assignments)
     with_all = resolve_pairs(pairs, answers, waiting=waiting)
     counting = [answer for answer in kept if answer.annotator_id not in where.pending]
     without = resolve_pairs(pairs, counting, waiting=waiting, aside=set_aside(answers, where))
     resolved, used = (without, counting) if leave_out else (with_all, answers)
-    status, reasons = gate(alpha, found, quality, waiting=missing, where=where)
+    status, reasons = gate(alpha, found, quality, waiting=len(open_assignments or ()), where=where)
     names, tables = confusions(votes(planned(answers)))
     return BatchReport(
         batch_id=batch_id,

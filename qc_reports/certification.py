@@ -1,4 +1,4 @@
-"""Certificates as a stage over a workspace: given, refused, taken back, and a further attempt allowed; all recorded.
+"""Certification over a workspace: Cohen's kappa with the expert decides who may annotate; every decision is recorded.
 
 Two attempts are everybody's: the first set, and after a second training session the other set. A third, on a set of its
 own, needs a manager, and a certificate can be taken back; who did it, when and why stays in the database.
@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
 from preference.records import Answer, Batch, Certification, Judgment
 from preference.workspace import Workspace
-from qc_reports.annotators import certification
+from qc_reports.agreement.coefficients import cohen_kappa_interval
+from qc_reports.annotators.error_patterns import findings, missed_pairs
 from qc_reports.annotators.signed import signed
 from qc_reports.annotators.to_review import task_url
 from qc_reports.answers import Answered, by_annotator, join
@@ -54,7 +57,7 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
     for name, own in answers.items():
         if name in experts or len(own) < assigned[name]:
             continue
-        result = certification.certify(
+        result = compare(
             own,
             truth,
             threshold=ws.config.calibration.min_kappa,
@@ -67,6 +70,41 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
         ws.store.put_certification(result)
         results.append(result)
     return results
+
+
+def compare(
+    answers: Sequence[Answered],
+    truth: Mapping[str, Answer],
+    *,
+    threshold: float,
+    attempt: int,
+    batch_id: str,
+    draws: int,
+    rng: np.random.Generator,
+) -> Certification:
+    """One annotator's attempt at one calibration set.
+
+    Args:
+        answers: This annotator's, at least one of them on a pair of `truth`.
+        truth: Pair → the expert's answer.
+    """
+    judged = [answer for answer in answers if answer.pair_id in truth and not answer.duplicate]
+    given: list[Answer] = [answer.preference for answer in judged]
+    right: list[Answer] = [truth[answer.pair_id] for answer in judged]
+    kappa = cohen_kappa_interval(given, right, draws=draws, rng=rng)
+    return Certification(
+        annotator_id=answers[0].annotator_id,
+        batch_id=batch_id,
+        attempt=attempt,
+        kappa=kappa.value,
+        kappa_low=kappa.low,
+        kappa_high=kappa.high,
+        certified=kappa.value >= threshold,
+        pairs=len(judged),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        findings=findings(judged, truth),
+        review=missed_pairs(judged, truth),
+    )
 
 
 def _expert_truth(

@@ -1,0 +1,152 @@
+"""Checks over a workspace: a batch's judgments go in; its report, its gate's verdict and its files come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from preference.errors import NotReady, UserError
+from preference.records import Pair, Review
+from preference.store import AssignmentView
+from preference.workspace import Workspace
+from qc_reports.agreement.parts import batch_parts
+from qc_reports.annotators.reviews import by_batch
+from qc_reports.annotators.to_review import to_review
+from qc_reports.answers import Answered, join, planned, unanswered
+from qc_reports.report.batch_report import BatchReport, figures
+from qc_reports.report.clip_strips import contested_strips
+from qc_reports.report.files import write_folder
+from qc_reports.report.gate import by_hand
+from qc_reports.report.page import write_report
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A batch's report with what it was made from."""
+
+    report: BatchReport
+    answers: list[Answered]
+    pairs: list[Pair]
+    words: dict[str, str]
+    """Assignment → the annotator's own reason."""
+
+    def page(self, ws: Workspace, **served: Any) -> str:
+        """The page for people of this project; `served` as in `write_report`."""
+        strips = contested_strips(ws, self.answers, self.pairs)
+        quality = ws.config.quality
+        return write_report(
+            self.report, self.answers, self.pairs, quality=quality, words=self.words, strips=strips, **served
+        )
+
+
+def qc(ws: Workspace, batch_id: str) -> BatchReport:
+    """Check one batch, pass or hold it, and write reports/BATCH/{qc.json, report.html, *.csv}.
+
+    Raises:
+        NotReady: the batch does not exist, or has no answer yet.
+        UserError: it is a calibration set.
+    """
+    checked = check_batch(ws, batch_id)
+    write_folder(ws.reports / batch_id, checked.report, checked.page(ws))
+    ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
+    return checked.report
+
+
+def check_batch(ws: Workspace, batch_id: str) -> Checked:
+    """A batch's report as `qc` would write it; writes nothing.
+
+    Raises:
+        NotReady, UserError: as `qc`.
+    """
+    views = ws.store.assignments(batch_id)
+    if any(view.pair.kind == "calibration" for view in views):
+        raise UserError(f"{batch_id} is a calibration set, no batch for QC.", fix="Use `robopref certify` for it.")
+    judgments = ws.store.judgments(batch_id)
+    answers = join(judgments, views, ws.store.trajectories())
+    if not answers:
+        raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
+    report = _decided(ws, check(ws, batch_id, views, answers, by_batch(ws.store.reviews()).get(batch_id, [])))
+    report = replace(
+        report,
+        notes=[*report.notes, *_about_skipped(ws, views)],
+        parts=report.parts | {"batch": _over_batches(ws)},
+        review=to_review(report.flags, answers, views, ws.config.label_studio.url, ws.store.reviews()),
+    )
+    words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
+    return Checked(report, answers, ws.store.pairs(batch_id), words)
+
+
+def check_all(ws: Workspace) -> Checked:
+    """All production and active batches as if they were one; without whom a review left out. Writes nothing."""
+    reviews = ws.store.reviews()
+    dropped = {(r.batch_id, r.annotator_id) for r in reviews if r.verdict == "leave_out"}
+    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    judgments = ws.store.judgments()
+    everybody = join(judgments, views, ws.store.trajectories())
+    answers = [a for a in everybody if (a.batch_id, a.annotator_id) not in dropped]
+    pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
+    report = figures(
+        "all batches",
+        answers,
+        pairs,
+        ws.config.quality,
+        rng=ws.rng("alpha of all batches"),
+        open_assignments=unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped),
+        reviews=[review for review in reviews if review.verdict == "keep"],
+    )
+    return Checked(report, answers, pairs, {j.assignment_id: j.free_text_reason for j in judgments})
+
+
+def _decided(ws: Workspace, report: BatchReport) -> BatchReport:
+    """The report with the notes of its batch, and with what a person decided: that stands above the gate."""
+    batch = next(batch for batch in ws.store.batches() if batch.batch_id == report.batch_id)
+    report = replace(report, notes=[*batch.notes])
+    if not batch.decisions:
+        return report
+    last = batch.decisions[-1]
+    status = "accepted" if last["status"] == "accepted" else "held"
+    return replace(report, status=status, reasons=[*report.reasons, by_hand(last)], decision=last)
+
+
+def check(
+    ws: Workspace,
+    batch_id: str,
+    views: Sequence[AssignmentView],
+    answers: Sequence[Answered],
+    reviews: Sequence[Review],
+) -> BatchReport:
+    """The figures of a batch; writes nothing.
+
+    Args:
+        reviews: Of this batch, under the names that `answers` has.
+    """
+    dropped = {(batch_id, review.annotator_id) for review in reviews if review.verdict == "leave_out"}
+    return figures(
+        batch_id,
+        answers,
+        ws.store.pairs(batch_id),
+        ws.config.quality,
+        rng=ws.rng(f"alpha {batch_id}"),
+        open_assignments=unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped),
+        reviews=reviews,
+    )
+
+
+def _over_batches(ws: Workspace) -> list[dict[str, object]]:
+    """Agreement in each batch so far and in all of them together, without those whom a review left out."""
+    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    dropped = {(r.batch_id, r.annotator_id) for r in ws.store.reviews() if r.verdict == "leave_out"}
+    answers = [a for a in planned(join(ws.store.judgments(), views)) if (a.batch_id, a.annotator_id) not in dropped]
+    order = [batch.batch_id for batch in ws.store.batches()]
+    return batch_parts(answers, order, draws=ws.config.quality.bootstrap, rng=ws.rng("alpha of all batches"))
+
+
+def _about_skipped(ws: Workspace, views: Sequence[AssignmentView]) -> list[str]:
+    skipped = ws.store.skipped()
+    reasons = [why for view in views if (why := skipped.get(view.assignment.assignment_id)) is not None]
+    if not reasons:
+        return []
+    unseen = sum(why.startswith("missing clip") for why in reasons)
+    because = f", {unseen} for a missing clip: `robopref clips` and `robopref doctor` say which" if unseen else ""
+    return [f"{len(reasons)} times a pair was skipped{because}."]

@@ -1,0 +1,114 @@
+"""Resolution over a workspace: all judgments that count go in, one preference for each pair comes out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from preference.artifacts import write_json, write_jsonl
+from preference.errors import DataError, NotReady
+from preference.records import Pair, Preference, ResolutionReason
+from preference.workspace import Workspace
+from qc_reports.annotators.flags import flags
+from qc_reports.annotators.reviews import Standing, by_batch, standing
+from qc_reports.annotators.statistics import annotator_stats
+from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
+from qc_reports.report.batch_report import flags_rng, set_aside
+from qc_reports.resolution import methods
+from qc_reports.resolution.exclusions import left_out
+from qc_reports.resolution.vote import LOST
+from qc_reports.resolution.vote import resolve as resolve_pairs
+
+RESOLUTION = "resolution.json"
+"""Beside the batches' reports: what leaving people out changes, and where the methods differ, over all batches."""
+
+
+def resolve(ws: Workspace) -> list[Preference]:
+    """Resolve every production and active pair; write work/preferences.jsonl and reports/resolution.json.
+
+    Judgments of annotators whom a batch's flags accuse are left out until they are reviewed. Pairs of a batch that is
+    held have no label until it is accepted.
+    """
+    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    answers = join(ws.store.judgments(), views)
+    pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
+    held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
+    where = standings(ws, answers)
+    out = _left_out(where)
+    counting = [a for a in answers if (a.batch_id, a.annotator_id) not in out]
+    dropped = {(batch_id, r.annotator_id) for batch_id, one in where.items() for r in one.dropped}
+    waiting = waiting_by_pair(unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped))
+    aside: dict[str, ResolutionReason] = {}
+    for batch_id, one in where.items():
+        aside |= set_aside([a for a in answers if a.batch_id == batch_id], one)
+    voted = resolve_pairs(pairs, counting, waiting=waiting, aside=aside, held=held)
+    preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted)
+    write_jsonl(ws.preferences, preferences)
+    with_all = resolve_pairs(pairs, answers, waiting=waiting, held=held)
+    change = left_out(
+        with_all,
+        voted,
+        pending=sorted({name for one in where.values() for name in one.pending}),
+        dropped=sorted({name for _, name in dropped}),
+        judgments=len(answers) - len(counting),
+    )
+    differ = methods.differences(pairs, counting, voted)
+    found = {"method": ws.config.quality.resolution, "left_out": change, "methods": differ}
+    write_json(ws.reports / RESOLUTION, found)
+    return preferences
+
+
+def lost(ws: Workspace) -> list[Pair]:
+    """Pairs that ended without a label, with nobody left to ask, as they were resolved last.
+
+    Raises:
+        NotReady: nothing has been resolved yet.
+    """
+    gone = {p.pair_id for p in read_preferences(ws.preferences) if p.reason in LOST}
+    return [pair for pair in ws.store.pairs() if pair.pair_id in gone]
+
+
+def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
+    """(batch, annotator) whose judgments do not count at present."""
+    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    return _left_out(standings(ws, join(ws.store.judgments(), views)))
+
+
+def _left_out(where: Mapping[str, Standing]) -> set[tuple[str, str]]:
+    return {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
+
+
+def standings(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Standing]:
+    """Batch → who of its annotators is flagged, and what reviews said of them."""
+    groups: dict[str, list[Answered]] = {}
+    for answer in answers:
+        groups.setdefault(answer.batch_id, []).append(answer)
+    reviews = by_batch(ws.store.reviews())
+    found = {}
+    for batch_id, own in groups.items():
+        stats = annotator_stats(own, ws.config.quality)
+        accused = flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
+        found[batch_id] = standing(accused, reviews.get(batch_id, []))
+    return found
+
+
+def read_preferences(path: Path) -> list[Preference]:
+    """What `resolve` wrote.
+
+    Raises:
+        NotReady: it has not run yet.
+        DataError: the file is broken.
+    """
+    if not path.exists():
+        raise NotReady("Nothing has been resolved yet.", fix="Run `robopref resolve` first.")
+    preferences = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            floats = {k: math.nan if row[k] is None else row[k] for k in ("confidence_mean", "agreement")}
+            preferences.append(Preference.from_dict(row | floats))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: {error}.", fix="Write it anew with `robopref resolve`.") from None
+    return preferences
