@@ -1,41 +1,50 @@
 """A real Label Studio as a child process, for the demo and the tests.
 
 In: a data folder (kept between runs), the folder whose clips it may serve, a port. Out: a server on 127.0.0.1 that
-answers, with an administrator's name, password and token. SQLite, local file serving, no telemetry: nothing leaves the
-machine.
+answers, with an administrator's name, password and token. SQLite, local file serving, closed sign-up, no telemetry:
+nothing leaves the machine.
 """
 
 from __future__ import annotations
 
-import fcntl
-import importlib.util
 import json
 import os
 import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 import requests
+from filelock import FileLock, Timeout
 
-from preference.errors import StudioError
+import labeling_config
+from labeling_config.plugin.subnets import banned
+from preference.errors import StudioError, needs
 from robopref.child import HOST, Child, claim_port
-from robopref.studio_environment import environment
 
-FIRST_START_S, LATER_START_S = 40.0, 6.0  # on two cores; what a progress bar is drawn against
-Progress = Callable[[str, float], None]  # what is happening, and how much of it is done (0 to 1)
+SETTINGS = "labeling_config.plugin.settings"
+# All that the child inherits. Label Studio also reads its settings from bare names (HOST, PORT, DEBUG, USERNAME), so a
+# stray variable of the caller's would change the server.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+QUIET = {
+    "COLLECT_ANALYTICS": "false",
+    "SENTRY_DSN": "",
+    "FRONTEND_SENTRY_DSN": "",
+    "LATEST_VERSION_CHECK": "false",
+    "FEATURE_FLAGS_OFFLINE": "true",
+    "DEBUG": "false",
+    "LOG_LEVEL": "WARNING",
+}
 
 
 class LabelStudioServer:
-    """Start with `start` or `with`; afterwards `url`, `username`, `password` and `token` are good.
+    """Start with `start` or `with`; then `url`, `username`, `password` and `token` are valid.
 
     Args:
-        data_dir: Database, uploads, credentials.json (mode 0600) and label_studio.log; created when missing.
+        data_dir: Database, uploads, credentials.json (mode 0600) and label_studio.log; created if missing.
         document_root: Only files under it can be served, and of those only registered storages.
-        port: Refused when taken; a free one when None.
+        port: Must be free; None = any free one.
         plugin: Load `labeling_config.plugin`; False gives Label Studio as it comes from PyPI.
-        timeout_s: Longest wait for the server to answer. The first start makes the database.
+        timeout_s: Longest wait for the server to answer. The first start creates the database.
     """
 
     def __init__(
@@ -55,7 +64,7 @@ class LabelStudioServer:
         self._port = port
         self._timeout_s = timeout_s
         self._child = Child("label_studio.server", self.data_dir, self.log)
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.data_dir / "lock", thread_local=False)
 
     @property
     def url(self) -> str:
@@ -67,44 +76,44 @@ class LabelStudioServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, on_progress: Progress | None = None) -> Self:
+    def start(self) -> Self:
         """Start the server and return when it answers.
 
         Raises:
-            StudioError: the port is taken, the data folder is in use or lacks its credentials, Label Studio is not
-                installed, it died, or it did not answer in time; the last two with the end of its log.
+            MissingExtra: Label Studio is not installed.
+            StudioError: the data folder is in use or lacks its credentials; or the server ended or did not answer in
+                time, with the end of its log.
+            UserError: the port is taken.
         """
         if self._child.started:
             return self
-        if importlib.util.find_spec("label_studio") is None:
-            raise StudioError("Label Studio is not installed.", fix="Run: pip install 'robopref[studio]'")
+        needs("label_studio")
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.document_root.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
             self._child.end_stale()
-            first = not (self.data_dir / "label_studio.sqlite3").exists()
-            self._read_credentials(first)
+            self._read_credentials()
             self._port = claim_port(self._port, "Label Studio")
             self._spawn()
-            self._wait(FIRST_START_S if first else LATER_START_S, on_progress or (lambda *_: None))
+            self._child.wait_until(self._answers, timeout_s=self._timeout_s, name="Label Studio", error=StudioError)
         except BaseException:  # Ctrl-C too: no server is left behind
             self.stop()
             raise
         return self
 
     def stop(self) -> None:
-        """End the server; nothing happens when there is none."""
+        """End the server, if there is one."""
         self._child.stop()
-        self._let_go()
+        self._lock.release()
 
     def leave_running(self) -> None:
-        """Let the server outlive this process; the next `start` on the same data folder ends it and starts anew."""
+        """Let the server outlive this process; the next `start` on the same data folder replaces it."""
         self._child.leave_running()
-        self._let_go()
+        self._lock.release()
 
     def stop_stale(self) -> None:
-        """End the server that an earlier run left on this data folder, if there is one; `start` does so by itself.
+        """End the server that an earlier run left on this data folder, if there is one; `start` does so too.
 
         Raises:
             StudioError: another run of Robopref is using the folder.
@@ -112,26 +121,19 @@ class LabelStudioServer:
         if not self._child.started and self.data_dir.is_dir():
             self._take_lock()
             self._child.end_stale()
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            self._lock.release()
 
     def _take_lock(self) -> None:
-        self._lock = (self.data_dir / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._let_go()
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise StudioError(
                 f"{self.data_dir} is in use by another run of Robopref.", fix="Stop that one, or use another folder."
             ) from None
 
-    def _read_credentials(self, first: bool) -> None:
+    def _read_credentials(self) -> None:
         path = self.data_dir / "credentials.json"
-        if first and not path.exists():
+        if not path.exists() and not (self.data_dir / "label_studio.sqlite3").exists():
             made = {
                 "username": "admin@robopref.local",
                 "password": secrets.token_urlsafe(12),
@@ -145,7 +147,7 @@ class LabelStudioServer:
         except (OSError, ValueError, KeyError, TypeError):
             raise StudioError(
                 f"{path} is missing or unreadable, but the server's database is there.",
-                fix=f"Put it back, or start over by deleting {self.data_dir}.",
+                fix=f"Restore it, or delete {self.data_dir} to start over.",
             ) from None
 
     def _spawn(self) -> None:
@@ -154,20 +156,8 @@ class LabelStudioServer:
         arguments += ["--internal-host", HOST, "--port", str(self._port)]
         self._child.spawn(arguments, environment(self.data_dir, self.document_root, account, plugin=self.plugin))
 
-    def _wait(self, expected_s: float, on_progress: Progress) -> None:
-        started = time.monotonic()
-        while (elapsed := time.monotonic() - started) < self._timeout_s:
-            if (code := self._child.ended()) is not None:
-                raise StudioError(f"Label Studio ended with code {code}.{self._child.last_lines()}")
-            if self._answers():
-                on_progress("Label Studio is ready", 1.0)
-                return
-            on_progress("Starting Label Studio", min(0.95, elapsed / expected_s))
-            time.sleep(0.2)
-        raise StudioError(f"Label Studio did not answer within {self._timeout_s:.0f} s.{self._child.last_lines()}")
-
     def _answers(self) -> bool:
-        """Whether it answers as ours: another program could have taken the port, and Label Studio moves on then."""
+        """Whether it answers as ours: if another program takes the port, Label Studio moves to the next one."""
         try:
             if not requests.get(f"{self.url}/health", timeout=5).ok:
                 return False
@@ -178,6 +168,24 @@ class LabelStudioServer:
         if known.status_code in (401, 403):
             raise StudioError(
                 f"The Label Studio at {self.url} does not know the token kept in {self.data_dir}.",
-                fix="Its first start was cut short, or its users were edited; delete that folder to start over.",
+                fix="Its first start was interrupted, or its users were edited; delete that folder to start over.",
             )
         return known.ok
+
+
+def environment(data_dir: Path, document_root: Path, account: dict[str, str], *, plugin: bool) -> dict[str, str]:
+    """Everything the server is told, including its first user's `account` (USERNAME, PASSWORD, USER_TOKEN)."""
+    given = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    given |= QUIET | {f"LABEL_STUDIO_{name}": value for name, value in account.items()}
+    given |= {
+        "PYTHONPATH": str(Path(labeling_config.__file__).resolve().parents[1]),
+        "PYTHONUNBUFFERED": "1",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data_dir),
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "1",
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
+        "USE_DEFAULT_BANNED_SUBNETS": "false",
+        "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(banned()),
+    }
+    return given | ({"DJANGO_SETTINGS_MODULE": SETTINGS} if plugin else {})

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from preference.work import console
+from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
 
+NICE = 10
+"""The worker yields to the service and to Label Studio, which people wait for."""
+
 
 @app.command(rich_help_panel=RUN)
 def serve(config: ConfigPath = DEFAULT) -> None:
-    """Run the ML backend that Label Studio talks to."""
+    """Run the ML backend that Label Studio connects to."""
     from robopref.processes import PATIENCE_S
     from robopref.processes import serve as run
 
@@ -25,32 +28,34 @@ def serve(config: ConfigPath = DEFAULT) -> None:
 
 @app.command(rich_help_panel=RUN)
 def worker(
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks for new answers.")] = 10.0,
     pull: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two pulls, which bring what webhooks lost.")
+        float, typer.Option(min=0.1, help="Seconds between two pulls, which fetch what webhooks missed.")
     ] = 120.0,
     restart: Annotated[
-        bool, typer.Option(help="Begin anew when it dies; not needed where systemd or a container does that.")
+        bool, typer.Option(help="Restart after a crash; not needed under systemd or in a container.")
     ] = True,
     config: ConfigPath = DEFAULT,
 ) -> None:
-    """Run rounds by itself whenever enough was answered, at low priority; a second worker stands by.
+    """Run rounds automatically when enough new answers are in.
 
-    It looks at the database every few seconds, and pulls every two minutes, so that it does without webhooks too.
+    The worker runs at low priority and also works without webhooks. A second worker stands by until the first is gone.
     """
-    from ml_backend.loop.worker import work
-    from robopref.processes import keep_working, stand_back
-
     ws = Workspace.open(config)
+    needs("torch", "timm")
     if restart:
+        from robopref.processes import keep_working
+
         keep_working(config, ["--every", str(every), "--pull", str(pull)])
-    stand_back()
+    from ml_backend.loop.worker import work
+
+    os.nice(NICE)
     work(
         ws,
         every_s=every,
         pull_every_s=pull,
         on_round=lambda result: show.active_round(result, as_json=False),
-        on_trouble=lambda error: console.print(f"[yellow]{escape(str(error))}[/]"),
+        on_trouble=lambda error: show.say(str(error), "yellow"),
     )
 
 
@@ -58,19 +63,20 @@ def worker(
 def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over.")] = False,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop the servers at the end.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Only stop the servers that a run left running.")] = False,
-    root: Annotated[Path, typer.Option(help="Where everything is put.")] = Path("demo"),
-    port: Annotated[int, typer.Option(help="Label Studio's port; 0 = a free one.")] = 0,
+    stop: Annotated[bool, typer.Option("--stop", help="Only stop the servers that an earlier run left.")] = False,
+    root: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("demo"),
+    port: Annotated[int, typer.Option(help="Port of Label Studio; 0 = a free one.")] = 0,
 ) -> None:
-    """The whole loop on the sample pool, with simulated annotators, in a real Label Studio.
+    """Run the whole loop on the sample pool, with simulated annotators, in a real Label Studio.
 
-    Run again, it goes on where it was; with `--fresh` it starts over.
+    An interrupted demo continues where it stopped; `--fresh` starts over.
     """
     from robopref.demo import run_demo, stop_servers
 
     if stop:
         stop_servers(root)
         return
+    needs("label_studio", "torch", "timm", "onnx", "onnxruntime")
     run_demo(root, fresh=fresh, stop=exit_, port=port)
 
 
@@ -79,7 +85,7 @@ def doctor(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Look for what is wrong: versions, disk, database, Label Studio, backend, weights."""
+    """Check the installation: packages, settings, disk, database, Label Studio, ML backend, weights."""
     from robopref.doctor import examine
 
     show.findings(examine(config), json)

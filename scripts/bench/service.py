@@ -40,12 +40,11 @@ RATE, SECONDS, QUICK_SECONDS = 50, 60, 10
 PREFERENCES, TRAJECTORIES, TASKS = 1000, 300, 100
 TARGETS = {"webhook_p95_ms": 50.0, "predict_p95_ms": 300.0, "round_s": 120.0}
 TRAIN = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from ml_backend import scoring, stages
 from preference.workspace import Workspace
-from robopref.processes import stand_back
-stand_back()  # as `robopref worker` does
+os.nice(10)  # as `robopref worker` does
 ws = Workspace.open(Path(sys.argv[1]))
 if sys.argv[2] == "for ever":
     while True:  # each seed is another training

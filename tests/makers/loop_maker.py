@@ -99,7 +99,7 @@ class Process:
         reading, self._lifeline = os.pipe()
         with self._log.open("ab") as log:
             self._running = subprocess.Popen(
-                [sys.executable, "-m", "robopref.lifeline", str(reading), *self._arguments], stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "robopref.child", str(reading), *self._arguments], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True, env=self._environment, cwd=self._log.parent,
                 pass_fds=[reading],
             )  # fmt: skip
