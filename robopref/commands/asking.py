@@ -13,32 +13,31 @@ from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app
 
 @app.command(rich_help_panel=ASK)
 def pairs(
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would ask of whom; nothing is made.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what the batch would ask of whom.")] = False,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Take what a stratum lacks from the nearest one that has it.")
+        bool, typer.Option("--fill", help="If a stratum has too few pairs, take them from the nearest one.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Only as many as were lost, of the same strata; see `robopref resolve`.")
+        bool, typer.Option("--replace", help="Only replace lost pairs, from the same strata; see `robopref resolve`.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Open a batch although the one before is not accepted; recorded.")
+        bool, typer.Option("--force", help="Even if the previous batch is not accepted; recorded.")
     ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Make the next batch: stratified pairs, gold items, duplicates, and who gets which.
+    """Create the next batch: stratified pairs, gold items, duplicates, and assignments.
 
-    Production pairs go to certified annotators only: `robopref calibration build` comes first. With `--replace` it
-    makes up for pairs that were discarded as ambiguous, skipped by everybody, or left out by a review.
+    Only certified annotators get production pairs, so `robopref calibration build` comes first. `--replace` makes up
+    for pairs that were discarded as ambiguous, skipped by everybody, or left out by a review.
     """
     from importer.pairs import batches
-    from importer.pairs.annotators import add_annotators
 
     ws = Workspace.open(config)
     if plan:
         show.draft(batches.draft(ws, fill=fill), json)
         return
-    add_annotators(ws)
+    batches.add_annotators(ws)
     if not replace:
         show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
         return
@@ -47,10 +46,12 @@ def pairs(
     made = batches.replacement_batch(ws, lost(ws), force=force, fill=fill)
     show.batches(ws, [made] if made else [], json)
     if made is None and not json:
-        show.say("No pair was lost that is not replaced.")
+        show.say("Nothing to replace: no pair was lost since the last replacement.")
 
 
-calibration_app = typer.Typer(cls=Stages, no_args_is_help=True, help="What annotators learn from and are tested on.")
+calibration_app = typer.Typer(
+    cls=Stages, no_args_is_help=True, help="Sets that annotators learn from and are tested on."
+)
 app.add_typer(calibration_app, name="calibration", rich_help_panel=ASK)
 
 
@@ -59,36 +60,36 @@ def calibration_build(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Propose a training set and two test sets, and give them to whom they are due.
+    """Create a training set and two test sets, and assign them.
 
-    The expert gets all three first. Run it again when the expert has answered the training set: then every annotator
+    The expert gets all three first. Run it again after the expert has answered the training set: every annotator then
     gets the training set, which shows the expert's answer and reasoning after their own, and the first test set.
     """
     from importer.calibration import build as calibrate
-    from importer.pairs.annotators import add_annotators
+    from importer.pairs import batches
 
     ws = Workspace.open(config)
-    add_annotators(ws)
+    batches.add_annotators(ws)
     made = calibrate.build(ws)
     show.batches(ws, made, json)
     if (waiting := calibrate.waiting_for_expert(ws)) and not json:
-        show.say(f"Now `robopref push`. The expert answers {waiting} training pairs; then run this again.")
+        show.say(f"Next: `robopref push`. When the expert has answered {waiting} training pairs, run this again.")
 
 
 @app.command(rich_help_panel=ASK)
 def push(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make again what was deleted in Label Studio and is not answered yet.")
+        bool, typer.Option("--repair", help="Recreate unanswered tasks and projects that were deleted in Label Studio.")
     ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Bring everything planned into Label Studio: users, projects, tasks."""
-    from importer.studio import push as studio
+    """Create users, projects and tasks in Label Studio."""
+    from importer.studio import stages as studio_stages
     from ml_backend.loop.queue_order import queue_scores
 
     ws = Workspace.open(config)
-    show.record(studio.push(ws, repair=repair, scores=queue_scores(ws)), json)
+    show.record(studio_stages.push(ws, repair=repair, scores=queue_scores(ws)), json)
 
 
 @app.command(rich_help_panel=ASK)
@@ -96,10 +97,10 @@ def pull(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Fetch the answers; what the webhook already brought is not fetched twice."""
-    from importer.studio import pull as studio
+    """Fetch answers from Label Studio that are not in the database yet."""
+    from importer.studio import stages as studio_stages
 
-    show.record(studio.pull(Workspace.open(config)), json)
+    show.record(studio_stages.pull(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=ASK)
@@ -108,7 +109,7 @@ def simulate(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Let the simulated annotators of robopref.toml answer their open tasks, through Label Studio's API."""
-    from importer.simulate.answering import simulate as run
+    """Let simulated annotators answer their open tasks through Label Studio's API."""
+    from importer.simulate.annotators import simulate as run
 
     show.record(run(Workspace.open(config), batch or None), json)

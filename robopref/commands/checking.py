@@ -13,7 +13,7 @@ from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
 
 certify_app = typer.Typer(cls=Stages)
 app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
-Person = Annotated[str, typer.Argument(help="The annotator's id.")]
+Person = Annotated[str, typer.Argument(help="Id of the annotator.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
 Why = Annotated[str, typer.Option("--why", help="The reason; recorded.")]
 
@@ -26,7 +26,7 @@ def certify(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Compare each annotator with the expert: Cohen's kappa, who may go on, and what the others have to learn."""
+    """Certify annotators by Cohen's kappa against the expert, and list what the others should review."""
     from importer.calibration import build as calibrate
     from qc_reports import certification
 
@@ -42,7 +42,7 @@ def certify(
 
 @certify_app.command("list")
 def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
-    """Show every attempt: its set, its date, the template, what a manager decided."""
+    """List all attempts with their set, date, template and managers' decisions."""
     from qc_reports.certification import template_version
 
     show_checks.certificates(Workspace.open(config).store.certifications(), template_version(), json)
@@ -50,7 +50,7 @@ def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
 @certify_app.command("allow")
 def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
-    """Let somebody who failed twice try once more, on a new set; who allowed it and why is recorded.
+    """Allow an annotator who failed twice another attempt, on a new set.
 
     Example: `robopref certify allow bob --by maria --why "was ill during the second session"`
     """
@@ -60,12 +60,12 @@ def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigP
     ws = Workspace.open(config)
     attempt = certification.allow_attempt(ws, annotator, by=by, why=why)
     calibrate.further_set(ws, annotator, attempt.attempt)
-    show.say(f"{annotator} may try {attempt.batch_id}. Now `robopref push`; the expert answers it first.")
+    show.say(f"{annotator} may try {attempt.batch_id}. Next: `robopref push`; the expert answers the set first.")
 
 
 @certify_app.command("revoke")
 def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
-    """Take a certificate back: no further pairs for this annotator. Answers given so far stay.
+    """Revoke a certificate. The annotator gets no more pairs; past answers stay.
 
     Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
     """
@@ -79,45 +79,45 @@ def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: Config
 def qc(
     batch: Annotated[str, typer.Option(help="Default: the newest batch.")] = "",
     judgments: Annotated[
-        Path | None, typer.Option("--judgments", help="Check this CSV file instead; no project is needed.")
+        Path | None, typer.Option("--judgments", help="Check this CSV file instead; needs no project.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="With --judgments: folder for the report.")] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Check a batch: agreement, gold items, speed, self-consistency; write its report and pass or hold it.
+    """Check a batch (agreement, gold items, speed, self-consistency), write its report, and accept or hold it.
 
-    A file of judgments from elsewhere needs the columns pair_id, annotator_id and preference (A, B, equal); used when
-    there: confidence, response_time_ms, gold, duplicate_of, left, created_at, stratum, task_type.
+    A file of judgments from elsewhere needs the columns pair_id, annotator_id and preference (A, B, equal). Optional:
+    confidence, response_time_ms, gold, duplicate_of, left, created_at, stratum, task_type.
 
     Example: `robopref qc --judgments judgments.csv --out report`
     """
-    from qc_reports.qc import qc as check
-
     if judgments is not None:
         show_checks.judgments_file(judgments, config, out, json)
         return
+    from qc_reports.qc import qc as check
+
     ws = Workspace.open(config)
     batch_id = batch or show_checks.newest_batch(ws)
     show_checks.quality(ws, check(ws, batch_id), json)
 
 
-batch_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Batches: list them, decide about them, and who counts.")
+batch_app = typer.Typer(cls=Stages, no_args_is_help=True, help="List batches, decide about them, review annotators.")
 app.add_typer(batch_app, name="batch", rich_help_panel=CHECK)
 BatchId = Annotated[str, typer.Argument(help="Such as production-001.")]
 
 
 @batch_app.command("list")
 def batch_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
-    """Show every batch: what the gate says and why, what people decided, and who waits for a review."""
+    """List batches with their status, its reasons, managers' decisions, and pending reviews."""
     show_checks.batch_list(Workspace.open(config), json)
 
 
 @batch_app.command("accept")
 def batch_accept(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath = DEFAULT, json: Json = False) -> None:
-    """Accept a batch whatever the gate says; who and why is recorded, and holds until the next decision.
+    """Accept a batch that QC held. The decision is recorded and holds until the next one.
 
-    Judgments that wait for a review stay left out: `robopref batch review` decides about them.
+    Judgments that await a review stay left out until `robopref batch review`.
 
     Example: `robopref batch accept production-001 --by maria --why "the task is ambiguous, the labels are good"`
     """
@@ -129,7 +129,7 @@ def batch_accept(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath 
 
 @batch_app.command("hold")
 def batch_hold(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath = DEFAULT, json: Json = False) -> None:
-    """Hold a batch whatever the gate says: no further batch, and no label of it in training, until it is accepted.
+    """Hold a batch. Until it is accepted, no further batch is created and its labels are not used for training.
 
     Example: `robopref batch hold production-002 --by maria --why "the camera had moved"`
     """
@@ -150,21 +150,21 @@ def batch_review(
     why: Why = "",
     config: ConfigPath = DEFAULT,
 ) -> None:
-    """Say whether a flagged annotator's judgments in a batch count; until then they are left out.
+    """Decide whether a flagged annotator's judgments in a batch count; until then they are left out.
 
-    The report lists the latest ones with links into Label Studio. A flag of another kind asks for another review.
+    The report links the latest ones to Label Studio. A flag of another kind needs another review.
 
     Example: `robopref batch review bob --batch production-002 --keep --by maria --why "short clips, all looked at"`
     """
     from qc_reports.decisions import review
 
     if keep is None:
-        raise typer.BadParameter("say one of the two", param_hint="--keep / --leave-out")
+        raise typer.BadParameter("give one of the two", param_hint="--keep / --leave-out")
     ws = Workspace.open(config)
     batch_id = batch or show_checks.newest_batch(ws)
     review(ws, batch_id, annotator, "keep" if keep else "leave_out", by=by, why=why)
     verb = "count" if keep else "are left out"
-    show.say(f"{annotator}'s judgments in {batch_id} {verb}. `robopref resolve` makes the labels anew.")
+    show.say(f"{annotator}'s judgments in {batch_id} {verb}. `robopref resolve` updates the labels.")
 
 
 @app.command(rich_help_panel=CHECK)
@@ -172,7 +172,7 @@ def resolve(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Turn the answers into one label per pair; where two annotators differ a third is asked.
+    """Resolve the answers into one label per pair; if two annotators disagree, a third is asked.
 
     Judgments of a flagged annotator are left out until `robopref batch review`; pairs of a held batch get no label.
     """

@@ -6,30 +6,34 @@ from typing import Annotated
 
 import typer
 
+from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, LEARN, ConfigPath, Json, Stages, app
 
 PATIENCE_S = 600.0
-"""A training by hand waits so long for the worker's."""
+"""How long a training by hand waits for the worker's."""
 
 
 @app.command(rich_help_panel=LEARN)
 def train(
-    finetune: Annotated[bool, typer.Option("--finetune", help="Train the encoder too, end to end; for a GPU.")] = False,
-    epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of that.")] = 10,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Also train the encoder, end to end; for a GPU.")
+    ] = False,
+    epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of --finetune.")] = 10,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Train the reward model on the resolved preferences and validate it.
 
-    With --finetune the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
+    With --finetune, the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
     on its features. On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
     """
+    ws: Workspace | None = Workspace.open(config)
+    needs("torch", "timm")
     from ml_backend.loop import train as stages
     from preference.locks import LEARNING, exclusively
 
-    ws: Workspace | None = Workspace.open(config)
     if finetune:
         from ml_backend.loop.finetune import finetuned
 
@@ -44,15 +48,16 @@ def validate(
     model: Annotated[str, typer.Option("--model", help="A version, such as rm-0002; default: the active one.")] = "",
     propose_pairs: Annotated[
         int,
-        typer.Option("--propose-pairs", min=0, help="Where a probe fires, so many pairs to ask."),
+        typer.Option("--propose-pairs", min=0, help="Propose this many pairs to ask if a probe finds a weakness."),
     ] = 0,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Say whether the reward model can be trusted: accuracy, calibration, tiers, hacking probes, learning curve, and
-    the best and worst trajectories as filmstrips, in validation.json and one HTML page beside the model.
+    """Check whether the reward model can be trusted.
 
-    Proposed pairs go into proposed_pairs.csv; scripts/import_pairs.py asks about them.
+    Accuracy, calibration, tiers, hacking probes, a learning curve, and the best and worst trajectories as filmstrips go
+    into validation.json and an HTML page beside the model. Proposed pairs go into proposed_pairs.csv;
+    scripts/import_pairs.py asks them.
     """
     from ml_backend.loop.validate import validate_model
 
@@ -61,12 +66,12 @@ def validate(
 
 @app.command(rich_help_panel=LEARN)
 def rank(
-    count: Annotated[int, typer.Option(help="How many pairs.")] = 50,
-    strategy: Annotated[str, typer.Option(help="Default: active.strategy of robopref.toml.")] = "",
+    count: Annotated[int, typer.Option(help="Number of pairs.")] = 50,
+    strategy: Annotated[str, typer.Option(help="Default: active.strategy in robopref.toml.")] = "",
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """List the pairs that are most worth asking next."""
+    """List the most informative pairs to ask next."""
     from ml_backend.loop import scoring
 
     show.ranking(scoring.rank(Workspace.open(config), count, strategy or None), json)
@@ -78,7 +83,7 @@ app.add_typer(models_app, name="models", rich_help_panel=LEARN)
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, config: ConfigPath = DEFAULT, json: Json = False) -> None:
-    """List the reward models: pairs, accuracy, which is in use, and why one was kept back."""
+    """List the reward models with their accuracy, which one is active, and why others were not promoted."""
     if context.invoked_subcommand is None:
         show.models(Workspace.open(config).store.model_versions(), json)
 
@@ -87,33 +92,33 @@ def models(context: typer.Context, config: ConfigPath = DEFAULT, json: Json = Fa
 def models_promote(
     version: Annotated[str, typer.Argument(help="Such as rm-0002.")], config: ConfigPath = DEFAULT
 ) -> None:
-    """Use this model from now on: for ranking, for the order of open tasks, and in the next release."""
+    """Make this model the active one: for ranking, for the order of open tasks, and in the next release."""
     from ml_backend.loop.models import promote
 
-    show.say(f"{promote(Workspace.open(config), version).version} is in use.")
+    show.say(f"{promote(Workspace.open(config), version).version} is active.")
 
 
 @models_app.command("rollback")
 def models_rollback(config: ConfigPath = DEFAULT) -> None:
-    """Go back to the model before the one in use."""
+    """Go back to the model that was active before."""
     from ml_backend.loop.models import roll_back
 
-    show.say(f"{roll_back(Workspace.open(config)).version} is in use.")
+    show.say(f"{roll_back(Workspace.open(config)).version} is active.")
 
 
 @app.command(name="round", rich_help_panel=LEARN)
 def active_round(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, ask nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Although a batch is unfinished or held.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be asked.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if a batch is unfinished or held.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """One active-learning round: QC gate, train, rank, assign, push."""
+    """Run one active-learning round: check, train, rank, assign, push."""
     from ml_backend.loop.rounds import run_round
     from preference.locks import LEARNING, exclusively
 
     ws = Workspace.open(config)
-    if dry_run:  # reads, and so waits for nobody
+    if dry_run:  # only reads, so it waits for nobody
         show.active_round(run_round(ws, dry_run=True), json)
         return
     with exclusively(ws, LEARNING, patience_s=PATIENCE_S):

@@ -1,4 +1,4 @@
-"""Releasing: the package for the policy team, and what goes into other people's tools."""
+"""Releasing: the package for the policy team, and exports to other tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def release(
     if context.invoked_subcommand is not None:
         return
     if not version:
-        raise typer.BadParameter("say which, for instance 1.2.0", param_hint="--version")
+        raise typer.BadParameter("required, for instance 1.2.0", param_hint="--version")
     show.record(build(Workspace.open(config), version), json)
 
 
@@ -36,9 +36,9 @@ def release(
 def release_verify(
     path: Annotated[Path, typer.Argument(help="A release's folder or its .tar.gz.")], json: Json = False
 ) -> None:
-    """Compare every byte of a release with its checksums, on any machine; exit code 1 where something differs.
+    """Compare every file of a release with its checksum, on any machine. Exit code 1 if something differs.
 
-    Nothing of an archive is unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
+    Archives are not unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
     """
     from ml_backend.release.verify import verify_release
 
@@ -46,24 +46,24 @@ def release_verify(
 
 
 export_app = typer.Typer(
-    cls=Stages, no_args_is_help=True, help="Rewards and preferences in the formats of other tools."
+    cls=Stages, no_args_is_help=True, help="Export rewards and preferences to the formats of other tools."
 )
 app.add_typer(export_app, name="export", rich_help_panel=RELEASE)
 
 
 @export_app.command("lerobot")
 def export_lerobot(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a folder that does not exist yet.")],
-    dataset: Annotated[str, typer.Option(help="Its name in robopref.toml, where the pool has several.")] = "",
-    column: Annotated[str, typer.Option(help="What the reward's column is called.")] = "reward",
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the videos in place of hard links.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+    dataset: Annotated[str, typer.Option(help="Its name in robopref.toml, if the pool has several.")] = "",
+    column: Annotated[str, typer.Option(help="Name of the reward column.")] = "reward",
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the videos instead of hard-linking them.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Write a LeRobot dataset of the pool with the model's rewards, as the lerobot package loads it.
 
-    Each row gets `reward`, the reward of its episode, and `reward_so_far`, the reward up to that row. The source is
-    left as it is; videos are hard-linked, not copied.
+    Each row gets `reward`, its episode's reward, and `reward_so_far`, the reward up to that row. The source dataset is
+    not changed.
 
     Example: `robopref export lerobot ../datasets/kitchen_rewarded`
     """
@@ -75,14 +75,14 @@ def export_lerobot(
 
 @export_app.command("dpo")
 def export_dpo(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to, such as pairs.jsonl; replaced if there.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Such as pairs.jsonl; replaced if it exists.")],
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Write chosen and rejected trajectories as JSON Lines, for preference-optimization trainers.
 
-    Ties are left out and counted. Beside prompt, chosen and rejected each line has the model's margin, the annotators'
-    confidence, the split, and where both episodes are.
+    Ties are left out and counted. Each line has prompt, chosen and rejected, the model's margin, the annotators'
+    confidence, the split, and the location of both episodes.
 
     Example: `robopref export dpo pairs.jsonl`
     """
