@@ -32,12 +32,13 @@ def pairs(
     for pairs that were discarded as ambiguous, skipped by everybody, or left out by a review.
     """
     from importer.pairs import batches
+    from importer.pairs.annotators import add_annotators
 
     ws = Workspace.open(config)
     if plan:
         show.draft(batches.draft(ws, fill=fill), json)
         return
-    batches.add_annotators(ws)
+    add_annotators(ws)
     if not replace:
         show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
         return
@@ -66,10 +67,10 @@ def calibration_build(
     gets the training set, which shows the expert's answer and reasoning after their own, and the first test set.
     """
     from importer.calibration import build as calibrate
-    from importer.pairs import batches
+    from importer.pairs.annotators import add_annotators
 
     ws = Workspace.open(config)
-    batches.add_annotators(ws)
+    add_annotators(ws)
     made = calibrate.build(ws)
     show.batches(ws, made, json)
     if (waiting := calibrate.waiting_for_expert(ws)) and not json:
@@ -85,11 +86,11 @@ def push(
     json: Json = False,
 ) -> None:
     """Create users, projects and tasks in Label Studio."""
-    from importer.studio import stages as studio_stages
+    from importer.studio import push as studio
     from ml_backend.loop.queue_order import queue_scores
 
     ws = Workspace.open(config)
-    show.record(studio_stages.push(ws, repair=repair, scores=queue_scores(ws)), json)
+    show.record(studio.push(ws, repair=repair, scores=queue_scores(ws)), json)
 
 
 @app.command(rich_help_panel=ASK)
@@ -98,9 +99,9 @@ def pull(
     json: Json = False,
 ) -> None:
     """Fetch answers from Label Studio that are not in the database yet."""
-    from importer.studio import stages as studio_stages
+    from importer.studio import pull as studio
 
-    show.record(studio_stages.pull(Workspace.open(config)), json)
+    show.record(studio.pull(Workspace.open(config)), json)
 
 
 @app.command(rich_help_panel=ASK)
@@ -110,6 +111,6 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Let simulated annotators answer their open tasks through Label Studio's API."""
-    from importer.simulate.annotators import simulate as run
+    from importer.simulate.answering import simulate as run
 
     show.record(run(Workspace.open(config), batch or None), json)
