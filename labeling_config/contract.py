@@ -1,11 +1,13 @@
 """The template's names and values, in one place: annotation JSON in, `ScreenAnswer` out, and back.
 
-`pair_compare.xml` and `calibration.xml` use exactly these names; a test holds the three together. Label Studio enforces
-"required" in the browser only and its API stores anything, so every annotation goes through `answer_of`, which
-raises `BadAnswer` rather than guess: an unknown label never becomes a tie.
+`pair_compare.xml` and `calibration.xml` use exactly these names; a test compares the three. Label Studio enforces
+"required" in the browser only and its API stores anything, so every annotation goes through `answer_of`. It is total:
+whatever JSON it is given, it returns an answer or raises `BadAnswer`, and never guesses (an unknown label never becomes
+a tie).
 """
 
 import html
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -32,19 +34,24 @@ TASK_KEYS = (ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION)
 EXPERT_ANSWER, EXPERT_REASONING = "expert_answer", "expert_reasoning"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 
+LONGEST_REASON = 2000  # characters of a reason that are kept
+LONGEST_S = 7 * 86_400.0  # a time beyond a week is not a measurement
+# Unprintable: control characters (escape sequences for a terminal, NUL) but tab and newline, and lone surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
-# Lines of a project's description, which only a manager can edit: whose it is, which part of the course, and whether an
-# answer may be submitted before both clips were seen to their end.
+# Lines of a project's description, which only a manager can edit: who owns it, which phase it is, and whether an answer
+# may be submitted before both clips were watched to their end.
 OWNER_LINE, MARK_LINE, WATCH_LINE = "annotator:", "robopref:", "watch:"
 FREELY = "freely"
-PHASES = ("training", "calibration-1", "calibration-2", "production")  # the order of an annotator's course
+PHASES = ("training", "calibration-1", "calibration-2", "production")  # in an annotator's order
 
 _SAID: dict[Side, str] = {"left": "Left is better", "equal": "Roughly equal", "right": "Right is better"}
 
 
 class BadAnswer(UserError):
-    """An annotation that is not one answer to one pair; `reason` says in a word or two why not."""
+    """An annotation that is not one answer to one pair; `reason` briefly says why not."""
 
     def __init__(self, reason: str, *, annotation_id: object = None) -> None:
         where = "The annotation" if annotation_id is None else f"Annotation {annotation_id}"
@@ -64,11 +71,10 @@ class ScreenAnswer:
 
     @property
     def response_ms(self) -> int | None:
-        """Work from the first play to the choice of this answer, in ms, as the plugin measured it: the page in sight,
-        and a clip playing or a key or click in the last 30 s. None where it did not."""
-        found = self.watch.get("response_ms")
-        usable = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < float("inf")
-        return round(found) if usable else None  # type: ignore[arg-type]
+        """Active time from the first play to this answer in ms, as the plugin measured it: the page visible, and a clip
+        playing or a key or click within the last 30 s. None if it was not measured."""
+        found = _amount(self.watch.get("response_ms"), 1000 * LONGEST_S)
+        return None if found is None else round(found)
 
 
 def load_template(name: str) -> str:
@@ -79,7 +85,7 @@ def load_template(name: str) -> str:
 
 
 def missing_in(template: str) -> list[str]:
-    """Names and values of ours that a project's template lacks; empty where answers can be read."""
+    """Names and values that a project's template lacks; empty if its answers can be read."""
     try:
         root = ElementTree.fromstring(template)
     except ElementTree.ParseError:
@@ -96,19 +102,27 @@ def missing_in(template: str) -> list[str]:
 
 
 def explained(template: str) -> str:
-    """The template as the expert gets it: the reason is not optional, since others learn from it."""
+    """The template for the expert: the reason is required, because others learn from it."""
     required = 'placeholder="Why? Annotators learn from it." required="true" requiredMessage="Why? Press W to say it."'
     return template.replace('placeholder="Why? (optional)"', required)
 
 
 def with_guidelines(template: str, address: str) -> str:
-    """The template with its link to the guidelines leading to `address`; needed on a server without the plugin."""
+    """The template with its guidelines link pointing to `address`; needed on a server without the plugin."""
     return template.replace(GUIDELINES, html.escape(html.escape(address)))
 
 
-def answer_of(annotation: Mapping[str, Any]) -> ScreenAnswer:
-    """Read an annotation as Label Studio's API, export or webhook delivers it; raises `BadAnswer`."""
+def answer_of(annotation: object) -> ScreenAnswer:
+    """Read an annotation as Label Studio's API, export or webhook delivers it.
+
+    Raises:
+        BadAnswer: it is not one answer to one pair. Nothing else is raised, whatever `annotation` holds.
+    """
+    if not isinstance(annotation, Mapping):
+        raise BadAnswer("not an annotation")
     which = annotation.get("id")
+    if not isinstance(which, int) or abs(which) >= 2**63:
+        which = None
     result = annotation.get("result")
     if annotation.get("was_cancelled"):
         why = _reason(result) if isinstance(result, list) else ""
@@ -118,7 +132,7 @@ def answer_of(annotation: Mapping[str, Any]) -> ScreenAnswer:
     try:
         side = _one_choice(result, PREFERENCE)
         if side not in SIDES:
-            raise BadAnswer(f"unknown choice {side!r}")
+            raise BadAnswer(f"unknown choice {_shown(side)}")
         confidence = _confidence(result)
         return ScreenAnswer(side, confidence, _reason(result), _lead_time(annotation), _watch(result))
     except BadAnswer as bad:
@@ -141,7 +155,7 @@ def result_of(side: Side, confidence: int, reason: str = "") -> list[dict[str, A
 
 
 def preference_of(side: Side, left: Literal["A", "B"]) -> Answer:
-    """Which trajectory of the pair was preferred, given which of the two was shown on the left."""
+    """Which trajectory was preferred, given which of the two was shown on the left."""
     if side == "equal":
         return "equal"
     if side not in SIDES or left not in ("A", "B"):
@@ -150,7 +164,7 @@ def preference_of(side: Side, left: Literal["A", "B"]) -> Answer:
 
 
 def side_of(preference: Answer, left: Literal["A", "B"]) -> Side:
-    """The other way: the answer on the screen that means `preference`."""
+    """The inverse: the answer on the screen that means `preference`."""
     if preference == "equal":
         return "equal"
     if preference not in ("A", "B") or left not in ("A", "B"):
@@ -161,54 +175,54 @@ def side_of(preference: Answer, left: Literal["A", "B"]) -> Side:
 def task_data(
     assignment_id: str, video_left: str, video_right: str, *, fps: float, question: str
 ) -> dict[str, str | float]:
-    """The data of one task: everything an annotator's browser gets to know."""
+    """The data of one task: everything that an annotator's browser is told."""
     return dict(zip(TASK_KEYS, (assignment_id, video_left, video_right, fps, question), strict=True))
 
 
 def expert_data(side: Side, reasoning: str) -> dict[str, str]:
-    """What a training task has besides: the expert's answer and reasoning, shown once the annotator has answered."""
+    """What a training task adds: the expert's answer and reasoning, shown once the annotator has answered."""
     return {EXPERT_ANSWER: f"The expert: {_SAID[side].lower()}", EXPERT_REASONING: reasoning}
 
 
 def owner_line(*emails: str) -> str:
-    """A line for a project's description that makes it these annotators' own, on a server with the plugin."""
+    """A line of a project's description that gives it to these annotators, on a server with the plugin."""
     return f"{OWNER_LINE} {' '.join(email.strip().lower() for email in emails)}"
 
 
 def mark_line(database: str, phase: str, annotator_id: str) -> str:
-    """A line for a project's description by which a later run knows it again, whatever becomes of its title."""
+    """A line of a project's description by which a later run recognizes it, whatever its title has become."""
     return f"{MARK_LINE} {database} {phase} {annotator_id}"
 
 
 def watch_line(*, to_end: bool) -> str:
-    """A line for a project's description: whether both clips have to be seen to their end before an answer counts."""
+    """A line of a project's description: whether both clips must be watched to their end before an answer counts."""
     return f"{WATCH_LINE} {'to the end' if to_end else FREELY}"
 
 
 def phase_of(description: str | None) -> str:
-    """`training`, `calibration-1`, ..., `production`; empty where the description has no mark."""
+    """`training`, `calibration-1`, ..., `production`; empty if the description has no mark."""
     words = next((words.split() for words in _lines(description, MARK_LINE)), [])
     return words[1] if len(words) > 1 else ""
 
 
 def place_of(phase: str) -> int:
-    """Which place of the course a phase has; one without a name is the last."""
+    """A phase's place in an annotator's order; an unnamed one is the last."""
     return PHASES.index(phase) if phase in PHASES else len(PHASES)
 
 
 def watch_to_end(description: str | None) -> bool:
-    """Whether both clips have to be seen to their end; yes unless a line says `watch: freely`."""
+    """Whether both clips must be watched to their end; yes unless a line says `watch: freely`."""
     return FREELY not in [words.strip().lower() for words in _lines(description, WATCH_LINE)]
 
 
 def owners_of(description: str | None) -> frozenset[str]:
-    """The annotators, by e-mail address, whose project this is."""
+    """The annotators, by e-mail address, who own this project."""
     owned = _lines(description, OWNER_LINE)
     return frozenset(email.lower() for names in owned for email in names.replace(",", " ").split())
 
 
 def _lines(description: str | None, begin: str) -> list[str]:
-    """What stands after `begin` on the lines that begin so."""
+    """The rest of each line that starts with `begin`."""
     lines = (line.strip() for line in (description or "").splitlines())
     return [line[len(begin) :] for line in lines if line.lower().startswith(begin)]
 
@@ -233,12 +247,12 @@ def _one_choice(result: list[Any], name: str) -> str:
     if len(chosen) != 1:
         raise BadAnswer(f"no {name}" if not chosen else f"more than one {name}")
     if not isinstance(chosen[0], str):
-        raise BadAnswer(f"{name} {chosen[0]!r} is not text")
+        raise BadAnswer(f"{name} {_shown(chosen[0])} is not text")
     return chosen[0]
 
 
 def _confidence(result: list[Any]) -> int:
-    """From the five stops of our templates, or from Label Studio's own slider (`Number`), which a team may prefer."""
+    """From the five buttons of our templates, or from Label Studio's slider (`Number`), which a team may prefer."""
     numbers = [r.get("value") for r in _named(result, CONFIDENCE) if r.get("type") == "number"]
     if not numbers:
         said: object = _one_choice(result, CONFIDENCE)
@@ -246,24 +260,45 @@ def _confidence(result: list[Any]) -> int:
     else:
         said = numbers[0].get("number") if len(numbers) == 1 and isinstance(numbers[0], dict) else numbers
         steps = {step: step for step in CONFIDENCES}
-    if isinstance(said, bool | list) or said not in steps:
-        raise BadAnswer(f"confidence {said!r} is not a whole number from 1 to 5")
+    if isinstance(said, bool) or not isinstance(said, str | int | float) or said not in steps:
+        raise BadAnswer(f"confidence {_shown(said)} is not a whole number from 1 to 5")
     return steps[said]
 
 
 def _reason(result: list[Any]) -> str:
+    """What was written, as printable text. Anything that is not text is left out: a reason never costs an answer."""
     texts: list[str] = []
     for region in _named(result, REASON):
         value = region.get("value")
         text = value.get("text") if isinstance(value, dict) else None
-        texts += [text] if isinstance(text, str) else [str(part) for part in text or []]
-    return "\n".join(part.strip() for part in texts if part.strip())
+        texts += [part for part in (text if isinstance(text, list) else [text]) if isinstance(part, str)]
+    return printable("\n".join(part.strip() for part in texts if part.strip()))
+
+
+def printable(text: str) -> str:
+    """Text that any terminal, spreadsheet or database can take: no control characters, at most `LONGEST_REASON`."""
+    cut = text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …"
+    return _UNPRINTABLE.sub("�", cut.replace("\r\n", "\n"))
+
+
+def _shown(value: object) -> str:
+    """A value that was not expected, short enough for a sentence."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, nested too deeply
+        return f"a {type(value).__name__}"
+    return printable(text if len(text) <= 60 else text[:60] + " …")
 
 
 def _lead_time(annotation: Mapping[str, Any]) -> float | None:
-    lead = annotation.get("lead_time")
-    usable = isinstance(lead, int | float) and not isinstance(lead, bool) and 0 <= lead < float("inf")
-    return float(lead) if usable else None  # type: ignore[arg-type]
+    return _amount(annotation.get("lead_time"), LONGEST_S)
+
+
+def _amount(found: object, most: float) -> float | None:
+    """A number from 0 to `most`; None for anything else."""
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    return float(found) if 0 <= found <= most else None
 
 
 def _watch(result: list[Any]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""Does this Label Studio still have what the plugin holds on to? Sentences out, for `robopref doctor`.
+"""Does this Label Studio still have what the plugin relies on? Sentences out, for `robopref doctor`.
 
-`problems` looks at the server. `troubles` are what the page's script missed in somebody's browser, kept in a small
-file of Label Studio's data folder. Nothing here stops anything: the template works without the plugin.
+`problems` checks the server. `troubles` are what the page's script missed in somebody's browser, kept in a small file
+in Label Studio's data folder. Nothing here stops anything: the template works without the plugin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from labeling_config import STUDIO_VERSION
 
 FOUND_AT_START: list[str] = []
-"""What could not be arranged when Label Studio started."""
+"""What failed when Label Studio started."""
 MOST = 50
 """Different sentences that are kept."""
 LONGEST = 200
@@ -24,12 +24,12 @@ _lock = threading.Lock()
 
 
 def problems() -> list[str]:
-    """What is off on the server; empty where everything is as the plugin expects it."""
+    """What is wrong on the server; empty if everything is as the plugin expects."""
     return [*FOUND_AT_START, *_version(), *_addresses(), *_projects(), *_database()]
 
 
 def note_trouble(sentence: str) -> None:
-    """Keep what a page's script reported, once however often it comes."""
+    """Record what a page's script reported, once however often it is reported."""
     with _lock:
         known = troubles()
         if sentence[:LONGEST] in known or len(known) >= MOST:
@@ -47,7 +47,7 @@ def troubles() -> list[str]:
 
 
 def _kept() -> Path:
-    """One file per version: what a newer plugin or Label Studio mended is not told again."""
+    """One file per version: what a newer Label Studio has fixed is not reported again."""
     return Path(_settings().BASE_DATA_DIR) / f"robopref-trouble-{_installed()}.json"
 
 
@@ -62,7 +62,7 @@ def _installed() -> str:
 
 def _version() -> list[str]:
     found = _installed()
-    return [] if found == STUDIO_VERSION else [f"Label Studio is {found}; the plugin was made for {STUDIO_VERSION}."]
+    return [] if found == STUDIO_VERSION else [f"Label Studio is {found}; the plugin was tested with {STUDIO_VERSION}."]
 
 
 def _addresses() -> list[str]:
@@ -70,7 +70,7 @@ def _addresses() -> list[str]:
 
     known = set(_names())
     gone = sorted(route for route in ROUTES if route not in known)
-    return [f"The address {name!r} that the label stream used is gone or has another name." for name in gone]
+    return [f"The address {name!r}, which the label stream uses, is gone or renamed." for name in gone]
 
 
 def _names() -> list[str]:
@@ -102,7 +102,7 @@ def _projects() -> list[str]:
 
     if issubclass(Project, OwnedProjectMixin):
         return []
-    return ["PROJECT_MIXIN has no effect any more: Label Studio's own object check does not know whose a project is."]
+    return ["PROJECT_MIXIN no longer has an effect: Label Studio's object check does not know who owns a project."]
 
 
 def _database() -> list[str]:
@@ -112,7 +112,7 @@ def _database() -> list[str]:
         return []
     with connection.cursor() as cursor:
         mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
-    said = f"SQLite is in {mode!r} mode, not 'wal': several annotators at once will meet locked databases."
+    said = f"SQLite is in {mode!r} mode instead of 'wal': concurrent annotators will get 'database is locked'."
     return [] if mode == "wal" else [said]
 
 

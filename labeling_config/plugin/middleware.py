@@ -1,4 +1,4 @@
-"""What stands around every view: the access rules, the annotator's course, the clips' caching, and our script tag."""
+"""What wraps every view: access rules, the way to the next pair, caching of clips, our script tag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMi
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
 from labeling_config import contract
-from labeling_config.plugin import access, courses, routes
+from labeling_config.plugin import access, progress, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
 EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
@@ -21,11 +21,11 @@ EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
 HIDDEN = {"predictions": [], "predictions_results": "", "predictions_score": None, "predictions_model_versions": ""}
 
 KEPT_S = 600
-"""How long a browser may show a clip without asking whether it was made anew."""
+"""How long a browser may show a clip without checking for a new version."""
 
 
 class AccessMiddleware:
-    """Managers pass. An annotator passes where `routes.ROUTES` says so; a stranger meets Label Studio's own login."""
+    """Managers pass. Annotators pass where `routes.ROUTES` allows it. Strangers get Label Studio's login."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
@@ -46,14 +46,14 @@ class AccessMiddleware:
         return None
 
     def process_template_response(self, request: Any, response: Any) -> Any:
-        """API answers, before they are rendered."""
+        """API replies, before they are rendered."""
         if getattr(request, "robopref_annotator", False) and hasattr(response, "data"):
             _hide(response.data)
         return response
 
 
 class CourseMiddleware:
-    """An annotator who comes in, or who opens a project before its turn, is led to their next pair."""
+    """Redirects an annotator who signs in, or opens a project before its turn, to their next pair."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
@@ -71,19 +71,19 @@ class CourseMiddleware:
         return None
 
     def _too_early(self, request: Any, kwargs: dict[str, Any]) -> bool:
-        """Training comes before the test, and both before production."""
+        """Training comes before the test, the test before production."""
         if "labeling" not in request.GET:
             return False
-        stages = courses.course(request.user)
+        stages = progress.stages_of(request.user)
         here = next((stage for stage in stages if str(stage.project_id) == str(kwargs["pk"])), None)
         if here is None or not here.phase:
             return False
         place = contract.place_of(here.phase)
-        return courses.current(stage for stage in stages if contract.place_of(stage.phase) < place) is not None
+        return progress.current(stage for stage in stages if contract.place_of(stage.phase) < place) is not None
 
 
 class ClipMiddleware:
-    """Lets the browser keep a clip for a while: the next pair is loaded ahead, and a replay asks for nothing."""
+    """Lets the browser cache clips for a while: the next pair loads ahead, and a replay needs no request."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
@@ -99,7 +99,7 @@ class ClipMiddleware:
 
 
 class ScriptMiddleware:
-    """Adds our script and style sheet to each HTML page, with one fact about the visitor."""
+    """Adds our script and style sheet to each HTML page, with the visitor's role."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
@@ -121,10 +121,10 @@ class ScriptMiddleware:
 
 
 def _everyone_behind(request: Any) -> Iterator[Any]:
-    """All users that some part of Label Studio could take this request to come from.
+    """All users whom some part of Label Studio could take for the sender of this request.
 
-    The API prefers a token header over the session's cookie, and pages know the cookie only. Whoever sends both is
-    held to both.
+    The API prefers a token header over the session's cookie, and pages read only the cookie. A request with both must
+    be allowed for both.
     """
     if request.user.is_authenticated:
         yield request.user
@@ -139,7 +139,7 @@ def _everyone_behind(request: Any) -> Iterator[Any]:
 
 
 def _refusal(request: Any) -> HttpResponse:
-    message = "This belongs to somebody else, or is for managers only."
+    message = "This belongs to somebody else or is for managers only."
     if request.path.startswith("/api/") or "application/json" in request.headers.get("Accept", ""):
         return JsonResponse({"detail": message}, status=403)
     return HttpResponse(

@@ -1,6 +1,6 @@
-"""What the plugin serves besides Label Studio's own pages: files, the guidelines, the way to the next pair, progress.
+"""Pages that the plugin adds to Label Studio: files, the guidelines, the way to the next pair, progress.
 
-Everything here is about the visitor themselves; `robopref-health` alone is for managers.
+All of them concern only the visitor; `robopref-health` is for managers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rest_framework.exceptions import (  # pyright: ignore[reportMissingImports]
 from rest_framework.response import Response  # pyright: ignore[reportMissingImports]
 
 from labeling_config import contract
-from labeling_config.plugin import checks, courses
+from labeling_config.plugin import checks, progress
 from labeling_config.plugin.access import is_manager, owns
 
 KINDS = {"js": "application/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "jpg": "image/jpeg"}
@@ -47,37 +47,37 @@ def guidelines(_: Any) -> HttpResponse:
 
 
 def next_pair(request: Any) -> HttpResponse:
-    """To the next pair of this annotator's course; where there is none, a page that says so and what comes next."""
+    """Redirects to the annotator's next pair; if there is none, a page that says so and what comes next."""
     if not request.user.is_authenticated:
         return HttpResponseRedirect("/user/login/?next=/robopref/next")
     if is_manager(request.user):
         return HttpResponseRedirect("/projects/")
-    stages = courses.course(request.user)
+    stages = progress.stages_of(request.user)
     passing = _number(request.GET.get("nothing_in"))
-    if stage := courses.current(stages, passing):
+    if stage := progress.current(stages, passing):
         return HttpResponseRedirect(_stream(stage.project_id))
     skipped = next((stage for stage in stages if stage.skipped), None)
     facts = {
         "answered": sum(stage.done for stage in stages),
         "skipped": sum(stage.skipped for stage in stages),
         "skipped_address": skipped and _stream(skipped.project_id),
-        "held_elsewhere": courses.current(stages) is not None,
+        "held_elsewhere": progress.current(stages) is not None,
         "reached": next((s.phase.partition("-")[0] or "production" for s in reversed(stages)), "nothing"),
     }
     return render(request, "robopref/next.html", facts)
 
 
 def signed_in(request: Any) -> HttpResponse:
-    """Where a login in a second tab ends; the first one goes on by itself."""
+    """Where a login in a second tab ends; the first tab continues by itself."""
     return render(request, "robopref/signed_in.html")
 
 
 @api_view(["GET"])
 def state(request: Any) -> Response:
-    """How far the visitor is: in `?project=ID`, with the clips to load ahead after `?task=ID`; and where to go next.
+    """The visitor's progress in `?project=ID`, the clips to load after `?task=ID`, and where to go next.
 
-    `next` is the address of the project to go on in, or null; `stage` and `upcoming` are null and empty without a
-    project of their own.
+    `next` is the address of the project to continue in, or null; without a project of their own, `stage` is null and
+    `upcoming` empty.
     """
     _signed_in(request)
     from projects.models import Project  # pyright: ignore[reportMissingImports]
@@ -86,20 +86,20 @@ def state(request: Any) -> Response:
     project = Project.objects.filter(pk=project_id).first() if project_id else None
     if project is not None and not owns(request.user, project):
         raise PermissionDenied
-    going = None if is_manager(request.user) else courses.current(courses.course(request.user))
+    going = None if is_manager(request.user) else progress.current(progress.stages_of(request.user))
     said: dict[str, Any] = {"next": going and _stream(going.project_id), "stage": None, "upcoming": []}
     if project is not None:
-        stage = courses.stage_of(request.user, project.id, contract.phase_of(project.description))
+        stage = progress.stage_of(request.user, project.id, contract.phase_of(project.description))
         said["stage"] = asdict(stage)
-        said["upcoming"] = courses.upcoming(request.user, project, _number(request.GET.get("task")) or 0)
+        said["upcoming"] = progress.upcoming(request.user, project, _number(request.GET.get("task")) or 0)
         said["watch_to_end"] = contract.watch_to_end(project.description)
-        said["pace"] = courses.pace(request.user)
+        said["pace"] = progress.pace(request.user)
     return Response(said)
 
 
 @api_view(["POST"])
 def trouble(request: Any) -> Response:
-    """The page's script could not find some part of Label Studio: kept for `robopref doctor`."""
+    """The page's script could not find some part of Label Studio: recorded for `robopref doctor`."""
     _signed_in(request)
     what = request.data.get("what") if isinstance(request.data, dict) else None
     if not isinstance(what, str) or not what.strip():
@@ -110,7 +110,7 @@ def trouble(request: Any) -> Response:
 
 @api_view(["GET"])
 def health(request: Any) -> Response:
-    """What is off between the plugin and this Label Studio, for managers and `robopref doctor`."""
+    """What does not fit between the plugin and this Label Studio, for managers and `robopref doctor`."""
     if not is_manager(request.user):
         raise PermissionDenied
     return Response({"made_for": checks.STUDIO_VERSION, "server": checks.problems(), "screen": checks.troubles()})

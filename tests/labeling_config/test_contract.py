@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
@@ -94,7 +94,12 @@ def test_hotkeys_do_not_clash():
 @given(side=SIDES, confidence=CONFIDENCES, reason=st.text().map(str.strip))
 def test_what_is_answered_is_what_is_read(side, confidence, reason):
     answer = answer_of(annotation(result_of(side, confidence, reason)))
-    assert (answer.side, answer.confidence, answer.reason, answer.lead_time_s) == (side, confidence, reason, 4.25)
+    assert (answer.side, answer.confidence, answer.reason, answer.lead_time_s) == (
+        side,
+        confidence,
+        contract.printable(reason),
+        4.25,
+    )
 
 
 def test_the_screens_own_json_is_read():
@@ -234,3 +239,77 @@ def test_the_guidelines_become_html_without_leftovers():
     assert not re.search(r"\*\*|^#|\|", html, re.MULTILINE)
     assert "<img" not in html
     assert guidelines.page().count("<img") == 4
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["preference", "confidence", "reason", "choices", "number", "left", "\ud800", "\x1b[2J", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=5) | st.sampled_from(["choices", "text", "number", "meta", "robopref"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+REGIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "from_name": st.sampled_from([contract.PREFERENCE, contract.CONFIDENCE, contract.REASON]) | JSON,
+        "type": st.sampled_from(["choices", "number", "textarea"]) | JSON,
+        "value": st.fixed_dictionaries({}, optional={"choices": JSON, "text": JSON, "number": JSON}) | JSON,
+        "meta": st.fixed_dictionaries({}, optional={"robopref": JSON}) | JSON,
+    },
+)
+ANNOTATIONS = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": JSON,
+            "was_cancelled": JSON,
+            "lead_time": JSON,
+            "result": st.lists(REGIONS | JSON, max_size=4) | JSON,
+        },
+    )
+    | JSON
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(ANNOTATIONS)
+def test_any_json_is_an_answer_or_a_refusal_that_can_be_printed_and_stored(found):
+    try:
+        answer = answer_of(found)
+    except BadAnswer as bad:
+        str(bad).encode()
+        assert "\x1b" not in str(bad) and "\x00" not in bad.reason and len(bad.reason) < contract.LONGEST_REASON + 100
+    else:
+        assert answer.side in contract.SIDES and answer.confidence in contract.CONFIDENCES
+        assert answer.response_ms is None or 0 <= answer.response_ms <= 1000 * contract.LONGEST_S
+        assert "\x1b" not in answer.reason and len(answer.reason.encode()) <= 4 * contract.LONGEST_REASON + 10
+
+
+@pytest.mark.parametrize("text", [5, True, {"a": 1}, [["x"]], [None, 3]])
+def test_a_reason_that_is_not_text_costs_nobody_their_answer(text):
+    result = [*result_of("left", 4), {"from_name": "reason", "type": "textarea", "value": {"text": text}}]
+    assert answer_of(annotation(result)).side == "left" and answer_of(annotation(result)).reason == ""
+    with pytest.raises(BadAnswer, match="skipped"):
+        answer_of(annotation(result, was_cancelled=True))
+
+
+@pytest.mark.parametrize("number", [{}, [], None, True, 10**400, float("nan"), 2.5, "3"])
+def test_a_confidence_that_is_no_number_from_1_to_5_is_refused(number):
+    result = [result_of("left", 4)[0], {"from_name": "confidence", "type": "number", "value": {"number": number}}]
+    with pytest.raises(BadAnswer, match="whole number from 1 to 5"):
+        answer_of(annotation(result))
+
+
+def test_a_reason_is_kept_up_to_its_limit_and_without_what_a_terminal_would_obey():
+    long = annotation(result_of("left", 4, "x" * 2_000_000))
+    assert len(answer_of(long).reason) <= contract.LONGEST_REASON + 2
+    assert answer_of(annotation(result_of("left", 4, "a\x1b[2Jb\x00\ud800\nc"))).reason == "a�[2Jb��\nc"

@@ -1,7 +1,7 @@
-"""An annotator's course through their projects: how far they are, what they are shown next, how fast they go.
+"""An annotator's progress through their projects: what is done, what is left, what comes next, and the pace.
 
-A user in, plain records out. A project's place in the course is the phase that its description names
-(`contract.phase_of`); those without one come last, in the order of their ids.
+A user in, plain records out. Projects are ordered by the phase that their description names (`contract.phase_of`);
+those without one come last, by id.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from labeling_config.plugin.access import owned_project_ids
 from labeling_config.plugin.pace import pace_of
 
 PACE_ANSWERS = 60
-"""The latest answers that the pace is taken from."""
+"""The pace is that of so many latest answers."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One project of the course."""
+    """One project of an annotator, as far as they are in it."""
 
     project_id: int
     phase: str
@@ -33,8 +33,8 @@ class Stage:
     """Pairs neither answered nor skipped."""
 
 
-def course(user: Any) -> list[Stage]:
-    """All stages of this annotator, in the order in which they are gone through."""
+def stages_of(user: Any) -> list[Stage]:
+    """All projects of this annotator, in the order in which they are worked through."""
     from projects.models import Project  # pyright: ignore[reportMissingImports]
 
     own = Project.objects.filter(id__in=owned_project_ids(user)).only("id", "description")
@@ -61,16 +61,17 @@ def waiting(user: Any, project_id: int) -> Any:
 
 
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:
-    """Where to go on: the first stage with pairs left.
+    """Where to continue: the first stage with pairs left.
 
     Args:
-        passing: A project that has just served nothing although pairs are left there: somebody else has them open.
+        passing: A project to pass over, because it has just served nothing although pairs are left: another session
+            has them open.
     """
     return next((stage for stage in stages if stage.left and stage.project_id != passing), None)
 
 
 def upcoming(user: Any, project: Any, now_at: int) -> list[str]:
-    """Addresses of the two clips that come after task `now_at`, as Label Studio's queue is ordered; or none."""
+    """Addresses of the two clips after task `now_at` in Label Studio's order; empty if there are none."""
     from django.db.models import Min, Q  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
     open_tasks = waiting(user, project.id).exclude(pk=now_at)
@@ -84,7 +85,7 @@ def upcoming(user: Any, project: Any, now_at: int) -> list[str]:
 
 
 def pace(user: Any) -> float | None:
-    """Pairs per hour over the latest answers; None where there are too few to tell."""
+    """Pairs per hour over the latest answers; None if there are too few to tell."""
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
     own = Annotation.objects.filter(completed_by=user, was_cancelled=False).order_by("-created_at")
