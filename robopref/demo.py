@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_backend.reward.packaged_weights import NETWORK, packaged_file
+from ml_backend.reward.weights import NETWORK, packaged_file
 from preference.artifacts import replacing, write_json
 from preference.config import CONFIG_NAME
 from preference.errors import UserError

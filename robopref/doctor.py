@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from labeling_config import STUDIO_VERSION
-from ml_backend.reward.packaged_weights import WITHOUT_A_HUB
+from ml_backend.reward.weights import WITHOUT_A_HUB
 from preference.errors import ConfigError, UserError
 from preference.workspace import Workspace
 

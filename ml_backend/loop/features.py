@@ -22,9 +22,9 @@ from importer.clips.index import content_key
 from importer.pool import Failure, failure_of, files_of, find_dataset, read_episode
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
-from ml_backend.reward.encoder import Encoder, EncoderSettings, load, settle
+from ml_backend.reward.encoder import Encoder, load, onnx_file
 from ml_backend.reward.features import FeatureFiles, Features, is_complete, read_features, write_features
-from ml_backend.reward.runtime import onnx_file
+from ml_backend.reward.weights import EncoderSettings, settle
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
@@ -204,7 +204,7 @@ def _encode_missing(
     if encoder is not None and _has_gpu():
         yield from _on_gpu(jobs, read, load(encoder).to("cuda"), workers)
         return
-    onnx = onnx_file(encoder, ws.features / "runtime", _frames(jobs, ws.config.reward)) if encoder else None
+    onnx = onnx_file(encoder, ws.features / "onnx", _frames(jobs, ws.config.reward)) if encoder else None
     if encoder:
         # once before the work begins: broken weights are one mistake, not one of each trajectory
         (_loaded if alone else load)(encoder, onnx, 0)

@@ -20,8 +20,8 @@ from qc_reports.answers import Answered, join
 
 if TYPE_CHECKING:
     from ml_backend.loop.features import FeatureStore
-    from ml_backend.reward.encoder import EncoderSettings
     from ml_backend.reward.model import ModelSpec
+    from ml_backend.reward.weights import EncoderSettings
 
 PROJECTION = 16
 """Principal components of the frame features that the model looks at: with a few hundred labels, more only memorize."""
@@ -51,7 +51,7 @@ def single_answers(ws: Workspace) -> list[Answered]:
 
 def settled_encoder(reward: Reward) -> EncoderSettings | None:
     """Which weights are used; None where the model does not look at frames."""
-    from ml_backend.reward.encoder import settle
+    from ml_backend.reward.weights import settle
 
     return settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
 

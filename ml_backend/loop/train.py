@@ -28,7 +28,7 @@ from qc_reports.resolve import read_preferences
 
 if TYPE_CHECKING:
     from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.encoder import EncoderSettings
+    from ml_backend.reward.weights import EncoderSettings
 
 
 def train(ws: Workspace) -> ModelVersion:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.encoder import EncoderSettings
+    from ml_backend.reward.weights import EncoderSettings
 
 LEARNING_RATE = 1e-4
 """The protocol's."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_backend.reward.packaged_weights import NETWORK
+from ml_backend.reward.weights import NETWORK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128

@@ -83,9 +83,10 @@ def slow(features: Any) -> tuple[float, float]:
     import torch
 
     from ml_backend.reward.dataset import collate, fit_normalization
-    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.encoder import load
     from ml_backend.reward.losses import pair_loss
     from ml_backend.reward.model import RewardModel
+    from ml_backend.reward.weights import settle
 
     spec, reward = settings()
     pairs, encoder = labelled_pairs(), load(settle("resnet18", "none"))
@@ -133,8 +134,9 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
 
     from importer.pool.build import build_pool
     from ml_backend.loop.features import encode_pool
-    from ml_backend.reward.encoder import BATCH, load, settle
+    from ml_backend.reward.encoder import BATCH, load
     from ml_backend.reward.features import read_features
+    from ml_backend.reward.weights import settle
     from preference.workspace import Workspace
 
     weights = "none"
@@ -161,8 +163,6 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
             encoder.module(batch)
             loops += 1
         bare = loops * BATCH / (time.perf_counter() - start)
-    kept = list((ws.features / "runtime").glob("*.json"))
-    measured = json.loads(kept[0].read_text()) if kept else {}
     return {
         "pixels": encoder.settings.image_size,
         "frames": frames,
@@ -170,7 +170,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
         "sustained_fps": sustained,
         "whole_run_fps": frames / whole,
         "ratio": sustained / bare,
-        "runtime": "onnx" if measured and measured["onnx_fps"] > measured["torch_fps"] else "torch",
+        "runtime": "onnx" if list((ws.features / "onnx").glob("*.onnx")) else "torch",
     }
 
 

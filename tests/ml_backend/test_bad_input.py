@@ -244,11 +244,11 @@ def test_a_full_disk_is_said_wherever_it_is_met_and_with_space_it_goes_on(projec
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("restnet18", "timm has no network 'restnet18'.\nClose to it: resnet18, "),
-        ("vit_smal_patch16_224", "Close to it: vit_small_patch16_224, "),
-        ("ResNet18", "Close to it: resnet18, "),
+        ("restnet18", "timm has no network 'restnet18'.\nDid you mean resnet18, "),
+        ("vit_smal_patch16_224", "Did you mean vit_small_patch16_224, "),
+        ("ResNet18", "Did you mean resnet18, "),
         ("qqq", "timm has no network 'qqq'.\nList more: python -c "),
-        ("resnet18.a9_in1k", "none with the tag 'a9_in1k'.\nLeave the tag away, or use one of: resnet18.a1_in1k, "),
+        ("resnet18.a9_in1k", "none with the tag 'a9_in1k'.\nLeave out the tag, or use one of: resnet18.a1_in1k, "),
     ],
 )
 def test_an_encoder_that_timm_does_not_know_is_named_with_those_close_to_it(project, name, said):
@@ -267,7 +267,8 @@ def test_the_way_to_list_encoders_works_as_it_is_said(project):
 
 
 def test_a_name_with_the_hubs_tag_is_the_same_network():
-    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.encoder import load
+    from ml_backend.reward.weights import settle
 
     frame = np.random.default_rng(0).integers(0, 255, (1, 60, 80, 3), dtype=np.uint8)
     tagged, plain = (load(settle(name, "none")).encode(frame) for name in ("resnet10t.c3_in1k", "resnet10t"))
@@ -277,7 +278,8 @@ def test_a_name_with_the_hubs_tag_is_the_same_network():
 @pytest.mark.parametrize("damage", ["cut short", "another network", "code"])
 def test_encoder_weights_that_do_not_fit_are_one_error_and_no_code_is_run(project, damage):
     file = project / "weights.pt"
-    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.encoder import load
+    from ml_backend.reward.weights import settle
 
     name = "resnet18" if damage == "another network" else "resnet10t"
     torch.save(load(settle(name, "none")).module.network.state_dict(), file)
@@ -288,7 +290,7 @@ def test_encoder_weights_that_do_not_fit_are_one_error_and_no_code_is_run(projec
     set_to(project, 'weights = "none"', f'weights = "{file}"')
     code, told = robopref(project)
     assert code == 1
-    assert f"robopref: {file}: no weights of resnet10t" in told
+    assert f"robopref: {file}: not weights of resnet10t" in told
     assert "weights_only" not in told and "reward.weights" in told
 
 

@@ -1,18 +1,21 @@
-"""Both runtimes give the same features, the faster one is taken, and every way of encoding fills one cache."""
+"""ONNX Runtime gives the features of torch, and every way of encoding fills one cache."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from lerobot_maker import Made, make_dataset
 
 from importer.pool.build import build_pool
 from ml_backend.loop import features as encoding
 from ml_backend.loop.features import encode_pool
-from ml_backend.reward import runtime
-from ml_backend.reward.encoder import load, settle
+from ml_backend.reward import encoder
+from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features, write_features
+from ml_backend.reward.weights import settle
 from preference.errors import DataError, UserError
 from preference.work import Workers, parallel_map
 from preference.workspace import Workspace
@@ -52,44 +55,42 @@ def elsewhere(ws, folder):
 def test_onnx_runtime_gives_the_features_of_torch_to_a_thousandth(tmp_path, name):
     settings = settle(name, "none")
     plain = load(settings)
-    runtime.export(plain, tmp_path / "encoder.onnx")
+    (tmp_path / "encoder.onnx").write_bytes(encoder.export(plain))
     expected = plain.encode(PICTURES).astype(float)
     found = load(settings, onnx=tmp_path / "encoder.onnx").encode(PICTURES).astype(float)
     assert np.abs(found - expected).max() < 1e-3 * expected.std()
 
 
-def test_the_faster_one_is_taken_if_it_gives_the_same():
-    assert runtime.Measured(torch_fps=10.0, onnx_fps=12.0, difference=1e-5).onnx
-    assert not runtime.Measured(torch_fps=12.0, onnx_fps=10.0, difference=1e-5).onnx
-    assert not runtime.Measured(torch_fps=10.0, onnx_fps=12.0, difference=1e-2).onnx
-
-
-def test_it_is_measured_once_and_never_for_a_few_frames(tmp_path, monkeypatch):
+def test_a_convolutional_network_is_exported_once_and_never_for_a_few_frames(tmp_path, monkeypatch):
     settings = settle("test_resnet", "none")
-    assert runtime.onnx_file(settings, tmp_path, frames=10) is None
+    assert encoder.onnx_file(settings, tmp_path, frames=10) is None
     assert list(tmp_path.iterdir()) == []
-    measured = []
-    measure = runtime.measure
-    monkeypatch.setattr(runtime, "measure", lambda *given: measured.append(given) or measure(*given))
-    first = runtime.onnx_file(settings, tmp_path, frames=10_000)
-    assert runtime.onnx_file(settings, tmp_path, frames=10_000) == first
-    assert runtime.onnx_file(settings, tmp_path, frames=10) == first
-    assert len(measured) == 1
-    told = json.loads(next(tmp_path.glob("*.json")).read_text())
-    assert told["difference"] < 1e-3
-    assert (first is not None) == (told["onnx_fps"] > told["torch_fps"])
-
-
-def test_a_measurement_that_was_cut_short_is_made_again_and_a_broken_export_is_named(tmp_path):
-    settings = settle("test_resnet", "none")
-    runtime.onnx_file(settings, tmp_path, frames=10_000)
-    kept, file = next(tmp_path.glob("*.json")), next(tmp_path.glob("*.onnx"))
-    kept.write_text('{"torch')
-    runtime.onnx_file(settings, tmp_path, frames=10_000)
-    assert json.loads(kept.read_text())["torch_fps"] > 0
-    file.write_bytes(file.read_bytes()[:100])
+    exported = []
+    export = encoder.export
+    monkeypatch.setattr(encoder, "export", lambda given: exported.append(given) or export(given))
+    first = encoder.onnx_file(settings, tmp_path, frames=10_000)
+    assert first is not None
+    assert encoder.onnx_file(settings, tmp_path, frames=10) == first
+    assert len(exported) == 1
+    assert encoder.onnx_file(settle("test_vit", "none"), tmp_path, frames=10_000) is None
+    first.write_bytes(first.read_bytes()[:100])
     with pytest.raises(DataError, match=r"\.onnx is broken"):
-        load(settings, onnx=file)
+        load(settings, onnx=first)
+
+
+def test_a_network_whose_export_gives_other_features_runs_in_torch(tmp_path, monkeypatch):
+    settings = settle("test_resnet", "none")
+    other = encoder.export(load(replace(settings, weights=str(weights_of("test_resnet", tmp_path)))))
+    monkeypatch.setattr(encoder, "export", lambda _: other)
+    assert encoder.onnx_file(settings, tmp_path / "onnx", frames=10_000) is None
+    assert not (tmp_path / "onnx").exists()
+
+
+def weights_of(name, folder):
+    """A file of random weights that are not those of `none`."""
+    torch.manual_seed(1)
+    torch.save(timm.create_model(name, pretrained=False).state_dict(), folder / "weights.pt")
+    return folder / "weights.pt"
 
 
 def test_a_gpus_way_of_encoding_gives_the_same_features(ws, tmp_path, monkeypatch):

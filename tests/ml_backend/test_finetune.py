@@ -15,8 +15,9 @@ from ml_backend.loop import scoring
 from ml_backend.loop import train as stages
 from ml_backend.loop.finetune import finetuned
 from ml_backend.loop.provenance import OWN_ENCODER
-from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.encoder import load
 from ml_backend.reward.finetune import PATIENCE, finetune, step_count
+from ml_backend.reward.weights import settle
 from preference.config import Reward
 from preference.errors import ConfigError, DataError
 from preference.workspace import Workspace

@@ -342,8 +342,9 @@ def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     import torch
 
     from ml_backend.release.onnx import input_names, whole_path
-    from ml_backend.reward.encoder import load, settle
+    from ml_backend.reward.encoder import load
     from ml_backend.reward.model import RewardModel
+    from ml_backend.reward.weights import settle
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")

