@@ -22,8 +22,7 @@ from preference.records import Answer, Batch, Certification, Judgment
 from preference.workspace import Workspace
 from qc_reports.agreement.coefficients import cohen_kappa_interval
 from qc_reports.annotators.error_patterns import findings, missed_pairs
-from qc_reports.annotators.signed import signed
-from qc_reports.annotators.to_review import task_url
+from qc_reports.annotators.reviews import signature, task_url
 from qc_reports.answers import Answered, by_annotator, join
 
 FREE_ATTEMPTS = 2
@@ -211,5 +210,5 @@ def _attempts(ws: Workspace, annotator_id: str) -> list[Certification]:
 
 
 def _signed(by: str, why: str) -> str:
-    who, at, reason = signed(by, why)
+    who, at, reason = signature(by, why)
     return f"{who}, {at[:10]}: {reason}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from preference.errors import NotReady, UserError
 from preference.records import BatchStatus, Review, ReviewVerdict
 from preference.workspace import Workspace
-from qc_reports.annotators.signed import signed
+from qc_reports.annotators.reviews import signature
 from qc_reports.qc import qc
 from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.gate import by_hand
@@ -26,7 +26,7 @@ def decide(ws: Workspace, batch_id: str, status: BatchStatus, *, by: str, why: s
     Raises:
         UserError: there is no such batch, or who or why is missing.
     """
-    who, at, reason = signed(by, why)
+    who, at, reason = signature(by, why)
     _check_batch(ws, batch_id)
     decision = {"status": status, "by": who, "at": at, "why": reason}
     ws.store.put_decision(batch_id, decision)
@@ -45,7 +45,7 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
     Raises:
         UserError: there is no such batch, the annotator has no flag in it, or who or why is missing.
     """
-    who, at, reason = signed(by, why)
+    who, at, reason = signature(by, why)
     _check_batch(ws, batch_id)
     report = qc(ws, batch_id)
     kinds = sorted({flag["kind"] for flag in report.flags if flag["annotator_id"] == annotator_id})

@@ -11,8 +11,7 @@ from preference.records import Pair, Review
 from preference.store import AssignmentView
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
-from qc_reports.annotators.reviews import by_batch
-from qc_reports.annotators.to_review import to_review
+from qc_reports.annotators.reviews import by_batch, review_list
 from qc_reports.answers import Answered, join, planned, unanswered
 from qc_reports.report.batch_report import BatchReport, figures
 from qc_reports.report.clip_strips import contested_strips
@@ -71,7 +70,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
         report,
         notes=[*report.notes, *_about_skipped(ws, views)],
         parts=report.parts | {"batch": _over_batches(ws)},
-        review=to_review(report.flags, answers, views, ws.config.label_studio.url, ws.store.reviews()),
+        review=review_list(report.flags, answers, views, ws.config.label_studio.url, ws.store.reviews()),
     )
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
     return Checked(report, answers, ws.store.pairs(batch_id), words)

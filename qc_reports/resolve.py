@@ -12,7 +12,7 @@ from preference.errors import DataError, NotReady
 from preference.records import Pair, Preference, ResolutionReason
 from preference.workspace import Workspace
 from qc_reports.annotators.flags import flags
-from qc_reports.annotators.reviews import Standing, by_batch, standing
+from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
 from qc_reports.report.batch_report import flags_rng, set_aside
@@ -35,7 +35,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     answers = join(ws.store.judgments(), views)
     pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
     held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
-    where = standings(ws, answers)
+    where = review_statuses(ws, answers)
     out = _left_out(where)
     counting = [a for a in answers if (a.batch_id, a.annotator_id) not in out]
     dropped = {(batch_id, r.annotator_id) for batch_id, one in where.items() for r in one.dropped}
@@ -73,14 +73,14 @@ def lost(ws: Workspace) -> list[Pair]:
 def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
     """(batch, annotator) whose judgments do not count at present."""
     views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
-    return _left_out(standings(ws, join(ws.store.judgments(), views)))
+    return _left_out(review_statuses(ws, join(ws.store.judgments(), views)))
 
 
-def _left_out(where: Mapping[str, Standing]) -> set[tuple[str, str]]:
+def _left_out(where: Mapping[str, ReviewStatus]) -> set[tuple[str, str]]:
     return {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
 
 
-def standings(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Standing]:
+def review_statuses(ws: Workspace, answers: Iterable[Answered]) -> dict[str, ReviewStatus]:
     """Batch → who of its annotators is flagged, and what reviews said of them."""
     groups: dict[str, list[Answered]] = {}
     for answer in answers:
@@ -90,7 +90,7 @@ def standings(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Standing]
     for batch_id, own in groups.items():
         stats = annotator_stats(own, ws.config.quality)
         accused = flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
-        found[batch_id] = standing(accused, reviews.get(batch_id, []))
+        found[batch_id] = review_status(accused, reviews.get(batch_id, []))
     return found
 
 

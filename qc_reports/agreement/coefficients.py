@@ -1,8 +1,9 @@
-"""How far annotators agree: Krippendorff's alpha, Cohen's and Fleiss' kappa, each with what it needs and no more.
+"""How far annotators agree: Krippendorff's alpha and Cohen's kappa, with bootstrap intervals.
 
-Votes go in as pair → annotator → answer (`answers.votes`). The order of the scale is A < equal < B.
+Votes go in as pair → annotator → answer (`answers.votes`), on the scale A < equal < B. Alpha is that of the
+`krippendorff` package; its bootstrap is ours, since a thousand draws must not cost a thousand times as much.
 
-References: Krippendorff 2011, Computing Krippendorff's alpha-reliability · Cohen 1960 · Fleiss 1971.
+References: Krippendorff 2011, Computing Krippendorff's alpha-reliability · Cohen 1960.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import krippendorff
 import numpy as np
 
 from preference.records import Answer
@@ -46,14 +48,23 @@ def krippendorff_alpha(votes: Votes, *, draws: int, rng: np.random.Generator) ->
     counts = _vote_counts(votes)
     if not len(counts):
         return NOTHING
-    types, times = np.unique(counts, axis=0, return_counts=True)
-    units = _coincidences(types)
-    value = float(_alpha(np.tensordot(times, units, axes=1)[None])[0])
+    value = math.nan
+    if (counts.sum(axis=0) > 0).sum() > 1:
+        value = krippendorff.alpha(value_counts=counts, value_domain=SCALE, level_of_measurement="ordinal")
     if not draws:
-        return Interval(value, math.nan, math.nan)
+        return Interval(float(value), math.nan, math.nan)
+    return Interval(float(value), *_percentiles(resampled_alphas(counts, draws, rng)))
+
+
+def resampled_alphas(counts: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(draws,) alphas of as many pairs drawn with replacement.
+
+    Args:
+        counts: (P, 3) how many gave each answer.
+    """
+    types, times = np.unique(counts, axis=0, return_counts=True)
     weights = rng.multinomial(times.sum(), times / times.sum(), size=draws)
-    samples = _alpha(np.tensordot(weights, units, axes=1))
-    return Interval(value, *_percentiles(samples))
+    return _alpha(np.tensordot(weights, _coincidences(types), axes=1))
 
 
 def _vote_counts(votes: Votes) -> np.ndarray:
@@ -88,18 +99,14 @@ def _alpha(coincidences: np.ndarray) -> np.ndarray:
         return np.where(expected > 0, 1 - observed / expected, np.nan)
 
 
-def cohen_kappa(first: Sequence[Answer], second: Sequence[Answer]) -> float:
-    """Cohen's unweighted kappa of two annotators' answers to the same items, in the same order.
-
-    1.0 where both always gave one and the same answer, which leaves nothing to correct for; nan without items.
-    """
-    return float(kappas_of_tables(_confusion(first, second)[None])[0])
-
-
 def cohen_kappa_interval(
     first: Sequence[Answer], second: Sequence[Answer], *, draws: int, rng: np.random.Generator
 ) -> Interval:
-    """Cohen's kappa with a bootstrap over items: a draw of items is a draw from the confusion matrix's cells."""
+    """Cohen's unweighted kappa of two annotators' answers to the same items, in the same order, with a bootstrap over
+    items: a draw of items is a draw from the confusion matrix's cells.
+
+    1.0 where both always gave one and the same answer, which leaves nothing to correct for; nan without items.
+    """
     table = _confusion(first, second)
     items = int(table.sum())
     if not items:
@@ -126,23 +133,6 @@ def kappas_of_tables(tables: np.ndarray) -> np.ndarray:
         expected = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1) / total**2
         kappa = (observed - expected) / (1 - expected)
     return np.where(expected == 1, 1.0, kappa)
-
-
-def fleiss_kappa(votes: Votes) -> float:
-    """Fleiss' kappa over the pairs that have the most common number of votes; nan without any."""
-    sizes = [len(ballots) for ballots in votes.values()]
-    if not sizes or max(sizes) < 2:
-        return math.nan
-    size = max(set(sizes), key=sizes.count)
-    counts = np.array(
-        [[sum(v == word for v in b.values()) for word in SCALE] for b in votes.values() if len(b) == size], float
-    )
-    if size < 2:
-        return math.nan
-    agreement = ((counts**2).sum(axis=1) - size) / (size * (size - 1))
-    shares = counts.sum(axis=0) / counts.sum()
-    expected = (shares**2).sum()
-    return float((agreement.mean() - expected) / (1 - expected)) if expected < 1 else 1.0
 
 
 def pairwise_kappas(

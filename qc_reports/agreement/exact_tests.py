@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 
+@lru_cache(maxsize=100_000)
 def interval_of_share(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a share; nan without answers."""
-    from scipy.special import betaincinv
+    from scipy.stats import binomtest
 
     if not n:
         return math.nan, math.nan
-    tail = (1 - level) / 2
-    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
-    return low, high
+    interval = binomtest(hits, n).proportion_ci(level)
+    return float(interval.low), float(interval.high)
 
 
 def interval_of_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -51,9 +51,9 @@ def interval_of_median(values: Sequence[float], level: float = 0.95) -> tuple[fl
 
 def at_least(hits: int, n: int, p: float) -> float:
     """P(X ≥ hits) for X ~ Binomial(n, p)."""
-    from scipy.special import bdtrc
+    from scipy.stats import binom
 
-    return 1.0 if hits <= 0 else float(bdtrc(hits - 1, n, p))
+    return float(binom.sf(hits - 1, n, p))
 
 
 def at_most(hits: int, n: int, p: float) -> float:
@@ -63,7 +63,9 @@ def at_most(hits: int, n: int, p: float) -> float:
 
 def two_sided(hits: int, n: int) -> float:
     """Sign test: how often a fair coin is at least as far from one half; nan without answers."""
-    return min(1.0, 2 * at_least(max(hits, n - hits), n, 0.5)) if n else math.nan
+    from scipy.stats import binomtest
+
+    return float(binomtest(hits, n).pvalue) if n else math.nan
 
 
 def sum_at_least(hits: int, groups: Sequence[tuple[int, float]]) -> float:

@@ -17,7 +17,7 @@ from preference.store import AssignmentView
 from qc_reports.agreement.coefficients import confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.flags import flags
-from qc_reports.annotators.reviews import Standing, standing
+from qc_reports.annotators.reviews import ReviewStatus, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, planned, votes, waiting_by_pair
 from qc_reports.report.gate import gate
@@ -61,7 +61,7 @@ class BatchReport:
     methods: list[dict[str, Any]] = field(default_factory=list)
     """Where Dawid-Skene and the weighted Bradley-Terry would label otherwise than the vote: `methods.Difference`."""
     review: list[dict[str, Any]] = field(default_factory=list)
-    """For each flagged annotator the latest judgments to look at, as links: see `to_review`. Only in a workspace."""
+    """For each flagged annotator the latest judgments to look at, as links: see `review_list`. Only in a workspace."""
     labels: list[Preference] = field(default_factory=list)
     """Every pair's label, for pairs.csv; not in qc.json, which would be as long as the batch."""
 
@@ -87,7 +87,7 @@ def figures(
     """
     stats = annotator_stats(answers, quality)
     found = flags(answers, stats, quality, rng=flags_rng(batch_id))
-    where = standing(found, reviews)
+    where = review_status(found, reviews)
     dropped = {review.annotator_id for review in where.dropped}
     kept = [answer for answer in answers if answer.annotator_id not in dropped]
     ballots = votes(planned(kept))
@@ -139,7 +139,7 @@ def flags_rng(batch_id: str) -> np.random.Generator:
     return np.random.default_rng([*b"flags ", *batch_id.encode()])
 
 
-def set_aside(answers: Sequence[Answered], where: Standing) -> dict[str, ResolutionReason]:
+def set_aside(answers: Sequence[Answered], where: ReviewStatus) -> dict[str, ResolutionReason]:
     """Pair → why answers to it do not count; an open review comes before one that is done."""
     found: dict[str, ResolutionReason] = {}
     for answer in answers:

@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from preference.artifacts import confined
 from preference.errors import UserError
 from preference.film_strip import film_strip
+from preference.records import Pair
+from preference.workspace import Workspace
 from qc_reports.agreement.contested import CONTESTED_SHOWN, Contested, contested_pairs
-
-if TYPE_CHECKING:
-    from preference.records import Pair
-    from preference.workspace import Workspace
-    from qc_reports.answers import Answered
+from qc_reports.answers import Answered
 
 PICTURES = 6
 Strips = Mapping[str, tuple[str, str]]

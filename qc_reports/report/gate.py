@@ -14,13 +14,13 @@ from preference.config import Quality
 from preference.records import BatchStatus
 from qc_reports.agreement.coefficients import Interval
 from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.reviews import Standing, sentences
+from qc_reports.annotators.reviews import ReviewStatus, sentences
 
 VERBS = {"accepted": "Accepted", "held": "Held"}
 
 
 def gate(
-    alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int, where: Standing
+    alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int, where: ReviewStatus
 ) -> tuple[BatchStatus, list[str]]:
     """The batch's status and the reasons for it, as sentences.
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from shlex import quote
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from qc_reports.report.batch_report import BatchReport
+from qc_reports.report.batch_report import BatchReport
 
 
 def next_steps(report: BatchReport) -> list[tuple[str, str]]:

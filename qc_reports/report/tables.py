@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.annotators.statistics import SHARES
-
-if TYPE_CHECKING:
-    from qc_reports.report.batch_report import BatchReport
+from qc_reports.report.batch_report import BatchReport
 
 Table = list[list[Any]]
 LISTS = ("intervals", "confidence_counts")

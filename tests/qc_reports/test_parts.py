@@ -11,7 +11,7 @@ from preference.records import Pair, Review
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.agreement.parts import batch_parts, parts
 from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.reviews import standing
+from qc_reports.annotators.reviews import review_status
 from qc_reports.answers import Answered, votes
 from qc_reports.report.batch_report import figures
 from qc_reports.report.warnings import warnings
@@ -104,7 +104,7 @@ def test_who_stands_how_after_flags_and_reviews():
     flag = Flag("eve", "gold", 0.5, 0.2, 20, "eve …")
     keep = Review("b", "bob", "keep", ["speed"], "maria", "", "w")
     gone = Review("b", "zoe", "leave_out", [], "maria", "", "w")
-    where = standing([flag, replace(flag, annotator_id="bob", kind="speed")], [keep, gone])
+    where = review_status([flag, replace(flag, annotator_id="bob", kind="speed")], [keep, gone])
     assert (where.pending, where.kept, where.dropped) == (["eve"], [keep], [gone])
     assert where.left_out == {"eve", "zoe"}
 

@@ -9,7 +9,7 @@ from preference.config import Quality
 from preference.records import Pair, Review
 from qc_reports.agreement.coefficients import NOTHING, Interval
 from qc_reports.annotators.flag import Flag, Kind
-from qc_reports.annotators.reviews import standing
+from qc_reports.annotators.reviews import review_status
 from qc_reports.answers import Answered
 from qc_reports.report.gate import gate
 from qc_reports.resolution.vote import resolve
@@ -106,7 +106,7 @@ def flag(kind, name="eve"):
 
 
 def status(alpha=GOOD, flags=(), waiting=0, reviews=()):
-    return gate(alpha, flags, Quality(), waiting=waiting, where=standing(flags, reviews))
+    return gate(alpha, flags, Quality(), waiting=waiting, where=review_status(flags, reviews))
 
 
 def review(verdict, *kinds):
