@@ -6,15 +6,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from preference.artifacts import plain, write_csv, write_json, write_text
+from preference.artifacts import plain, write_json, write_text
 from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.tables import tables
 
 
 def write_folder(folder: Path, report: BatchReport, page: str) -> None:
     """report.html, the tables as CSV, qc.json: each is there whole or not at all, and qc.json is written last."""
-    for name, (header, *rows) in tables(report).items():
-        write_csv(folder / f"{name}.csv", header, rows)
+    for name, table in tables(report).items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "report.html", page)
     write_json(folder / "qc.json", as_json(report))
 
