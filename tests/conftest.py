@@ -1,17 +1,24 @@
 """Fixtures that several test files share: real servers, started once."""
 
+import contextlib
+import functools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import shared_maker
 from hypothesis import HealthCheck, settings
+from shared_maker import serve_once
+from studio_maker import copy_studio
 
+from importer.studio.users import annotator_session
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
 from preference.workspace import Workspace
+from robopref.child import claim_port
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
@@ -19,6 +26,7 @@ settings.load_profile("busy")
 FAULTS = 2
 """Kills of each process in the gate; `make test ARGS="--faults 20 tests/robopref/test_faults.py"` does all twenty."""
 LONGEST = ("test_demo", "test_faults")
+EMPTY_STUDIO = "empty-studio"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -32,33 +40,40 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def postgres():
+def run_folder(tmp_path_factory):
+    """A temporary folder that all processes of this run see."""
+    return shared_maker.run_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgres(run_folder):
     """Address of a PostgreSQL server of our own, on a free port; Debian's package brings its programs."""
-    programs = POSTGRES_BIN[-1] if POSTGRES_BIN else None
-    if programs is None and not shutil.which("initdb"):
+    if not POSTGRES_BIN and not shutil.which("initdb"):
         pytest.skip("PostgreSQL is not installed; get it with `apt-get install postgresql`")
-    found = programs or Path(shutil.which("initdb")).resolve().parent
+    with serve_once(run_folder, "postgres", _start_postgres) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _start_postgres():
+    found = POSTGRES_BIN[-1] if POSTGRES_BIN else Path(shutil.which("initdb")).resolve().parent
     # not under pytest's own folder, which only we may enter and PostgreSQL, not being root, must
     folder = Path(tempfile.mkdtemp(prefix="robopref-postgres-"))
     as_user = []
     if os.geteuid() == 0:  # its programs refuse to run as root
         as_user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
+    port, data = claim_port(None, "PostgreSQL"), folder / "data"
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
 
     def run(program, *arguments):
-        subprocess.run(
-            [*as_user, str(found / program), *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=60
-        )
+        command = [*as_user, str(found / program), "-D", str(data), *arguments]
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
 
-    run("initdb", "-D", str(data), "-U", "robopref", "--auth=trust", "-E", "UTF8")
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    run("initdb", "-U", "robopref", "--auth=trust", "-E", "UTF8", "--no-sync")
+    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
     yield f"robopref@127.0.0.1:{port}"
-    run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    run("pg_ctl", "-m", "immediate", "stop")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -104,24 +119,41 @@ def planned_batch(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory):
-    """One real Label Studio with the plugin, for all tests; its document root holds the clips of `_clips`."""
+def label_studio(run_folder):
+    """One real Label Studio with the plugin, for all tests of a run; its document root holds the clips of `_clips`."""
     pytest.importorskip("label_studio", reason="pip install 'robopref[studio]'")
+    with serve_once(run_folder, "label_studio", functools.partial(_start_label_studio, run_folder)) as told:
+        yield SimpleNamespace(**{**told, **{name: Path(told[name]) for name in ("data_dir", "document_root", "log")}})
+
+
+@contextlib.contextmanager
+def _start_label_studio(folder):
+    """What it was before anybody came is kept in `EMPTY_STUDIO`, for servers that are to be killed."""
     from robopref.studio import LabelStudioServer
 
-    folder = tmp_path_factory.mktemp("label_studio")
-    _clips(folder / "documents" / "clips")
-    with LabelStudioServer(folder / "data", folder / "documents") as server:
-        yield server
+    data, documents = folder / "studio-data", folder / "studio-documents"
+    if not documents.exists():
+        _clips(documents / "clips")
+    with LabelStudioServer(data, documents) as server:
+        if not (folder / EMPTY_STUDIO).exists():
+            (folder / EMPTY_STUDIO).mkdir()
+            copy_studio(data, folder / EMPTY_STUDIO)
+        session = annotator_session(server.url, server.username, server.password)
+        personal = session.post(f"{server.url}/api/token/").json()["token"]
+        names = ("url", "username", "password", "token", "data_dir", "document_root", "log")
+        yield {name: str(getattr(server, name)) for name in names} | {"personal_token": personal}
+
+
+@pytest.fixture(scope="session")
+def empty_studio(label_studio, run_folder):
+    """The data folder of a Label Studio that was started once: `copy_studio` it, as making one takes half a minute."""
+    return run_folder / EMPTY_STUDIO
 
 
 @pytest.fixture(scope="session")
 def personal_token(label_studio):
     """The administrator's personal access token; Label Studio gives one at a time, so all tests share it."""
-    from importer.studio.users import annotator_session
-
-    session = annotator_session(label_studio.url, label_studio.username, label_studio.password)
-    return session.post(f"{label_studio.url}/api/token/").json()["token"]
+    return label_studio.personal_token
 
 
 @pytest.fixture(scope="session")

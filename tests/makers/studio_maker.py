@@ -1,6 +1,8 @@
 """A small workspace with pairs and assignments, whose clips a Label Studio of the tests can serve."""
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 from importer.studio.client import connect
@@ -86,3 +88,16 @@ def answer(ws, session, task_id, side="left", **body):
     made = session.post(f"{ws.config.label_studio.url}/api/tasks/{task_id}/annotations/", json=body)
     assert made.status_code == 201, made.text
     return made.json()["id"]
+
+
+def copy_studio(data, target):
+    """Copy the data folder of a Label Studio, which may be running, into the folder `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    with (
+        contextlib.closing(sqlite3.connect(data / "label_studio.sqlite3")) as source,
+        contextlib.closing(sqlite3.connect(target / "label_studio.sqlite3")) as copy,
+    ):
+        source.backup(copy)
+    for name in ("credentials.json", ".env"):
+        shutil.copy2(data / name, target)
+    return target

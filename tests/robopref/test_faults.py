@@ -18,6 +18,7 @@ import time
 import pytest
 from loop_maker import Loop, until
 from proxy_maker import Proxy
+from studio_maker import copy_studio
 
 from importer.studio.pull import pull
 from labeling_config.contract import result_of
@@ -27,20 +28,11 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def studio(label_studio, tmp_path_factory):
-    """A Label Studio to be killed: its data are a copy, because making them takes half a minute."""
+def studio(label_studio, empty_studio, tmp_path_factory):
+    """A Label Studio to be killed."""
     folder = tmp_path_factory.mktemp("faults")
-    data, documents = folder / "data", folder / "documents"
-    data.mkdir()
-    shutil.copytree(label_studio.document_root / "clips", documents / "clips")
-    with (
-        sqlite3.connect(label_studio.data_dir / "label_studio.sqlite3") as source,
-        sqlite3.connect(data / "label_studio.sqlite3") as copy,
-    ):
-        source.backup(copy)
-    for name in ("credentials.json", ".env"):
-        shutil.copy2(label_studio.data_dir / name, data)
-    with LabelStudioServer(data, documents) as server:
+    shutil.copytree(label_studio.document_root / "clips", folder / "documents" / "clips")
+    with LabelStudioServer(copy_studio(empty_studio, folder / "data"), folder / "documents") as server:
         yield server
 
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,6 +11,7 @@ import time
 
 import pytest
 import requests
+from studio_maker import copy_studio
 
 from preference.errors import StudioError, UserError
 from robopref.studio import LabelStudioServer
@@ -31,18 +30,9 @@ else:
 
 
 @pytest.fixture
-def made_before(label_studio, tmp_path):
-    """A data folder that has been started once: a copy, because making one takes half a minute."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    with (
-        sqlite3.connect(label_studio.data_dir / "label_studio.sqlite3") as source,
-        sqlite3.connect(folder / "label_studio.sqlite3") as copy,
-    ):
-        source.backup(copy)
-    for name in ("credentials.json", ".env"):
-        shutil.copy2(label_studio.data_dir / name, folder)
-    return folder
+def made_before(empty_studio, tmp_path):
+    """A data folder that has been started once."""
+    return copy_studio(empty_studio, tmp_path / "data")
 
 
 def run_elsewhere(data_dir, documents, ending):
