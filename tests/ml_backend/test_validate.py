@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
 from ml_backend.reward.train import split_pairs, train_model
@@ -92,17 +93,47 @@ def test_tiers_that_stand_apart_do_not_overlap_and_alike_ones_do_by_half():
     assert next(iter(alike["overlap"].values())) == pytest.approx(0.5, abs=0.1)
 
 
-def test_all_figures_of_a_small_model_are_there():
+def test_the_figures_are_those_that_the_rewards_give_by_hand():
+    """Two strata and a truth that can be learned: every figure is counted again, without our own functions."""
     made, truth = features()
     pool, answers = trajectories(truth), preferences(truth)
     pairs = pairs_of(truth)
     split = split_pairs(pairs.pair_ids, 0)
-    trained = train_model(made, pairs, split, spec(hidden=8, members=2), REWARD, seed=0)
-    strata = dict.fromkeys(pairs.pair_ids, "same")
-    figures = validate(trained, made, pool, pairs, split, REWARD, answers, strata, seed=0)
+    reward = REWARD.model_copy(update={"epochs": 60, "learning_rate": 5e-3})
+    trained = train_model(made, pairs, split, spec(hidden=8, members=2), reward, seed=0)
+    strata = {pair_id: ("same", "distant")[i % 2] for i, pair_id in enumerate(pairs.pair_ids)}
+    figures = validate(trained, made, pool, pairs, split, reward, answers, strata, seed=0)
+
+    rewards, _ = trained.model.score(made)
+    judged = [i for i in split.test if pairs.label[i] != 0.5]
+    right = {i: (rewards[pairs.a[i]] > rewards[pairs.b[i]]) == (pairs.label[i] == 1.0) for i in judged}
+    by_stratum = {
+        stratum: [hit for i, hit in right.items() if strata[pairs.pair_ids[i]] == stratum]
+        for stratum in ("same", "distant")
+    }
     accuracy = figures["ranking_accuracy"]
-    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
-    assert figures["by_stratum"]["same"]["pairs"] == accuracy["pairs"]
+    assert (accuracy["value"], accuracy["pairs"]) == (pytest.approx(np.mean([*right.values()])), len(judged))
+    assert accuracy["low"] < accuracy["value"] <= accuracy["high"]
+    assert {name: (row["value"], row["pairs"]) for name, row in figures["by_stratum"].items()} == {
+        name: (pytest.approx(np.mean(hits)), len(hits)) for name, hits in by_stratum.items()
+    }
+    assert figures["ties_in_test"] == len(split.test) - len(judged)
+    assert figures["spearman"] == pytest.approx(scipy.stats.spearmanr(rewards, truth).statistic)
+    assert figures["spearman"] > 0.9 and figures["cross_validated"]["value"] > 0.8, "it can be learned"
+    assert figures["cross_validated"]["pairs"] == np.count_nonzero(pairs.label != 0.5)
     assert figures["ground_truth"] == "simulator's return"
-    assert -1 <= figures["spearman"] <= 1
     assert figures["target"] == 0.75
+    assert figures["pairs"] == {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+
+
+def test_rewards_the_wrong_way_round_get_the_wrong_pairs_and_a_negative_correlation(monkeypatch):
+    made, truth = features()
+    pairs = pairs_of(truth)
+    split = split_pairs(pairs.pair_ids, 0)
+    trained = train_model(made, pairs, split, spec(hidden=8, members=2), REWARD, seed=0)
+    score = trained.model.score
+    right = validate(trained, made, trajectories(truth), pairs, split, REWARD, [], {}, seed=0)
+    monkeypatch.setattr(trained.model, "score", lambda features: tuple(-value for value in score(features)))
+    wrong = validate(trained, made, trajectories(truth), pairs, split, REWARD, [], {}, seed=0)
+    assert wrong["spearman"] == pytest.approx(-right["spearman"])
+    assert wrong["ranking_accuracy"]["value"] == pytest.approx(1 - right["ranking_accuracy"]["value"])
