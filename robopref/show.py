@@ -1,11 +1,16 @@
-"""Results as a person reads them, or as one JSON object for a script."""
+"""Results as a person reads them, or as one JSON object for a script.
+
+Text goes to stderr and JSON to stdout, so that a script can read one without the other.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,8 +18,8 @@ from rich.table import Table
 
 from preference.artifacts import plain, to_json
 from preference.errors import UserError
-from preference.formats import figure
-from preference.records import Batch, ModelVersion
+from preference.formats import UNKNOWN, figure
+from preference.records import Batch, ModelVersion, Pair
 from preference.work import console
 from preference.workspace import Workspace
 
@@ -33,17 +38,35 @@ def print_json(value: Any) -> None:
     sys.stdout.write(to_json(value))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    drawn = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        drawn.add_column(column)
+def say(text: str, colour: str = "") -> None:
+    """A sentence for a person."""
+    console.print(f"[{colour}]{escape(text)}[/]" if colour else escape(text), highlight=False, soft_wrap=True)
+
+
+def warn(sentences: Iterable[str]) -> None:
+    for sentence in dict.fromkeys(sentences):
+        say(sentence, "yellow")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    drawn = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+        drawn.add_row(*(escape(str(cell)) for cell in row))
     console.print(drawn)
 
 
+def counted(counts: Mapping[str, Any]) -> str:
+    """{"adjacent": 80, "same": 60} → 80 adjacent, 60 same."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def strata(pairs: Iterable[Pair]) -> dict[str, int]:
+    found = Counter(pair.stratum for pair in pairs)
+    return {name: found[name] for name in ("adjacent", "same", "distant")}
+
+
 def record(result: Any, as_json: bool) -> None:
-    """Any flat result: its fields, one a line."""
+    """Any flat result: one field per line."""
     if as_json:
         print_json(result)
         return
@@ -53,47 +76,41 @@ def record(result: Any, as_json: bool) -> None:
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list)))
         elif isinstance(value, list):
-            value = "; ".join(str(v) for v in value[:5]) + (f" and {len(value) - 5} more" if len(value) > 5 else "")
-        if value not in (None, "", "–"):
-            console.print(f"{key.replace('_', ' ')}: {escape(str(value))}", highlight=False, soft_wrap=True)
+            value = "; ".join(map(str, value[:5])) + (f" and {len(value) - 5} more" if len(value) > 5 else "")
+        if value not in (None, "", UNKNOWN):
+            say(f"{key.replace('_', ' ')}: {value}")
 
 
 def pool(result: PoolResult, as_json: bool) -> None:
-    counts: dict[tuple[str, str], int] = {}
-    for trajectory in result.trajectories:
-        key = (trajectory.task_type, trajectory.source)
-        counts[key] = counts.get(key, 0) + 1
     if as_json:
         print_json({"trajectories": len(result.trajectories), "failures": result.failures})
     else:
-        rows = [[task, source, str(n)] for (task, source), n in sorted(counts.items())]
+        counts = Counter((t.task_type, t.source) for t in result.trajectories)
+        rows = [[task, source, n] for (task, source), n in sorted(counts.items())]
         table(f"{len(result.trajectories)} trajectories", ["task", "source", "episodes"], rows)
-        for note in result.notes:
-            console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
+        warn(result.notes)
     _fail_for(result.failures, "episodes could not be read", "pool/failures.csv", as_json)
 
 
 def inspection(result: Inspection, as_json: bool) -> None:
-    """The tables go to stderr, the lines for robopref.toml to stdout, so that `>> robopref.toml` takes just these."""
+    """Tables go to stderr, the lines for robopref.toml to stdout, so that `>> robopref.toml` takes only these."""
     if as_json:
         print_json(result)
         return
-    rate = f", {result.fps:.4g} rows a second" if math.isfinite(result.fps) else ""
-    console.print(f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.",
-                  highlight=False, soft_wrap=True)  # fmt: skip
-    columns = [[c.name, c.dtype, str(c.width), ", ".join(c.names[:8]) + (" …" if len(c.names) > 8 else "")]
+    rate = f", {result.fps:.4g} rows per second" if math.isfinite(result.fps) else ""
+    say(f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.")
+    columns = [[c.name, c.dtype, c.width, ", ".join(c.names[:8]) + (" …" if len(c.names) > 8 else "")]
                for c in result.columns]  # fmt: skip
-    table("\nColumns, one value for each row", ["column", "type", "numbers", "names"], columns)
-    console.print(f"\nCameras: {escape(', '.join(result.cameras) or 'none')}", highlight=False, soft_wrap=True)
-    console.print(f"Once per episode: {escape(', '.join(result.labels) or 'nothing')}\n", soft_wrap=True)
+    table("\nColumns, one value per row", ["column", "type", "numbers", "names"], columns)
+    say(f"\nCameras: {', '.join(result.cameras) or 'none'}")
+    say(f"Per episode: {', '.join(result.labels) or 'nothing'}\n")
     roles = []
     for role in result.roles:
-        place = role.place or ("the data say it" if role.found else "–")
-        roles.append([role.name, place, role.found or "–", "guessed" if role.guessed and role.place else ""])
-    table("What it is taken for", ["role", "column", "in the first episode", ""], roles)
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
-    console.print("\nFor robopref.toml:")
+        place = role.place or ("from the data" if role.found else UNKNOWN)
+        roles.append([role.name, place, role.found or UNKNOWN, "guessed" if role.guessed and role.place else ""])
+    table("What Robopref uses", ["role", "column", "in the first episode", ""], roles)
+    warn(result.notes)
+    say("\nFor robopref.toml:")
     sys.stdout.write(result.toml)
 
 
@@ -101,97 +118,80 @@ def clips(result: ClipsResult, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
-        console.print(f"{result.rendered} clips rendered, {result.kept} kept.")
+        say(f"{result.rendered} clips rendered, {result.kept} kept.")
     _fail_for(result.failures, "clips could not be rendered", "clips/failures.csv", as_json)
 
 
 def _fail_for(failures: Sequence[Failure], what: str, file: str, as_json: bool) -> None:
-    """Name the failures; the good items are done, and the exit code says that not all are."""
+    """List the failures, one sentence for those of a dataset that share a reason; the exit code reports them too."""
     if not failures:
         return
-    if not as_json:
-        for sentence in _grouped(failures)[:10]:
-            console.print(f"[yellow]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
-    raise UserError(f"{len(failures)} {what}; the others are done.", fix=f"See {file} in the work folder.")
-
-
-def _grouped(failures: Sequence[Failure]) -> list[str]:
-    """One sentence for all failures of a dataset that have the same reason."""
     groups: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in failures:
         groups.setdefault((failure.dataset, failure.field, failure.reason), []).append(failure)
-    sentences = []
-    for (dataset, _, reason), group in groups.items():
-        first = group[0]
-        if len(group) == 1:
-            sentences.append(str(first))
-        else:
-            where = f"; the first is episode {first.episode_index}, {first.file}"
-            sentences.append(f"{dataset}, {len(group)} episodes: {reason}{where}")
-    return sentences
+    if not as_json:
+        warn(islice(map(_shared, groups.values()), 10))
+    raise UserError(f"{len(failures)} {what}; the others are done.", fix=f"See {file} in the work folder.")
+
+
+def _shared(failures: Sequence[Failure]) -> str:
+    first = failures[0]
+    if len(failures) == 1:
+        return str(first)
+    where = f"the first is episode {first.episode_index}, {first.file}"
+    return f"{first.dataset}, {len(failures)} episodes: {first.reason}; {where}"
 
 
 def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:
     rows = []
     for batch in made:
-        views = ws.store.assignments(batch.batch_id)
-        pairs = ws.store.pairs(batch.batch_id)
-        strata = {name: sum(p.stratum == name for p in pairs) for name in ("adjacent", "same", "distant")}
-        duplicates = sum(v.assignment.duplicate_of is not None for v in views)
-        rows.append({"batch": batch.batch_id, "pairs": len(pairs), "assignments": len(views), **strata,
+        views, pairs = ws.store.assignments(batch.batch_id), ws.store.pairs(batch.batch_id)
+        duplicates = sum(view.assignment.duplicate_of is not None for view in views)
+        rows.append({"batch": batch.batch_id, "pairs": len(pairs), "assignments": len(views), **strata(pairs),
                      "duplicates": duplicates})  # fmt: skip
     if as_json:
         print_json({"batches": rows})
     elif rows:
-        table("Batches", list(rows[0]), [[str(value) for value in row.values()] for row in rows])
-        for note in dict.fromkeys(note for batch in made for note in batch.notes):
-            say(note, "yellow")
+        table("Batches", list(rows[0]), [list(row.values()) for row in rows])
+        warn(note for batch in made for note in batch.notes)
 
 
 def draft(made: Draft, as_json: bool) -> None:
     """What a batch would ask of whom."""
-    plan = made.plan
-    strata = {name: sum(p.stratum == name for p in made.pairs) for name in ("adjacent", "same", "distant")}
+    plan, counts = made.plan, strata(made.pairs)
     if as_json:
-        print_json({"batch": made.batch.batch_id, "strata": strata, **asdict(plan), "notes": made.batch.notes})
+        print_json({"batch": made.batch.batch_id, "strata": counts, **asdict(plan), "notes": made.batch.notes})
         return
-    counts = ", ".join(f"{number} {name}" for name, number in strata.items())
-    say(f"{made.batch.batch_id}: {plan.pairs} pairs ({counts}). Nothing is made yet.")
+    say(f"{made.batch.batch_id} would have {plan.pairs} pairs ({counted(counts)}). Nothing was created.")
     names = list(plan.loads)
     rows = [
-        [name, str(plan.loads[name]), str(plan.duplicates[name]), "{:.1f} to {:.1f}".format(*plan.hours[name]),
-         *("·" if name == other else str(plan.shared[name][other]) for other in names)]
+        [name, plan.loads[name], plan.duplicates[name], "{:.1f} to {:.1f}".format(*plan.hours[name]),
+         *("·" if name == other else plan.shared[name][other] for other in names)]
         for name in names
     ]  # fmt: skip
-    table("What it asks of whom", ["annotator", "tasks", "of them twice", "hours", *names], rows)
-    say("The last columns: pairs that two annotators share.")
+    table("Work per annotator", ["annotator", "tasks", "duplicates", "hours", *names], rows)
     low, high = plan.reserve
-    say(f"Budget {low} to {high} pairs more: 15 to 20 % are lost to skips, discards and flags.")
-    for note in made.batch.notes:
-        say(note, "yellow")
-
-
-def say(text: str, colour: str = "") -> None:
-    """A sentence for a person."""
-    console.print(f"[{colour}]{escape(text)}[/]" if colour else escape(text), highlight=False, soft_wrap=True)
+    say("The last columns count the pairs that two annotators share.")
+    say(f"Plan for {low} to {high} more pairs: skips, discards and flags cost 15 to 20 %.")
+    warn(made.batch.notes)
 
 
 def ranking(chosen: Sequence[Choice], as_json: bool) -> None:
-    """The pairs with both rewards, and what is expected of asking them."""
+    """The pairs with both rewards and what an answer is expected to tell."""
     if as_json:
         print_json({"pairs": list(chosen)})
         return
     rows = [
-        [c.trajectories[0], figure(c.rewards[0], 2), c.trajectories[1], figure(c.rewards[1], 2), c.strategy,
-         figure(c.score, 3), figure(c.information, 3), figure(c.tie, 2)]
+        [c.trajectories[0], figure(c.rewards[0]), c.trajectories[1], figure(c.rewards[1]), c.strategy,
+         figure(c.score, 3), figure(c.information, 3), figure(c.tie)]
         for c in chosen
     ]  # fmt: skip
     columns = ["trajectory a", "reward", "trajectory b", "reward", "strategy", "score", "bits", "P(tie)"]
-    table("Most worth asking", columns, rows)
+    table("Most informative pairs", columns, rows)
 
 
 def active_round(result: RoundResult, as_json: bool) -> None:
-    """What a round did, or in a dry run would do: then the pairs and everybody's share besides."""
+    """What a round did, or would do in a dry run."""
     if as_json:
         print_json(result)
         return
@@ -201,69 +201,63 @@ def active_round(result: RoundResult, as_json: bool) -> None:
     asked = f"{result.batch.batch_id} asks" if result.batch else "Would ask" if result.chosen else "Asks"
     say(f"{asked} {result.pairs} pairs{f': {rules}' if rules else ''}.")
     if result.loads:
-        say(f"Tasks for each, duplicates included: {', '.join(f'{who} {n}' for who, n in result.loads.items())}.")
+        say(f"Tasks per annotator, with duplicates: {', '.join(f'{who} {n}' for who, n in result.loads.items())}.")
     if result.model:
-        say(f"Model in use: {result.model.version}, {_audited(result.model)}")
+        audit = _with_interval(result.model.metrics.get("audit"))
+        accuracy = "not audited yet" if audit == UNKNOWN else f"right on {audit} uniformly drawn pairs (audit)"
+        say(f"Active model: {result.model.version}, {accuracy}.")
     if result.waiting_for:
         say(f"{result.waiting_for[0].upper()}{result.waiting_for[1:]}.", "yellow")
-
-
-def _audited(model: ModelVersion) -> str:
-    """The one accuracy that no rule has chosen the pairs of."""
-    audit = model.metrics.get("audit") or {}
-    if not audit.get("pairs"):
-        return "not audited yet: no round's uniform pairs are answered."
-    return f"audit: right on {_with_interval(audit)} uniformly drawn pairs."
 
 
 def models(known: Sequence[ModelVersion], as_json: bool) -> None:
     if as_json:
         print_json({"models": list(known)})
         return
-    rows = []
-    for m in known:
-        note = "in use" if m.active else m.metrics.get("kept_back", "")
-        cross, audit = (m.metrics.get(name) or {} for name in ("cross_validated", "audit"))
-        rows.append([m.version, m.created_at[:16], f"{m.encoder} ({m.weights})", str(m.preferences),
-                     figure(m.ranking_accuracy, 3), figure(cross.get("value"), 3), _with_interval(audit),
-                     figure(m.spearman, 3), note])  # fmt: skip
-    columns = ["version", "made", "encoder", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
+    rows = [
+        [m.version, m.created_at[:16], f"{m.encoder} ({m.weights})", m.preferences, figure(m.ranking_accuracy, 3),
+         figure((m.metrics.get("cross_validated") or {}).get("value"), 3), _with_interval(m.metrics.get("audit")),
+         figure(m.spearman, 3), "active" if m.active else m.metrics.get("kept_back", "")]
+        for m in known
+    ]  # fmt: skip
+    columns = ["version", "created", "encoder", "pairs", "test pairs", "cross-validated", "audit", "Spearman", ""]
     table("Reward models", columns, rows)
 
 
-def _with_interval(measured: dict[str, Any]) -> str:
-    """An accuracy with its interval and the pairs it rests on."""
-    if not measured.get("pairs"):
-        return "–"
-    value, low, high = (figure(measured[name], 2) for name in ("value", "low", "high"))
+def _with_interval(measured: dict[str, Any] | None) -> str:
+    """An accuracy with its interval and the number of pairs."""
+    if not measured or not measured.get("pairs"):
+        return UNKNOWN
+    value, low, high = (figure(measured[name]) for name in ("value", "low", "high"))
     return f"{value} ({low} to {high}) of {measured['pairs']}"
 
 
 def verified(result: VerifyResult, as_json: bool) -> None:
-    """The exit code is 1 where the release is not what was released."""
+    """The exit code is 1 if the release was changed."""
     if as_json:
-        print_json({"path": str(result.path), "files": result.files, "ok": result.ok, "problems": result.problems,
-                    "sha256": result.sha256})  # fmt: skip
+        print_json({name: getattr(result, name) for name in ("path", "files", "ok", "problems", "sha256")})
     elif result.ok:
         digest = f" sha256 {result.sha256}" if result.sha256 else ""
-        say(f"{result.path}: {result.files} files are as they were released.{digest}")
+        say(f"{result.path}: all {result.files} files are as released.{digest}")
     else:
         for problem in result.problems:
             console.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not result.ok:
-        count = len(result.problems)
-        raise UserError(f"{result.path}: {count} thing{'s are' if count > 1 else ' is'} not as released.")
+        raise UserError(f"{result.path} differs from what was released: {_problems(len(result.problems))}.")
 
 
 def findings(results: Sequence[Finding], as_json: bool) -> None:
-    """The doctor's findings; the exit code is 1 when something is wrong."""
+    """The doctor's findings; the exit code is 1 if something is wrong."""
     if as_json:
         print_json({"findings": list(results)})
     else:
         marks = {"good": "[green]✓[/]", "note": "[yellow]•[/]", "bad": "[red]✗[/]"}
         for finding in results:
-            fix = f" {finding.fix}" if finding.fix else ""
-            console.print(f"{marks[finding.level]} {escape(finding.what + fix)}", highlight=False, soft_wrap=True)
-    bad = sum(finding.level == "bad" for finding in results)
-    if bad:
-        raise UserError(f"{bad} thing{'s' if bad > 1 else ''} to mend.")
+            text = escape(f"{finding.what} {finding.fix}".strip())
+            console.print(f"{marks[finding.level]} {text}", highlight=False, soft_wrap=True)
+    if bad := sum(finding.level == "bad" for finding in results):
+        raise UserError(f"{_problems(bad)} found.")
+
+
+def _problems(count: int) -> str:
+    return f"{count} problem{'s' * (count != 1)}"

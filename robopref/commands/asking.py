@@ -57,10 +57,7 @@ app.add_typer(calibration_app, name="calibration", rich_help_panel=ASK)
 
 
 @calibration_app.command("build")
-def calibration_build(
-    config: ConfigPath = DEFAULT,
-    json: Json = False,
-) -> None:
+def calibration_build(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Create a training set and two test sets, and assign them.
 
     The expert gets all three first. Run it again after the expert has answered the training set: every annotator then
@@ -94,10 +91,7 @@ def push(
 
 
 @app.command(rich_help_panel=ASK)
-def pull(
-    config: ConfigPath = DEFAULT,
-    json: Json = False,
-) -> None:
+def pull(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Fetch answers from Label Studio that are not in the database yet."""
     from importer.studio import pull as studio
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
+from preference.config import Config, load_config
+from preference.errors import NotReady
 from preference.workspace import Workspace
 from robopref import show, show_checks
 from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
@@ -93,13 +96,24 @@ def qc(
     Example: `robopref qc --judgments judgments.csv --out report`
     """
     if judgments is not None:
-        show_checks.judgments_file(judgments, config, out, json)
+        from qc_reports.report.judgments_file import check_file
+
+        settings = load_config(config) if config.exists() or config != DEFAULT else Config()
+        rng = np.random.default_rng(settings.seed)
+        show_checks.judgments_file(check_file(judgments, settings.quality, rng=rng, out=out), out, json)
         return
     from qc_reports.qc import qc as check
 
     ws = Workspace.open(config)
-    batch_id = batch or show_checks.newest_batch(ws)
-    show_checks.quality(ws, check(ws, batch_id), json)
+    show_checks.quality(ws, check(ws, batch or _newest(ws)), json)
+
+
+def _newest(ws: Workspace) -> str:
+    """Id of the newest production or active batch."""
+    asked = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
+    if not asked:
+        raise NotReady("There is no batch yet.", fix="Run `robopref pairs` first.")
+    return asked[-1]
 
 
 batch_app = typer.Typer(cls=Stages, no_args_is_help=True, help="List batches, decide about them, review annotators.")
@@ -161,17 +175,14 @@ def batch_review(
     if keep is None:
         raise typer.BadParameter("give one of the two", param_hint="--keep / --leave-out")
     ws = Workspace.open(config)
-    batch_id = batch or show_checks.newest_batch(ws)
+    batch_id = batch or _newest(ws)
     review(ws, batch_id, annotator, "keep" if keep else "leave_out", by=by, why=why)
     verb = "count" if keep else "are left out"
     show.say(f"{annotator}'s judgments in {batch_id} {verb}. `robopref resolve` updates the labels.")
 
 
 @app.command(rich_help_panel=CHECK)
-def resolve(
-    config: ConfigPath = DEFAULT,
-    json: Json = False,
-) -> None:
+def resolve(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Resolve the answers into one label per pair; if two annotators disagree, a third is asked.
 
     Judgments of a flagged annotator are left out until `robopref batch review`; pairs of a held batch get no label.

@@ -81,10 +81,7 @@ def demo(
 
 
 @app.command(rich_help_panel=RUN)
-def doctor(
-    config: ConfigPath = DEFAULT,
-    json: Json = False,
-) -> None:
+def doctor(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Check the installation: packages, settings, disk, database, Label Studio, ML backend, weights."""
     from robopref.doctor import examine
 

@@ -67,10 +67,7 @@ def inspect(
 
 
 @app.command(rich_help_panel=SETUP)
-def clips(
-    config: ConfigPath = DEFAULT,
-    json: Json = False,
-) -> None:
+def clips(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Render one standardized clip per trajectory. Existing clips are kept."""
     from importer.clips.build import build_clips
 

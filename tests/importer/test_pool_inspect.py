@@ -70,7 +70,7 @@ def test_a_first_episode_that_is_missing_is_said_and_the_next_is_shown(tmp_path:
 def test_the_command_puts_toml_on_stdout_and_tables_on_stderr(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", EPISODES)
     done = subprocess.run([ROBOPREF, "pool", "inspect", root], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("[[pool.dataset]]\npath = ") and "What it is taken for" in done.stderr
+    assert done.stdout.startswith("[[pool.dataset]]\npath = ") and "What Robopref uses" in done.stderr
     (tmp_path / "robopref.toml").write_text(done.stdout)
     assert load_config(tmp_path / "robopref.toml").pool.dataset[0].path == root.resolve()
     done = subprocess.run([ROBOPREF, "pool", "inspect", root, "--json"], capture_output=True, text=True, check=True)

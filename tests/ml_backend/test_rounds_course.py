@@ -151,7 +151,7 @@ def test_a_dry_run_says_that_a_model_would_be_trained_first(ws):
 def test_the_dry_run_is_a_table_for_people(ws):
     shown = CliRunner().invoke(app, ["round", "--dry-run", "-c", str(ws.root.parent / "robopref.toml")])
     assert shown.exit_code == 0, shown.output
-    for words in ("P(tie)", "bits", "d_optimal", "uniform", "Tasks for each", "Would ask 4 pairs"):
+    for words in ("P(tie)", "bits", "d_optimal", "uniform", "Tasks per annotator", "Would ask 4 pairs"):
         assert words in shown.output
 
 

@@ -123,7 +123,7 @@ def test_a_plan_says_what_a_batch_would_ask_and_makes_none(project):
     assert plan["pairs"] == 200 and plan["strata"] == {"adjacent": 80, "same": 60, "distant": 60}
     assert plan["shared"]["ann"]["ben"] == 200 and plan["reserve"] == [30, 40]
     shown = robopref("pairs", "--plan", cwd=project).stderr
-    assert "Nothing is made yet" in shown and "30 to 40 pairs more" in shown and "fewer than 5" in shown
+    assert "Nothing was created" in shown and "30 to 40 more pairs" in shown and "fewer than 5" in shown
     assert robopref("qc", cwd=project).returncode == 3, "planning made a batch"
 
 

@@ -242,7 +242,7 @@ def test_verify_passes_the_good_archive_and_names_what_a_flipped_byte_damaged(su
     archive = Path(summary["release"]["path"])
     command = [sys.executable, "-m", "robopref", "release", "verify"]
     good = subprocess.run([*command, str(archive)], capture_output=True, text=True, timeout=120, check=False)
-    assert good.returncode == 0 and "files are as they were released" in good.stderr
+    assert good.returncode == 0 and "files are as released" in good.stderr
     damaged = bytearray(archive.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / archive.name).write_bytes(damaged)

@@ -41,6 +41,11 @@ def until(what, patience_s=30.0):
     return what()
 
 
+def children():
+    found = psutil.Process().children(recursive=True)
+    return {process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE}
+
+
 @pytest.fixture
 def run_elsewhere(tmp_path):
     """Another process that starts a server and then sleeps, or leaves it running; the process and the port."""
@@ -98,6 +103,7 @@ def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path):
 def test_a_worker_that_crashes_restarts_and_waits_longer_each_time(tmp_path, capsys):
     """Without a robopref.toml every worker exits at once."""
     waits = []
+    before = children()
 
     def sleep(seconds):
         if seconds >= 1:
@@ -111,4 +117,4 @@ def test_a_worker_that_crashes_restarts_and_waits_longer_each_time(tmp_path, cap
         keep_working(tmp_path / "robopref.toml", [], sleep=sleep)
     assert waits == [1.0, 2.0, 4.0]
     assert "exited with code 2; it restarts in 4 s" in capsys.readouterr().err
-    assert [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert children() == before
