@@ -1,7 +1,7 @@
 """`robopref demo`: the whole loop on the sample pool, in a real Label Studio, with simulated annotators.
 
 Every step is the stage that a real project would run, so the demo is also the shortest description of the workflow.
-Each stage does what is missing and nothing twice: a second run goes on where the first was stopped.
+Each stage does only what is missing, so an interrupted demo continues where it stopped.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"
 NEEDED_BYTES = 1_000_000_000
-"""The demo writes about 300 MB; on a disk with less than this it would end half-way."""
+"""The demo writes about 300 MB and checks for more than enough before it starts."""
 
-CONFIG = """# Written by `robopref demo` at every start: ports change. It holds secrets of this demo alone.
+CONFIG = """# Written by `robopref demo` at every start, because ports change. The secrets are this demo's own.
 name = "metaworld-demo"
 work = "work"
 seed = 7
@@ -68,7 +68,7 @@ name = "sample"
 
 
 GUEST = "you@annotators.example"
-"""The person who sits down afterwards: the first calibration set waits for them."""
+"""The person who tries it afterwards; a training set and the first calibration set wait for them."""
 
 
 class Clock:
@@ -88,20 +88,20 @@ class Clock:
 def run_demo(
     root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL, extra: str | None = None
 ) -> None:
-    """Run the course, print its story and write `root`/summary.json.
+    """Run all stages, print what happened and write `root`/summary.json.
 
     Args:
-        root: Everything is put there; made where it does not exist.
+        root: Folder for everything; created if it does not exist.
         fresh: Start over.
-        stop: Stop both servers at the end instead of leaving them for a person.
+        stop: Stop both servers at the end instead of leaving them running for a person.
         port: Label Studio's; 0 = a free one.
         pool: A LeRobot v3.0 dataset to run on.
-        extra: More TOML for the demo's robopref.toml: a smaller course, say. None = an encoder whose ImageNet weights
-            are installed, if one is.
+        extra: More TOML for the demo's robopref.toml, for smaller sets for example. None = an encoder whose ImageNet
+            weights are installed, if there is one.
 
     Raises:
-        UserError: the sample pool is missing, `root` is somebody else's folder, the disk is full, a port is taken,
-            or a server did not come up. The servers are stopped, and the next run goes on.
+        UserError: the sample pool is missing, `root` is not a demo's folder, the disk is full, a port is taken, or a
+            server did not start. The servers are stopped, and the next run continues.
     """
     root = root.resolve()
     _check(root, pool)
@@ -121,8 +121,7 @@ def run_demo(
         servers.callback(backend.stop)
         with clock.stage("backend", "Starting the ML backend"):
             backend.start()
-        made = course(ws, clock)
-        summary = summarize(ws, clock.seconds, made)
+        summary = summarize(ws, clock.seconds, run_stages(ws, clock))
         write_json(root / "summary.json", summary)
         tell(summary, root)
         if not stop:
@@ -132,7 +131,7 @@ def run_demo(
             _say_where(studio, ws, config_path)
 
 
-def course(ws: Workspace, clock: Clock) -> ReleaseResult:
+def run_stages(ws: Workspace, clock: Clock) -> ReleaseResult:
     """Pool → clips → calibration → certification → production → QC → reward model → active round → validation →
     release."""
     from importer.clips.build import build_clips
@@ -143,13 +142,13 @@ def course(ws: Workspace, clock: Clock) -> ReleaseResult:
         build_pool(ws)
     with clock.stage("clips", "Rendering clips"):
         build_clips(ws)
-    with clock.stage("calibration", "Calibration: the expert explains, everybody learns from it and is tested"):
+    with clock.stage("calibration", "Calibration: the expert explains, everybody practises and is tested"):
         _calibrate(ws)
-    with clock.stage("production", "Production: stratified pairs for the certified"):
+    with clock.stage("production", "Production: stratified pairs for certified annotators"):
         _produce(ws)
-    with clock.stage("round", "Active round: train, rank, ask the most informative pairs"):
+    with clock.stage("round", "Active round: train, rank, ask about the most informative pairs"):
         _active_round(ws)
-    with clock.stage("train", "Training the reward model on everything"):
+    with clock.stage("train", "Training the reward model on all preferences"):
         train(ws)
     with clock.stage("validate", "Validating the reward model"):
         _validate(ws)
@@ -166,15 +165,15 @@ def _calibrate(ws: Workspace) -> None:
     from qc_reports.certification import certify
 
     add_annotators(ws)
-    for _ in range(2):  # first the expert alone, then everybody learns from the expert's answers and is tested
+    for _ in range(2):  # first the expert alone; then everybody practises with the expert's answers and is tested
         calibrate.build(ws)
         push(ws)
         simulate(ws)
         pull(ws)
-    refused = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
-    if refused:
-        console.print(f"Not certified at the first attempt: {', '.join(refused)}. They get the second set.")
-        calibrate.retest(ws, refused)
+    failed = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
+    if failed:
+        console.print(f"Not certified in the first test: {', '.join(failed)}. They get the second set.")
+        calibrate.retest(ws, failed)
         push(ws)
         simulate(ws)
         pull(ws)
@@ -202,15 +201,14 @@ def _active_round(ws: Workspace) -> None:
 
 
 def _answer_and_check(ws: Workspace) -> None:
-    """Answers, third answers where two differ, then QC of every batch that has none."""
+    """Answers, third answers where two disagree, then QC of every open batch."""
     from importer.simulate.answering import simulate
     from ml_backend.loop.rounds import settle
     from qc_reports.qc import qc
 
-    simulate(ws)
-    settle(ws)
-    simulate(ws)
-    settle(ws)
+    for _ in range(2):
+        simulate(ws)
+        settle(ws)
     for batch in ws.store.batches():
         if batch.kind != "calibration" and batch.status == "open":
             report = qc(ws, batch.batch_id)
@@ -218,7 +216,7 @@ def _answer_and_check(ws: Workspace) -> None:
 
 
 def _validate(ws: Workspace) -> None:
-    """The page of the model in use; made once, for the same model gives the same page."""
+    """The active model's page; made once, because the same model gives the same page."""
     from ml_backend.loop.validate import page_of, validate_model
 
     if not page_of(ws).exists():
@@ -226,7 +224,7 @@ def _validate(ws: Workspace) -> None:
 
 
 def _release(ws: Workspace) -> ReleaseResult:
-    """1.0.0; or, where a person has answered since then, the version that the changes call for."""
+    """1.0.0, or if a person has answered since then, the version that the changes call for."""
     from ml_backend.release import release
     from ml_backend.release.build import VersionTaken
     from ml_backend.release.versions import released
@@ -241,24 +239,24 @@ def _release(ws: Workspace) -> ReleaseResult:
 
 def _check(root: Path, pool: Path) -> None:
     if not pool.is_dir():
-        raise UserError(f"The sample pool {pool} is missing.", fix="Run the demo from a checkout of Robopref.")
+        raise UserError(f"Sample pool not found: {pool}.", fix="Run the demo from a checkout of Robopref.")
     if root.exists() and any(root.iterdir()) and not (root / CONFIG_NAME).exists() and not _ours(root):
-        raise UserError(f"{root} holds something that is not a demo.", fix="Name another folder with --root.")
+        raise UserError(f"{root} is not empty and is not a demo's folder.", fix="Name another folder with --root.")
     existing = root if root.exists() else root.parent
     if (free := shutil.disk_usage(existing).free) < NEEDED_BYTES:
         raise UserError(
-            f"{free // 10**6} MB are free on the disk of {existing}; the demo needs {NEEDED_BYTES // 10**6} MB.",
-            fix="Free some, or name a folder on another disk with --root.",
+            f"Only {free // 10**6} MB are free on the disk of {existing}; the demo needs {NEEDED_BYTES // 10**6} MB.",
+            fix="Free some space, or name a folder on another disk with --root.",
         )
 
 
 def _ours(root: Path) -> bool:
-    """A first start that was killed leaves Label Studio's folder and no robopref.toml."""
+    """A first start that was killed leaves these and no robopref.toml."""
     return {path.name for path in root.iterdir()} <= {"label_studio", "work", "backend.log", "backend.pid"}
 
 
 def stop_servers(root: Path) -> None:
-    """End what a run left running on `root`; nothing happens when there is nothing."""
+    """End the servers that an earlier run left running on `root`, if any."""
     root = root.resolve()
     LabelStudioServer(root / "label_studio", root / "work").stop_stale()
     BackendProcess(root / CONFIG_NAME, "", root / "backend.log").end_stale()
@@ -294,14 +292,15 @@ def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
     own = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]
     pairs = Counter(a.batch_id for a in own)
     places = {a.batch_id: f"{studio.url}/projects/{a.project_id}/data?labeling=1" for a in own}
-    learn = f"{pairs[TRAINING]} pairs to learn from, which show the expert's answer after yours:\n"
-    learn = f"{learn}  {places[TRAINING]}\nand then " if TRAINING in places else ""
+    practice = f"practise on {pairs[TRAINING]} pairs, which show the expert's answer after yours:\n"
+    practice = f"{practice}  {places[TRAINING]}\nthen " if TRAINING in places else ""
     console.print(
-        f"\n[bold]Now you.[/] {learn}{pairs['calibration-1']} pairs that certify you: {places['calibration-1']}\n"
-        f"  sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
-        f"  afterwards, `robopref pull -c {config}` and `robopref certify -c {config}` tell how you did.\n"
-        f"The manager's view: {studio.url}, {studio.username}, password {studio.password}\n"
-        "Both servers go on running; `robopref demo --stop` stops them.",
+        f"\n[bold]Your turn:[/] {practice}get certified on {pairs['calibration-1']} pairs:\n"
+        f"  {places['calibration-1']}\n"
+        f"  Sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
+        f"  Then run `robopref pull -c {config}` and `robopref certify -c {config}` to see your result.\n"
+        f"Manager's view: {studio.url}, {studio.username}, password {studio.password}\n"
+        "Both servers keep running; `robopref demo --stop` stops them.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,9 +1,8 @@
-"""`robopref doctor`: look for what is wrong before it hurts, and say how to mend it."""
+"""`robopref doctor`: find problems before they interrupt a run, and say how to fix them."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,16 +11,17 @@ from typing import Literal
 
 from labeling_config import STUDIO_VERSION
 from ml_backend.reward.weights import WITHOUT_A_HUB
-from preference.errors import ConfigError, UserError
+from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
 from preference.workspace import Workspace
+from robopref.init import SCHEMA_NAME, schema_text
+from robopref.studio import SETTINGS
 
-SETTINGS = "labeling_config.plugin.settings"
 LOW_DISK = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Literal["good", "note", "bad"]
     what: str
@@ -29,23 +29,30 @@ class Finding:
 
 
 def examine(config_path: Path) -> list[Finding]:
-    """Look at packages, settings, disk, database, Label Studio, ML backend and weights, in this order."""
+    """Check packages, settings, disk, datasets, database, Label Studio, ML backend and weights, in this order."""
     findings = list(_packages())
     if not config_path.exists():
         return [
             *findings,
-            Finding("note", f"{config_path} does not exist.", "Run `robopref init`, or name it with -c."),
+            Finding("note", f"File not found: {config_path}.", "Run `robopref init`, or name it with -c."),
         ]
     try:
         ws = Workspace.open(config_path)
     except ConfigError as error:
         return [*findings, Finding("bad", error.message, error.fix)]
     findings.append(Finding("good", f"{config_path} is valid."))
+    schema = config_path.parent / SCHEMA_NAME
+    if schema.exists() and schema.read_text(encoding="utf-8") != schema_text():
+        findings.append(Finding("note", f"{schema} is of another version.", "Update it with `robopref init --schema`."))
     for look in (_disk, _datasets, _workers, _database, _clip_store, _label_studio, _backend, _weights):
         try:
             findings.extend(look(ws))
         except UserError as error:
             findings.append(Finding("bad", error.message, error.fix))
+        except ModuleNotFoundError as error:
+            if not (missing := explained(error)):
+                raise
+            findings.append(Finding("bad", missing.message))
     return findings
 
 
@@ -57,39 +64,37 @@ def _packages() -> Iterator[Finding]:
         yield Finding("good", f"ffmpeg: {Path(get_ffmpeg_exe()).name}.")
     except RuntimeError as error:
         yield Finding("bad", f"No ffmpeg: {error}.", "Reinstall imageio-ffmpeg.")
-    try:
-        found = importlib.metadata.version("label-studio")
-    except importlib.metadata.PackageNotFoundError:
-        yield Finding("note", "Label Studio is not installed here; only `robopref demo` needs it here.")
-        return
-    level = "good" if found == STUDIO_VERSION else "note"
-    yield Finding(level, f"Label Studio {found} is installed; the plugin was made for {STUDIO_VERSION}.")
+    missing = sorted({extra for module, (_, extra) in EXTRAS.items() if not installed(module)})
+    extras = {extra for _, extra in EXTRAS.values()} - set(missing)
+    fix = f'Needed only by commands that ask for them: pip install "robopref[{",".join(missing)}]"'
+    yield Finding("good", f"Extras installed: {', '.join(sorted(extras)) or 'none'}.")
+    if missing:
+        yield Finding("note", f"Extras not installed: {', '.join(missing)}.", fix)
+    if "studio" in extras and (found := importlib.metadata.version("label-studio")) != STUDIO_VERSION:
+        yield Finding("note", f"Label Studio {found} is installed; the plugin is tested with {STUDIO_VERSION}.")
 
 
 def _disk(ws: Workspace) -> Iterator[Finding]:
     free = shutil.disk_usage(ws.root).free
     text = f"{free / 1e9:.1f} GB free for {ws.root}."
-    yield Finding("good", text) if free > LOW_DISK else Finding("bad", text, "Free some before rendering clips.")
+    yield Finding("good", text) if free > LOW_DISK else Finding("bad", text, "Free some space before rendering clips.")
 
 
 def _datasets(ws: Workspace) -> Iterator[Finding]:
     from importer.pool.dataset import open_dataset
 
     if not ws.config.pool.dataset:
-        yield Finding("note", "No dataset is named.", "Add [[pool.dataset]] to robopref.toml.")
+        yield Finding("note", "There is no dataset.", "Add [[pool.dataset]] to robopref.toml.")
     for dataset in ws.config.pool.dataset:
         count = len(open_dataset(dataset).episodes)
         yield Finding("good", f"Dataset {dataset.name}: {count} episodes.")
 
 
 def _workers(ws: Workspace) -> Iterator[Finding]:
-    if ws.config.executor != "ray":
-        return
-    if importlib.util.find_spec("ray"):
-        yield Finding("good", "Ray is installed; RAY_ADDRESS names its cluster, without it Ray starts here.")
-    else:
-        fix = 'Install it with `pip install "robopref[scale]"`, or set executor = "processes".'
-        yield Finding("bad", 'executor = "ray", but Ray is not installed.', fix)
+    if ws.config.executor == "ray" and installed("ray"):
+        yield Finding("good", "Ray is installed. RAY_ADDRESS selects its cluster; without it, Ray starts here.")
+    elif ws.config.executor == "ray":
+        yield Finding("bad", 'executor = "ray", but Ray is not installed.', f"{MissingExtra('ray')}")
 
 
 def _clip_store(ws: Workspace) -> Iterator[Finding]:
@@ -97,7 +102,7 @@ def _clip_store(ws: Workspace) -> Iterator[Finding]:
 
     if ws.config.label_studio.clips == "s3":
         check_bucket(ws.config.label_studio.s3)
-        yield Finding("good", f"The bucket {ws.config.label_studio.s3.bucket} takes our keys.")
+        yield Finding("good", f"The bucket {ws.config.label_studio.s3.bucket} accepts the keys.")
 
 
 def _database(ws: Workspace) -> Iterator[Finding]:
@@ -108,26 +113,28 @@ def _database(ws: Workspace) -> Iterator[Finding]:
     if rejections := store.rejections():
         yield Finding("note", f"{len(rejections)} answers were rejected; the newest: {rejections[-1].reason}.")
     if store.engine.dialect.name == "sqlite" and len(store.annotators()) > 10:
-        yield Finding("note", "More than 10 annotators on SQLite.", "PostgreSQL is calmer: set `database` to its URL.")
+        yield Finding(
+            "note",
+            "More than 10 annotators on SQLite.",
+            "PostgreSQL handles concurrent annotators better; set `database` to its URL.",
+        )
 
 
 def _label_studio(ws: Workspace) -> Iterator[Finding]:
     from importer.studio.client import connect
 
     studio = connect(ws)
-    yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and takes the token.")
+    yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and accepts the token.")
     health = studio.plugin_health()
     if health is None:
-        fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS}, where annotators are to see their own work only."
-        yield Finding(
-            "note", "Label Studio runs without the plugin: the templates work, without its keys and rules.", fix
-        )
+        fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS} so that annotators see only their own work."
+        yield Finding("note", "Label Studio runs without the plugin: no keyboard shortcuts, no access rules.", fix)
         return
     found = [*health["server"], *health["screen"]]
     if not found:
-        yield Finding("good", f"The plugin finds all that it holds on to, as in Label Studio {health['made_for']}.")
+        yield Finding("good", f"The plugin works as with Label Studio {health['made_for']}.")
     for sentence in found:
-        fix = f"Run Label Studio {health['made_for']}, or a Robopref that knows yours; the templates work meanwhile."
+        fix = f"Run Label Studio {health['made_for']}, or a Robopref for your version; the templates work meanwhile."
         yield Finding("bad", sentence, fix)
 
 
@@ -149,8 +156,8 @@ def _weights(ws: Workspace) -> Iterator[Finding]:
     elif model.weights == "none":
         yield Finding(
             "note",
-            f"Model {model.version} looks through a random {model.encoder}: ImageNet weights could not be had.",
-            f"Train where the network reaches them, name a local file in reward.weights, or: {WITHOUT_A_HUB}.",
+            f"Model {model.version} uses a random {model.encoder}: ImageNet weights could not be downloaded.",
+            f"Train with network access, name a local file in reward.weights, or: {WITHOUT_A_HUB}.",
         )
     else:
         yield Finding("good", f"Model {model.version}: {model.encoder} with {model.weights} weights.")

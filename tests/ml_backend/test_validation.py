@@ -15,7 +15,7 @@ from ml_backend.validation.calibration import calibration, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
 from preference.errors import DataError, NotReady
 from preference.formats import figure
-from robopref.summary import _validation
+from robopref.summary import validation
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     assert {"still_frames_added", "slowed_down", "cut"} <= set(written["counterfactuals"])
     assert len(written["learning_curve"]["points"]) == 4
     assert page_of(ws) == folder / "validation.html"
-    assert _validation(ws) == {
+    assert validation(ws) == {
         "version": record.version, "trusted": found.trusted, "verdict": found.verdict, "page": str(page_of(ws)),
     }  # fmt: skip
     page = (folder / "validation.html").read_text()

@@ -318,7 +318,7 @@ def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    assert "goes on from here" in output
+    assert "same command to continue" in output
     assert processes_of(root) == []
     kept = sorted(path.name for path in clips.iterdir())
     assert [name for name in kept if name.startswith(".")] == []  # nothing half-written
