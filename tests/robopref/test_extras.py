@@ -1,0 +1,110 @@
+"""The base install asks, pulls and checks without the extras; what needs one says in a sentence how to get it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preference.errors import EXTRAS, MissingExtra, UserError, explained, needs
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+ANSWERS = "pair_id,annotator_id,preference\n" + "".join(
+    f"p{pair},{who},{'AB'[pair % 2]}\n" for pair in range(12) for who in ("ann", "ben")
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A project on the sample pool, as seen from an installation without extras, worker processes included."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "sitecustomize.py").write_text(f"BLOCKED = {sorted(EXTRAS)}\n{BLOCK}")
+    (folder / "answers.csv").write_text(ANSWERS)
+    people = '[annotators]\nexpert = "eve@example.org"\npeople = ["ann@example.org", "ben@example.org"]\n'
+    (folder / "robopref.toml").write_text(
+        f'{people}[label_studio]\nurl = "http://127.0.0.1:1"\n[[pool.dataset]]\npath = "{ROOT / "examples" / "pool"}"\n'
+    )
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+        return subprocess.run(
+            [sys.executable, "-m", "robopref", *arguments],
+            cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pool(base):
+    run = base("pool", "--json")
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, ""),
+        (["init", "-c", "other.toml"], 0, "Wrote other.toml"),
+        (["clips"], 0, "120 clips rendered"),
+        (["calibration", "build"], 0, "robopref push"),
+        (["pairs", "--plan"], 0, "Nothing was created"),
+        (["push"], 1, "127.0.0.1:1"),
+        (["pull"], 0, "new: 0"),
+        (["certify"], 3, ""),
+        (["qc"], 3, "There is no batch yet"),
+        (["qc", "--judgments", "answers.csv", "--out", "report"], 0, "24 judgments of 12 pairs by 2 annotators"),
+        (["resolve"], 0, "0 of 0 pairs"),
+        (["batch", "list"], 0, "Batches"),
+        (["models"], 0, "Reward models"),
+        (["doctor"], 1, 'pip install "robopref[ml,s3,scale,studio]"'),
+    ],
+)
+def test_the_base_install_asks_pulls_and_checks(base, pool, arguments, code, said):
+    run = base(*arguments)
+    assert "Traceback" not in run.stderr, run.stderr
+    assert run.returncode == code, run.stderr
+    assert said in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["worker"], ["train", "--finetune"]])
+def test_a_command_that_needs_an_extra_says_how_to_get_it(base, arguments):
+    run = base(*arguments)
+    assert run.returncode == 2
+    assert 'This needs PyTorch: pip install "robopref[ml]"' in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_demo_names_label_studio_first(base):
+    run = base("demo")
+    assert run.returncode == 2
+    assert 'This needs Label Studio: pip install "robopref[studio]"' in run.stderr
+
+
+def test_only_the_packages_of_an_extra_are_excused():
+    assert isinstance(explained(ModuleNotFoundError(name="torch.nn")), MissingExtra)
+    assert explained(ModuleNotFoundError(name="preference.typo")) is None
+    needs("torch")
+
+
+def test_every_extra_that_is_named_is_one_of_ours():
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for module, (_, extra) in EXTRAS.items():
+        names = {requirement.split(">")[0].split("=")[0].replace("-", "_") for requirement in extras[extra]}
+        assert module in names
+    assert issubclass(MissingExtra, UserError)
