@@ -43,8 +43,8 @@ GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
 # Lines of a project's description, which only a manager can edit: who owns it, which phase it is, and whether an answer
 # may be submitted before both clips were watched to their end.
-OWNER_LINE, MARK_LINE, WATCH_LINE = "annotator:", "robopref:", "watch:"
-FREELY = "freely"
+OWNER_LINE, MARK_LINE, WATCH_LINE, FINAL_LINE = "annotator:", "robopref:", "watch:", "answers:"
+FREELY, FINAL = "freely", "final"
 PHASES = ("training", "calibration-1", "calibration-2", "production")  # in an annotator's order
 
 _SAID: dict[Side, str] = {"left": "Left is better", "equal": "Roughly equal", "right": "Right is better"}
@@ -213,6 +213,16 @@ def place_of(phase: str) -> int:
 def watch_to_end(description: str | None) -> bool:
     """Whether both clips must be watched to their end; yes unless a line says `watch: freely`."""
     return FREELY not in [words.strip().lower() for words in _lines(description, WATCH_LINE)]
+
+
+def final_line() -> str:
+    """A line of a project's description: once all its pairs are answered, no answer may be changed (a test)."""
+    return f"{FINAL_LINE} {FINAL}"
+
+
+def is_final(description: str | None) -> bool:
+    """Whether answers may not be changed once all pairs are answered."""
+    return FINAL in [words.strip().lower() for words in _lines(description, FINAL_LINE)]
 
 
 def owners_of(description: str | None) -> frozenset[str]:

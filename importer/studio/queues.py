@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from importer.calibration.sets import TRAINING
 from importer.clips.s3 import key_of
-from labeling_config.contract import expert_data, mark_line, owner_line, side_of, task_data, watch_line
+from labeling_config.contract import expert_data, final_line, mark_line, owner_line, side_of, task_data, watch_line
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import Annotator, Batch, Trajectory
@@ -142,9 +142,11 @@ def project_mark(queue: Queue, database: str) -> str:
 
 
 def project_description(queue: Queue, database: str, *, watch_to_end: bool) -> str:
-    """Title, owner (whom the plugin lets in), rule of watching and mark, a line each."""
-    rule = watch_line(to_end=watch_to_end)
-    return "\n".join([queue.title, owner_line(queue.annotator.email), rule, project_mark(queue, database)])
+    """Title, owner (whom the plugin lets in), what the plugin enforces, and mark, a line each."""
+    lines = [queue.title, owner_line(queue.annotator.email), watch_line(to_end=watch_to_end)]
+    if queue.phase.startswith("calibration") and queue.annotator.role != "expert":
+        lines.append(final_line())
+    return "\n".join([*lines, project_mark(queue, database)])
 
 
 def task_of_view(

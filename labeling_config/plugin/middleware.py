@@ -13,7 +13,7 @@ from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMi
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
 from labeling_config import contract
-from labeling_config.plugin import access, progress, routes
+from labeling_config.plugin import access, answers, progress, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
 EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
@@ -40,8 +40,11 @@ class AccessMiddleware:
             if match.view_name in EMPTY_FOR_ANNOTATORS and request.method == "GET":
                 return JsonResponse([], safe=False)
             check = routes.ROUTES.get(match.view_name, {}).get(request.method)
-            if check is None or not check(routes.Asked(request, user, kwargs)):
-                return _refusal(request)
+            try:
+                if check is None or not check(routes.Asked(request, user, kwargs)):
+                    return _refusal(request)
+            except answers.Refused as refused:
+                return JsonResponse({"detail": refused.message}, status=refused.status)
         request.robopref_annotator = bool(annotators)
         return None
 

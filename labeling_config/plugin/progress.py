@@ -35,12 +35,17 @@ class Stage:
 
 def stages_of(user: Any) -> list[Stage]:
     """All projects of this annotator, in the order in which they are worked through."""
+    phases = _phases(user)
+    ordered = sorted(phases, key=lambda project_id: (contract.place_of(phases[project_id]), project_id))
+    return [stage_of(user, project_id, phases[project_id]) for project_id in ordered]
+
+
+def _phases(user: Any) -> dict[int, str]:
+    """Project → phase, of the projects that this annotator owns."""
     from projects.models import Project  # pyright: ignore[reportMissingImports]
 
     own = Project.objects.filter(id__in=owned_project_ids(user)).only("id", "description")
-    places = {project.id: contract.phase_of(project.description) for project in own}
-    ordered = sorted(places, key=lambda project_id: (contract.place_of(places[project_id]), project_id))
-    return [stage_of(user, project_id, places[project_id]) for project_id in ordered]
+    return {project.id: contract.phase_of(project.description) for project in own}
 
 
 def stage_of(user: Any, project_id: int, phase: str = "") -> Stage:
@@ -58,6 +63,15 @@ def waiting(user: Any, project_id: int) -> Any:
 
     touched = Annotation.objects.filter(project_id=project_id, completed_by=user).values("task_id")
     return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=touched)
+
+
+def is_due(user: Any, phase: str) -> bool:
+    """Whether nothing of an earlier phase is left for this annotator."""
+    here = contract.place_of(phase)
+    return not any(
+        contract.place_of(earlier) < here and waiting(user, project_id).exists()
+        for project_id, earlier in _phases(user).items()
+    )
 
 
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:

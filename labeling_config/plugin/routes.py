@@ -1,8 +1,8 @@
-"""What an annotator may ask of Label Studio: a list, recorded from a real course in a browser. All else is refused.
+"""What an annotator may request of Label Studio: a list, recorded in a real browser. Everything else is refused.
 
-A route is named as Django resolves it, so that an address that a later version adds stays closed until someone opens it
-here. Each entry says which methods, and a check of the objects that the request names. Label Studio's own object check
-(access.OwnedProjectMixin) comes after this one, where a view has it.
+A route is named as Django resolves it, so an address that a later version adds stays closed until someone opens it
+here. Each entry has its methods and a check of the objects that the request names. Label Studio's own object check
+(access.OwnedProjectMixin) comes after this one, in views that have it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from labeling_config.plugin import answers
 from labeling_config.plugin.access import owns
 
 READ = ("GET", "HEAD", "OPTIONS")
@@ -49,16 +50,32 @@ class Asked:
             and "Transfer-Encoding" not in self.request.headers
         )
 
-    def owns_project(self, pk: object) -> bool:
+    def project(self, pk: object) -> Any:
         from projects.models import Project  # pyright: ignore[reportMissingImports]
 
-        return owns(self.user, _first(Project, pk))
+        return _first(Project, pk)
 
-    def owns_task(self, pk: object) -> bool:
+    def task(self, pk: object) -> Any:
         from tasks.models import Task  # pyright: ignore[reportMissingImports]
 
-        task = _first(Task, pk)
+        return _first(Task, pk)
+
+    def owns_project(self, pk: object) -> bool:
+        return owns(self.user, self.project(pk))
+
+    def owns_task(self, pk: object) -> bool:
+        task = self.task(pk)
         return task is not None and owns(self.user, task.project)
+
+    def was_served(self, pk: object) -> bool:
+        """Whether Label Studio has given this task to the annotator, who holds its lock, or has touched it."""
+        from tasks.models import Annotation, AnnotationDraft, TaskLock  # pyright: ignore[reportMissingImports]
+
+        return (
+            TaskLock.objects.filter(task_id=pk, user=self.user).exists()
+            or Annotation.objects.filter(task_id=pk, completed_by=self.user).exists()
+            or AnnotationDraft.objects.filter(task_id=pk, user=self.user).exists()
+        )
 
     def own_annotation(self, pk: object) -> Any:
         from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
@@ -83,6 +100,10 @@ def project_in_path(asked: Asked) -> bool:
     return asked.owns_project(asked.kwargs.get("pk"))
 
 
+def next_of_project(asked: Asked) -> bool:
+    return project_in_path(asked) and _in_turn(asked, asked.kwargs.get("pk"))
+
+
 def project_in_query(asked: Asked) -> bool:
     """Named in the address, once or more, and each time their own; a body could name another."""
     named = asked.request.GET.getlist("project")
@@ -92,7 +113,9 @@ def project_in_query(asked: Asked) -> bool:
 def next_task_only(asked: Asked) -> bool:
     """The label stream asks for its next task as an "action"; all other actions change or export data."""
     named, ids = asked.request.GET.getlist("project"), asked.request.GET.getlist("id")
-    return bool(named) and all(map(asked.owns_project, named)) and ids == ["next_task"] and asked.body() is not None
+    body = asked.body()
+    own = bool(named) and all(map(asked.owns_project, named)) and ids == ["next_task"]
+    return own and body is not None and _unsorted(body) and all(_in_turn(asked, pk) for pk in named)
 
 
 def view_of_own_project(asked: Asked) -> bool:
@@ -108,8 +131,9 @@ def view_of_own_project(asked: Asked) -> bool:
             view is not None
             and owns(asked.user, view.project)
             and body.get("project", view.project_id) == view.project_id
+            and _unsorted(body)
         )
-    return asked.owns_project(body.get("project"))
+    return asked.owns_project(body.get("project")) and _unsorted(body)
 
 
 def task_in_path(asked: Asked) -> bool:
@@ -117,13 +141,28 @@ def task_in_path(asked: Asked) -> bool:
     return asked.owns_task(asked.kwargs.get("pk", asked.kwargs.get("task_id"))) and all(map(asked.owns_project, named))
 
 
+def task_at_hand(asked: Asked) -> bool:
+    """A task that this annotator was served or has touched: nobody leafs through what is still to come."""
+    return task_in_path(asked) and asked.was_served(asked.kwargs.get("pk", asked.kwargs.get("task_id")))
+
+
 def answer_a_task(asked: Asked) -> bool:
-    return task_in_path(asked) and _says_only(asked, ANNOTATION_KEYS, task_id=asked.kwargs["pk"])
+    if not task_in_path(asked) or not _says_only(asked, ANNOTATION_KEYS, task_id=asked.kwargs["pk"]):
+        return False
+    answers.check_new(asked.user, asked.task(asked.kwargs["pk"]), asked.body() or NO_BODY)
+    return True
+
+
+def see_answer(asked: Asked) -> bool:
+    return asked.own_annotation(asked.kwargs.get("pk")) is not None
 
 
 def change_answer(asked: Asked) -> bool:
     annotation = asked.own_annotation(asked.kwargs.get("pk"))
-    return annotation is not None and _says_only(asked, ANNOTATION_KEYS, task_id=annotation.task_id)
+    if annotation is None or not _says_only(asked, ANNOTATION_KEYS, task_id=annotation.task_id):
+        return False
+    answers.check_change(asked.user, annotation, asked.body() or NO_BODY)
+    return True
 
 
 def draft_a_task(asked: Asked) -> bool:
@@ -150,6 +189,23 @@ def _says_only(asked: Asked, keys: frozenset[str], *, task_id: int) -> bool:
     if body.get("completed_by", asked.user.id) != asked.user.id or str(body.get("task", task_id)) != str(task_id):
         return False
     return ("project" not in body or _task_is_in(task_id, body["project"])) and _own_parents(asked, body)
+
+
+def _in_turn(asked: Asked, project: object) -> bool:
+    answers.check_turn(asked.user, asked.project(project))
+    return True
+
+
+def _unsorted(body: dict[str, Any]) -> bool:
+    """No filter, order or selection of one's own: by them the queue's order, or a pair shown twice, could be found."""
+    data = body.get("data", {})
+    for place in (body, data if isinstance(data, dict) else body):
+        filters, chosen = place.get("filters") or {}, place.get("selectedItems") or {}
+        if place.get("ordering") or not isinstance(filters, dict) or filters.get("items"):
+            return False
+        if not isinstance(chosen, dict) or chosen.get("included") or chosen.get("excluded"):
+            return False
+    return True
 
 
 def _own_parents(asked: Asked, body: dict[str, Any]) -> bool:
@@ -219,15 +275,13 @@ _allow(
 )  # narrowed to their own rows
 _allow(themselves, "GET", "user-detail")
 # Their own projects, to look at.
-_allow(
-    project_in_path, "GET HEAD", "data_manager:project-data", "projects:api:project-detail", "projects:api:project-next"
-)
+_allow(project_in_path, "GET HEAD", "data_manager:project-data", "projects:api:project-detail")
+_allow(next_of_project, "GET HEAD", "projects:api:project-next")
 _allow(project_in_path, "GET", "projects:api:label-stream-history")
 _allow(project_in_query, "GET", "data_manager:dm-project", "data_manager:dm-columns", "data_manager:dm-actions")
 _allow(
     project_in_query,
     "GET",
-    "tasks:api:task-list",
     "data_manager:api:view-list",
     "labels_manager:api-labels:label_link-list",
 )
@@ -236,9 +290,10 @@ _allow(view_of_own_project, "GET PUT PATCH", "data_manager:api:view-detail")
 _allow(next_task_only, "POST", "data_manager:dm-actions")
 # Their own tasks and answers. Clips on local disk are checked by Label Studio against the project of the storage.
 _allow(anyone, "GET HEAD", "storages:localfiles_data")
-_allow(task_in_path, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts", "storages:task-storage-data-resolve")
-_allow(task_in_path, "GET HEAD", "storages:task-storage-data-presign")
+_allow(task_at_hand, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts")
+_allow(task_in_path, "GET HEAD", "storages:task-storage-data-resolve", "storages:task-storage-data-presign")
 _allow(answer_a_task, "POST", "tasks:api:task-annotations")
 _allow(draft_a_task, "POST", "tasks:api:task-drafts", "tasks:api:task-annotations-drafts")
-_allow(change_answer, "GET PUT PATCH", "tasks:api-annotations:annotation-detail")
+_allow(see_answer, "GET", "tasks:api-annotations:annotation-detail")
+_allow(change_answer, "PUT PATCH", "tasks:api-annotations:annotation-detail")
 _allow(change_draft, "GET PUT PATCH DELETE", "tasks:api-drafts:draft-detail")

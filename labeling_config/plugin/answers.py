@@ -1,0 +1,100 @@
+"""What an annotator may submit: one whole answer to a pair whose turn it is, and no change once a test is finished.
+
+A request body and Label Studio's rows in, nothing or `Refused` out. Only projects that Robopref made are concerned:
+their descriptions name a phase.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from labeling_config import contract
+from labeling_config.plugin import progress
+
+LARGEST_BODY = 64_000
+"""Characters of an answer as JSON. The screen sends about a thousand."""
+
+
+class Refused(Exception):
+    """An annotator's request that must not happen; `status` is the HTTP status of the reply."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.message, self.status = message, status
+
+
+def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
+    """Before an answer to `task` is stored.
+
+    Raises:
+        Refused: it is malformed, comes too early, or the pair has an answer already.
+    """
+    from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
+
+    if not contract.phase_of(task.project.description):
+        return
+    check_body(body)
+    check_turn(user, task.project)
+    if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
+        raise Refused("You have answered this pair already.", 409)
+
+
+def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
+    """Before a stored answer is changed.
+
+    Raises:
+        Refused: the new one is malformed, or the old one belongs to a test that is finished.
+    """
+    description = annotation.task.project.description
+    if not contract.phase_of(description):
+        return
+    check_body(body)
+    if contract.is_final(description):
+        stage = progress.stage_of(user, annotation.project_id)
+        if not stage.left and not stage.skipped:
+            raise Refused("This test is finished: its answers can no longer be changed.", 403)
+
+
+def check_turn(user: Any, project: Any) -> None:
+    """Training comes before the test, the test before production.
+
+    Raises:
+        Refused: an earlier project still has pairs for this annotator.
+    """
+    phase = contract.phase_of(project.description)
+    if phase and not progress.is_due(user, phase):
+        raise Refused("This is not your turn yet: earlier pairs come first.", 403)
+
+
+def check_body(body: Mapping[str, Any]) -> None:
+    """One whole answer or a skip, in text that every database takes.
+
+    Raises:
+        Refused: it is something else; the message says what.
+    """
+    try:
+        sent = json.dumps(body, ensure_ascii=False)
+        sent.encode()
+    except (ValueError, RecursionError):
+        raise Refused("The answer contains characters or nesting that cannot be stored.") from None
+    if len(sent) > LARGEST_BODY:
+        raise Refused(f"The answer has {len(sent)} characters; at most {LARGEST_BODY} are taken.", 413)
+    result = body.get("result")
+    if not isinstance(result, list) or not all(isinstance(region, dict) for region in result):
+        raise Refused("`result` must be a list of objects.")
+    if any(region.get("from_name") == contract.REASON and not _is_text(region) for region in result):
+        raise Refused("`reason` must be text.")
+    if body.get("was_cancelled") is True:
+        return
+    try:
+        contract.answer_of(body)
+    except contract.BadAnswer as bad:
+        raise Refused(f"This is not one answer to the pair: {bad.reason}.") from None
+
+
+def _is_text(region: Mapping[str, Any]) -> bool:
+    value = region.get("value")
+    text = value.get("text") if isinstance(value, dict) else None
+    return isinstance(text, str) or (isinstance(text, list) and all(isinstance(part, str) for part in text))

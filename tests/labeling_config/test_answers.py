@@ -1,0 +1,118 @@
+"""The plugin takes one whole answer to a pair whose turn it is, and a finished test stays as it is."""
+
+import pytest
+from screen_maker import PASSWORD, make_project, mark, task_ids
+
+from importer.studio.users import annotator_session
+from labeling_config import contract
+
+GOOD = {"result": contract.result_of("left", 4, "steady"), "lead_time": 6.5}
+
+
+def with_value(name, kind, value):
+    """A good answer in which one region is replaced."""
+    kept = [region for region in GOOD["result"] if region["from_name"] != name]
+    return {"result": [*kept, {"from_name": name, "to_name": "left", "type": kind, "value": value}], "lead_time": 1}
+
+
+MALFORMED = {
+    "a reason of a number": with_value("reason", "textarea", {"text": 5}),
+    "a reason of true, on a skip": {**with_value("reason", "textarea", {"text": True}), "was_cancelled": True},
+    "a reason that is a lone surrogate": with_value("reason", "textarea", {"text": ["\ud800"]}),
+    "a confidence that is an object": with_value("confidence", "number", {"number": {}}),
+    "a nested choice": with_value("preference", "choices", {"choices": [["left"]]}),
+    "two choices": with_value("preference", "choices", {"choices": ["left", "right"]}),
+    "an unknown choice": with_value("preference", "choices", {"choices": ["best"]}),
+    "no result": {"result": [], "lead_time": 1},
+    "a result of words": {"result": ["x"], "lead_time": 1},
+    "two megabytes": with_value("reason", "textarea", {"text": ["x" * 2_000_000]}),
+}
+
+
+class Person:
+    """Somebody signed in, with projects of their own."""
+
+    def __init__(self, server, name):
+        self.url, self.email, self.server = server.url, f"{name}@example.com", server
+
+    def project(self, phase, tasks=2, lines=()):
+        made = make_project(self.server, self.email, phase, tasks=tasks, lines=[mark(phase), *lines], prefix=phase)
+        self.session = annotator_session(self.url, self.email, PASSWORD)
+        return made, task_ids(self.server, made)
+
+    def answer(self, task, body=GOOD):
+        return self.session.post(f"{self.url}/api/tasks/{task}/annotations/", json=body)
+
+    def change(self, annotation, body=GOOD):
+        return self.session.patch(f"{self.url}/api/annotations/{annotation}/", json=body)
+
+    def next(self, project, **body):
+        return self.session.post(f"{self.url}/api/dm/actions/?id=next_task&project={project}", json=body)
+
+
+def test_a_malformed_answer_is_refused_at_the_door_with_the_reason(label_studio):
+    person = Person(label_studio, "malformed")
+    _, (task, _) = person.project("production")
+    for what, body in MALFORMED.items():
+        reply = person.answer(task, body)
+        assert reply.status_code in (400, 413) and reply.json()["detail"], what
+    assert person.answer(task).status_code == 201
+
+
+def test_a_pair_is_answered_once_and_a_skip_can_still_be_answered(label_studio):
+    person = Person(label_studio, "once")
+    _, (first, second) = person.project("production")
+    assert person.answer(first).status_code == 201
+    assert person.answer(first, {**GOOD, "result": contract.result_of("right", 2)}).status_code == 409
+    assert person.answer(second, {"result": [], "was_cancelled": True}).status_code == 201
+    assert person.answer(second).status_code == 201
+
+
+def test_a_finished_test_cannot_be_changed_and_an_unfinished_one_can(label_studio):
+    person = Person(label_studio, "final")
+    _, (first, second) = person.project("calibration-1", lines=[contract.final_line()])
+    answered = person.answer(first).json()["id"]
+    assert person.change(answered, {**GOOD, "result": contract.result_of("right", 3)}).status_code == 200
+    assert person.answer(second).status_code == 201
+    refused = person.change(answered)
+    assert refused.status_code == 403 and "finished" in refused.json()["detail"]
+    kept = person.session.get(f"{person.url}/api/annotations/{answered}/").json()
+    assert contract.answer_of(kept).side == "right"
+
+
+def test_nobody_answers_or_sees_a_test_while_training_is_open(label_studio):
+    person = Person(label_studio, "order")
+    test, (pair, _) = person.project("calibration-1")
+    training, (lesson, other) = person.project("training")
+    assert person.next(test).status_code == person.answer(pair).status_code == 403
+    assert person.session.get(f"{person.url}/api/projects/{test}/next/").status_code == 403
+    assert person.next(training).json()["id"] == lesson
+    assert person.answer(lesson).status_code == person.answer(other).status_code == 201
+    assert person.next(test).json()["id"] == pair and person.answer(pair).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ordering": ["tasks:predictions_score"]},
+        {"filters": {"conjunction": "and", "items": [{"filter": "filter:tasks:data.video_left", "value": "a"}]}},
+        {"selectedItems": {"all": False, "included": [1]}},
+    ],
+)
+def test_nobody_sorts_filters_or_picks_from_their_queue(label_studio, body):
+    person = Person(label_studio, "leafing")
+    project, _ = person.project("production")
+    assert person.next(project, **body).status_code == 403
+    view = {"project": project, "data": body}
+    assert person.session.post(f"{person.url}/api/dm/views/", json=view).status_code == 403
+
+
+def test_only_the_present_pair_and_those_before_it_can_be_read(label_studio):
+    person = Person(label_studio, "reading")
+    project, (present, later) = person.project("production")
+    read = {task: f"{person.url}/api/tasks/{task}/" for task in (present, later)}
+    assert person.session.get(read[present]).status_code == 403
+    assert person.next(project).json()["id"] == present
+    assert person.session.get(read[present]).status_code == 200
+    assert person.session.get(read[later]).status_code == 403
+    assert person.session.get(f"{person.url}/api/tasks/?project={project}&fields=all").status_code == 403
