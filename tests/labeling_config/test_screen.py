@@ -172,8 +172,8 @@ def test_everything_is_in_sight_without_scrolling(page, label_studio, projects, 
     page.evaluate("(scheme) => localStorage.setItem('preferred-color-scheme', scheme)", "Dark" if dark else "Light")
     with admin_session(label_studio.url, label_studio.token) as manager:
         tasks = manager.get(f"{label_studio.url}/api/projects/{projects[name]}/tasks/").json()
-    last = max(task["id"] for task in tasks)
-    for view, query in (("stream", "labeling=1"), ("manager", f"task={last}")):
+    served = min(task["id"] for task in tasks)  # an annotator may open what they were served
+    for view, query in (("stream", "labeling=1"), ("manager", f"task={served}")):
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             page.goto(f"{label_studio.url}/projects/{projects[name]}/data?{query}")
