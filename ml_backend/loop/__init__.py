@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""What runs by itself over a workspace: train, validate, rank and round; models, the queue's order, the worker."""

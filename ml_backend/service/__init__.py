@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""The ML backend that Label Studio talks to (`app.create_app`), its status page, metrics and live reports."""

@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""Can a reward model be trusted? Held-out pairs in; accuracy, calibration, probes, learning curve out."""

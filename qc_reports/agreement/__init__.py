@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""How far people agree: Krippendorff's alpha, Cohen's and Fleiss' kappa, each with its interval."""

@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""One annotator at a time: figures, tests, flags, reviews, and certification against the expert."""

@@ -1,1 +1,1 @@
-"""TODO: what this room is."""
+"""A batch's report: figures and answers in, one HTML page, qc.json and tables out."""
