@@ -52,7 +52,7 @@ def picture_values(demo: Path) -> dict[str, Any]:
         "model": model,
         "pairs": sum(summary["strata"].values()),
         "certified": [person for person in summary["annotators"] if person["certified"]],
-        "strips": [strip_of(work / pool.loc[name, "clip"]) for name in (order[-1], order[len(order) // 3])],
+        "strips": [strip_of(work / str(pool.loc[name, "clip"])) for name in (order[-1], order[len(order) // 3])],
         "screen": "data:image/png;base64," + base64.b64encode(SCREEN.read_bytes()).decode(),
         "dots": [(round(100 * quality[name], 1), round(100 * place[name], 1)) for name in pool.index],
     }

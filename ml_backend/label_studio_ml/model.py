@@ -19,7 +19,7 @@ TIMEOUT = (1.0, 90.0)
 SECRET_HEADER = "X-Robopref-Secret"
 
 
-class Robopref(LabelStudioMLBase):  # pyright: ignore[reportUntypedBaseClass]
+class Robopref(LabelStudioMLBase):  # pyright: ignore
     """Predictions and events, forwarded."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -89,7 +89,7 @@ def load(settings: EncoderSettings, onnx: Path | None = None, threads: int = 0) 
     size_argument = {} if takes_any_size(settings.name) else {"img_size": settings.image_size}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network: Any = timm.create_model(settings.name, pretrained=False, num_classes=0, **size_argument)
+        network: Any = timm.create_model(settings.name, pretrained=False, num_classes=0, **size_argument)  # pyright: ignore[reportArgumentType]
     if settings.weights != "none":
         file = Path(settings.weights) if settings.weights != "imagenet" else pretrained_file(settings.name)
         _load_weights(network, settings.name, file)

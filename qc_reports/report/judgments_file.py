@@ -76,7 +76,7 @@ def read_judgments_csv(path: Path) -> list[Answered]:
 
     def refuse(wrong: pd.Series, column: str, expected: Callable[[Any], str] | str) -> None:
         if wrong.any():
-            line = wrong.idxmax()
+            line: Any = wrong.idxmax()
             words = expected if isinstance(expected, str) else expected(line)
             raise DataError(f"{path}, line {line}, column {column}: found {cells[column][line]!r}, expected {words}.")
 
@@ -105,6 +105,7 @@ def read_judgments_csv(path: Path) -> list[Answered]:
     answered = pd.MultiIndex.from_frame(keys.loc[~again, ["annotator_id", "pair_id"]])
     refuse(again & ~pd.MultiIndex.from_arrays([whose, pairs]).isin(answered), "duplicate_of",
            lambda line: f"the pair_id of another row of {whose[line]!r}")  # fmt: skip
+    rows: Any = zip(cells.itertuples(), pairs, milliseconds, moments, strict=True)
     return [
         Answered(
             pair_id=pair_id,
@@ -119,7 +120,7 @@ def read_judgments_csv(path: Path) -> list[Answered]:
             stratum=row.stratum,
             task_type=row.task_type,
         )
-        for row, pair_id, ms, moment in zip(cells.itertuples(), pairs, milliseconds, moments, strict=True)
+        for row, pair_id, ms, moment in rows
     ]
 
 

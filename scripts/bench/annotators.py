@@ -22,7 +22,7 @@ import numpy as np
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "makers"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "makers")]
 
 ANNOTATORS, JUDGMENTS = 12, 1_000
 PATIENCE_S = 60.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robopref.studio import LabelStudioServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "makers"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "makers")]
 
 COUNT = 10_000
 FEW = 3_000
