@@ -35,7 +35,7 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
 
     if not contract.phase_of(task.project.description):
         return
-    check_body(body)
+    check_body(body, task.project.label_config)
     check_turn(user, task.project)
     if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
         raise Refused("You have answered this pair already.", 409)
@@ -50,7 +50,7 @@ def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
     description = annotation.task.project.description
     if not contract.phase_of(description):
         return
-    check_body(body)
+    check_body(body, annotation.task.project.label_config)
     if contract.is_final(description):
         stage = progress.stage_of(user, annotation.project_id)
         if not stage.left and not stage.skipped:
@@ -68,8 +68,11 @@ def check_turn(user: Any, project: Any) -> None:
         raise Refused("This is not your turn yet: earlier pairs come first.", 403)
 
 
-def check_body(body: Mapping[str, Any]) -> None:
+def check_body(body: Mapping[str, Any], template: str) -> None:
     """One whole answer or a skip, in text that every database takes.
+
+    A template that somebody edited so that its answers cannot be read is the manager's to mend, not the annotator's:
+    its answers are stored, and `pull` rejects them with the reason.
 
     Raises:
         Refused: it is something else; the message says what.
@@ -86,7 +89,7 @@ def check_body(body: Mapping[str, Any]) -> None:
         raise Refused("`result` must be a list of objects.")
     if any(region.get("from_name") == contract.REASON and not _is_text(region) for region in result):
         raise Refused("`reason` must be text.")
-    if body.get("was_cancelled") is True:
+    if body.get("was_cancelled") is True or contract.missing_in(template):
         return
     try:
         contract.answer_of(body)
