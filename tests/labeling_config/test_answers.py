@@ -82,7 +82,7 @@ def test_a_finished_test_cannot_be_changed_and_an_unfinished_one_can(label_studi
 
 def test_nobody_answers_or_sees_a_test_while_training_is_open(label_studio):
     person = Person(label_studio, "order")
-    test, (pair, _) = person.project("calibration-1")
+    test, (pair, _) = person.project("calibration-1", lines=[contract.final_line()])
     training, (lesson, other) = person.project("training")
     assert person.next(test).status_code == person.answer(pair).status_code == 403
     assert person.session.get(f"{person.url}/api/projects/{test}/next/").status_code == 403
