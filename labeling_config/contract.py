@@ -35,7 +35,7 @@ EXPERT_ANSWER, EXPERT_REASONING = "expert_answer", "expert_reasoning"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 
 LONGEST_REASON = 2000  # characters of a reason that are kept
-LONGEST_S = 7 * 86_400.0  # a time beyond a week is not a measurement
+LONGEST_S = (2**31 - 1) / 1000  # as many milliseconds as a database column holds
 # Unprintable: control characters (escape sequences for a terminal, NUL) but tab and newline, and lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -305,10 +305,10 @@ def _lead_time(annotation: Mapping[str, Any]) -> float | None:
 
 
 def _amount(found: object, most: float) -> float | None:
-    """A number from 0 to `most`; None for anything else."""
+    """A number from 0 on, cut at `most`; None for anything else."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return None
-    return float(found) if 0 <= found <= most else None
+    return float(min(found, most)) if found >= 0 and found != float("inf") else None
 
 
 def _watch(result: list[Any]) -> Mapping[str, Any]:

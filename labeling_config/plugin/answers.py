@@ -1,4 +1,4 @@
-"""What an annotator may submit: one whole answer to a pair whose turn it is, and no change once a test is finished.
+"""What an annotator may submit: one whole answer to each pair, and no change once a test is finished.
 
 A request body and Label Studio's rows in, nothing or `Refused` out. Only projects that Robopref made are concerned:
 their descriptions name a phase.
@@ -29,14 +29,13 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     """Before an answer to `task` is stored.
 
     Raises:
-        Refused: it is malformed, comes too early, or the pair has an answer already.
+        Refused: it is malformed, or the pair has an answer already.
     """
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
     if not contract.phase_of(task.project.description):
         return
     check_body(body, task.project.label_config)
-    check_turn(user, task.project)
     if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
         raise Refused("You have answered this pair already.", 409)
 
@@ -55,17 +54,6 @@ def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
         stage = progress.stage_of(user, annotation.project_id)
         if not stage.left and not stage.skipped:
             raise Refused("This test is finished: its answers can no longer be changed.", 403)
-
-
-def check_turn(user: Any, project: Any) -> None:
-    """Training comes before a test; the expert, whose answers are no test, is free to begin where they like.
-
-    Raises:
-        Refused: an earlier project still has pairs for this annotator.
-    """
-    description = project.description
-    if contract.is_final(description) and not progress.is_due(user, contract.phase_of(description)):
-        raise Refused("This is not your turn yet: earlier pairs come first.", 403)
 
 
 def check_body(body: Mapping[str, Any], template: str) -> None:

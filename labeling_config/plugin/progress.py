@@ -65,15 +65,6 @@ def waiting(user: Any, project_id: int) -> Any:
     return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=touched)
 
 
-def is_due(user: Any, phase: str) -> bool:
-    """Whether nothing of an earlier phase is left for this annotator."""
-    here = contract.place_of(phase)
-    return not any(
-        contract.place_of(earlier) < here and waiting(user, project_id).exists()
-        for project_id, earlier in _phases(user).items()
-    )
-
-
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:
     """Where to continue: the first stage with pairs left.
 

@@ -137,7 +137,7 @@ def test_text_and_times_that_a_database_cannot_hold_are_made_to_fit(store):
     strange = annotation(lead_time=1e9, result=result_of("left", 3, "a\0b\ud800c"))
     record_annotations(store, [strange])
     (found,) = store.judgments()
-    assert (found.free_text_reason, found.response_time_ms) == ("ab?c", 2**31 - 1)
+    assert (found.free_text_reason, found.response_time_ms) == ("a�b�c", 2**31 - 1)
 
 
 def test_an_annotation_without_an_id_is_an_error(store):

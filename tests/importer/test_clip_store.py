@@ -90,7 +90,9 @@ def test_the_annotators_browser_gets_the_clip_by_a_presigned_link(ws, bucket):
     plan(ws, "production-001", "ann", 2)
     assert push(ws).tasks == 2
     session = annotator_session(ws.config.label_studio.url, *next(iter(credentials(ws).items())))
-    task = ws.store.assignments()[0].assignment.task_id
+    first = ws.store.assignments()[0].assignment
+    served = f"{ws.config.label_studio.url}/api/dm/actions/?id=next_task&project={first.project_id}"
+    task = session.post(served, json={}).json()["id"]
     data = session.get(f"{ws.config.label_studio.url}/api/tasks/{task}/").json()["data"]
     link = session.get(ws.config.label_studio.url + data["video_left"], allow_redirects=False)
     assert link.status_code in (302, 303), link.text
@@ -134,7 +136,9 @@ def test_clips_on_a_web_server_are_named_by_its_address(label_studio):
     plan(ws, "production-001", "ann", 2)
     push(ws)
     session = annotator_session(ws.config.label_studio.url, *next(iter(credentials(ws).items())))
-    task = ws.store.assignments()[0].assignment.task_id
+    first = ws.store.assignments()[0].assignment
+    served = f"{ws.config.label_studio.url}/api/dm/actions/?id=next_task&project={first.project_id}"
+    task = session.post(served, json={}).json()["id"]
     data = session.get(f"{ws.config.label_studio.url}/api/tasks/{task}/").json()["data"]
     assert data["video_left"].startswith("https://example.org/clips/d-00000")
     ws.store.close()
