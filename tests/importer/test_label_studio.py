@@ -137,8 +137,11 @@ def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager, 
     push(ws)
     ann = sign_in(ws, "ann")
     url = ws.config.label_studio.url
+    project_id = ws.store.assignments()[0].assignment.project_id
+    served = serve(ws, ann, project_id)
     for view in ws.store.assignments():
         a = view.assignment
+        answer(ws, ann, a.task_id)  # a task can be read once it was served or answered
         task = ann.get(f"{url}/api/tasks/{a.task_id}/?project={a.project_id}").json()
         assert set(task["data"]) == set(TASK_KEYS)
         told = json.dumps([task["data"], task["meta"], [p["result"] for p in task["predictions"]]])
@@ -147,8 +150,6 @@ def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager, 
         left, right = shown if a.left == "A" else shown[::-1]
         assert task["data"]["video_left"].endswith(f"{left}.mp4")
         assert task["data"]["video_right"].endswith(f"{right}.mp4")
-    project_id = ws.store.assignments()[0].assignment.project_id
-    served = serve(ws, ann, project_id)
     assert set(served["data"]) == set(TASK_KEYS)
     project = manager.get(f"{url}/api/projects/{project_id}/").json()
     told = f"{project['title']} {project['description']}".lower()
