@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from paths import ROOT
 
-ADAPTER = ROOT / "ml_backend" / "label_studio_ml_adapter.py"
+ADAPTER = ROOT / "ml_backend" / "label_studio_ml" / "model.py"
 # what 1.0.9 imports when it is loaded; its own list pins a Flask that no Python of today runs
 NEEDED = ["requests", "redis", "rq", "attrs", "colorama", "label-studio-tools", "lxml", "flask", "setuptools<81"]
 TWO = """
@@ -82,7 +82,7 @@ def test_under_the_release_on_pypi(service, tmp_path):
         subprocess.run([*pip, *NEEDED], check=True, timeout=240, capture_output=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"label-studio-ml cannot be installed here: {str(error.stderr)[-200:]}")
-    (tmp_path / ADAPTER.name).write_text(ADAPTER.read_text())
+    (tmp_path / "label_studio_ml_adapter.py").write_text(ADAPTER.read_text())
     settings = {"url": url, "password": "pw", "label_config": "<View/>", "train_output": None}
     call = "model.process_event('ANNOTATION_CREATED', {'annotation': {'id': 3}}, 'job', {})"
     _, results, trained = load(python, tmp_path, call, settings)
@@ -99,7 +99,7 @@ def test_under_the_interface_of_2(service, tmp_path):
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "model.py").write_text(TWO % url)
-    (tmp_path / ADAPTER.name).write_text(ADAPTER.read_text())
+    (tmp_path / "label_studio_ml_adapter.py").write_text(ADAPTER.read_text())
     kept, results, trained = load(
         sys.executable, tmp_path, "model.fit('ANNOTATION_UPDATED', {'annotation': {'id': 4}})", {"project_id": "1"}
     )
