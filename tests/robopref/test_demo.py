@@ -162,8 +162,8 @@ def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, caps
     studio = SimpleNamespace(url="http://studio", username="manager", password="secret")
     _say_where(studio, ws, root / "robopref.toml")
     said = capsys.readouterr().err
-    assert "5 pairs to learn from" in said
-    assert "and then 30 pairs that certify you: http://studio/projects/" in said
+    assert "practise on 5 pairs" in said
+    assert "then get certified on 30 pairs:\n  http://studio/projects/" in said
     ws.store.close()
 
 
