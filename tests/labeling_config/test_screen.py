@@ -14,9 +14,9 @@ from screen_maker import (
     open_stream,
     sign_in,
     submit,
+    task_ids,
 )
 
-from importer.studio.users import admin_session
 from labeling_config import contract
 
 pytestmark = pytest.mark.alone
@@ -167,16 +167,15 @@ def test_help_lists_the_keys(page, label_studio, projects):
 
 @pytest.mark.parametrize("name", contract.TEMPLATES)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_everything_is_in_sight_without_scrolling(page, label_studio, projects, name, dark):
+def test_everything_is_in_sight_without_scrolling(page, label_studio, name, dark):
+    project = make_project(label_studio, EMAIL, f"In sight · {name} {dark}", template=name, prefix=f"sight{dark}")
     ARTIFACTS.mkdir(exist_ok=True)
     page.evaluate("(scheme) => localStorage.setItem('preferred-color-scheme', scheme)", "Dark" if dark else "Light")
-    with admin_session(label_studio.url, label_studio.token) as manager:
-        tasks = manager.get(f"{label_studio.url}/api/projects/{projects[name]}/tasks/").json()
-    served = min(task["id"] for task in tasks)  # an annotator may open what they were served
+    served = task_ids(label_studio, project)[0]  # an annotator may open what they were served
     for view, query in (("stream", "labeling=1"), ("manager", f"task={served}")):
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
-            page.goto(f"{label_studio.url}/projects/{projects[name]}/data?{query}")
+            page.goto(f"{label_studio.url}/projects/{project}/data?{query}")
             page.wait_for_function(BOTH_PLAY)
             if name == "calibration":
                 expert = page.get_by_text("The expert: left is better")
