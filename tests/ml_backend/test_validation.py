@@ -124,5 +124,5 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     with pytest.raises(NotReady, match=r"no reward model rm-0009\. There are rm-0001"):
         validate_model(ws, "rm-0009")
     (folder / "split.json").write_text("{")
-    with pytest.raises(DataError, match=r"split\.json is missing or broken"):
+    with pytest.raises(DataError, match=r"split\.json is not JSON"):
         validate_model(ws)

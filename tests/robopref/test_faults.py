@@ -173,14 +173,14 @@ def test_two_workers_share_nothing_and_the_second_takes_over(loop):
 
 SET_BACK = """
 import datetime, time
-import importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed
+import importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.reviews
 real = time.time
 time.time = lambda: real() - 86400 * 400
 class Earlier(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return datetime.datetime.fromtimestamp(time.time(), tz)
-for module in (importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.signed):
+for module in (importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.reviews):
     module.datetime = Earlier  # not datetime.datetime itself: libraries in C die of another class there
 """
 
