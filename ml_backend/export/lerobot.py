@@ -118,7 +118,9 @@ class _Made:
                 target = building / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not self._write_table(name, target, counts, added):
-                    by_link = not self.copy and _link(self.files[name], target)
+                    by_link = not self.copy and _linked(self.files[name], target)
+                    if not by_link:
+                        shutil.copyfile(self.files[name], target)
                     linked, copied = linked + by_link, copied + (not by_link)
                 advance(1)
         result = LeRobotExport(
@@ -221,11 +223,10 @@ def _stat(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _link(source: Path, target: Path) -> bool:
-    """Hard-link; where that is impossible copy. True = linked."""
+def _linked(source: Path, target: Path) -> bool:
+    """Make a hard link; False where the file system cannot."""
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
         return False
     return True

@@ -187,6 +187,7 @@ def test_made_again_it_stays_and_a_new_model_makes_it_anew(ws, exported, rewards
 def test_with_copy_no_file_is_shared_with_the_source(ws, source, tmp_path):
     made = export_lerobot(ws, tmp_path / "copied", copy=True)
     assert made.linked == 0 and made.copied == 4
+    assert set(contents(made.path)) == {*contents(source), MARKER}
     assert not [p for p in made.path.rglob("*") if p.is_file() and p.stat().st_nlink > 1]
 
 
