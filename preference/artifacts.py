@@ -64,7 +64,7 @@ def read_jsonl(path: Path, *, fix: str = "") -> list[Any]:
     Raises:
         DataError: the file is missing, or a line is not JSON.
     """
-    lines = enumerate(_text_of(path, fix).splitlines(), start=1)
+    lines = enumerate(_text_of(path, fix).rstrip("\n").split("\n"), start=1)
     return [_decoded(path, line, f", line {number}", fix) for number, line in lines if line.strip()]
 
 

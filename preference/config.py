@@ -59,7 +59,7 @@ class Columns(Section):
     @classmethod
     def _two_different(cls, value: list[float]) -> list[float]:
         if value and (len(value) != 2 or value[0] == value[1]):
-            raise ValueError("expected two different numbers: open, closed")
+            raise ValueError(f"expected two different numbers (open, closed), found {value!r}")
         return value
 
 
@@ -407,7 +407,7 @@ def _describe(error: ValidationError) -> str:
             message = f"{item['msg']}, found {item['input']!r}"
         message = message.removeprefix("Value error, ").removeprefix("Input ")
         lines.append(f"{'.'.join(map(str, item['loc']))}: {message}")
-    return "; ".join(lines) + "."
+    return "; ".join(lines) + ("" if lines[-1].endswith("?") else ".")
 
 
 def _section(place: Sequence[str | int]) -> type[Section]:

@@ -94,7 +94,7 @@ def needs(*modules: str) -> None:
 def explained(error: ModuleNotFoundError) -> MissingExtra | None:
     """The same for a person, if an extra brings the missing module; None if that is a bug."""
     module = (error.name or "").partition(".")[0]
-    return MissingExtra(module) if module in EXTRAS else None
+    return MissingExtra(module) if module in EXTRAS and not installed(module) else None
 
 
 class DataError(UserError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from preference.artifacts import write_json, write_jsonl
+from preference.artifacts import read_jsonl, write_json, write_jsonl
 from preference.errors import DataError, NotReady
 from preference.records import Pair, Preference, ResolutionReason
 from preference.workspace import Workspace
@@ -104,11 +103,11 @@ def read_preferences(path: Path) -> list[Preference]:
     if not path.exists():
         raise NotReady("Nothing has been resolved yet.", fix="Run `robopref resolve` first.")
     preferences = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    fix = "Run `robopref resolve` again."
+    for number, row in enumerate(read_jsonl(path, fix=fix), 1):
         try:
-            row = json.loads(line)
             floats = {k: math.nan if row[k] is None else row[k] for k in ("confidence_mean", "agreement")}
             preferences.append(Preference.from_dict(row | floats))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}, line {number}: {error}.", fix="Write it anew with `robopref resolve`.") from None
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: {error!r} is missing or wrong.", fix=fix) from None
     return preferences

@@ -2,7 +2,7 @@
 
 In: records of ours. Out: Label Studio's ids, and annotation JSON as it came. Every failure is a StudioError with one
 clear message. What only reads is tried again; what creates is not, since an answer that got lost may have been a
-success: the callers look first what is there (studio_stages.py).
+success: the callers look first what is there (push.py).
 """
 
 from __future__ import annotations

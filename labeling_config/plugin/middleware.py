@@ -109,7 +109,9 @@ class ScriptMiddleware:
 
     def __call__(self, request: Any) -> Any:
         response = self.get_response(request)
-        html = response.headers.get("Content-Type", "").startswith("text/html")
+        match = request.resolver_match
+        ours = match is not None and match.view_name == "robopref-guidelines"  # allows no script at all
+        html = not ours and response.headers.get("Content-Type", "").startswith("text/html")
         if html and not response.streaming and b"</body>" in response.content:
             role = "annotator" if getattr(request, "robopref_annotator", False) else "manager"
             script, style = (reverse(f"robopref-{kind}", args=["plugin"]) for kind in ("script", "style"))

@@ -143,6 +143,8 @@ def task_at_hand(asked: Asked) -> bool:
 
 
 def answer_a_task(asked: Asked) -> bool:
+    if "was_cancelled" in asked.request.GET:  # Label Studio would believe the address more than the body
+        return False
     if not task_in_path(asked) or not _says_only(asked, ANNOTATION_KEYS, task_id=asked.kwargs["pk"]):
         return False
     answers.check_new(asked.user, asked.task(asked.kwargs["pk"]), asked.body() or NO_BODY)

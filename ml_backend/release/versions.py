@@ -6,13 +6,13 @@ gone, minor = pairs were added or the model is another one, patch = only the wra
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
 
+from preference.artifacts import read_jsonl
 from preference.errors import DataError, UserError
 
 # https://semver.org, "Is there a suggested regular expression?", written with the same groups
@@ -147,9 +147,8 @@ def labels_of(folder: Path) -> dict[str, float]:
     """
     path = folder / "preferences.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {row["pair_id"]: float(row["preference"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {row["pair_id"]: float(row["preference"]) for row in read_jsonl(path)}
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({type(error).__name__}), so what changed since that release is unknown.",
             fix="Restore that release from its archive, or move it away.",

@@ -8,6 +8,7 @@ zone it is UTC), stratum, task_type. Other columns are ignored.
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -128,22 +129,19 @@ def _cells(path: Path) -> pd.DataFrame:
     """The known columns as text without the spaces around it, "" where nothing is known; the index is the line."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        table = pd.read_csv(io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path}, line {line}: found the byte 0x{error.object[error.start]:02x}, expected UTF-8.",
             fix="Save the file with the encoding UTF-8.",
         ) from None
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame([""])
-    except pd.errors.ParserError as error:
+    except csv.Error as error:
         raise DataError(f"{path} is not CSV: {error}.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    table.index = np.arange(1, len(table) + 1) + sum(table[column].str.count("\n").cumsum() for column in table)
-    table = table.apply(lambda column: column.str.strip())
-    header, rows = table.iloc[0].tolist(), table.iloc[1:]
+    header = found[0][1] if found else []
     if not any(header):
         raise DataError(f"{path} is empty; expected a header with {', '.join(REQUIRED)}.")
     if missing := [name for name in REQUIRED if name not in header]:
@@ -153,7 +151,10 @@ def _cells(path: Path) -> pd.DataFrame:
         )
     if doubled := [name for name in header if name and header.count(name) > 1]:
         raise DataError(f"{path}, line 1: the column {doubled[0]!r} is there twice.")
-    rows = rows.set_axis(header, axis=1)[(rows != "").any(axis=1)]
+    for line, cells in found[1:]:
+        if len(cells) != len(header):
+            raise DataError(f"{path}, line {line}: found {len(cells)} cells, expected {len(header)}, as in the header.")
+    rows = pd.DataFrame([cells for _, cells in found[1:]], [line for line, _ in found[1:]], header, dtype=str)
     if rows.empty:
         raise DataError(f"{path} holds no judgments, only a header.")
     return rows[[name for name in COLUMNS if name in header]].reindex(columns=list(COLUMNS), fill_value="")

@@ -42,7 +42,7 @@ TARGETS = {"webhook_p95_ms": 50.0, "predict_p95_ms": 300.0, "round_s": 120.0}
 TRAIN = """
 import os, sys, time
 from pathlib import Path
-from ml_backend import scoring, stages
+from ml_backend.loop import scoring, train as stages
 from preference.workspace import Workspace
 os.nice(10)  # as `robopref worker` does
 ws = Workspace.open(Path(sys.argv[1]))

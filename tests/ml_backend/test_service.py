@@ -232,6 +232,10 @@ def test_metrics_count_what_is_there(client, ws):
     page = client.get("/", headers=BASIC).text
     for said in ("rm-0001", "0.800", "0.83 (0.66 to 0.93)", "1/3", "not running", "took 12 s"):
         assert said in page
+    ws.store.put_model_version(
+        ModelVersion("rm-0002", "m", "2026-01-02T00:00:00+00:00", 80, 0.9, 0.8, "resnet18", "none")
+    )
+    assert "rm-0002" in client.get("/", headers=BASIC).text  # its predecessor is not in use, and was not kept back
     with exclusively(ws, WORKER):
         assert "robopref_worker_up 1.0" in client.get("/metrics", headers=BASIC).text
         assert "not running" not in client.get("/", headers=BASIC).text

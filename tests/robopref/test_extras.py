@@ -94,8 +94,11 @@ def test_the_demo_names_label_studio_first(base):
     assert 'This needs Label Studio: pip install "robopref[studio]"' in run.stderr
 
 
-def test_only_the_packages_of_an_extra_are_excused():
+def test_only_the_missing_packages_of_an_extra_are_excused(monkeypatch):
+    assert explained(ModuleNotFoundError(name="torch.typo")) is None, "a bug of ours: torch is there"
+    monkeypatch.setattr("preference.errors.installed", lambda module: module != "torch")
     assert isinstance(explained(ModuleNotFoundError(name="torch.nn")), MissingExtra)
+    monkeypatch.undo()
     assert explained(ModuleNotFoundError(name="preference.typo")) is None
     needs("torch")
 
