@@ -94,8 +94,8 @@ def tell(summary: dict[str, Any], root: Path) -> None:
         f"{len(summary['annotators'])} annotators took the test. Certified: {', '.join(certified)}. "
         f"Not certified: {', '.join(failed) or 'nobody'}.",
         f"{summary['judgments']} judgments. Certified annotators compared {counted(summary['strata'])} pairs and "
-        f"{active['pairs']} active ones ({active['strategy']}); {summary['duplicates']} pairs were shown again with "
-        "sides swapped.",
+        f"{active['pairs']} active ones ({active['strategy']}); {summary['duplicates']} repeats had "
+        "their sides swapped.",
         f"Krippendorff's alpha {figure(summary['alpha'])}. {summary['preferences']} pairs have a label; "
         f"{summary['discarded']} were discarded as ambiguous.",
         *(

@@ -5,7 +5,7 @@ release (1.0.9) and under the 2.x interface. Say where the service is, and how t
 
     label-studio-ml start DIR --with url=http://127.0.0.1:9090 user=robopref password=... secret=...
 
-where DIR has this file as model.py (1.0.9: `label-studio-ml init DIR --script label_studio_ml_adapter.py`).
+where DIR has this file as model.py (1.0.9: `label-studio-ml init DIR --script ml_backend/label_studio_ml/model.py`).
 """
 
 from __future__ import annotations

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from preference.artifacts import plain, write_json, write_text
+from preference.errors import UserError
 from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.tables import tables
 
 
 def write_folder(folder: Path, report: BatchReport, page: str) -> None:
     """report.html, the tables as CSV, qc.json: each is there whole or not at all, and qc.json is written last."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; the report is a folder.", fix="Name another place with --out.")
     for name, table in tables(report).items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "report.html", page)

@@ -100,7 +100,7 @@ def models_promote(
 
 @models_app.command("rollback")
 def models_rollback(config: ConfigPath = DEFAULT) -> None:
-    """Go back to the model that was active before."""
+    """Go back to the next older model that was not kept back."""
     from ml_backend.loop.models import roll_back
 
     show.say(f"{roll_back(Workspace.open(config)).version} is active.")

@@ -165,3 +165,8 @@ def test_the_guidelines_are_an_address(tmp_path):
         load_config(write(tmp_path, '[label_studio]\nguidelines = "our wiki"\n'))
     text = '[label_studio]\nguidelines = "https://example.org/guide"\n'
     assert load_config(write(tmp_path, text)).label_studio.guidelines == "https://example.org/guide"
+
+
+def test_a_folder_in_place_of_the_file_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
