@@ -111,6 +111,7 @@ def next_task_only(asked: Asked) -> bool:
     named, ids = asked.request.GET.getlist("project"), asked.request.GET.getlist("id")
     body = asked.body()
     own = bool(named) and all(map(asked.owns_project, named)) and ids == ["next_task"]
+    own = own and not set(asked.request.GET) & {"query", "ordering", "view"}  # filters may also stand in the address
     return own and body is not None and _unsorted(body)
 
 

@@ -68,7 +68,7 @@ def _shared(ballots: Mapping[str, Mapping[str, Answer]]) -> list[str]:
     few = sum(table.sum() < ENOUGH_SHARED for table in tables)
     if not few:
         return []
-    return [f"{few} of {len(tables)} couples of annotators share fewer than {ENOUGH_SHARED} pairs: their kappas are "
+    return [f"{few} of {len(tables)} pairs of annotators share fewer than {ENOUGH_SHARED} pairs: their kappas are "
             "rough."]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The plugin takes one whole answer to each pair, and a finished test stays as it is."""
 
+import json
+
 import pytest
 from screen_maker import PASSWORD, make_project, mark, task_ids
 
@@ -64,6 +66,8 @@ def test_a_pair_is_answered_once_and_a_skip_can_still_be_answered(label_studio):
     _, (first, second) = person.project("production")
     assert person.answer(first).status_code == 201
     assert person.answer(first, {**GOOD, "result": contract.result_of("right", 2)}).status_code == 409
+    overruled = f"{person.url}/api/tasks/{second}/annotations/?was_cancelled=false"
+    assert person.session.post(overruled, json={"result": [], "was_cancelled": True}).status_code == 403
     assert person.answer(second, {"result": [], "was_cancelled": True}).status_code == 201
     assert person.answer(second).status_code == 201
 
@@ -92,6 +96,8 @@ def test_nobody_sorts_filters_or_picks_from_their_queue(label_studio, body):
     person = Person(label_studio, "leafing")
     project, _ = person.project("production")
     assert person.next(project, **body).status_code == 403
+    filtered = f"{person.url}/api/dm/actions/?id=next_task&project={project}&query={json.dumps(body)}"
+    assert person.session.post(filtered, json={}).status_code == 403
     view = {"project": project, "data": body}
     assert person.session.post(f"{person.url}/api/dm/views/", json=view).status_code == 403
 

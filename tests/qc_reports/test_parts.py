@@ -137,5 +137,5 @@ def test_hard_pairs_that_divide_nobody_and_gold_that_divides_are_warned_of():
 
 
 def test_kappas_of_few_shared_pairs_are_called_rough():
-    assert any("1 of 1 couples of annotators share fewer than 100 pairs" in s for s in warnings(answers(pairs=99)))
+    assert any("1 of 1 pairs of annotators share fewer than 100 pairs" in s for s in warnings(answers(pairs=99)))
     assert not any("couples" in s for s in warnings(answers(pairs=100)))
