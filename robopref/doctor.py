@@ -139,13 +139,13 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
 
 
 def _backend(ws: Workspace) -> Iterator[Finding]:
-    import requests
+    import httpx
 
     url = f"http://{ws.config.service.host}:{ws.config.service.port}"
     try:
-        answer = requests.get(f"{url}/health", timeout=2).json()
+        answer = httpx.get(f"{url}/health", timeout=2).json()
         yield Finding("good", f"The ML backend answers at {url} with model {answer['model_version']}.")
-    except (requests.RequestException, ValueError, KeyError):
+    except (httpx.HTTPError, ValueError, KeyError):
         yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref serve`.")
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import requests
+import httpx
 
 from preference.errors import UserError
 from preference.work import console
@@ -97,6 +97,6 @@ class BackendProcess(Child):
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/health", timeout=2).ok
-        except requests.RequestException:
+            return httpx.get(f"{self.url}/health", timeout=2).is_success
+        except httpx.HTTPError:
             return False

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Self
 
-import requests
+import httpx
 from filelock import FileLock, Timeout
 
 import labeling_config
@@ -159,18 +159,18 @@ class LabelStudioServer:
     def _answers(self) -> bool:
         """Whether it answers as ours: if another program takes the port, Label Studio moves to the next one."""
         try:
-            if not requests.get(f"{self.url}/health", timeout=5).ok:
+            if not httpx.get(f"{self.url}/health", timeout=5).is_success:
                 return False
             header = {"Authorization": f"Token {self.token}"}
-            known = requests.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20)
-        except requests.RequestException:
+            known = httpx.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20)
+        except httpx.HTTPError:
             return False
         if known.status_code in (401, 403):
             raise StudioError(
                 f"The Label Studio at {self.url} does not know the token kept in {self.data_dir}.",
                 fix="Its first start was interrupted, or its users were edited; delete that folder to start over.",
             )
-        return known.ok
+        return known.is_success
 
 
 def environment(data_dir: Path, document_root: Path, account: dict[str, str], *, plugin: bool) -> dict[str, str]:

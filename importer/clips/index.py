@@ -61,8 +61,8 @@ class ClipIndex:
     def add(self, entry: Entry) -> None:
         self.entries[entry.trajectory_id] = entry
         with told_when_full(self.path), self.path.open("a", encoding="utf-8") as file:
-            # a line that a kill cut short is closed first, so that it spoils no other
-            file.write(("" if _ends_with_newline(self.path) else "\n") + json.dumps(asdict(entry)) + "\n")
+            # the line break comes first: it ends a line that a kill cut short
+            file.write("\n" + json.dumps(asdict(entry)))
 
 
 def content_key(files: Sequence[Path], *parts: Any) -> str:
@@ -105,14 +105,6 @@ def _read(path: Path) -> dict[str, Entry]:
             continue  # cut short by a kill: that clip is rendered again
         entries[entry.trajectory_id] = entry
     return entries
-
-
-def _ends_with_newline(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
 
 
 def _sweep(folder: Path) -> None:

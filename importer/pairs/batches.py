@@ -1,13 +1,13 @@
-"""The stages that plan what is asked: annotators, production and active batches.
+"""The stages that plan what is asked: production batches and active ones.
 
-Each takes a workspace, does what is missing, and writes a batch with its pairs and assignments in one transaction.
-All draws come from generators named for what they are for, so a stage that was killed and runs again draws the same.
+Each takes a workspace and writes a batch with its pairs and assignments in one transaction. Every draw comes from a
+generator named for its purpose, so a stage that was killed draws the same when it runs again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from importer.pairs.annotators import annotators_of, certified, certified_ids
 from importer.pairs.assignments import assign
 from importer.pairs.plan import Plan, plan_table
 from importer.pairs.sampling import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
-from preference.config import Strata
+from importer.pairs.strata import PairKey
 from preference.errors import NotReady, UserError
 from preference.records import Assignment, Batch, Kind, Pair, Stratum, Trajectory
 from preference.workspace import Workspace
@@ -71,9 +71,8 @@ def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Bat
         NotReady: the batch before is not accepted, too few are certified, or there are no clips; with the reasons.
         StratumError: the pool has too few pairs left.
     """
-    made = _drafted(ws, certified(ws), _opening_notes(ws, force), fill)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+    notes = _opening_notes(ws, force)
+    return _write(ws, _drafted(ws, certified(ws), notes, fill))
 
 
 def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: bool = False) -> Batch:
@@ -87,9 +86,7 @@ def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: boo
         NotReady: as `next_batch`.
         UserError: a trajectory is not in the pool or has no clip, a pair is of two task types, or was asked before.
     """
-    notes = _opening_notes(ws, force)
-    annotators = certified(ws)
-    batch_id, pool = _next_id(ws), shown(ws)
+    notes, annotators, batch_id, pool = _opened(ws, "production", force)
     by_id = {trajectory.trajectory_id: trajectory for trajectory in pool}
     seen = asked(ws.store.pairs())
     pairs: list[Pair] = []
@@ -100,9 +97,7 @@ def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: boo
             raise UserError(f"{ids[0]} and {ids[1]} were asked before.", fix="Leave that pair out.")
         a, b = by_id[ids[0]], by_id[ids[1]]
         pairs.append(make_pair(a, b, "gold" if stratum_of(a, b) == "distant" else "production", batch_id))
-    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+    return _write(ws, _assigned(ws, batch_id, "production", pairs, annotators, pool, notes))
 
 
 def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = False, fill: bool = False) -> Batch | None:
@@ -124,21 +119,11 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     wanted = +wanted
     if not (count := wanted.total()):
         return None
-    notes, annotators, batch_id, pool = _opening_notes(ws, force), certified(ws), _next_id(ws), shown(ws)
-    drawn = sample_pairs(
-        pool,
-        count,
-        strata={stratum: number / count for stratum, number in wanted.items()},
-        rng=ws.rng(f"pairs {batch_id}"),
-        batch_id=batch_id,
-        exclude=asked(ws.store.pairs()),
-        fill=fill,
-    )
-    pairs = [replace(pair, strategy=REPLACEMENT) for pair in drawn]
+    notes, annotators, batch_id, pool = _opened(ws, "production", force)
+    shares = {stratum: number / count for stratum, number in wanted.items()}
+    pairs = [replace(pair, strategy=REPLACEMENT) for pair in _drawn(ws, pool, count, shares, batch_id, fill)]
     notes = [*notes, f"Stands in for {count} lost pairs."]
-    made = _assigned(ws, batch_id, "production", pairs, annotators, pool, notes)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+    return _write(ws, _assigned(ws, batch_id, "production", pairs, annotators, pool, notes))
 
 
 def shown(ws: Workspace) -> list[Trajectory]:
@@ -168,22 +153,32 @@ def _opening_notes(ws: Workspace, force: bool) -> list[str]:
     return []
 
 
-def _next_id(ws: Workspace) -> str:
-    return f"production-{1 + sum(batch.kind == 'production' for batch in ws.store.batches()):03d}"
+def _opened(ws: Workspace, kind: Kind, force: bool) -> tuple[list[str], list[str], str, list[Trajectory]]:
+    """What a new batch begins with: its notes, the certified annotators, its id and the trajectories."""
+    return _opening_notes(ws, force), certified(ws), _next_id(ws, kind), shown(ws)
+
+
+def _next_id(ws: Workspace, kind: Kind) -> str:
+    return f"{kind}-{1 + sum(batch.kind == kind for batch in ws.store.batches()):03d}"
+
+
+def _drawn(
+    ws: Workspace, pool: Sequence[Trajectory], count: int, strata: Mapping[Stratum, float], batch_id: str, fill: bool
+) -> list[Pair]:
+    """`count` stratified pairs that were not asked before."""
+    rng, exclude = ws.rng(f"pairs {batch_id}"), asked(ws.store.pairs())
+    return sample_pairs(pool, count, strata=strata, rng=rng, batch_id=batch_id, exclude=exclude, fill=fill)
 
 
 def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fill: bool) -> Draft:
     settings = ws.config.pairs
-    batch_id, pool, strata = _next_id(ws), shown(ws), _shares(settings.strata)
-    pairs = sample_pairs(
-        pool,
-        settings.batch,
-        strata=strata,
-        rng=ws.rng(f"pairs {batch_id}"),
-        batch_id=batch_id,
-        exclude=asked(ws.store.pairs()),
-        fill=fill,
-    )
+    strata: dict[Stratum, float] = {
+        "adjacent": settings.strata.adjacent,
+        "same": settings.strata.same,
+        "distant": settings.strata.distant,
+    }
+    batch_id, pool = _next_id(ws, "production"), shown(ws)
+    pairs = _drawn(ws, pool, settings.batch, strata, batch_id, fill)
     return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
 
 
@@ -200,34 +195,23 @@ def active_batch(
     Raises:
         NotReady: as `next_batch`; or all of them were asked before.
     """
-    made = draft_active(ws, chosen, strategies, force=force)
-    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
-    return made.batch
+    return _write(ws, draft_active(ws, chosen, strategies, force=force))
 
 
 def draft_active(
     ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
 ) -> Draft:
     """The batch that `active_batch` would make, with who would be asked what; nothing is written."""
-    notes = _opening_notes(ws, force)
-    annotators = certified(ws)
+    notes, annotators, batch_id, pool = _opened(ws, "active", force)
     seen = asked(ws.store.pairs())
-    fresh: list[tuple[tuple[str, str], str]] = []
+    fresh: dict[PairKey, tuple[tuple[str, str], str]] = {}
     for ids, strategy in zip(chosen, strategies, strict=True):
-        if frozenset(ids) not in seen:
-            seen.add(frozenset(ids))
-            fresh.append((ids, strategy))
+        if (key := frozenset(ids)) not in seen:
+            fresh.setdefault(key, (ids, strategy))
     if not fresh:
         raise NotReady(f"All {len(chosen)} chosen pairs were asked before.", fix="Rank again: `robopref round`.")
-    batch_id = f"active-{1 + sum(batch.kind == 'active' for batch in ws.store.batches()):03d}"
-    pool = shown(ws)
-    pairs = active_pairs(
-        [ids for ids, _ in fresh],
-        [strategy for _, strategy in fresh],
-        pool,
-        batch_id,
-        rng=ws.rng(f"pairs {batch_id}"),
-    )
+    wanted, rules = zip(*fresh.values(), strict=True)
+    pairs = active_pairs(wanted, rules, pool, batch_id, rng=ws.rng(f"pairs {batch_id}"))
     return _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)
 
 
@@ -257,6 +241,11 @@ def _assigned(
     return Draft(batch, pairs, assignments, plan)
 
 
+def _write(ws: Workspace, made: Draft) -> Batch:
+    ws.store.put_pairs(made.batch, made.pairs, made.assignments)
+    return made.batch
+
+
 def append(ws: Workspace, assignments: Sequence[Assignment]) -> None:
     """Add assignments of pairs that exist to their own batches."""
     by_batch: dict[str, list[Assignment]] = {}
@@ -265,10 +254,6 @@ def append(ws: Workspace, assignments: Sequence[Assignment]) -> None:
     for batch in ws.store.batches():
         if batch.batch_id in by_batch:
             ws.store.put_pairs(batch, [], by_batch[batch.batch_id])
-
-
-def _shares(strata: Strata) -> dict[Stratum, float]:
-    return {"adjacent": strata.adjacent, "same": strata.same, "distant": strata.distant}
 
 
 def now() -> str:

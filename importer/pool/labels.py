@@ -6,7 +6,6 @@ Only `task_type` of the entry wins over the data's, because tasks are often sent
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping as Values
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,15 +105,17 @@ def read_sidecar(path: Path, episodes: Values[int, str]) -> dict[int, Labels]:
     Raises:
         BadInput: naming the row and the column.
     """
+    import pandas as pd
+
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = list(reader.fieldnames or [])
-            rows = list(reader)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False).fillna("")
+    except pd.errors.EmptyDataError:
+        table = pd.DataFrame()
     except OSError as error:
         raise BadInput(path, "sidecar", f"cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except ValueError as error:
         raise BadInput(path, "sidecar", f"cannot be read as CSV: {error}") from None
+    header = list(table.columns)
     key = next((name for name in (KEY, "episode_index") if name in header), "")
     if not key:
         raise BadInput(path, KEY, f"the column is missing; found {', '.join(header) or 'an empty file'}")
@@ -122,24 +123,23 @@ def read_sidecar(path: Path, episodes: Values[int, str]) -> dict[int, Labels]:
         raise BadInput(path, header[-1], f"expected one of {', '.join(KNOWN)} beside {key!r}")
     by_name = {name: index for index, name in episodes.items()}
     found: dict[int, Labels] = {}
-    for number, row in enumerate(rows, start=2):
-        index = _index(row[key], by_name, episodes)
+    for number, row in enumerate(table.reindex(columns=[key, *KNOWN], fill_value="").to_dict("records"), start=2):
+        cells = {name: cell.strip() for name, cell in row.items()}
+        index = _index(cells[key], by_name, episodes)
         if index is None or index in found:
             said = "there is no such episode" if index is None else "the episode is there twice"
             raise BadInput(path, f"row {number}, {key}", f"{said}: {row[key]!r}")
-        found[index] = _labels_of_row(row, path, number)
+        found[index] = _labels_of_row(cells, path, number)
     return found
 
 
-def _index(written: str | None, by_name: Values[str, int], episodes: Values[int, str]) -> int | None:
-    name = (written or "").strip()
+def _index(name: str, by_name: Values[str, int], episodes: Values[int, str]) -> int | None:
     if name in by_name:
         return by_name[name]
     return int(name) if name.isdecimal() and int(name) in episodes else None
 
 
-def _labels_of_row(row: Values[str, str | None], path: Path, number: int) -> Labels:
-    cells = {name: (row.get(name) or "").strip() for name in KNOWN}
+def _labels_of_row(cells: Values[str, str], path: Path, number: int) -> Labels:
     place = f"row {number}, "
     return Labels(
         source=cells["source"],

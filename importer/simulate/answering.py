@@ -20,15 +20,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import numpy as np
-import requests
 
 from importer.pool import read_episode
 from importer.simulate.teachers import SimulatedAnswer, answer_functions
 from importer.studio.client import connect
 from importer.studio.push import credentials
 from importer.studio.queues import Queue, all_queues
-from importer.studio.users import TIMEOUT, annotator_session
+from importer.studio.users import annotator_session
 from labeling_config.contract import ASSIGNMENT_ID, result_of
 from preference.errors import StudioError, UserError
 from preference.records import Trajectory
@@ -117,7 +117,7 @@ class _Person:
             return [f"{self._email}: {error}"]
         return []
 
-    def _sign_in(self) -> requests.Session:
+    def _sign_in(self) -> httpx.Client:
         if self._email not in self._passwords:
             raise StudioError(
                 f"The password of {self._email} is not in credentials.json: the account was there before.",
@@ -125,7 +125,7 @@ class _Person:
             )
         return annotator_session(self._url, self._email, self._passwords[self._email])
 
-    def _answer_queue(self, session: requests.Session, queue: Queue, open_ids: set[str]) -> None:
+    def _answer_queue(self, session: httpx.Client, queue: Queue, open_ids: set[str]) -> None:
         views = {view.assignment.assignment_id: view for view in queue.views}
         skipped: set[str] = set()
         while open_ids and not self._stop.is_set():
@@ -146,34 +146,33 @@ class _Person:
                 open_ids.remove(key)
                 self._advance(1)
 
-    def _next(self, session: requests.Session, queue: Queue) -> dict[str, Any] | None:
+    def _next(self, session: httpx.Client, queue: Queue) -> dict[str, Any] | None:
         """The task that Label Studio serves, or None where there is no more."""
-        address = f"{self._url}/api/dm/actions?id=next_task&project={queue.project_id}"
-        response = self._post(session, address, {})
+        response = self._post(session, f"/api/dm/actions?id=next_task&project={queue.project_id}", {})
         if response.status_code == 404 and "no tasks" in response.text:
             return None
         return _accepted(response, f"next task of {queue.title!r}")
 
-    def _submit(self, session: requests.Session, task_id: int, said: SimulatedAnswer | None) -> None:
+    def _submit(self, session: httpx.Client, task_id: int, said: SimulatedAnswer | None) -> None:
         body: dict[str, Any] = {"result": [], "was_cancelled": True}
         if said is not None:
             body = {"result": result_of(said.side, said.confidence, said.reason), "lead_time": said.response_s}
         kind = "answer" if said is not None else "skip"
         body["unique_id"] = str(uuid.uuid5(SUBMISSIONS, f"{task_id} {kind}"))
-        response = self._post(session, f"{self._url}/api/tasks/{task_id}/annotations/", body)
+        response = self._post(session, f"/api/tasks/{task_id}/annotations/", body)
         if response.status_code != 409:  # 409: the one before got through although we did not hear of it
             _accepted(response, f"submission of task {task_id}")
 
-    def _post(self, session: requests.Session, address: str, body: dict[str, Any]) -> requests.Response:
+    def _post(self, session: httpx.Client, address: str, body: dict[str, Any]) -> httpx.Response:
         """Safe to send again: asking twice gives the same task, submitting twice is refused."""
         trouble = ""
         for attempt in range(ATTEMPTS):
             try:
-                response = session.post(address, json=body, timeout=TIMEOUT)
+                response = session.post(address, json=body)
                 if response.status_code < 500:
                     return response
                 trouble = f"HTTP {response.status_code}"
-            except requests.RequestException as error:
+            except httpx.HTTPError as error:
                 trouble = type(error).__name__
             if self._stop.is_set():
                 break
@@ -195,7 +194,7 @@ def _open_work(ws: Workspace, batch_id: str | None) -> dict[str, list[tuple[Queu
     return dict(work)
 
 
-def _accepted(response: requests.Response, what: str) -> dict[str, Any]:
+def _accepted(response: httpx.Response, what: str) -> dict[str, Any]:
     if response.status_code >= 400:
         raise StudioError(f"Label Studio refused the {what}: HTTP {response.status_code}, {response.text[:200]}")
     return response.json()

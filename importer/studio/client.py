@@ -54,17 +54,15 @@ class LabelStudio:
             self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout)
 
     def version(self) -> str:
-        """The server's own version, after `check`."""
+        """The server's version; empty where it is not Label Studio."""
         with self._errors("read its version"):
-            return str(getattr(self._client.versions.get(request_options=ONCE), "release", ""))
+            return str(getattr(self._client.versions.get(request_options=ONCE), "release", None) or "")
 
     def check(self) -> None:
         """Raise a StudioError unless the server answers, is the version we know, and accepts the token."""
-        with self._errors("read its version"):
-            release = getattr(self._client.versions.get(request_options=ONCE), "release", None)
-        if not release:
+        if not (release := self.version()):
             raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL)
-        if ".".join(str(release).split(".")[:2]) != EXPECTED_VERSION:
+        if ".".join(release.split(".")[:2]) != EXPECTED_VERSION:
             raise StudioError(
                 f"{self.url} runs Label Studio {release}; Robopref works with {EXPECTED_VERSION}.",
                 fix=f"Install label-studio=={EXPECTED_VERSION}.*.",

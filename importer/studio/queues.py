@@ -85,17 +85,6 @@ class Pushed:
     tasks: list[int]
 
 
-def pushed_of(batches: Sequence[Batch], tasks: Iterable[tuple[str, str, int, int]]) -> list[Pushed]:
-    """Every project and its tasks, from `(annotator_id, batch_id, project_id, task_id)`."""
-    phases = phases_of(batches)
-    found: dict[int, Pushed] = {}
-    for annotator_id, batch_id, project_id, task_id in tasks:
-        if project_id not in found:
-            found[project_id] = Pushed(title_of(phases[batch_id], annotator_id), project_id, [])
-        found[project_id].tasks.append(task_id)
-    return [found[project_id] for project_id in sorted(found)]
-
-
 def phases_of(batches: Iterable[Batch]) -> dict[str, str]:
     """Batch → phase: each calibration set is one, all production and active batches together another."""
     return {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
@@ -105,29 +94,28 @@ def title_of(phase: str, annotator_id: str) -> str:
     return f"{phase.replace('-', ' ').capitalize()} · {annotator_id}"
 
 
-def queues_of(
-    batches: Sequence[Batch], annotators: Iterable[Annotator], views: Iterable[AssignmentView]
-) -> list[Queue]:
-    """All queues, by annotator and phase; within a queue the older batch comes first, then the planned order."""
+def all_queues(ws: Workspace) -> list[Queue]:
+    """Every queue, by annotator and phase; within one the older batch comes first, then the planned order."""
+    batches = ws.store.batches()
     rank = {batch.batch_id: index for index, batch in enumerate(batches)}
     phases = phases_of(batches)
-    people = {annotator.annotator_id: annotator for annotator in annotators}
+    people = {annotator.annotator_id: annotator for annotator in ws.store.annotators()}
     grouped: dict[tuple[str, str], list[AssignmentView]] = defaultdict(list)
-    for view in views:
+    for view in ws.store.assignments():
         grouped[view.assignment.annotator_id, phases[view.assignment.batch_id]].append(view)
     for group in grouped.values():
         group.sort(key=lambda view: (rank[view.assignment.batch_id], view.assignment.position))
     return [Queue(people[who], phase, group) for (who, phase), group in sorted(grouped.items())]
 
 
-def all_queues(ws: Workspace) -> list[Queue]:
-    """Every queue of the workspace's database."""
-    return queues_of(ws.store.batches(), ws.store.annotators(), ws.store.assignments())
-
-
 def all_pushed(ws: Workspace) -> list[Pushed]:
-    """Every project of the workspace's database, with its tasks."""
-    return pushed_of(ws.store.batches(), ws.store.tasks())
+    """Every project with its tasks."""
+    phases = phases_of(ws.store.batches())
+    found: dict[int, Pushed] = {}
+    for annotator_id, batch_id, project_id, task_id in ws.store.tasks():
+        pushed = Pushed(title_of(phases[batch_id], annotator_id), project_id, [])
+        found.setdefault(project_id, pushed).tasks.append(task_id)
+    return [found[project_id] for project_id in sorted(found)]
 
 
 def database_mark(batches: Sequence[Batch]) -> str:

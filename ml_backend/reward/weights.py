@@ -163,12 +163,12 @@ def pretrained_file(name: str) -> Path:
 
 
 def _check_reachable(endpoint: str) -> None:
-    import requests
+    import httpx
 
     try:
-        requests.head(endpoint, timeout=REACH_TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as error:
-        reason = "timed out" if isinstance(error, requests.Timeout) else "the hub cannot be reached"
+        httpx.head(endpoint, timeout=REACH_TIMEOUT_S, follow_redirects=False)
+    except httpx.HTTPError as error:
+        reason = "timed out" if isinstance(error, httpx.TimeoutException) else "the hub cannot be reached"
         raise Unreachable(reason) from None
 
 

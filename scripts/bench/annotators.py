@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
-import requests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "makers")]
@@ -37,7 +37,7 @@ class Seen:
     errors: list[str] = field(default_factory=list)
 
 
-def annotate(session: requests.Session, url: str, project: int, tasks: int, seen: Seen) -> None:
+def annotate(session: httpx.Client, url: str, project: int, tasks: int, seen: Seen) -> None:
     """Through the queue of `project` until it is empty, or for one try per task."""
     from labeling_config.contract import result_of
 
@@ -53,11 +53,11 @@ def annotate(session: requests.Session, url: str, project: int, tasks: int, seen
         )
 
 
-def timed(session: requests.Session, address: str, body: dict, took: list[float], errors: list[str]) -> dict | None:
+def timed(session: httpx.Client, address: str, body: dict, took: list[float], errors: list[str]) -> dict | None:
     start = time.perf_counter()
     try:
         reply = session.post(address, json=body, timeout=PATIENCE_S)
-    except requests.RequestException as error:
+    except httpx.HTTPError as error:
         errors.append(type(error).__name__)
         return None
     took.append(time.perf_counter() - start)

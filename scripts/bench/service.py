@@ -27,8 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
-import requests
 
 if TYPE_CHECKING:
     from preference.workspace import Workspace
@@ -176,21 +176,21 @@ def round_seconds(config: Path, log: Path) -> tuple[float, float]:
 def wait_for(url: str, path: str, log: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        with contextlib.suppress(requests.RequestException):
-            requests.get(url + path, timeout=2)
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(url + path, timeout=2)
             return
         time.sleep(0.2)
     raise SystemExit(f"{url} did not come up: {log.read_text()[-2000:]}")
 
 
-def at_rate(count: int, rate: float, send: Callable[[requests.Session, int], bool]) -> tuple[np.ndarray, int]:
+def at_rate(count: int, rate: float, send: Callable[[httpx.Client, int], bool]) -> tuple[np.ndarray, int]:
     """Send number 0, 1, ... at a steady rate, whether or not those before were answered; ms each, how many failed."""
     own = threading.local()
     took, failed = np.zeros(count), []
 
     def one(number: int) -> None:
         if not hasattr(own, "session"):
-            own.session = requests.Session()
+            own.session = httpx.Client(follow_redirects=True)
         start = time.perf_counter()
         if not send(own.session, number):
             failed.append(number)
@@ -216,8 +216,8 @@ def event(number: int) -> dict[str, Any]:
     return {"action": "ANNOTATION_CREATED", "annotation": annotation, "project": project, "task": {"id": 1, "data": {}}}
 
 
-def poster(url: str, path: str, bodies: list[dict[str, Any]], good: int) -> Callable[[requests.Session, int], bool]:
-    def send(session: requests.Session, number: int) -> bool:
+def poster(url: str, path: str, bodies: list[dict[str, Any]], good: int) -> Callable[[httpx.Client, int], bool]:
+    def send(session: httpx.Client, number: int) -> bool:
         try:
             headers = {"X-Robopref-Secret": "quiet"}
             body = bodies[number % len(bodies)]
@@ -225,7 +225,7 @@ def poster(url: str, path: str, bodies: list[dict[str, Any]], good: int) -> Call
                 session.post(url + path, json=body, headers=headers, auth=("robopref", "pw"), timeout=30).status_code
                 == good
             )
-        except requests.RequestException:
+        except httpx.HTTPError:
             return False
 
     return send
@@ -258,7 +258,7 @@ def main() -> None:
         events = [event(number) for number in range(count)]
         tasks = [{"id": PREFERENCES + 1 + n, "data": {"assignment_id": f"production-002-{n}"}} for n in range(TASKS)]
         asked = [{"tasks": tasks, "project": "1.1"}]
-        poster(url, "/predict", asked, 200)(requests.Session(), 0)
+        poster(url, "/predict", asked, 200)(httpx.Client(follow_redirects=True), 0)
         webhook, failed = at_rate(count, RATE, poster(url, "/webhook", events, 201))
         stored = ws.store.count_judgments() - before
         bare, _ = at_rate(count, RATE, poster(bare_url, "/webhook", events, 201))

@@ -5,8 +5,8 @@ import threading
 import urllib.parse
 from dataclasses import replace
 
+import httpx
 import pytest
-import requests
 from studio_maker import make_workspace, plan
 
 from importer.clips.s3 import check_bucket, upload_clips
@@ -94,14 +94,14 @@ def test_the_annotators_browser_gets_the_clip_by_a_presigned_link(ws, bucket):
     served = f"{ws.config.label_studio.url}/api/dm/actions/?id=next_task&project={first.project_id}"
     task = session.post(served, json={}).json()["id"]
     data = session.get(f"{ws.config.label_studio.url}/api/tasks/{task}/").json()["data"]
-    link = session.get(ws.config.label_studio.url + data["video_left"], allow_redirects=False)
+    link = session.get(ws.config.label_studio.url + data["video_left"], follow_redirects=False)
     assert link.status_code in (302, 303), link.text
     address = link.headers["Location"]
     assert address.startswith(f"{bucket.endpoint}/lab/clips/d-00000") and "X-Amz-Signature=" in address
     assert "quiet-otters" not in address + str(data)
-    clip = requests.get(address)
+    clip = httpx.get(address)
     assert clip.headers["Content-Type"] == "video/mp4" and clip.content[4:8] == b"ftyp"
-    stranger = requests.get(ws.config.label_studio.url + data["video_left"], allow_redirects=False)
+    stranger = httpx.get(ws.config.label_studio.url + data["video_left"], follow_redirects=False)
     assert stranger.status_code in (302, 401, 403) and "X-Amz" not in stranger.headers.get("Location", "")
 
 

@@ -7,8 +7,8 @@ import stat
 import threading
 from dataclasses import replace
 
+import httpx
 import pytest
-import requests
 from studio_maker import SECRET, answer, exactly_one_task_each, make_workspace, plan, sign_in
 
 from importer.studio.client import LabelStudio, connect
@@ -39,7 +39,7 @@ def manager(label_studio):
 def serve(ws, session, project_id):
     """The next task as "Label All Tasks" asks for it."""
     answer = session.post(f"{ws.config.label_studio.url}/api/dm/actions?id=next_task&project={project_id}", json={})
-    return answer.json() if answer.ok else None
+    return answer.json() if answer.is_success else None
 
 
 def assignment(ws, key):
@@ -194,7 +194,7 @@ def test_the_annotator_gets_the_clips_and_a_stranger_does_not(ws):
     task = serve(ws, ann, assignment(ws, "ann-p-0").project_id)
     clip = f"{ws.config.label_studio.url}{task['data']['video_left']}"
     assert ann.get(clip).content == (ws.clips / "d-000000.mp4").read_bytes()
-    assert requests.get(clip).status_code == 401
+    assert httpx.get(clip).status_code == 401
 
 
 def test_tasks_are_served_by_score_and_a_new_order_takes_effect(ws):
@@ -259,7 +259,7 @@ def test_pull_follows_changes_deletions_and_answers_by_the_wrong_person(ws, mana
     ids = [answer(ws, ann, assignment(ws, f"p-{n}").task_id) for n in range(3)]
     answer(ws, manager, assignment(ws, "p-3").task_id)
     assert (pull(ws).new, len(ws.store.rejections())) == (3, 1)
-    assert ann.patch(f"{url}/api/annotations/{ids[0]}/", json={"result": result_of("equal", 1)}).ok
+    assert ann.patch(f"{url}/api/annotations/{ids[0]}/", json={"result": result_of("equal", 1)}).is_success
     assert manager.delete(f"{url}/api/annotations/{ids[1]}/").status_code == 204
     changed = pull(ws)
     assert (changed.new, changed.updated) == (0, 2)

@@ -2,8 +2,8 @@
 
 import threading
 
+import httpx
 import pytest
-import requests
 from studio_maker import make_workspace, plan
 
 from importer.simulate import answering as simulate_module
@@ -85,16 +85,16 @@ def test_one_batch_can_be_answered_alone(ws):
 def test_a_submission_whose_answer_was_lost_is_not_doubled(ws, monkeypatch):
     plan(ws, "production-001", "ann", 4)
     push(ws)
-    post, lost = requests.Session.post, []
+    post, lost = httpx.Client.post, []
 
     def loses_every_second_answer(session, address, **options):
         response = post(session, address, **options)
         if "/annotations/" in address and response.status_code == 201 and len(lost) < 3:
             lost.append(address)
-            raise requests.ConnectionError("the line went dead")
+            raise httpx.ConnectError("the line went dead")
         return response
 
-    monkeypatch.setattr(requests.Session, "post", loses_every_second_answer)
+    monkeypatch.setattr(httpx.Client, "post", loses_every_second_answer)
     result = simulate(ws, answers=ALL_B)
     assert (result.answered, result.errors, len(lost)) == (5, [], 3)
     assert pull(ws).new == 5

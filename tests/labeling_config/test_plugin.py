@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
-import requests
 from paths import ARTIFACTS
 
 from importer.studio.users import admin_session, annotator_session, create_annotator
@@ -158,7 +158,7 @@ def test_a_curious_annotator_gets_nowhere(house, way):
     for method, path, body in FORBIDDEN:
         address = house.url + path.format(alice=house.alice, bob=house.bob)
         sent = filled(body, house)
-        answer = (session or requests).request(method, address, json=sent, headers=headers, allow_redirects=False)
+        answer = (session or httpx).request(method, address, json=sent, headers=headers, follow_redirects=False)
         anonymous_page = way.startswith("token") and not path.startswith("/api") and answer.status_code == 302
         if answer.status_code not in REFUSED and not anonymous_page:
             reached.append(f"{method} {path} {body}: {answer.status_code} {answer.text[:80]}")
@@ -200,7 +200,7 @@ def test_every_address_of_label_studio_is_closed_unless_listed(house):
     for path in sorted(set(addresses_of_label_studio(house))):
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             body = None if method == "GET" else {"project": house.bob.project}
-            answer = house.alice.session.request(method, house.url + path, json=body, allow_redirects=False)
+            answer = house.alice.session.request(method, house.url + path, json=body, follow_redirects=False)
             # Label Studio's rule for its version page has no beginning: it takes /admin/…version/ too
             shown = "its version" if "label-studio-os-package" in answer.text else answer.status_code
             table.append((method, path, shown))
@@ -220,7 +220,7 @@ def test_an_answer_sent_as_a_form_is_refused_because_it_could_be_read_in_two_way
     assert house.alice.session.post(address, files={"completed_by": (None, str(house.bob.id))}).status_code == 403
     wide = json.dumps({**ANSWER, "completed_by": house.bob.id}).encode("utf-16")
     header = {"Content-Type": "application/json; charset=utf-16"}
-    assert house.alice.session.post(address, data=wide, headers=header).status_code == 403
+    assert house.alice.session.post(address, content=wide, headers=header).status_code == 403
 
 
 def test_lists_hold_only_ones_own(house):
@@ -249,7 +249,7 @@ def test_clips_are_served_to_their_annotator_with_ranges_and_to_nobody_else(hous
     part = house.alice.session.get(house.url + house.alice.clip, headers={"Range": "bytes=0-99"})
     assert (part.status_code, len(part.content)) == (206, 100)
     assert house.alice.session.get(house.url + house.bob.clip).status_code == 404
-    assert requests.get(house.url + house.bob.clip).status_code in (401, 403)
+    assert httpx.get(house.url + house.bob.clip).status_code in (401, 403)
 
 
 def test_what_the_model_thinks_is_hidden_from_annotators(house):
@@ -276,11 +276,11 @@ def test_a_project_is_handed_over_by_its_description(house):
 
 
 def test_sign_up_needs_the_invite_link(house):
-    with requests.Session() as stranger:
+    with httpx.Client(follow_redirects=True) as stranger:
         page = f"{house.url}/user/signup/"
         stranger.get(page)
         form = {"email": "eve@example.com", "password": PASSWORD, "csrfmiddlewaretoken": stranger.cookies["csrftoken"]}
-        assert stranger.post(page, data=form, allow_redirects=False).status_code == 403
+        assert stranger.post(page, data=form, follow_redirects=False).status_code == 403
 
 
 def test_creating_an_annotator_twice_gives_the_same_one(house, personal_token):
@@ -312,26 +312,26 @@ def test_pages_carry_the_script_and_who_is_looking(house):
 
 def test_the_plugins_own_pages_show_a_visitor_their_own_and_a_stranger_nothing(house):
     alice, url = house.alice.session, house.url
-    landing = alice.get(f"{url}/projects/", allow_redirects=False)
+    landing = alice.get(f"{url}/projects/", follow_redirects=False)
     assert (landing.status_code, landing.headers["Location"]) == (302, "/robopref/next")
     assert alice.get(f"{url}/robopref/state?project={house.alice.project}").json()["stage"]["left"] in (0, 1)
     assert alice.get(f"{url}/robopref/state?project={house.bob.project}").status_code == 403
     assert alice.get(f"{url}/robopref/health").status_code == 403
     for address in ("state", "health"):
-        assert requests.get(f"{url}/robopref/{address}").status_code == 401
-    assert requests.post(f"{url}/robopref/trouble", json={"what": "?"}).status_code in (401, 403)
-    stranger = requests.get(f"{url}/robopref/next", allow_redirects=False)
+        assert httpx.get(f"{url}/robopref/{address}").status_code == 401
+    assert httpx.post(f"{url}/robopref/trouble", json={"what": "?"}).status_code in (401, 403)
+    stranger = httpx.get(f"{url}/robopref/next", follow_redirects=False)
     assert stranger.headers["Location"] == "/user/login/?next=/robopref/next"
-    assert requests.get(f"{url}/robopref/..%2Fsettings.js").status_code == 404
+    assert httpx.get(f"{url}/robopref/..%2Fsettings.js").status_code == 404
 
 
 def test_the_guidelines_are_open_to_all_with_their_pictures(house):
-    page = requests.get(f"{house.url}/robopref/guidelines").text
+    page = httpx.get(f"{house.url}/robopref/guidelines").text
     assert "Roughly equal" in page
     pictures = re.findall(r'src="(guidelines/[^"]+)"', page)
     assert len(pictures) == 4
     for picture in pictures:
-        answer = requests.get(f"{house.url}/robopref/{picture}")
+        answer = httpx.get(f"{house.url}/robopref/{picture}")
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
 
 

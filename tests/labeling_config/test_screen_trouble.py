@@ -2,9 +2,9 @@
 
 import time
 
+import httpx
 import numpy as np
 import pytest
-import requests
 from playwright.sync_api import expect
 from screen_maker import (
     BOTH_ENDED,
@@ -291,7 +291,7 @@ def test_when_label_studio_changes_the_template_still_works_and_the_doctor_is_to
             told = any("pair" in sentence for sentence in health["screen"])
     assert health["server"] == []
     assert told
-    assert requests.get(address).status_code == 401
+    assert httpx.get(address).status_code == 401
     with annotator_session(label_studio.url, email, PASSWORD) as session:
         assert session.get(address).status_code == 403
 

@@ -17,8 +17,8 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psutil
-import requests
 from lerobot_maker import Made, make_dataset
 
 from importer.pool.build import build_pool
@@ -256,8 +256,8 @@ class Loop:
 
     def answers(self):
         try:
-            return requests.get(f"{self.service_url}/health", timeout=5).ok
-        except requests.RequestException:
+            return httpx.get(f"{self.service_url}/health", timeout=5).is_success
+        except httpx.HTTPError:
             return False
 
     def email(self, who):

@@ -3,7 +3,7 @@
 import http.server
 import time
 
-import requests
+import httpx
 
 HOP = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 
@@ -29,13 +29,13 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             time.sleep(2)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
         headers["Host"] = self.target.split("//")[1]
-        made = requests.request(
-            self.command, self.target + self.path, data=body, headers=headers, allow_redirects=False, timeout=60
+        made = httpx.request(
+            self.command, self.target + self.path, content=body, headers=headers, follow_redirects=False, timeout=60
         )
         if rule == "lost":
             return self._say(500, b'{"detail": "Internal Server Error"}', {})
         kept = {k: v for k, v in made.headers.items() if k.lower() not in HOP and k.lower() != "set-cookie"}
-        return self._say(made.status_code, made.content, kept, made.raw.headers.getlist("Set-Cookie"))
+        return self._say(made.status_code, made.content, kept, made.headers.get_list("set-cookie"))
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _handle
 

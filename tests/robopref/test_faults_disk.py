@@ -2,8 +2,8 @@
 
 import shutil
 
+import httpx
 import pytest
-import requests
 from disk_maker import full, small_disk
 from loop_maker import Process, until
 from service_maker import BASIC, HEADER, annotation, event, planned
@@ -36,12 +36,12 @@ def test_a_webhook_on_a_full_disk_is_refused_and_the_next_one_is_stored(judged, 
             long = annotation() | {"note": "x" * 480_000}
             made = event("ANNOTATION_CREATED", annotation=long)
             with full(tmp_path / "disk", mounted, service.pids()[0]):
-                refused = requests.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
+                refused = httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
                 assert (refused.status_code, "Traceback" in refused.text) == (503, False)
                 assert up(url)
-            stored = requests.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
+            stored = httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
             assert stored.status_code == 201, stored.text
-            assert "robopref_judgments 1.0" in requests.get(f"{url}/metrics", headers=BASIC, timeout=60).text
+            assert "robopref_judgments 1.0" in httpx.get(f"{url}/metrics", headers=BASIC, timeout=60).text
         finally:
             service.end()
 
@@ -58,6 +58,6 @@ def test_a_training_on_a_full_disk_leaves_no_model_and_with_space_it_is_made(lab
 
 def up(url):
     try:
-        return requests.get(f"{url}/health", timeout=10).ok
-    except requests.RequestException:
+        return httpx.get(f"{url}/health", timeout=10).is_success
+    except httpx.HTTPError:
         return False

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 
+import httpx
 import pytest
-import requests
 from studio_maker import copy_studio
 
 from preference.errors import StudioError, UserError
@@ -45,8 +45,8 @@ def run_elsewhere(data_dir, documents, ending):
 
 def answers(url):
     try:
-        return requests.get(f"{url}/health", timeout=5).ok
-    except requests.ConnectionError:
+        return httpx.get(f"{url}/health", timeout=5).is_success
+    except httpx.ConnectError:
         return False
 
 
@@ -63,7 +63,7 @@ def test_the_server_answers_on_loopback_with_secrets_of_its_own(label_studio):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert json.loads(kept.read_text())["token"] == label_studio.token
     assert len(label_studio.token) == 40
-    me = requests.get(
+    me = httpx.get(
         f"{label_studio.url}/api/current-user/whoami", headers={"Authorization": f"Token {label_studio.token}"}
     )
     assert me.json()["email"] == label_studio.username
