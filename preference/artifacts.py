@@ -16,10 +16,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preference.errors import DataError, DiskFull, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def plain(value: Any) -> Any:
@@ -73,6 +77,22 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def read_csv(path: Path, *, fix: str = "") -> pd.DataFrame:
+    """A table of text; empty and missing cells are "". An empty file has no columns.
+
+    Raises:
+        DataError: the file is missing or is not CSV.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(StringIO(_text_of(path, fix)), dtype=str, keep_default_na=False, index_col=False).fillna("")
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except ValueError as error:
+        raise DataError(f"{path} is not CSV: {error}.", fix=fix) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,7 +167,7 @@ def confined(root: Path, relative: str | Path, *links: Path) -> Path:
 
 def _text_of(path: Path, fix: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"File not found: {path}.", fix=fix) from None
     except (OSError, ValueError) as error:

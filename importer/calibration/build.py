@@ -1,11 +1,11 @@
-"""The calibration course: an expert answers and explains, annotators learn from it, and then are tested.
+"""The calibration course: an expert answers and explains, annotators learn from it and are then tested.
 
 1. `build` proposes a training set and two test sets; the expert gets all of them.
 2. Run again when the expert has answered the training set, it gives every annotator the training set, with the expert's
    answers and reasons to be shown after their own, and the first test set, which shows nothing.
 3. `retest` gives the second test set to those who failed the first.
 
-Run again at any time it gives annotators who came later what they lack, and changes nothing else.
+Running it again gives annotators who came later what they lack, and changes nothing else.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
 
     Raises:
         NotReady: somebody has no result of the first set, or there is no second set.
-        UserError: an id is nobody's.
+        UserError: an id is unknown.
     """
     _, people = expert_and_people(ws)
     passed = {record.annotator_id: record.certified for record in ws.store.certifications()}

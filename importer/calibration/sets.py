@@ -31,10 +31,10 @@ SETS = ("calibration-1", "calibration-2")
 TRAINING = "training"
 DIMENSIONS = ("contrast", "smoothness", "efficiency", "grasp", "recovery")
 CLEAR = (0.25, 0.85)
-"""Difference in quality, as a share of the task type's trajectories that lie between: under the one even experts
-differ, over the other nobody can be wrong."""
+"""Difference in quality, as a share of the task type's trajectories that lie between: below the first even experts
+differ, above the second nobody can be wrong."""
 MANY = 20_000
-"""Candidates looked at per task type: plenty to choose from, and a large pool costs no more than a small one."""
+"""Candidates considered per task type: plenty to choose from, at a cost that does not grow with the pool."""
 MIN_PAIRS = 4
 
 

@@ -28,7 +28,7 @@ from preference.workspace import Workspace
 
 @dataclass(frozen=True)
 class ClipsResult:
-    """What a run did."""
+    """What a run rendered and kept."""
 
     rendered: int
     kept: int
@@ -111,6 +111,6 @@ def _ended_by_signal() -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        os._exit(143)  # a pool's worker takes an exception for a result and would go on to its next item
+        os._exit(143)  # a pool's worker takes an exception for a result and would continue with its next item
     finally:
         signal.signal(signal.SIGTERM, before)

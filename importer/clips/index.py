@@ -19,7 +19,7 @@ from importer.pool.episode import BadInput
 from preference.artifacts import sha256_of, told_when_full
 
 ENDS = 65536
-"""Bytes read at both ends of a source file: an mp4's index, or a parquet's footer, changes with any of its content."""
+"""Bytes read at both ends of a source file: any change of content changes an mp4's index or a parquet file's footer."""
 LEFTOVER_S = 3600.0
 
 
@@ -39,7 +39,7 @@ class Entry:
 
 
 class ClipIndex:
-    """The finished clips of a folder; made where it does not exist."""
+    """The finished clips of a folder, which is created if necessary."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class ClipIndex:
         self.entries = _read(self.path)
 
     def has(self, trajectory_id: str, key: str) -> bool:
-        """The clip is there, whole, and was made from what `key` stands for."""
+        """Whether the clip is complete and was made from what `key` stands for."""
         entry = self.entries.get(trajectory_id)
         if entry is None or entry.key != key:
             return False
@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Entry]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed runs left; the age spares a run that is going on beside this one."""
+    """Remove what killed runs left behind; recent folders may belong to another run."""
     for leftover in folder.glob(".*.mp4.*"):
         if leftover.is_dir() and time.time() - leftover.stat().st_mtime > LEFTOVER_S:
             shutil.rmtree(leftover, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What each clip has to be: how long, on which scale its forces are, and the key of everything its picture depends on.
+"""How each clip is to be rendered: its length, its scale of forces, and a key of everything its picture depends on.
 
-Equal length: Label Studio pauses both players when the shorter clip ends, so the last frame of every clip stands
+Equal length: Label Studio pauses both players when the shorter clip ends, so the last frame of every clip is held
 until the longest one of its task type has ended. Any two clips of a task type can then be paired, today or in an
 active round, without rendering again. The scale of forces is one per task type for the same reason.
 """
@@ -28,7 +28,7 @@ class Job:
 
     trajectory: Trajectory
     frames: int
-    """Length of the clip in its own frames, with the freeze and the wait for longer ones."""
+    """Length of the clip in its own frames, including the freeze and the padding up to the longest clip."""
     full_force: float
     """N at the end of the force strip's scale; nan = no strip."""
     path: Path
@@ -60,7 +60,7 @@ def plan(trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: P
 
 
 def moving_frames(trajectory: Trajectory, clips: Clips) -> int:
-    """Frames of the clip before its last one stands."""
+    """Frames of the clip before its last one is held."""
     return max(1, math.ceil((trajectory.end_s - trajectory.start_s) * clips.fps - 1e-6))
 
 

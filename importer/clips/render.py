@@ -55,7 +55,7 @@ def render(episode: Episode, job: Job, clips: Clips) -> None:
 
 
 def _run(command: Sequence[Any], frames: Iterator[np.ndarray] | None) -> tuple[int, str]:
-    """Exit code and messages of ffmpeg, fed with `frames` one at a time; it is ended on any exception, so on Ctrl-C."""
+    """Exit code and messages of ffmpeg, fed `frames` one at a time; killed on any exception, Ctrl-C included."""
     with tempfile.TemporaryFile() as errors:
         source = subprocess.PIPE if frames else subprocess.DEVNULL
         with subprocess.Popen(command, stdin=source, stdout=subprocess.DEVNULL, stderr=errors) as process:
@@ -94,7 +94,7 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
     picture = overlay(picture, episode, job.trajectory, size, strip)
     picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
     # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for;
-    # with these two settled, looking further than five frames ahead only takes time
+    # with these two set, a longer look-ahead only costs time
     h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0:rc-lookahead=5"}
     return ffmpeg.output(
         picture,
@@ -188,8 +188,8 @@ def closed_spans(episode: Episode, start_s: float, end_s: float) -> list[tuple[f
 
 
 def font() -> str:
-    """DejaVu Sans as matplotlib ships it: the same letters on every machine, and none needs fonts installed."""
-    spec = find_spec("matplotlib")  # importing it takes every worker a sixth of a second
+    """DejaVu Sans as matplotlib ships it: the same on every machine, with no fonts installed."""
+    spec = find_spec("matplotlib")  # importing it costs each worker a sixth of a second
     bundled = Path(spec.origin or "").parent / "mpl-data" if spec else Path()
     if not bundled.is_dir():
         import matplotlib

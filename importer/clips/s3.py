@@ -1,7 +1,7 @@
 """Clips into S3-compatible storage, where Label Studio makes presigned links to them.
 
-Trajectories with clips come in; objects `PREFIX/NAME.mp4` are there afterwards. An object that has the clip's checksum
-already is left alone, so a run that was stopped goes on. The only file that imports boto3 (extra `s3`).
+Trajectories with clips come in; objects `PREFIX/NAME.mp4` are there afterwards. An object that already
+has the clip's checksum is left alone, so an interrupted run continues. The only file that imports boto3 (extra `s3`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def upload_clips(ws: Workspace, trajectories: Iterable[Trajectory]) -> int:
 
     Raises:
         ConfigError: boto3 is not installed.
-        StudioError: the store is away, or refuses us.
+        StudioError: the store does not answer, or refuses us.
     """
     settings = ws.config.label_studio.s3
     clips = {t.clip: t.clip_sha256 for t in trajectories if t.clip}
@@ -50,7 +50,7 @@ def check_bucket(settings: S3) -> None:
     """
     Raises:
         ConfigError: boto3 is not installed.
-        StudioError: the bucket is away, or refuses us.
+        StudioError: the bucket does not answer, or refuses us.
     """
     with _client(settings) as client:
         client.list_objects_v2(Bucket=settings.bucket, Prefix=key_of("", settings), MaxKeys=1)
@@ -88,7 +88,7 @@ def _client(settings: S3) -> Iterator[Any]:
 
 
 def _checksum(client: Any, bucket: str, key: str) -> str:
-    """What we noted when the object was uploaded; empty where there is none."""
+    """The checksum that we stored with the object; empty where there is none."""
     from botocore.exceptions import ClientError
 
     try:

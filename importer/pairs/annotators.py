@@ -19,7 +19,7 @@ def add_annotators(ws: Workspace) -> list[Annotator]:
     """Bring the annotators of robopref.toml into the database; those it no longer names stay, but inactive.
 
     Raises:
-        UserError: two of them would have the same id, an address is none, or the expert is nobody.
+        UserError: two would share an id, an address is invalid, or the expert is unknown.
     """
     known = ws.store.annotators()
     changed = merged(known, annotators_of(ws.config.annotators))
@@ -32,7 +32,7 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
     """Everybody whom the settings name, the expert among them.
 
     Raises:
-        ConfigError: two would have one id, an address is none, or the expert is nobody.
+        ConfigError: two would share an id, an address is invalid, or the expert is unknown.
     """
     simulated = {entry.id.lower(): entry.teacher for entry in settings.simulated}
     found = [
@@ -66,7 +66,7 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
 
 
 def merged(known: Sequence[Annotator], named: Iterable[Annotator]) -> list[Annotator]:
-    """What has to be written so that the database agrees with the settings: those who are new, changed or gone.
+    """What brings the database up to date with the settings: annotators who are new, changed or gone.
 
     Raises:
         UserError: an id belongs to somebody with another address.
@@ -100,16 +100,16 @@ def expert_and_people(ws: Workspace) -> tuple[str, list[str]]:
 
 
 def certified_ids(ws: Workspace) -> list[str]:
-    """Ids of the certified; the expert is nobody's annotator."""
+    """Ids of the certified annotators; the expert is not one of them."""
     roles = {annotator.annotator_id: annotator.role for annotator in ws.store.annotators()}
     return [name for name in ws.store.certified() if roles[name] == "annotator"]
 
 
 def certified(ws: Workspace) -> list[str]:
-    """The certified, who are enough for the overlap.
+    """The certified annotators, at least as many as the overlap.
 
     Raises:
-        NotReady: they are not; says how each of the others stands.
+        NotReady: there are fewer; names the others with their kappas.
     """
     names, overlap = certified_ids(ws), ws.config.pairs.overlap
     if len(names) >= overlap:

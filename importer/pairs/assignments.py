@@ -2,8 +2,8 @@
 
 Pairs and annotators go in, `Assignment` records come out. Loads are equal to within one, any two annotators share as
 even a number of pairs as can be, and some pairs come back later with the sides swapped. For each annotator A is on
-the left as often as B, and so is the one that is probably better: who always says left agrees with nobody by luck.
-Assignment ids are hashes under a random salt: they travel in task data and tell nothing.
+the left as often as B, and so is the one that is probably better: somebody who always says left agrees with
+nobody by chance. Assignment ids are hashes under a random salt: they appear in task data and reveal nothing.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def assign_thirds(
 
 
 def _choose_thirds(seen: Sequence[set[str]], annotators: Sequence[str], rng: np.random.Generator) -> list[str | None]:
-    """One of `annotators` for each pair, who is not among those who have seen it; None where there is nobody."""
+    """One of `annotators` for each pair, who is not among those who have seen it; None where there is none."""
     load = Counter(dict.fromkeys(annotators, 0))
     ties = dict(zip(annotators, rng.random(len(annotators)), strict=True))
     chosen: list[str | None] = [None] * len(seen)
@@ -124,7 +124,7 @@ def _choose_thirds(seen: Sequence[set[str]], annotators: Sequence[str], rng: np.
             load[name] += 1
 
     def move_one() -> bool:
-        """Hand a pair of somebody with much over to somebody with less."""
+        """Hand a pair over from somebody with more to somebody with less."""
         for i, name in enumerate(chosen):
             if name is not None:
                 for other in annotators:

@@ -21,7 +21,7 @@ from preference.records import Assignment, Batch, Kind, Pair, Stratum, Trajector
 from preference.workspace import Workspace
 
 REPLACEMENT = "replacement"
-"""`Pair.strategy` of one that stands in for a pair that was lost."""
+"""`Pair.strategy` of a pair that replaces a lost one."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Draft:
 def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     """The next production batch and what it asks of people; nothing is written.
 
-    As long as too few are certified it reckons with everybody whom robopref.toml names.
+    While too few are certified, it plans with everybody whom robopref.toml names.
 
     Args:
         fill: As in `sample_pairs`.
@@ -55,7 +55,7 @@ def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     people = [a.annotator_id for a in annotators_of(ws.config.annotators) if a.role == "annotator"]
     names = [name for name in certified_ids(ws) if name in people]
     if len(names) < ws.config.pairs.overlap:
-        notes.append(f"Reckoned with all {len(people)} annotators of robopref.toml; {len(names)} are certified so far.")
+        notes.append(f"Planned with all {len(people)} annotators of robopref.toml; {len(names)} are certified so far.")
         names = people
     return _drafted(ws, names, notes, fill)
 
@@ -64,11 +64,11 @@ def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Bat
     """The next production batch for the certified annotators: stratified, with gold items and duplicates.
 
     Args:
-        force: Although the batch before is not accepted; the batch's notes record it.
+        force: Even though the previous batch is not accepted; the batch's notes record it.
         fill: As in `sample_pairs`.
 
     Raises:
-        NotReady: the batch before is not accepted, too few are certified, or there are no clips; with the reasons.
+        NotReady: the previous batch is not accepted, too few are certified, or there are no clips; with the reasons.
         StratumError: the pool has too few pairs left.
     """
     notes = _opening_notes(ws, force)
@@ -92,7 +92,7 @@ def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: boo
     pairs: list[Pair] = []
     for ids in chosen:
         if missing := [key for key in ids if key not in by_id]:
-            raise UserError(f"{missing[0]!r} is no trajectory of the pool, or has no clip.", fix="See manifest.csv.")
+            raise UserError(f"Trajectory {missing[0]!r} is not in the pool, or has no clip.", fix="See manifest.csv.")
         if frozenset(ids) in seen:
             raise UserError(f"{ids[0]} and {ids[1]} were asked before.", fix="Leave that pair out.")
         a, b = by_id[ids[0]], by_id[ids[1]]
@@ -101,8 +101,8 @@ def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: boo
 
 
 def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = False, fill: bool = False) -> Batch | None:
-    """A production batch with one new pair for each that was lost, of the same stratum; the protocol reckons with
-    15 to 20 %. A pair that was replaced before is not replaced again, and one that stands in for another may be.
+    """A production batch with one new pair for each that was lost, of the same stratum; the protocol expects to
+    lose 15 to 20 %. A pair is replaced once; its replacement can be replaced in turn.
 
     Args:
         lost: Every pair so far that ended without a label, with nobody left to ask.
@@ -122,7 +122,7 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     notes, annotators, batch_id, pool = _opened(ws, "production", force)
     shares = {stratum: number / count for stratum, number in wanted.items()}
     pairs = [replace(pair, strategy=REPLACEMENT) for pair in _drawn(ws, pool, count, shares, batch_id, fill)]
-    notes = [*notes, f"Stands in for {count} lost pairs."]
+    notes = [*notes, f"Replaces {count} lost pairs."]
     return _write(ws, _assigned(ws, batch_id, "production", pairs, annotators, pool, notes))
 
 
@@ -135,10 +135,10 @@ def shown(ws: Workspace) -> list[Trajectory]:
 
 
 def _opening_notes(ws: Workspace, force: bool) -> list[str]:
-    """What there is to note about opening a batch now.
+    """Notes on opening a batch now.
 
     Raises:
-        NotReady: the batch before is not accepted, and it is not forced.
+        NotReady: the previous batch is not accepted, and it is not forced.
     """
     before = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
     if before and before[-1].status != "accepted":

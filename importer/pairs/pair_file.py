@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from preference.artifacts import read_jsonl
+from preference.artifacts import read_csv, read_jsonl
 from preference.errors import DataError
 
 A, B = "trajectory_a_id", "trajectory_b_id"
@@ -38,16 +38,9 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Rows with their numbers: the header of a CSV is row 1."""
-    import pandas as pd
-
     if path.suffix in (".jsonl", ".ndjson"):
         return enumerate(read_jsonl(path), start=1)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False).fillna("")
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+    table = read_csv(path)
     if missing := [name for name in (A, B) if name not in table.columns]:
         found = ", ".join(table.columns) or "an empty file"
         raise DataError(f"{path}: the column {missing[0]} is missing; found {found}.")

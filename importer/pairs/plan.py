@@ -1,4 +1,4 @@
-"""What a batch asks of people, as a small table: loads, shared pairs, hours, reserve, and what to be warned of."""
+"""What a batch asks of people, as a small table: loads, shared pairs, hours, reserve and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importer.pairs.assignments import wanted_duplicates
 from preference.records import Assignment
 
 HOURLY = (40, 60)
-"""Comparisons per annotator and hour that the protocol reckons with."""
+"""Comparisons per annotator and hour that the protocol expects."""
 RESERVE = (0.15, 0.20)
 """Share of pairs to budget on top, for those that are skipped, discarded or flagged."""
 FEW_ANNOTATORS, FEW_SHARED = 5, 100
@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan_table(assignments: Iterable[Assignment], *, duplicates: float = 0.0, duplicate_distance: int = 20) -> Plan:
-    """Loads, shared pairs, hours and reserve of the given assignments, and what is wrong with them.
+    """Loads, shared pairs, hours and reserve of the given assignments, and warnings.
 
     Args:
         duplicates: The share that was wanted.

@@ -74,7 +74,7 @@ def asked(pairs: Iterable[Pair]) -> set[PairKey]:
 
 
 def likely_answers(pairs: Iterable[Pair], trajectories: Iterable[Trajectory]) -> dict[str, Literal["A", "B"]]:
-    """`pair_id` → the one of higher quality. For planning only: it is nobody's answer."""
+    """`pair_id` → the one of higher quality. For planning only: not an answer."""
     quality = {trajectory.trajectory_id: trajectory.quality for trajectory in trajectories}
     return {
         pair.pair_id: "A" if quality[pair.trajectory_a_id] > quality[pair.trajectory_b_id] else "B" for pair in pairs

@@ -1,7 +1,7 @@
-"""Where a batch's pairs come from: how many of each stratum and task type, and which trajectories are due.
+"""Where a batch's pairs come from: how many of each stratum and task type, and which trajectories come next.
 
 Ranked trajectories go in. `plan` splits a number of pairs over strata, task types and pairs of quartiles; `draw`
-gives one pair that was not given before, of trajectories that were used as little as can be. 10,000 pairs from
+gives one pair that was not given before, of the least used trajectories. 10,000 pairs from
 100,000 trajectories take a fraction of a second: a heap per quartile, and no list of all pairs anywhere.
 """
 
@@ -177,7 +177,7 @@ class StratifiedPool:
         )
 
     def draw(self, task: str, cell: tuple[int, int]) -> tuple[Trajectory, Trajectory]:
-        """A pair of the cell that is not taken, of trajectories used as little as can be."""
+        """A pair of the cell that is not taken, of the least used trajectories."""
         left, right = (self._queues[task, quartile] for quartile in cell)
         partner: int | None = None
 

@@ -1,4 +1,4 @@
-"""Third opinions: where two annotators differ, somebody else is asked about the pair, in the pair's own batch."""
+"""Third opinions: where two annotators differ, a third is asked about the pair, in the pair's own batch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MOST_ANNOTATORS = 3
 def ask_third(ws: Workspace, pair_ids: Sequence[str], left_out: Collection[tuple[str, str]] = ()) -> list[Assignment]:
     """One more annotator for each of the pairs, at the end of their queue in the pair's own batch.
 
-    A pair that still waits for an answer, has three annotators whose answers count, or was seen by all who are
-    certified is left alone, so asking again adds nothing.
+    A pair is left alone if it still waits for an answer, has three annotators whose answers count, or was seen by
+    everybody who is certified; so asking again adds nothing.
 
     Args:
         left_out: (batch, annotator) whose answers do not count; they are not asked either.

@@ -35,7 +35,7 @@ class PoolResult:
     trajectories: list[Trajectory]
     failures: list[Failure]
     notes: list[str] = field(default_factory=list)
-    """What is no failure, but a person should know: ties, small groups, names that give a source away."""
+    """Not failures, but good to know: ties, small groups, names that give a source away."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,19 @@ def build_pool(ws: Workspace) -> PoolResult:
         raise UserError(f"Not one of {len(result.failures)} episodes could be read.{first}")
     known = {t.trajectory_id: t for t in ws.store.trajectories()}
     trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]
-    _put_down(ws, trajectories, known)
+    _store(ws, trajectories, known)
     draw_pool(ws.manifest.with_name("pool.png"), trajectories)
     write_manifest(ws.manifest, trajectories)
     return replace(result, trajectories=trajectories)
 
 
 def _with_known_clip(trajectory: Trajectory, known: Trajectory | None) -> Trajectory:
-    """Its clip stays in the record; whether it still fits the settings is for the next `clips` to find out."""
+    """Keep its clip in the record; the next `clips` checks whether it still fits the settings."""
     return replace(trajectory, clip=known.clip, clip_sha256=known.clip_sha256) if known else trajectory
 
 
-def _put_down(ws: Workspace, trajectories: Sequence[Trajectory], known: dict[str, Trajectory]) -> None:
-    """Rows for the pool as it is; those that left it stay, since pairs refer to them, but are no longer ranked."""
+def _store(ws: Workspace, trajectories: Sequence[Trajectory], known: dict[str, Trajectory]) -> None:
+    """Write the pool's rows; those that left the pool stay, since pairs refer to them, but are no longer ranked."""
     here = {t.trajectory_id for t in trajectories}
     gone = [replace(t, quartile=0) for key, t in known.items() if key not in here]
     ws.store.put_trajectories([*trajectories, *gone])
@@ -112,7 +112,7 @@ def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult
 
 
 def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], list[str]]:
-    """Every episode, but those whose id another one has; datasets that cannot be opened are failures."""
+    """Every episode except those whose id is taken; datasets that cannot be opened are failures."""
     items: list[_Item] = []
     failures: list[Failure] = []
     notes: list[str] = []
@@ -130,13 +130,13 @@ def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], li
             if owner == f"{dataset.name}, {name}":
                 items.append(_Item(dataset, index))
             else:
-                reason = f"{name!r} gives the id {key}, which {owner} has already; rename one of them"
+                reason = f"{name!r} gives the id {key}, which {owner} already has; rename one of them"
                 failures.append(failure_of(dataset.name, index, BadInput(dataset.path, "trajectory_id", reason)))
     return items, failures, notes
 
 
 def measure(episode: Episode, dataset: str, trajectory_id: str, clips: Clips) -> Trajectory:
-    """What one episode's arrays say, without its rank among the others."""
+    """One episode as a trajectory, not yet ranked among the others."""
     span = trim(episode, clips.before_s, clips.after_s)
     active = (episode.time >= span.first_action_s) & (episode.time <= span.completion_s)
     positions = episode.effector if np.isfinite(episode.effector).all() else episode.state
@@ -170,7 +170,7 @@ def _telling_ids(trajectories: Sequence[Trajectory]) -> list[str]:
         words = [word for word in TELLING if any(word in key for key in ids)]
         if words:
             notes.append(
-                f"The ids of {dataset!r} are shown on its clips and say {words[0]!r}; give the dataset (or its "
-                "episodes) a neutral `name`, so that annotators judge what they see."
+                f"The ids of {dataset!r} appear on its clips and contain {words[0]!r}: give the dataset (or its "
+                "episodes) a neutral `name`, so that annotators judge only what they see."
             )
     return notes

@@ -1,6 +1,6 @@
 """A dataset of robopref.toml, opened: the right reader for its format, its sidecar file, and its episodes' ids.
 
-An opened dataset is kept for the next episode, until its metadata change.
+An opened dataset is cached until its metadata change.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ READERS: dict[str, type[Reader]] = {
 
 
 class OpenDataset:
-    """What `open_dataset` gives."""
+    """A dataset with its reader, the labels of its sidecar file, and its trajectory ids."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -93,13 +93,13 @@ class OpenDataset:
         """Where the trajectory's episode is now: folders that came or went shift the numbers, never the ids.
 
         Raises:
-            BadInput: it is gone.
+            BadInput: the episode no longer exists.
         """
         index = trajectory.episode_index
         if index in self.episodes and self.trajectory_id(index) == trajectory.trajectory_id:
             return index
         if trajectory.trajectory_id not in self._by_id:
-            reason = f"the episode of {trajectory.trajectory_id} is no longer there"
+            reason = f"the episode of {trajectory.trajectory_id} no longer exists"
             raise BadInput(self.dataset.path, "", reason, fix="Put it back, or run `robopref pool`.")
         return self._by_id[trajectory.trajectory_id]
 
@@ -122,7 +122,7 @@ def _opened(dataset: str, _stamps: tuple[int, ...]) -> OpenDataset:
 
 
 def _stamps(dataset: Dataset) -> tuple[int, ...]:
-    """Times at which that changed which an opened dataset remembers."""
+    """Modification times of everything that an opened dataset caches."""
     meta = dataset.path / "meta"
     files = [dataset.path, *(sorted(meta.rglob("*")) if meta.is_dir() else [])]
     files += [Path(dataset.sidecar)] if dataset.sidecar else []
@@ -133,7 +133,7 @@ def open_reader(dataset: Dataset) -> Reader:
     """The reader for the dataset's format, which is found from its files when the format is `auto`.
 
     Raises:
-        BadInput: the dataset is missing, or no reader knows what is in it.
+        BadInput: the dataset is missing, or no reader recognizes it.
     """
 
     if not dataset.path.exists():
@@ -146,7 +146,7 @@ def format_of(dataset: Dataset) -> str:
     """The format's name in robopref.toml.
 
     Raises:
-        BadInput: no reader knows what is there.
+        BadInput: no reader recognizes it.
     """
 
     if dataset.format != "auto":
@@ -173,7 +173,9 @@ def _folder_or_hint(path: Path) -> str:
     if files:
         names = ", ".join(file.name for file in files[:3])
         fix = f'Name the file: path = "{files[0]}".'
-        raise BadInput(path, "", f"this folder holds HDF5 files ({names}), which are a dataset each", fix=fix)
+        raise BadInput(
+            path, "", f"this folder holds HDF5 files ({names}); each of them is a dataset of its own", fix=fix
+        )
     return "folder"
 
 

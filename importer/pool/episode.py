@@ -32,7 +32,7 @@ class VideoSpan:
 
 
 class Images(Protocol):
-    """Frames that are no video: an array in a file, or files of their own. One frame for each row of the episode."""
+    """Frames outside a video: an array in a file, or image files. One frame for each row of the episode."""
 
     @property
     def path(self) -> Path:
@@ -49,7 +49,7 @@ class Images(Protocol):
         """The (H, W, 3) uint8 RGB frames of ascending `rows`, a few in memory at a time.
 
         Raises:
-            BadInput: a frame is missing, broken, or holds values that no picture has.
+            BadInput: a frame is missing, broken, or holds values out of range.
         """
         ...
 

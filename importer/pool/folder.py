@@ -31,7 +31,7 @@ from preference.config import Dataset
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-NO_IMAGES = "its episodes have no video and no folder of images: they can be measured, but nobody can be shown them."
+NO_IMAGES = "its episodes have no video and no folder of images: they can be measured but not shown."
 TABLES = (".parquet", ".npz", ".csv")
 
 
@@ -130,7 +130,7 @@ class Folder:
 
 
 def episode_folders(root: Path) -> list[str]:
-    """Names of the folders in `root` that look like an episode, in natural order."""
+    """Names of the folders in `root` that look like episodes, in natural order."""
     folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
     return [item.name for item in sorted(folders, key=_natural) if any(_tells(file) for file in item.iterdir())]
 
@@ -156,8 +156,8 @@ def _open_npz(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray
             arrays = {name: archive[name] for name in archive.files}
     except OSError as error:
         raise BadInput(file, "", f"cannot be read as npz: {error.strerror or error}") from None
-    except (EOFError, TypeError, ValueError, zipfile.BadZipFile):  # numpy's advice is to load it unsafely
-        why = "it is no such file, is damaged, or holds other things than numbers"
+    except (EOFError, TypeError, ValueError, zipfile.BadZipFile):  # numpy's own message advises to load it unsafely
+        why = "it is damaged, not an npz file, or holds something other than numbers"
         raise BadInput(file, "", f"cannot be read as npz: {why}") from None
 
     def load(name: str) -> np.ndarray:

@@ -59,7 +59,7 @@ class Demonstrations:
             return assemble(episode_index, rows, labels, self.images(demo, rows), task=self.task)
 
     def images(self, demo: Any, rows: Rows) -> Images | None:
-        """The primary camera's frames; a format that has none leaves this as it is."""
+        """The primary camera's frames; formats without images do not override this."""
         return None
 
 
@@ -67,7 +67,7 @@ class Demonstrations:
 def opened(path: Path) -> Iterator[Any]:
     """
     Raises:
-        BadInput: the file is missing, empty, cut off, or no HDF5.
+        BadInput: the file is missing, empty, truncated, or not HDF5.
     """
     import h5py
 
@@ -99,7 +99,7 @@ def demonstrations(file: Any, path: Path) -> dict[int, str]:
         raise BadInput(path, "data", f"expected a group `data` with demonstrations, found {found}")
     names = sorted(str(name) for name in data if isinstance(data.get(name), h5py.Group))
     if not names:
-        raise BadInput(path, "data", "there is no demonstration in it")
+        raise BadInput(path, "data", "it contains no demonstrations")
     numbers = [DEMO.fullmatch(name) for name in names]
     own = {int(match[1]): name for match, name in zip(numbers, names, strict=True) if match}
     return own if len(own) == len(names) else dict(enumerate(names))
@@ -137,7 +137,7 @@ def column_of(demo: Any, name: str, path: Path) -> np.ndarray | None:
     """(T, D) float64; None where the demonstration lacks it.
 
     Raises:
-        BadInput: it holds no numbers.
+        BadInput: it does not hold numbers.
     """
     import h5py
 
@@ -151,7 +151,7 @@ def column_of(demo: Any, name: str, path: Path) -> np.ndarray | None:
 
 
 def json_attribute(item: Any, name: str) -> dict[str, Any]:
-    """An attribute that holds a JSON object; empty where there is none, or none that can be read."""
+    """An attribute that holds a JSON object; empty where it is missing or unreadable."""
     try:
         value = json.loads(item.attrs[name])
     except (KeyError, ValueError, TypeError, OSError):

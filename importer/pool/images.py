@@ -1,6 +1,6 @@
-"""Frames that are no video: files of a folder, and what an array of numbers must be like to be a picture.
+"""Frames that are not in a video: image files of a folder, and arrays of numbers as pictures.
 
-`as_rgb` is the one place that knows grey, RGBA, float and channels-first images; all leave it as (H, W, 3) uint8.
+`as_rgb` alone knows grey, RGBA, float and channels-first images; it returns all of them as (H, W, 3) uint8.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def shape_of(shape: Sequence[int], path: Path, field: str) -> tuple[int, int]:
     """Width and height of an image of that shape: (H, W), (H, W, C) or (C, H, W).
 
     Raises:
-        BadInput: it is no image.
+        BadInput: it is not an image.
     """
     if len(shape) == 2:
         return shape[1], shape[0]
@@ -35,7 +35,7 @@ def as_rgb(image: np.ndarray, path: Path, field: str) -> np.ndarray:
     """(H, W, 3) uint8: grey is repeated, alpha dropped, a float image in [0, 1] scaled.
 
     Raises:
-        BadInput: another type, or values that a picture of its type cannot have.
+        BadInput: another type, or values outside the range of an image of its type.
     """
     shape_of(image.shape, path, field)
     if image.ndim == 2:
@@ -67,7 +67,7 @@ class ImageFiles:
     def of(cls, folder: Path, files: Sequence[Path]) -> ImageFiles:
         """
         Raises:
-            BadInput: the first file is no image.
+            BadInput: the first file is not an image.
         """
         first = read_image(files[0])
         return cls(folder, tuple(files), first.shape[1], first.shape[0])
@@ -85,7 +85,7 @@ def read_image(file: Path) -> np.ndarray:
     """(H, W, 3) uint8 of one image file.
 
     Raises:
-        BadInput: it is missing, broken, or of a type that is no picture.
+        BadInput: it is missing, broken, or not an image.
     """
     from PIL import Image, UnidentifiedImageError
 

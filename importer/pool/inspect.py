@@ -1,7 +1,7 @@
-"""What a dataset has, what Robopref takes each part for, and the lines of robopref.toml to correct it with.
+"""What a dataset contains, how Robopref reads each part, and the lines of robopref.toml that correct it.
 
 A path comes in, an `Inspection` goes out; nothing is written. The first episode that can be read is measured, so that
-a guess shows by its values whether it is right.
+its values show whether a guess is right.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def inspect(dataset: Dataset) -> Inspection:
     """Look at a dataset as `read_pool` would.
 
     Raises:
-        BadInput: no reader knows what is there, or its metadata cannot be used.
+        BadInput: no reader recognizes it, or its metadata cannot be used.
     """
     opened = OpenDataset(dataset)
     reader = opened.reader
@@ -84,7 +84,7 @@ def _first_good(opened: OpenDataset) -> tuple[Episode | None, str]:
             return opened.read(index), trouble
         except UserError as error:
             trouble = trouble or str(error)
-    # where the first few are missing altogether, the files that are there say which are not
+    # where the files of the first few are missing, try one whose files exist
     for index in opened.episodes:
         if all(file.exists() for file in opened.reader.files(index)):
             try:
@@ -184,7 +184,7 @@ def _candidates(opened: OpenDataset) -> str:
 
 
 def dataset_at(path: Path) -> Dataset:
-    """A dataset with nothing said about it.
+    """A dataset with default settings.
 
     Raises:
         BadInput: there is nothing at `path`.
@@ -193,5 +193,5 @@ def dataset_at(path: Path) -> Dataset:
 
     path = path.expanduser().resolve()
     if not path.exists():
-        raise BadInput(path, "", "there is nothing there")
+        raise BadInput(path, "", "not found")
     return Dataset(path=path, name=default_name(path))

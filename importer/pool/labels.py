@@ -1,4 +1,4 @@
-"""What is said of an episode as a whole: by the data, by the sidecar file, by robopref.toml.
+"""Labels of an episode as a whole: from the data, from the sidecar file, from robopref.toml.
 
 The sidecar is the user's correction and wins over the data; the dataset's entry in robopref.toml fills what is left.
 Only `task_type` of the entry wins over the data's, because tasks are often sentences that differ by a comma.
@@ -16,6 +16,7 @@ import numpy as np
 from importer.pool.episode import BadInput, Episode, Images, VideoSpan
 from importer.pool.mapping import Mapping
 from importer.pool.rows import Rows
+from preference.artifacts import read_csv
 from preference.config import Dataset
 
 KNOWN = ("source", "success", "task_type", "environment_id", "quality", "return")
@@ -25,7 +26,7 @@ YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 
 @dataclass(frozen=True)
 class Labels:
-    """Empty, None or nan where nobody says anything."""
+    """Empty, None or nan where nothing is known."""
 
     source: str = ""
     success: bool | None = None
@@ -77,7 +78,7 @@ def complete(episode: Episode, dataset: Dataset, said: Labels | None) -> Episode
     """`episode` with the sidecar's word and the entry of robopref.toml.
 
     Raises:
-        BadInput: nobody says what the task is.
+        BadInput: the task is not given anywhere.
     """
     said = said or Labels()
     task = said.task_type or dataset.task_type or episode.task_type
@@ -103,18 +104,9 @@ def read_sidecar(path: Path, episodes: Values[int, str]) -> dict[int, Labels]:
         episodes: episode_index → name; a row may use either.
 
     Raises:
-        BadInput: naming the row and the column.
+        DataError: naming the row and the column.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False).fillna("")
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame()
-    except OSError as error:
-        raise BadInput(path, "sidecar", f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise BadInput(path, "sidecar", f"cannot be read as CSV: {error}") from None
+    table = read_csv(path)
     header = list(table.columns)
     key = next((name for name in (KEY, "episode_index") if name in header), "")
     if not key:
@@ -127,7 +119,7 @@ def read_sidecar(path: Path, episodes: Values[int, str]) -> dict[int, Labels]:
         cells = {name: cell.strip() for name, cell in row.items()}
         index = _index(cells[key], by_name, episodes)
         if index is None or index in found:
-            said = "there is no such episode" if index is None else "the episode is there twice"
+            said = "there is no such episode" if index is None else "the episode appears twice"
             raise BadInput(path, f"row {number}, {key}", f"{said}: {row[key]!r}")
         found[index] = _labels_of_row(cells, path, number)
     return found
@@ -178,7 +170,7 @@ def real(value: Any, column: str, file: Path) -> float:
     """A number that may be missing (nan).
 
     Raises:
-        BadInput: it is no number.
+        BadInput: it is not a number.
     """
     if value is None:
         return float("nan")

@@ -65,7 +65,7 @@ def schema_of(root: Path, info: Values[str, Any], version: str, labels: Sequence
 
 
 def _of_a_model(root: Path) -> list[str]:
-    """Columns that `robopref export lerobot` added: a model's rewards, which must not pass for the simulator's."""
+    """Columns that `robopref export lerobot` added: a model's rewards, which must not be taken for the simulator's."""
     try:
         return list(json.loads((root / "meta" / "robopref.json").read_text(encoding="utf-8"))["columns"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -81,7 +81,7 @@ def _stored(root: Path) -> dict[str, Column]:
     try:
         rows = next(pq.ParquetFile(file).iter_batches(batch_size=1), None) if file else None
     except (pa.ArrowException, OSError):
-        return {}  # whoever reads the file says what is wrong with it
+        return {}  # reading the file reports what is wrong with it
     found: dict[str, Column] = {}
     for field, values in zip(rows.schema, rows.columns, strict=True) if rows else ():
         first = np.asarray(values.to_pylist()[0] if len(values) else [])
@@ -111,7 +111,7 @@ def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[s
     """The file that `template` of info.json names; it may be missing, but it lies inside the dataset.
 
     Raises:
-        BadInput: the template is none, or leads out of the dataset.
+        BadInput: there is no such template, or it leads out of the dataset.
     """
     place = root / "meta" / "info.json"
     # the Hugging Face cache keeps the content in `blobs`, with links to it in `snapshots/REVISION`
@@ -125,7 +125,7 @@ def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[s
 
 
 def check_there(video: Path, root: Path, camera: str) -> None:
-    """The video is there; where it is not, say so, and whether its folder only has another name.
+    """Check that the video exists; where only its folder has another name, say so.
 
     Raises:
         BadInput: it is missing.

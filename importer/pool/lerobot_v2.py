@@ -93,9 +93,9 @@ def _read_lines(file: Path) -> dict[int, dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             raise BadInput(file, f"line {number}", "expected an object with episode_index") from None
         if not isinstance(index, int) or index in lines:
-            said = f"{index!r} is no number" if not isinstance(index, int) else f"episode {index} is listed twice"
+            said = f"{index!r} is not a number" if not isinstance(index, int) else f"episode {index} is listed twice"
             raise BadInput(file, f"line {number}, episode_index", said)
         lines[index] = line
     if not lines:
-        raise BadInput(file, "", "no episode is listed there", fix="episodes.jsonl must have a line for each episode.")
+        raise BadInput(file, "", "no episodes are listed", fix="episodes.jsonl must have a line for each episode.")
     return lines

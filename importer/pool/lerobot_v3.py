@@ -76,18 +76,18 @@ class LeRobotV3:
         tables = [_read_columns(file, {*REQUIRED, "tasks", "length", *self.schema.labels, *video}) for file in files]
         if not sum(table.num_rows for table in tables):
             fix = "The meta/episodes table must not be empty."
-            raise BadInput(self.folder, "", "no episode is listed there", fix=fix)
+            raise BadInput(self.folder, "", "no episodes are listed", fix=fix)
         try:
             return pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowException as error:
-            raise BadInput(self.folder, "", f"its files do not belong together: {error}") from None
+            raise BadInput(self.folder, "", f"its files have different columns: {error}") from None
 
     def _places(self) -> dict[int, int]:
         """episode_index → its row in `table`."""
         places: dict[int, int] = {}
         for place, index in enumerate(self.table.column("episode_index").to_pylist()):
             if index is None or index in places:
-                said = "a row has none" if index is None else f"episode {index} is listed twice"
+                said = "a row has no value" if index is None else f"episode {index} is listed twice"
                 raise BadInput(self.folder, "episode_index", said)
             places[index] = place
         return places

@@ -231,7 +231,7 @@ class _Finder:
     def camera(self) -> str:
         cameras, name = self.schema.cameras, self.wanted.camera
         if name and name not in cameras:
-            reason = f"{name!r} is no video here; found {', '.join(cameras) or 'none'}"
+            reason = f"there is no video {name!r}; found {', '.join(cameras) or 'none'}"
             raise BadInput(self.schema.file, "camera", reason)
         return name or (cameras[0] if cameras else "")
 

@@ -45,7 +45,7 @@ def read_rows(file: Path, episode_index: int, columns: Collection[str]) -> pa.Ta
     if not len(rows):
         raise BadInput(file, EPISODE, f"episode {episode_index} has no rows")
     if rows[-1] - rows[0] + 1 != len(rows):
-        raise BadInput(file, EPISODE, f"the rows of episode {episode_index} do not lie together")
+        raise BadInput(file, EPISODE, f"the rows of episode {episode_index} are not contiguous")
     return table.slice(rows[0], len(rows))
 
 

@@ -31,7 +31,7 @@ def draw_pool(path: Path, trajectories: Sequence[Trajectory]) -> None:
 
     tasks = sorted({t.task_type for t in trajectories})
     tiers = sorted({t.tier for t in trajectories}, key=lambda tier: -_median(trajectories, tier))
-    shown = tasks[:8]  # a picture of more is no picture
+    shown = tasks[:8]  # more would be illegible
     figure = Figure(figsize=(3.1 * (len(MEASURES) + 1), 0.6 + 2.9 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(shown), len(MEASURES) + 1, squeeze=False)

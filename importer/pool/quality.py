@@ -25,7 +25,7 @@ from preference.records import Trajectory
 
 MIN_FOR_QUARTILES = 4
 HOLDING, RELEASED = 0.6, 0.4
-"""The gripper counts as closed above the one and as open below the other, so that noise around ½ counts as nothing."""
+"""The gripper counts as closed above the one and as open below the other, so that noise around ½ is ignored."""
 
 
 def path_efficiency(effector: np.ndarray) -> float:

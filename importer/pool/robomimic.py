@@ -17,7 +17,7 @@ from preference.config import Columns, Dataset
 
 WRIST = "eye_in_hand"
 PROPRIOCEPTION = ("obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos")
-NO_IMAGES = "it has no images (obs/*_image): episodes can be measured, but nobody can be shown them."
+NO_IMAGES = "it has no images (obs/*_image): episodes can be measured but not shown."
 PANDA_FINGER = [0.04, 0.0]
 """Metres: position of a Panda's first finger when open and when closed."""
 

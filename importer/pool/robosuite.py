@@ -13,7 +13,7 @@ from preference.config import Columns, Dataset
 RATE = 20.0
 """robosuite's default control frequency, where env_info does not say another."""
 NO_IMAGES = (
-    "robosuite files have no images: episodes can be measured, but nobody can be shown them. "
+    "robosuite files have no images: episodes can be measured but not shown. "
     "Render them with robomimic's convert_robosuite.py and dataset_states_to_obs.py, and use that file."
 )
 
@@ -31,7 +31,7 @@ class Robosuite(hdf5.Demonstrations):
             fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
             columns, _, labels = hdf5.usual(data, self.demos)
         self.schema = Schema("robosuite HDF5", self.path, fps, columns, [], labels, [NO_IMAGES])
-        # a state begins with the simulator's clock, which is no movement
+        # a state begins with the simulator's clock, which is not motion
         width = self.schema.columns["states"].width if "states" in self.schema.columns else 0
         usual = Columns(state=[f"states[{i}]" for i in range(1, width)])
         self.mapping = map_columns(self.schema, dataset.columns, usual)

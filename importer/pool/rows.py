@@ -145,7 +145,7 @@ class _Columns:
         stuck = np.flatnonzero(np.diff(time) <= 0)
         if len(stuck):
             row = int(stuck[0]) + 1
-            reason = f"time does not go on at row {row}: {time[row - 1]:.6g} then {time[row]:.6g}"
+            reason = f"time does not increase at row {row}: {time[row - 1]:.6g} then {time[row]:.6g}"
             raise BadInput(self.file, column, reason)
         return time - time[0]
 

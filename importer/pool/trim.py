@@ -1,4 +1,4 @@
-"""Where an episode becomes interesting and where it is over: the span that a clip shows.
+"""Where the action of an episode begins and where it is over: the span that a clip shows.
 
 An `Episode` goes in, times in seconds come out.
 
@@ -8,7 +8,7 @@ differs from its start by more than both 5 % of the column's range and five time
 - From its start, not from zero: an absolute position command or a biased sensor has a constant offset.
 - The state too: a constant velocity command never differs from its start, but the robot does move.
 - Noise is measured where motion is not: the second difference of a smooth movement is small, that of noise is not.
-- For 0.1 s on end: a single outlier is no action.
+- For 0.1 s on end: a single outlier is not an action.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 TOLERANCE_FRAMES = 2.5
-"""Recorders drop or add a frame at the ends: real datasets differ by one or two, and nobody sees that."""
+"""Recorders drop or add a frame at the ends: real datasets are off by one or two, which is invisible."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Probe:
 
 
 def probe(path: Path, field: str) -> Probe:
-    """Look into `path`; `field` names it in errors. The answer is kept until the file changes.
+    """Look into `path`; `field` names it in errors. The result is cached until the file changes.
 
     Raises:
-        BadInput: the file is missing, is no video, or has no frame.
+        BadInput: the file is missing, is not a video, or has no frames.
     """
     try:
         stat = path.stat()
@@ -71,11 +71,11 @@ def _probe(path: Path, field: str, size: int, _mtime_ns: int) -> Probe:
             duration = float((stream.duration or 0) * base) or float(container.duration or 0) / 1e6
             shape = (stream.codec_context.codec.canonical_name, stream.codec_context.width, stream.codec_context.height)
     except FFmpegError as error:
-        reason = f"cannot be opened as a video ({error.strerror}); it is cut off, or something else"
+        reason = f"cannot be opened as a video ({error.strerror}); it is truncated or not a video"
         raise BadInput(path, field, reason) from None
     if fps <= 0:
         raise BadInput(path, field, "the video stream has no frame rate")
-    if not len(entries):  # formats without an index (mkv): the header's duration has to do
+    if not len(entries):  # formats without an index (mkv): only the header's duration is known
         return Probe(*shape, fps, round(duration * fps), np.arange(round(duration * fps)) / fps)
     broken = np.flatnonzero(entries[:, 1] > size)
     times = (entries[:, 0] - entries[0, 0]) * base
@@ -90,7 +90,9 @@ def check_span(span: VideoSpan, field: str) -> None:
     """
     found = probe(span.path, field)
     if span.start_s < 0 or found.end_s < span.end_s - TOLERANCE_FRAMES / found.fps:
-        cut = f" (cut off: {found.frames - len(found.times)} frames missing)" if len(found.times) < found.frames else ""
+        cut = (
+            f" (truncated: {found.frames - len(found.times)} frames missing)" if len(found.times) < found.frames else ""
+        )
         reason = f"frames reach {found.end_s:.2f} s{cut}, but the episode is at {span.start_s:.2f}-{span.end_s:.2f} s"
         raise BadInput(span.path, field, reason)
 
@@ -148,7 +150,7 @@ def _decode(path: Path, start_s: float) -> Iterator[tuple[float, VideoFrame]]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # the processes around this one keep the cores busy
+            stream.codec_context.thread_count = 1  # other processes keep the cores busy
             zero = (container.start_time or 0) / 1e6
             base = float(stream.time_base or 0)
             # half a second early: where a stream's index is off by a frame or two the right keyframe is still found

@@ -1,13 +1,12 @@
 """Simulated annotators answer through Label Studio's HTTP API, each signed in as their own user.
 
 In: the open tasks of the annotators that have a teacher (importer.simulate.teachers). Out: annotations in Label
-Studio, which
-reach the database as everybody's do, by webhook or pull.
+Studio, which reach the database as everybody's do, by webhook or pull.
 
 They do what the label stream in the browser does: ask for the next task with an empty `next_task` action, which is what
-"Label All Tasks" sends, answer it, submit, until there is none. So the order, the locks and the access rules are tried
+"Label All Tasks" sends, answer it, submit, until there is none. So the order, the locks and the access rules are tested
 as well. Each submission carries an id made from its task, and Label Studio refuses a second annotation with the same
-id; so one whose answer was lost can be sent again and is never doubled.
+id, so one whose answer was lost can be sent again and is never doubled.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from preference.work import progress
 from preference.workspace import Workspace
 
 ATTEMPTS = 6
-"""Tries of one request, 0.5 s to 8 s apart: a server that is busy, or is being started anew, is waited for."""
+"""Tries of one request, 0.5 s to 8 s apart: waits for a server that is busy or restarting."""
 SUBMISSIONS = uuid.UUID("c1f3a0f6-5a3e-5a9b-9f0e-0d7c2b1f4e11")
 
 Answerer = Callable[[AssignmentView], SimulatedAnswer | None]
@@ -55,7 +54,7 @@ class SimulateResult:
 def simulate(
     ws: Workspace, batch_id: str | None = None, workers: int = 0, *, answers: Mapping[str, Answerer] | None = None
 ) -> SimulateResult:
-    """Let every simulated annotator answer their open tasks; what was answered before is not asked again.
+    """Let every simulated annotator answer their open tasks; what is already answered is not asked again.
 
     Args:
         batch_id: Only until this batch has no open task. Label Studio serves a project's older batches first, so
@@ -64,7 +63,7 @@ def simulate(
         answers: Annotator → how they answer; default: their teachers.
 
     Raises:
-        StudioError: Label Studio is down or refuses us, or nobody could answer anything.
+        StudioError: Label Studio is down or refuses us, or no annotator could answer.
     """
     work = _open_work(ws, batch_id)
     if not work:
@@ -120,7 +119,7 @@ class _Person:
     def _sign_in(self) -> httpx.Client:
         if self._email not in self._passwords:
             raise StudioError(
-                f"The password of {self._email} is not in credentials.json: the account was there before.",
+                f"The password of {self._email} is not in credentials.json: the account existed before.",
                 fix="Choose another annotators.email_domain, or remove the account in Label Studio.",
             )
         return annotator_session(self._url, self._email, self._passwords[self._email])
@@ -135,7 +134,7 @@ class _Person:
             key = str(task["data"].get(ASSIGNMENT_ID))
             if key not in views:
                 raise StudioError(f"{queue.title!r} has the task {task['id']}, which is not of this database.")
-            if key in skipped:  # it comes again at the end, and would do so for ever
+            if key in skipped:  # it comes back at the end, forever
                 return
             said = self._answer(views[key])
             if said is None:
@@ -160,7 +159,7 @@ class _Person:
         kind = "answer" if said is not None else "skip"
         body["unique_id"] = str(uuid.uuid5(SUBMISSIONS, f"{task_id} {kind}"))
         response = self._post(session, f"/api/tasks/{task_id}/annotations/", body)
-        if response.status_code != 409:  # 409: the one before got through although we did not hear of it
+        if response.status_code != 409:  # 409: an earlier attempt succeeded, but its answer was lost
             _accepted(response, f"submission of task {task_id}")
 
     def _post(self, session: httpx.Client, address: str, body: dict[str, Any]) -> httpx.Response:

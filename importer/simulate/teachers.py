@@ -1,4 +1,4 @@
-"""The minds of simulated annotators: two trajectories in, an answer as a person would give it out.
+"""How simulated annotators decide: two trajectories in, an answer as a person would give it out.
 
 The B-Pref teachers (Lee, Smith, Dragan & Abbeel 2021, "B-Pref: Benchmarking Preference-Based Reinforcement Learning")
 oracle, mistake, noisy, skip, myopic and equal, with their noise in units of the return's standard deviation within
@@ -27,14 +27,14 @@ from preference.store import AssignmentView
 RewardsOf = Callable[[Trajectory], np.ndarray]
 """The reward of each step of a trajectory, (T,); only the myopic teacher asks for it."""
 FAST_S = (1.0, 2.5)
-"""Seconds that somebody needs who does not look."""
+"""Seconds that somebody takes who does not look."""
 NOTICEABLE = (
     ("smoothness", 0.3, "moves more smoothly"),
     ("path_efficiency", 0.1, "takes the shorter way"),
     ("grasp_stability", 0.25, "keeps its grip"),
     ("duration_s", -1.0, "is done sooner"),
 )
-"""Measure, by how much the better one has to exceed the other (negative: fall below it), and what one says then."""
+"""Measure, by how much the better one has to exceed the other (negative: fall below it), and the words for it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SimulatedAnswer:
 
 @dataclass(frozen=True)
 class Teacher:
-    """How one kind of annotator comes to an answer."""
+    """How one kind of annotator decides."""
 
     beta: float = math.inf
     """Sharpness of the eye, per standard deviation of the return; infinite = always right."""

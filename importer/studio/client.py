@@ -1,8 +1,8 @@
 """The one place that talks to Label Studio as a manager, through label-studio-sdk.
 
 In: records of ours. Out: Label Studio's ids, and annotation JSON as it came. Every failure is a StudioError with one
-clear message. What only reads is tried again; what creates is not, since an answer that got lost may have been a
-success: the callers look first what is there (push.py).
+clear message. What only reads is tried again; what creates is not, since a lost answer may have been a
+success: push looks first for what is already there.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class LabelStudio:
             return str(getattr(self._client.versions.get(request_options=ONCE), "release", None) or "")
 
     def check(self) -> None:
-        """Raise a StudioError unless the server answers, is the version we know, and accepts the token."""
+        """Raise a StudioError unless the server answers, runs a known version and accepts the token."""
         if not (release := self.version()):
             raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL)
         if ".".join(release.split(".")[:2]) != EXPECTED_VERSION:
@@ -71,7 +71,7 @@ class LabelStudio:
             self._client.users.whoami()
 
     def plugin_health(self) -> dict[str, Any] | None:
-        """What the plugin misses: `made_for` (a version), `server`, `screen` (sentences); None without the plugin."""
+        """What the plugin lacks: `made_for` (a version), `server` and `screen` (sentences); None without the plugin."""
         http = self._client._client_wrapper.httpx_client
         with self._errors("ask the plugin how it is"):
             answer = http.request("robopref/health", method="GET", request_options=ONCE)
@@ -85,7 +85,7 @@ class LabelStudio:
             return {str(user.email).lower(): int(user.id) for user in self._client.users.list() if user.id}
 
     def ensure_user(self, email: str, password: str) -> int:
-        """The id of the user `email`, who is made with `password` where there is no such user yet."""
+        """The id of the user `email`, created with `password` if there is no such user yet."""
         return create_annotator(self.url, self._token, email, password)
 
     def projects(self, ids: Sequence[int] | None = None) -> list[StudioProject]:
@@ -145,7 +145,7 @@ class LabelStudio:
                 storages.update(ours[0].id or 0, project=project_id, **wanted)
 
     def ensure_backend(self, project_id: int, url: str, user: str, password: str) -> None:
-        """Connect our ML backend, once; a changed address or password is brought up to date."""
+        """Connect our ML backend, once; a changed address or password is updated."""
         login: dict[str, Any] = {"auth_method": "NONE"}
         if password:
             login = {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
@@ -206,12 +206,12 @@ class LabelStudio:
     def set_scores(self, project_id: int, scores: Mapping[int, float], version: str) -> str:
         """Give open tasks new places in the queue, by the order of `scores` (task id → any number), lowest first.
 
-        The new predictions go in beside the old, then the project turns to them in one step: the queue is in order at
-        every moment. The old ones stay, out of use: deleting takes Label Studio some 5 ms each, in one transaction
-        for which every annotator would have to wait.
+        The new predictions go in beside the old, then the project switches to them in one step: the queue is always
+        in order. The old ones stay, out of use: deleting takes Label Studio some 5 ms each, in one transaction
+        that would block every annotator.
 
         Returns:
-            The version that is in force now: `version`, with a running number where the project has had it already.
+            The version now in use: `version`, with a running number if the project already had it.
         """
         present = self._send("read the model versions", "GET", f"api/projects/{project_id}/model-versions/")
         target = next_version(present, version)
@@ -223,7 +223,7 @@ class LabelStudio:
         made = self._send("import predictions", "POST", f"api/projects/{project_id}/import/predictions", json=body)
         if made.get("created") != len(body):
             raise StudioError(f"Label Studio dropped some of the scores for project {project_id}; see its log.")
-        with self._errors("turn the queue to the new scores"):
+        with self._errors("switch the queue to the new scores"):
             self._client.projects.update(project_id, model_version=target)
         return target
 

@@ -27,7 +27,7 @@ from preference.store import Store
 
 UNKNOWN_TASK = "unknown task"
 CHUNK = 100
-"""Tasks settled in one transaction: a webhook that comes during a pull waits for no more than these."""
+"""Tasks settled in one transaction: a webhook during a pull waits for no more than these."""
 
 LARGEST = 2**31 - 1
 LONGEST_MS = LARGEST
@@ -38,7 +38,7 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Recorded:
-    """What recording changed; an annotation that was known already counts nowhere."""
+    """What recording changed; an annotation that was already known is not counted."""
 
     new: int = 0
     updated: int = 0
@@ -102,7 +102,7 @@ def settle(
 
 
 def record_annotations(store: Store, annotations: Iterable[Raw]) -> Recorded:
-    """Store what these annotations say; the same ones again, or older versions of them, change nothing."""
+    """Store what these annotations say; the same ones again, or older versions, change nothing."""
     by_task: dict[int | None, list[Raw]] = defaultdict(list)
     for annotation in annotations:
         by_task[task_of(annotation)].append(annotation)
@@ -128,8 +128,8 @@ def replace_annotations(store: Store, tasks: Mapping[int, Sequence[Raw]], *, who
     """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio.
 
     Args:
-        whole: The versions given are the ones that count, whatever their stamps say: Label Studio's clock may have
-            been set back. Otherwise a webhook that came meanwhile with a newer version wins.
+        whole: The given versions count whatever their time stamps say: Label Studio's clock may have been set
+            back. Otherwise a webhook that came meanwhile with a newer version wins.
     """
     present = {_id_of(annotation) for annotations in tasks.values() for annotation in annotations}
     if whole:
@@ -162,7 +162,7 @@ def _record(
     """Settle each task anew from what is known and what is given, and write the rows that differ.
 
     Args:
-        gone: Whether a row that is known counts no more.
+        gone: Whether a known row no longer counts.
     """
     recorded = Recorded()
     order = sorted(tasks)

@@ -1,8 +1,8 @@
 """Fetch what was answered in Label Studio since the last time.
 
-In: the tasks of the database. Out: judgments and rejections (importer.studio.judgments), the same ones that the
-webhook
-writes. A project whose number of annotations is not ours is read as a whole, so whatever was lost is found.
+In: the tasks of the database. Out: judgments and rejections, the same that the webhook writes
+(importer.studio.judgments). A project whose number of annotations differs from ours is read as a whole, so whatever was
+lost is found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from preference.artifacts import replacing
 from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
-"""A pull looks so far behind the newest change that it saw: a transaction may end later than its time stamp says."""
+"""A pull goes back this far before the newest change that it saw: a transaction may end later than its time stamp."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PullResult:
 
 
 def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
-    """Fetch what was answered since the last pull; the webhook may have brought it already.
+    """Fetch what was answered since the last pull; the webhook may already have delivered it.
 
     Args:
         whole: Read every task anew and trust no time stamp, in case Label Studio's clock was set back.
@@ -81,7 +81,7 @@ def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str,
 
 
 class _Cursor:
-    """Up to when each project was pulled, by Label Studio's clock; only a short cut, so losing it costs a full pull."""
+    """Up to when each project was pulled, by Label Studio's clock; only a shortcut: losing it costs a full pull."""
 
     def __init__(self, ws: Workspace, *, whole: bool = False) -> None:
         self.whole = whole
@@ -107,7 +107,7 @@ class _Cursor:
         self._newest[key] = max(self._newest.get(key, ""), updated_at)
 
     def save(self) -> None:
-        """The newest stamp that was seen, less the time that this pull took: what changed behind its back is newer."""
+        """The newest stamp that was seen, less the time that this pull took: what changed meanwhile is newer."""
         took = timedelta(seconds=time.monotonic() - self._started)
         for key, newest in self._newest.items():
             at = (datetime.fromisoformat(newest) - took).isoformat()

@@ -1,7 +1,7 @@
-"""Bring what is planned into Label Studio; each assignment gets exactly one task, however often the run is killed.
+"""Create what is planned in Label Studio; each assignment gets exactly one task, however often the run is killed.
 
 In: the assignments of the database that have no task. Out: users, projects, storages, the ML backend's connection and
-tasks in Label Studio, their ids in the database. What Label Studio already has is looked up before anything is made.
+tasks in Label Studio, their ids in the database. Nothing is created before looking up what is already there.
 
 work/credentials.json (mode 0600) has the passwords of the accounts that were made, for the manager to hand out.
 """
@@ -37,7 +37,7 @@ from preference.work import progress
 from preference.workspace import Workspace
 
 CHUNK = 4000
-"""Tasks in one import: answered within five seconds, so that no time-out leaves it open what happened."""
+"""Tasks in one import: answered within five seconds, so that no time-out leaves the outcome unknown."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def push(
     repair: bool = False,
     scores: Mapping[str, float] | None = None,
 ) -> PushResult:
-    """Bring everything planned into Label Studio, and connect the ML backend.
+    """Create everything planned in Label Studio, and connect the ML backend.
 
     Args:
         backend_url: The ML backend as Label Studio reaches it; default: `service.url`. Empty leaves the connection as
             it is.
         webhook_url: Where annotations are announced; default: the backend's /webhook.
-        repair: Make again what somebody deleted in Label Studio, projects and tasks, for pairs without an answer.
+        repair: Recreate projects and tasks that somebody deleted in Label Studio, for pairs without an answer.
         scores: `assignment_id` → place in the annotator's queue, for new tasks; default: the planned order.
 
     Raises:
@@ -109,7 +109,7 @@ def credentials(ws: Workspace) -> dict[str, str]:
 
 
 def _task_data(ws: Workspace, queues: Sequence[Queue]) -> dict[str, dict[str, str | float]]:
-    """`assignment_id` → data of the task to make; before anything is made, so that a missing clip stops it all."""
+    """`assignment_id` → data of its task; before anything is created, so that a missing clip stops everything."""
     trajectories = {trajectory.trajectory_id: trajectory for trajectory in ws.store.trajectories()}
     return {
         view.assignment.assignment_id: task_of_view(view, trajectories, ws.config, shows_expert=queue.shows_expert)
@@ -135,7 +135,7 @@ def _push_users(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) -> 
     for annotator in annotators.values():
         email = annotator.email.lower()
         if email not in known:
-            # Kept before the account is made: a run that is killed in between must not lock anybody out.
+            # Saved before the account is created: a run that is killed in between must not lock anybody out.
             password = credentials(ws).get(email) or secrets.token_urlsafe(12)
             _keep_credentials(ws, {**credentials(ws), email: password})
             known[email] = studio.ensure_user(email, password)

@@ -1,7 +1,7 @@
-"""What each annotator is asked, in which order, and what a task tells: assignments in, queues and task data out.
+"""What each annotator is asked, in which order, and what a task reveals: assignments in, queues and task data out.
 
 One queue is one Label Studio project: each calibration set is one, all production and active batches together another.
-A task tells its annotator the two clips, the question and an opaque id; nothing of gold, stratum, quality, source or
+A task shows its annotator the two clips, the question and an opaque id; nothing about gold, stratum, quality, source or
 duplicate.
 """
 
@@ -26,7 +26,7 @@ from preference.workspace import Workspace
 SECRET_HEADER = "X-Robopref-Secret"
 """What our webhooks carry; Label Studio gives them no Basic auth."""
 PLANNED = "planned"
-"""Version of the scores that no model made: the planned order."""
+"""Model version of the planned order, before any model has scored."""
 NO_REASON = "The expert gave no reason."
 STEP = 1e-6
 """Difference in score between two places of a queue."""
@@ -78,7 +78,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What pull has to know of a queue: a project and its tasks, not what they are about."""
+    """What pull needs of a queue: a project and its tasks, not their content."""
 
     title: str
     project_id: int
@@ -125,7 +125,7 @@ def database_mark(batches: Sequence[Batch]) -> str:
 
 
 def project_mark(queue: Queue, database: str) -> str:
-    """A line of the project's description by which a later run knows it again, whatever becomes of its title."""
+    """A line of the project's description by which later runs recognize it, whatever becomes of its title."""
     return mark_line(database, queue.phase, queue.annotator.annotator_id)
 
 

@@ -1,7 +1,7 @@
-"""What people did to our projects by hand: found by pull, which says so, and made good by push, where it is asked to.
+"""Changes that people made to our projects by hand: reported by pull, repaired by `push --repair`.
 
-Queues and Label Studio's projects go in. Sentences for a person come out; or assignments that were robbed of their
-task wait for one again, unless they are answered: an answer that was pulled stays, whatever becomes of its task.
+Queues and Label Studio's projects go in. Sentences for a person come out; or assignments that lost their task wait
+for a new one, unless they are answered: an answer that was pulled stays, whatever becomes of its task.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def edits(pushed: Sequence[Pushed], projects: Sequence[StudioProject]) -> list[s
         if missing := missing_in(project.template):
             said.append(
                 f"The template of {where} was changed and lacks {', '.join(missing)}: its answers are rejected until "
-                "it is put back (labeling_config/*.xml)."
+                "it is restored (labeling_config/*.xml)."
             )
         if project.tasks < len(queue.tasks):
             lost = len(queue.tasks) - project.tasks
-            fix = "`robopref push --repair` makes those again that are not answered"
+            fix = "`robopref push --repair` recreates those that are not answered"
             said.append(f"{lost} tasks of {where} were deleted; {fix}.")
     return said
 
@@ -65,6 +65,6 @@ def check_present(studio: LabelStudio, queues: Sequence[Queue | Pushed], present
         names = ", ".join(f"{queue.title!r} ({queue.project_id})" for queue in gone)
         raise StudioError(
             f"Label Studio at {studio.url} no longer has {names}: deleted there, or this is another server.",
-            fix="Bring it back from Label Studio's backup; or `robopref push --repair` makes it again, for the pairs "
-            "that are not answered yet. The answers pulled so far are in the database.",
+            fix="Restore it from Label Studio's backup, or recreate it for the pairs that are not answered yet with "
+            "`robopref push --repair`. The answers pulled so far are in the database.",
         )

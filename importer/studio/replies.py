@@ -62,7 +62,7 @@ def differs(found: Any, wanted: Any) -> bool:
 
 
 def said_in(body: Any) -> str:
-    """What Label Studio says is wrong, out of its error answer."""
+    """The explanation in Label Studio's error answer."""
     if isinstance(body, str):
         try:
             body = json.loads(body)

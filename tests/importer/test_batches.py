@@ -259,7 +259,7 @@ def test_a_draft_says_that_the_batch_before_is_not_accepted_and_how_many_batches
     batches.next_batch(ws)
     notes = batches.draft(ws).batch.notes
     assert "production-001 is open" in notes[0]
-    assert any("share 10 pairs" in note and "10 batches like this one come to 100" in note for note in notes)
+    assert any("share 10 pairs" in note and "10 batches like this one bring it to 100" in note for note in notes)
 
 
 def test_one_annotator_for_two_per_pair_is_one_clear_message(tmp_path):

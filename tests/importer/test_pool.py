@@ -163,7 +163,7 @@ def test_a_truncated_video_spares_the_episodes_that_are_still_there(tmp_path: Pa
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     result = pool_of(root)
     assert len(result.trajectories) >= 1 and len(result.failures) >= 1
-    assert all("cut off" in f.reason for f in result.failures)
+    assert all("truncated" in f.reason for f in result.failures)
     assert {f.episode_index for f in result.failures}.isdisjoint({t.episode_index for t in result.trajectories})
 
 
@@ -254,7 +254,7 @@ def test_a_gripper_that_is_not_between_0_and_1_is_said_with_what_to_do(tmp_path:
 def test_names_of_robopref_toml_that_the_dataset_lacks_are_said(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "d", ONE)
     assert "hand_x" in only_failure(root, columns={"effector": ["a", "b", "c"]}).reason
-    assert "no video here" in only_failure(root, columns={"camera": "wrist"}).reason
+    assert "there is no video" in only_failure(root, columns={"camera": "wrist"}).reason
     assert only_failure(root, columns={"quality": "stars"}).field == "stars"
     assert only_failure(root, columns={"gripper": "claw"}).field == "claw"
 
@@ -268,7 +268,7 @@ def test_names_of_robopref_toml_that_the_dataset_lacks_are_said(tmp_path: Path) 
         (lambda root: edit_info(root, fps=0), "expected a number above 0"),
         (lambda root: edit_info(root, codebase_version="v1.6"), "expected v2.0, v2.1 or v3.0, found 'v1.6'"),
         (lambda root: meta_file(root).write_bytes(b""), "cannot be read as parquet"),
-        (lambda root: meta_file(root).unlink(), "no episode is listed"),
+        (lambda root: meta_file(root).unlink(), "no episodes are listed"),
         (lambda root: data_file(root).write_bytes(b"PAR1"), "cannot be read as parquet"),
         (lambda root: data_file(root).unlink(), "data file is missing"),
         (lambda root: edit_parquet(meta_file(root), lambda rows: rows * 2), "listed twice"),

@@ -79,7 +79,7 @@ def test_the_command_puts_toml_on_stdout_and_tables_on_stderr(tmp_path: Path) ->
 
 
 def test_what_is_no_dataset_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is nothing there"):
+    with pytest.raises(DataError, match="not found"):
         dataset_at(tmp_path / "nowhere")
     done = subprocess.run([ROBOPREF, "pool", "inspect", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "there is no episode here" in done.stderr and "Traceback" not in done.stderr

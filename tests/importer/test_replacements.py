@@ -65,7 +65,7 @@ def test_lost_pairs_are_replaced_once_in_their_own_strata(ws):
     assert {p.strategy for p in fresh} == {"replacement"} and not {p.pair_id for p in fresh} & {
         p.pair_id for p in first
     }
-    assert "Stands in for 9 lost pairs." in made.notes
+    assert "Replaces 9 lost pairs." in made.notes
     answer(ws, made.batch_id)
     assert batches.replacement_batch(ws, lost(ws)) is None, "nothing is replaced twice"
 

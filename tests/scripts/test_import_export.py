@@ -66,12 +66,12 @@ def test_json_lines_do_as_well(ws, tmp_path):
     [
         ("p.csv", "", "trajectory_a_id is missing; found an empty file"),
         ("p.csv", "trajectory_a_id,b\nx,y\n", "trajectory_b_id is missing"),
-        ("p.csv", "trajectory_a_id,trajectory_b_id\n", "there is no pair in it"),
-        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,\n", "line 2: expected"),
-        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,x\n", "line 2: x is compared with itself"),
-        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,y\ny,x\n", "line 3: y and x are a pair in line 2"),
-        ("p.jsonl", "{\n", "line 1: no JSON"),
-        ("p.jsonl", "[1]\n", "line 1: expected an object"),
+        ("p.csv", "trajectory_a_id,trajectory_b_id\n", "contains no pairs"),
+        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,\n", "row 2: expected"),
+        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,x\n", "row 2: x is compared with itself"),
+        ("p.csv", "trajectory_a_id,trajectory_b_id\nx,y\ny,x\n", "row 3: y and x are already paired in row 2"),
+        ("p.jsonl", "{\n", "line 1 is not JSON"),
+        ("p.jsonl", "[1]\n", "row 1: expected"),
     ],
 )
 def test_a_wrong_file_of_pairs_names_its_line(tmp_path, name, text, said):
@@ -107,7 +107,7 @@ def test_judgments_come_out_with_the_protocols_eight_columns(ws, tmp_path, suffi
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     else:
         rows = pq.read_table(file).to_pylist()
-    assert len(rows) == 12 and tuple(rows[0]) == COLUMNS
+    assert len(rows) == 12 and list(rows[0]) == list(COLUMNS)
     assert {(r["preference"], int(r["confidence"]), r["free_text_reason"]) for r in rows} == {
         ("A", 4, 'It said "stop", ä')
     }
