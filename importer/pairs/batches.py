@@ -120,7 +120,7 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     if not (count := wanted.total()):
         return None
     notes, annotators, batch_id, pool = _opened(ws, "production", force)
-    shares = {stratum: number / count for stratum, number in wanted.items()}
+    shares: dict[Stratum, float] = {stratum: number / count for stratum, number in wanted.items()}
     pairs = [replace(pair, strategy=REPLACEMENT) for pair in _drawn(ws, pool, count, shares, batch_id, fill)]
     notes = [*notes, f"Replaces {count} lost pairs."]
     return _write(ws, _assigned(ws, batch_id, "production", pairs, annotators, pool, notes))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from importer.pairs.assignments import wanted_duplicates
 from preference.records import Assignment
@@ -41,41 +43,46 @@ def plan_table(assignments: Iterable[Assignment], *, duplicates: float = 0.0, du
         duplicates: The share that was wanted.
         duplicate_distance: The distance that was wanted.
     """
-    import pandas as pd
-
-    rows = [(a.pair_id, a.annotator_id, a.duplicate_of is not None) for a in assignments]
-    frame = pd.DataFrame(rows, columns=["pair", "annotator", "again"])
-    totals = frame.groupby("annotator")["again"].agg(["size", "sum"])
-    loads, again = totals["size"].to_dict(), totals["sum"].astype(int).to_dict()
-    answers = pd.crosstab(frame["annotator"], frame["pair"]).gt(0).astype(int)
-    together = answers @ answers.T
-    shared = {name: together[name].drop(name).to_dict() for name in loads}
+    answered_by: dict[str, set[str]] = {}
+    loads, again = Counter[str](), Counter[str]()
+    for assignment in assignments:
+        loads[assignment.annotator_id] += 1
+        again[assignment.annotator_id] += assignment.duplicate_of is not None
+        answered_by.setdefault(assignment.pair_id, set()).add(assignment.annotator_id)
+    names = sorted(loads)
+    together = Counter(couple for team in answered_by.values() for couple in combinations(sorted(team), 2))
+    shared = {a: {b: together[min(a, b), max(a, b)] for b in names if b != a} for a in names}
     slow, quick = HOURLY
-    warnings = _team_warnings(shared)
-    for name, load in loads.items():
-        wanted = wanted_duplicates(load - again[name], duplicates)
+    warnings = _team_warnings(names, together)
+    for name in names:
+        wanted = wanted_duplicates(loads[name] - again[name], duplicates)
         if again[name] < wanted:
             warnings.append(
-                f"{name} has {again[name]} duplicates instead of {wanted}: {load - again[name]} pairs "
+                f"{name} has {again[name]} duplicates instead of {wanted}: {loads[name] - again[name]} pairs "
                 f"leave no room for more that come {duplicate_distance} tasks later."
             )
-    count = answers.shape[1]
-    hours = {name: (load / quick, load / slow) for name, load in loads.items()}
-    reserve = (math.ceil(RESERVE[0] * count), math.ceil(RESERVE[1] * count))
-    return Plan(count, loads, again, shared, hours, reserve, warnings)
+    return Plan(
+        len(answered_by),
+        {name: loads[name] for name in names},
+        {name: again[name] for name in names},
+        shared,
+        {name: (loads[name] / quick, loads[name] / slow) for name in names},
+        (math.ceil(RESERVE[0] * len(answered_by)), math.ceil(RESERVE[1] * len(answered_by))),
+        warnings,
+    )
 
 
-def _team_warnings(shared: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _team_warnings(names: Sequence[str], together: Mapping[tuple[str, str], int]) -> list[str]:
     warnings = []
-    if len(shared) < FEW_ANNOTATORS:
+    if len(names) < FEW_ANNOTATORS:
         warnings.append(
-            f"{len(shared)} annotators: with fewer than {FEW_ANNOTATORS} one person's habits cannot be told from the "
+            f"{len(names)} annotators: with fewer than {FEW_ANNOTATORS} one person's habits cannot be told from the "
             "group's, and agreement does not say how other people would answer. 8 to 12 are recommended."
         )
-    least = min((count for others in shared.values() for count in others.values()), default=FEW_SHARED)
+    least = min((together.get(couple, 0) for couple in combinations(names, 2)), default=FEW_SHARED)
     if least < FEW_SHARED:
-        more = f" {math.ceil(FEW_SHARED / least)} batches like this one bring it to {FEW_SHARED}." if least else ""
         warnings.append(
-            f"Two annotators share {least} pairs; agreement between two people is rough under {FEW_SHARED}.{more}"
+            f"Two annotators share {least} pairs; agreement between two people is rough under {FEW_SHARED}."
+            + (f" {math.ceil(FEW_SHARED / least)} batches like this one bring it to {FEW_SHARED}." if least else "")
         )
     return warnings

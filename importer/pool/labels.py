@@ -116,7 +116,7 @@ def read_sidecar(path: Path, episodes: Values[int, str]) -> dict[int, Labels]:
     by_name = {name: index for index, name in episodes.items()}
     found: dict[int, Labels] = {}
     for number, row in enumerate(table.reindex(columns=[key, *KNOWN], fill_value="").to_dict("records"), start=2):
-        cells = {name: cell.strip() for name, cell in row.items()}
+        cells = {str(name): str(cell).strip() for name, cell in row.items()}
         index = _index(cells[key], by_name, episodes)
         if index is None or index in found:
             said = "there is no such episode" if index is None else "the episode appears twice"
