@@ -225,14 +225,13 @@ def _validate(ws: Workspace) -> None:
 
 def _release(ws: Workspace) -> ReleaseResult:
     """1.0.0, or if a person has answered since then, the version that the changes call for."""
-    from ml_backend.release import release
-    from ml_backend.release.build import VersionTaken
+    from ml_backend.release.build import VersionTaken, build_release
     from ml_backend.release.versions import released
 
     version = str(max(released(ws.releases, ws.config.name), default="1.0.0"))
     while True:
         try:
-            return release(ws, version)
+            return build_release(ws, version)
         except VersionTaken as taken:
             version = taken.suggested
 

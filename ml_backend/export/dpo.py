@@ -1,8 +1,8 @@
-"""Chosen and rejected, one JSON object per line, as trainers for preference optimization (DPO and its kin) read them.
+"""Chosen and rejected trajectories, one JSON object per line, as trainers for preference optimization (DPO) read them.
 
 In: the resolved preferences, and the reward model where there is one. Out: `prompt` (the task type), `chosen` and
-`rejected` (trajectory ids), and beside them where each episode is, the split, the people's confidence and the model's
-margin. Such a trainer knows no ties: they are left out and counted.
+`rejected` (trajectory ids), and with them where each episode is, the split, the annotators' confidence and the model's
+margin. These trainers have no notion of ties, which are left out and counted.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.release.preferences import labelled
+from ml_backend.loop.scoring import newest_rewards
+from ml_backend.release.preferences import labelled, read_split
 from preference.artifacts import confined, write_jsonl
 from preference.errors import DataError, UserError
 from preference.records import Preference, Trajectory
 from preference.workspace import Workspace
+from qc_reports.resolve import read_preferences
 
 
 @dataclass(frozen=True)
@@ -27,29 +29,27 @@ class DpoExport:
     pairs: int
     ties_left_out: int
     model: str
-    """Whose margins they are; empty without a model."""
+    """Version of the model that the margins come from; empty without one."""
 
 
 def export_dpo(ws: Workspace, path: Path) -> DpoExport:
-    """Write `path`, best named .jsonl; what was there is replaced when the new file is complete.
+    """Write `path`, best named .jsonl; an existing file is replaced when the new one is complete.
 
     Raises:
         NotReady: there are no resolved preferences.
         UserError: every label is a tie, or `path` is a folder.
         DataError: a compared trajectory is no longer in the pool.
     """
-    from ml_backend.loop.scoring import newest_rewards
-    from qc_reports.resolve import read_preferences
-
     if path.is_dir():
         raise UserError(f"{path} is a folder.", fix="Name a file, such as pairs.jsonl.")
     preferences = labelled(read_preferences(ws.preferences)) if ws.preferences.is_file() else labelled([])
     decided = [p for p in preferences if p.preference != 0.5]
     if not decided:
-        raise UserError(f"All {len(preferences)} labels are ties: there is no chosen and no rejected.")
+        raise UserError(f"All {len(preferences)} labels are ties, so no trajectory is preferred over another.")
     record = ws.store.active_model()
     trajectories = {t.trajectory_id: t for t in ws.store.trajectories()}
-    split, rewards = _split(ws), newest_rewards(ws)
+    split = read_split(confined(ws.root, record.path)) if record else {}
+    rewards = newest_rewards(ws)
     write_jsonl(path, (row(p, trajectories, split, rewards) for p in decided))
     return DpoExport(path, len(decided), len(preferences) - len(decided), record.version if record else "")
 
@@ -63,10 +63,10 @@ def row(
     """One line.
 
     Args:
-        preference: No tie.
+        preference: Not a tie.
         split: pair_id → train, validation or test, of the pairs that the model knows.
         rewards: trajectory_id → reward; `margin` is r(chosen) − r(rejected), below 0 where the model disagrees with
-            the people, and null where it has not seen one of them.
+            the annotators, and null where it has not seen one of them.
     """
     chosen, rejected = preference.trajectory_a_id, preference.trajectory_b_id
     if preference.preference == 0.0:
@@ -92,13 +92,5 @@ def row(
 
 
 def _episode(t: Trajectory) -> dict[str, Any]:
-    """Where the trajectory lies in its source dataset."""
+    """Where the trajectory is in its source dataset."""
     return {"dataset": t.dataset, "episode_index": t.episode_index, "start_s": t.start_s, "end_s": t.end_s}
-
-
-def _split(ws: Workspace) -> dict[str, str]:
-    """As the active model was trained; empty without one."""
-    from ml_backend.release.gather import read_split
-
-    record = ws.store.active_model()
-    return read_split(confined(ws.root, record.path) / "split.json") if record else {}

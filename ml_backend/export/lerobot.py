@@ -1,8 +1,13 @@
 """A LeRobot dataset of the pool with the reward model's rewards in it: a workspace in, a folder that lerobot loads out.
 
-Tables and metadata are written anew; everything else, the videos above all, is hard-linked, so that it takes no space
-and no time, and is copied where the disk is another one. The source is never written to. The folder appears when it is
-complete; made again from the same inputs it is left as it is.
+Tables and metadata are rewritten with two more columns (`lerobot_tables`); everything else, the videos above all, is
+hard-linked, which takes no space and no time, or copied where the disk is another one. The source is never written to.
+The folder appears when it is complete; made again from the same inputs it is left as it is.
+
+People judged whole trajectories, and the model takes the mean over time of what it sees: no single frame has a reward
+that anybody gave. What can be given for each row is the reward of the trajectory up to there. Its last value is the
+trajectory's reward, so its differences sum to the reward and show where it rose and fell; but the model was trained on
+whole trajectories, and on unfinished ones it extrapolates.
 """
 
 from __future__ import annotations
@@ -11,27 +16,30 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from importer.pool import read_episode
 from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
-from ml_backend.export import lerobot_tables as tables
-from ml_backend.export.lerobot_tables import Added
-from ml_backend.export.rewards import active_model, rewards_of
-from preference.artifacts import confined, replacing, sha256_of
+from importer.pool.video import sample_rows
+from ml_backend.export.lerobot_tables import Added, Rewarded, check_free, write_table
+from ml_backend.loop.provenance import features_for
+from ml_backend.reward.features import Features
+from ml_backend.reward.model import RewardModel
+from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
 from preference.config import Dataset
-from preference.errors import UserError
-from preference.records import Trajectory
+from preference.errors import NotReady, UserError
+from preference.records import ModelVersion, Trajectory
 from preference.work import progress
 from preference.workspace import Workspace
 
 MARKER = "meta/robopref.json"
 """Says what the export was made from; written last, and what `export lerobot` recognizes its own folders by."""
-RECIPE = 1
+RECIPE = 2
 """Part of what the marker remembers: raise it when the same inputs give other files."""
 
 
@@ -56,123 +64,126 @@ class LeRobotExport:
 def export_lerobot(
     ws: Workspace, folder: Path, *, dataset: str = "", column: str = "reward", copy: bool = False
 ) -> LeRobotExport:
-    """Write the dataset to `folder`, with the columns `column` and `column_so_far` (see rewards.py).
+    """Write the dataset to `folder`, with the columns `column` and `column_so_far`.
 
     Args:
-        dataset: Its name in robopref.toml; may be left out where the pool has one only.
+        dataset: Its name in robopref.toml; may be omitted where the pool has only one.
         copy: Copy the videos too, for those who want to change files in place.
 
     Raises:
         NotReady: there is no model, or no pool.
-        UserError: there is no such dataset, it is no LeRobot dataset, or `folder` holds something else.
+        UserError: there is no such dataset, it is not a LeRobot dataset, or `folder` holds something else.
         DataError: a file of the dataset is broken, or has a column of that name.
     """
     chosen = _dataset(ws, dataset)
     trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name]
     if not trajectories:
         raise UserError(f"The pool holds no episode of {chosen.name}.", fix="Run `robopref pool` first.")
+    record = _active_model(ws)
     folder = folder.absolute()
     _check_place(chosen.path, folder)
-    made = _Made(ws, chosen, trajectories, column, copy)
-    left = _left_behind(folder, chosen.name)
-    if left.get("inputs") == made.inputs:
+    files = _files_of(chosen.path)
+    stats = [(str(name), (found := path.stat()).st_size, found.st_mtime_ns) for name, path in files.items()]
+    spans = [(t.trajectory_id, t.start_s, t.end_s) for t in trajectories]
+    digest = sha256_of(confined(ws.root, record.path) / "model.pt")
+    inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, stats, spans]).encode()).hexdigest()
+    left = _previous(folder, chosen.name)
+    if left.get("inputs") == inputs:
         return LeRobotExport(**{**left["result"], "path": folder, "unchanged": True})
     rewards = rewards_of(ws, trajectories)
     opened = open_dataset(chosen)
     by_episode = {opened.index_of(t): rewards[t.trajectory_id] for t in trajectories if t.trajectory_id in rewards}
+    added = Added(column, by_episode)
     with replacing(folder) as building:
-        return made.write(building, folder, Added(column, by_episode), len(opened.episodes))
-
-
-@dataclass
-class _Made:
-    """One export under way."""
-
-    ws: Workspace
-    dataset: Dataset
-    trajectories: Sequence[Trajectory]
-    column: str
-    copy: bool
-
-    def __post_init__(self) -> None:
-        record = active_model(self.ws)
-        self.source = self.dataset.path
-        self.info = read_info(self.source)
-        self.files = _files_of(self.source)
-        self.model = record.version
-        stats = [(str(name), *_stat(path)) for name, path in self.files.items()]
-        spans = [(t.trajectory_id, t.start_s, t.end_s) for t in self.trajectories]
-        digest = sha256_of(confined(self.ws.root, record.path) / "model.pt")
-        text = json.dumps([RECIPE, digest, self.column, self.copy, stats, spans])
-        self.inputs = hashlib.sha256(text.encode()).hexdigest()
-
-    def write(self, building: Path, folder: Path, added: Added, episodes: int) -> LeRobotExport:
-        place = self.source / "meta" / "info.json"
-        tables.check_free(self.info, place, added)
-        counts: dict[int, int] = {}
-        linked = copied = 0
-        # the data first: statistics need the number of rows of each episode
-        order = sorted(self.files, key=lambda name: (name.parts[0] != "data", name))
-        with progress("LeRobot dataset", len(order)) as advance:
-            for name in order:
-                target = building / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if not self._write_table(name, target, counts, added):
-                    by_link = not self.copy and _linked(self.files[name], target)
-                    if not by_link:
-                        shutil.copyfile(self.files[name], target)
-                    linked, copied = linked + by_link, copied + (not by_link)
-                advance(1)
+        linked, copied = _write_dataset(chosen.path, files, building, added, copy)
+        without = len(opened.episodes) - len(by_episode)
         result = LeRobotExport(
-            folder, self.dataset.name, self.model, list(added.names), len(added.rewards),
-            episodes - len(added.rewards), linked, copied,
-        )  # fmt: skip
-        (building / MARKER).write_text(self._marker(result, added), encoding="utf-8")
-        return result
+            folder, chosen.name, record.version, list(added.names), len(by_episode), without, linked, copied
+        )
+        _write_marker(building / MARKER, result, added, inputs, files)
+    return result
 
-    def _write_table(self, name: Path, target: Path, counts: dict[int, int], added: Added) -> bool:
-        """Write `name` anew, if it is one of the files that rewards change."""
-        source = self.files[name]
-        if name.parts[0] == "data" and name.suffix == ".parquet":
-            counts |= tables.write_data(source, target, self.info, added)
-        elif name == Path("meta/info.json"):
-            target.write_text(json.dumps(tables.with_features(self.info, added), indent=4) + "\n", encoding="utf-8")
-        elif name == Path("meta/stats.json"):
-            tables.write_stats(source, target, counts, added)
-        elif name.parts[:2] == ("meta", "episodes") and name.suffix == ".parquet":
-            tables.write_episodes(source, target, counts, added)
-        elif name == Path("meta/episodes.jsonl"):
-            tables.write_episode_lines(source, target, added)
-        elif name == Path("meta/episodes_stats.jsonl"):
-            tables.write_episode_stats(source, target, counts, added)
-        else:
-            return False
-        return True
 
-    def _marker(self, result: LeRobotExport, added: Added) -> str:
-        said = {
-            added.column: "The episode's reward by the model, the same on each of its rows; higher is better. Only "
-            "differences within one task mean anything.",
-            added.so_far: "The model's reward of the episode up to this row; on the last row the episode's. The model "
-            "learned from whole episodes: its word on a part is an extrapolation.",
-        }
-        kept = {**vars(result), "path": ""}
-        written = {"made_by": "robopref export lerobot", "columns": said, "result": kept, "inputs": self.inputs}
-        return json.dumps(written | {"files": [name.as_posix() for name in self.files]}, indent=2) + "\n"
+def rewards_of(ws: Workspace, trajectories: Sequence[Trajectory]) -> dict[str, Rewarded]:
+    """trajectory_id → rewards by the active model; trajectories that cannot be read are not in it.
+
+    Raises:
+        NotReady: there is no model.
+        DataError: the model cannot be read, or its encoder is no longer here.
+    """
+    folder = confined(ws.root, _active_model(ws).path)
+    model = RewardModel.load(folder / "model.pt")
+    store = features_for(ws, model.spec, folder)
+    known = [t for t in trajectories if t.trajectory_id in store]
+    found = {}
+    with progress("Rewards", len(known)) as advance:
+        for t in known:
+            time = read_episode(ws.config.pool, t).time
+            rows = sample_rows(time, t.start_s, t.end_s, model.spec.sample_fps, model.spec.max_frames)
+            whole = store[t.trajectory_id]
+            parts = [
+                Features(whole.frames[:end], whole.actions[:end], whole.state[:end]) for end in range(1, len(whole) + 1)
+            ]
+            so_far, _ = model.score(parts)
+            found[t.trajectory_id] = Rewarded(float(so_far[-1]), rows, so_far)
+            advance(1)
+    return found
+
+
+def _active_model(ws: Workspace) -> ModelVersion:
+    record = ws.store.active_model()
+    if record is None:
+        raise NotReady("There is no reward model.", fix="Run `robopref train` first.")
+    return record
+
+
+def _write_dataset(
+    source: Path, files: Mapping[Path, Path], building: Path, added: Added, copy: bool
+) -> tuple[int, int]:
+    """Every file of the dataset; how many were linked and copied."""
+    info = read_info(source)
+    check_free(source / "meta" / "info.json", info["features"], added)
+    counts: dict[int, int] = {}
+    linked = copied = 0
+    # the data first: statistics need the number of rows of each episode
+    order = sorted(files, key=lambda name: (name.parts[0] != "data", name))
+    with progress("LeRobot dataset", len(order)) as advance:
+        for name in order:
+            target = building / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not write_table(name, files[name], target, info, counts, added):
+                is_link = not copy and _linked(files[name], target)
+                if not is_link:
+                    shutil.copyfile(files[name], target)
+                linked, copied = linked + is_link, copied + (not is_link)
+            advance(1)
+    return linked, copied
+
+
+def _write_marker(path: Path, result: LeRobotExport, added: Added, inputs: str, files: Iterable[Path]) -> None:
+    said = (
+        "The episode's reward by the model, the same on each of its rows; higher is better. Only differences within a "
+        "task are meaningful.",
+        "The model's reward of the episode up to this row; on the last row the episode's. The model learned from whole "
+        "episodes: on a part it extrapolates.",
+    )
+    written = {"made_by": "robopref export lerobot", "columns": dict(zip(added.names, said, strict=True))}
+    written |= {"result": vars(result) | {"path": ""}, "inputs": inputs, "files": [name.as_posix() for name in files]}
+    write_json(path, written)
 
 
 def _dataset(ws: Workspace, name: str) -> Dataset:
     known = ws.config.pool.dataset
     names = ", ".join(one.name for one in known) or "none"
     if not name and len(known) != 1:
-        raise UserError(f"The pool has {len(known)} datasets: {names}.", fix="Say which with --dataset.")
+        raise UserError(f"The pool has {len(known)} datasets: {names}.", fix="Choose one with --dataset.")
     found = [one for one in known if one.name == name] if name else known
     if not found:
         raise UserError(f"There is no dataset {name!r} in robopref.toml; there are: {names}.")
     if not (kind := format_of(found[0])).startswith("lerobot"):
         raise UserError(
             f"{found[0].path} is {kind}, and `export lerobot` adds rewards to LeRobot datasets.",
-            fix="The rewards of each of its episodes are in a release's rewards.csv.",
+            fix="A release's rewards.csv has the reward of each of its episodes.",
         )
     return found[0]
 
@@ -180,13 +191,13 @@ def _dataset(ws: Workspace, name: str) -> Dataset:
 def _check_place(source: Path, folder: Path) -> None:
     source, target = source.resolve(), folder.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):
-        raise UserError(f"{folder} and the source dataset {source} lie in each other.", fix="Name another folder.")
+        raise UserError(f"{folder} and the source dataset {source} overlap.", fix="Name another folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file.", fix="Name a folder that does not exist yet.")
 
 
-def _left_behind(folder: Path, dataset: str) -> dict[str, Any]:
-    """The marker of an export that is there; {} where the folder is missing or empty.
+def _previous(folder: Path, dataset: str) -> dict[str, Any]:
+    """The marker of an earlier export that is complete; {} where the folder is missing, empty, or lacks some files.
 
     Raises:
         UserError: the folder holds anything that an export of this dataset did not write.
@@ -196,18 +207,18 @@ def _left_behind(folder: Path, dataset: str) -> dict[str, Any]:
         return {}
     marker: dict[str, Any] = {}
     own, whose = set(), dataset
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    with suppress(UserError, KeyError, TypeError):
+        marker = read_json(folder / MARKER)
         own, whose = {*marker["files"], MARKER}, marker["result"]["dataset"]
     if whose != dataset:
         raise UserError(f"{folder} holds the export of {whose!r}.", fix="Name another folder.")
     if foreign := sorted(here - own):
-        raise UserError(f"{folder} holds {foreign[0]}, which is not of this export.", fix="Name another folder.")
+        raise UserError(f"{folder} holds {foreign[0]}, which is not part of this export.", fix="Name another folder.")
     return marker if here == own else {}
 
 
 def _files_of(source: Path) -> dict[Path, Path]:
-    """Relative name → the file, in order; links of the Hugging Face cache lead to its `blobs`. Hidden files are left.
+    """Relative name → the file, in order; links of the Hugging Face cache lead to its `blobs`. Without hidden files.
 
     Raises:
         UserError: a link leads out of the dataset.
@@ -218,13 +229,8 @@ def _files_of(source: Path) -> dict[Path, Path]:
     return {name: confined(source, name, *blobs) for name in kept}
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
 def _linked(source: Path, target: Path) -> bool:
-    """Make a hard link; False where the file system cannot."""
+    """Hard-link; False where that is impossible."""
     try:
         os.link(source, target)
     except OSError:

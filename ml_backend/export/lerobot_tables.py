@@ -1,32 +1,51 @@
-"""The tables of a LeRobot dataset with two columns more: parquet, info.json and statistics in, the same files out.
+"""The tables of a LeRobot dataset with the rewards as two more columns: each file in, the same file with them out.
 
 LeRobot's loader wants each feature of info.json as a column of the data, each column declared there, and statistics
-for each: per dataset in meta/stats.json, per episode in meta/episodes (v3.0) or meta/episodes_stats.jsonl (v2.1).
-A feature of shape [1] has to be a plain number; recorders that wrote lists of one number get them unwrapped.
+for each: per dataset in meta/stats.json, per episode in meta/episodes (v3.0) or meta/episodes_stats.jsonl (v2.1). A
+feature of shape [1] has to be a plain number; lists of one number, as some recorders write them, are unwrapped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.compute import call_function
 
 from importer.pool.episode import BadInput
-from ml_backend.export.rewards import Rewarded
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from preference.artifacts import read_json, read_jsonl
 
 EPISODE = "episode_index"
 
 
 @dataclass(frozen=True)
+class Rewarded:
+    """What the model says of one trajectory."""
+
+    reward: float
+    rows: np.ndarray
+    """(N,) int64, ascending: the rows of the episode that the model looks at."""
+    so_far: np.ndarray
+    """(N,) float64: the reward of the trajectory up to each of these rows; the last is `reward`."""
+
+    def per_row(self, total: int) -> np.ndarray:
+        """(total,) float32: for each row of the episode the reward up to the latest row that the model looked at.
+
+        Rows before the trimmed span have the first value, rows after it the last.
+        """
+        place = np.searchsorted(self.rows, np.arange(total), side="right") - 1
+        return self.so_far[np.clip(place, 0, None)].astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Added:
-    """What is added: the rewards of a dataset's episodes, and what its columns are called."""
+    """The columns that are added, and the rewards of a dataset's episodes."""
 
     column: str
     """The episode's reward, on each of its rows; the reward up to a row is in `COLUMN_so_far`."""
@@ -34,107 +53,119 @@ class Added:
     """episode_index → its rewards; rows and episodes without have nan."""
 
     @property
-    def so_far(self) -> str:
-        return f"{self.column}_so_far"
-
-    @property
     def names(self) -> tuple[str, str]:
-        return self.column, self.so_far
+        return self.column, f"{self.column}_so_far"
 
     def values(self, episode_index: int, rows: int) -> dict[str, np.ndarray]:
         """Both columns of one episode, (rows,) float32."""
         found = self.rewards.get(episode_index)
         if found is None:
             return {name: np.full(rows, np.nan, np.float32) for name in self.names}
-        return {self.column: np.full(rows, found.reward, np.float32), self.so_far: found.per_row(rows)}
+        return dict(zip(self.names, (np.full(rows, found.reward, np.float32), found.per_row(rows)), strict=True))
+
+    def feature(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """How info.json declares them."""
+        rates = {f["fps"] for f in info["features"].values() if "fps" in f}
+        return {"dtype": "float32", "shape": [1], "names": None} | ({"fps": rates.pop()} if rates else {})
 
 
-def check_free(info: Mapping[str, Any], file: Path, added: Added) -> None:
+def check_free(file: Path, columns: Collection[str], added: Added) -> None:
     """
     Raises:
         BadInput: the dataset has a column of that name already.
     """
-    if taken := [name for name in added.names if name in info["features"]]:
-        reason = f"the dataset has a feature {taken[0]!r} already"
-        raise BadInput(file, "features", reason, fix="Name another column with --column.")
+    if taken := [name for name in added.names if name in columns]:
+        raise BadInput(file, taken[0], "the dataset has this column already.", fix="Name another one with --column.")
 
 
-def with_features(info: Mapping[str, Any], added: Added) -> dict[str, Any]:
-    """info.json with the added features declared as the others are."""
-    feature: dict[str, Any] = {"dtype": "float32", "shape": [1], "names": None}
-    rates = {f["fps"] for f in info["features"].values() if "fps" in f}
-    if rates:
-        feature["fps"] = rates.pop()
-    return {**info, "features": {**info["features"], **dict.fromkeys(added.names, feature)}}
+def write_table(
+    name: Path, source: Path, target: Path, info: Mapping[str, Any], counts: dict[int, int], added: Added
+) -> bool:
+    """Write `name` with the added columns, if it is one of the files that they change.
 
-
-def write_data(source: Path, target: Path, info: Mapping[str, Any], added: Added) -> dict[int, int]:
-    """Write one data file with the added columns, a row group at a time; returns episode_index → its rows.
-
-    Raises:
-        BadInput: the file is broken, has no column `episode_index`, or has a column of the added names.
+    Args:
+        counts: episode_index → its rows; filled from the data files, used for statistics.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    if name.parts[0] == "data" and name.suffix == ".parquet":
+        counts |= _write_data(source, target, info, added)
+    elif name == Path("meta/info.json"):
+        features = info["features"] | dict.fromkeys(added.names, added.feature(info))
+        target.write_text(json.dumps({**info, "features": features}, indent=4) + "\n", encoding="utf-8")
+    elif name == Path("meta/stats.json"):
+        _write_stats(source, target, counts, added)
+    elif name.parts[:2] == ("meta", "episodes") and name.suffix == ".parquet":
+        _write_episodes(source, target, counts, added)
+    elif name == Path("meta/episodes.jsonl"):
+        _write_lines(source, target, lambda line: _with_reward(line, added))
+    elif name == Path("meta/episodes_stats.jsonl"):
+        _write_lines(source, target, lambda line: _with_statistics(line, counts, added))
+    else:
+        return False
+    return True
 
-    plain = {name for name, f in info["features"].items() if list(f.get("shape") or []) == [1]}
-    try:
-        with pq.ParquetFile(source) as file:
-            _check_columns(source, file.schema_arrow.names, added)
-            episodes = file.read(columns=[EPISODE]).column(EPISODE).to_numpy()
-            columns, counts = _columns(episodes, added)
-            codec = file.metadata.row_group(0).column(0).compression.lower() if file.metadata.num_row_groups else "zstd"
-            writer, start = None, 0
-            try:
-                for group in range(file.metadata.num_row_groups):
-                    table = _unwrapped(file.read_row_group(group), plain)
-                    for name in added.names:
-                        table = table.append_column(name, pa.array(columns[name][start : start + len(table)]))
-                    start += len(table)
-                    codec = "none" if codec == "uncompressed" else codec
-                    writer = writer or pq.ParquetWriter(target, table.schema, compression=codec)
-                    writer.write_table(table, row_group_size=max(1, len(table)))
-            finally:
-                if writer:
-                    writer.close()
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(source, "", f"cannot be read as parquet: {error}") from None
+
+def _write_data(source: Path, target: Path, info: Mapping[str, Any], added: Added) -> dict[int, int]:
+    """A data file; returns episode_index → its rows."""
+    table = _read_table(source, added)
+    scalars = {name for name, f in info["features"].items() if list(f.get("shape") or []) == [1]}
+    for place, field in enumerate(table.schema):
+        if field.name in scalars and (pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)):
+            table = table.set_column(place, field.name, call_function("list_element", [table.column(place), 0]))
+    episodes = table.column(EPISODE).to_numpy()
+    counts = {int(index): int(rows) for index, rows in zip(*np.unique(episodes, return_counts=True), strict=True)}
+    columns = {name: np.full(len(episodes), np.nan, np.float32) for name in added.names}
+    for index, rows in counts.items():
+        for name, values in added.values(index, rows).items():
+            columns[name][episodes == index] = values
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, target, compression="zstd")
     return counts
 
 
-def _check_columns(file: Path, names: Iterable[str], added: Added) -> None:
-    names = list(names)
-    if EPISODE not in names:
-        raise BadInput(file, EPISODE, "the column is missing")
-    if taken := [name for name in added.names if name in names]:
-        raise BadInput(file, taken[0], "the column is there already", fix="Name another column with --column.")
+def _write_stats(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
+    """meta/stats.json: of the whole dataset."""
+    stats = read_json(source)
+    keys = next((list(feature) for feature in stats.values() if isinstance(feature, dict)), [])
+    episodes = [added.values(index, rows) for index, rows in sorted(counts.items())]
+    for name in added.names:
+        if found := statistics(np.concatenate([episode[name] for episode in episodes]), keys):
+            stats[name] = found
+    target.write_text(json.dumps(stats, indent=4) + "\n", encoding="utf-8")
 
 
-def _columns(episodes: np.ndarray, added: Added) -> tuple[dict[str, np.ndarray], dict[int, int]]:
-    """The added columns of a whole file, and how many rows each of its episodes has."""
-    columns = {name: np.full(len(episodes), np.nan, np.float32) for name in added.names}
-    counts = {}
-    for index in np.unique(episodes).tolist():
-        rows = np.flatnonzero(episodes == index)
-        counts[int(index)] = len(rows)
-        for name, values in added.values(int(index), len(rows)).items():
-            columns[name][rows] = values
-    return columns, counts
+def _write_episodes(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
+    """A file of meta/episodes (v3.0): the reward of each episode, and its statistics where the others have some."""
+    table = _read_table(source, added)
+    keys = list(dict.fromkeys(name.rpartition("/")[2] for name in table.column_names if name.startswith("stats/")))
+    indices = table.column(EPISODE).to_pylist()
+    rewards = [added.rewards[i].reward if i in added.rewards else None for i in indices]
+    table = table.append_column(added.column, pa.array(rewards, pa.float64()))
+    episodes = [added.values(i, counts.get(i, 0)) for i in indices]
+    for name in added.names if keys else ():
+        rows = [statistics(episode[name], keys) for episode in episodes]
+        for key in keys:
+            kind = pa.list_(pa.int64() if key == "count" else pa.float64())
+            table = table.append_column(f"stats/{name}/{key}", pa.array([row.get(key) for row in rows], kind))
+    pq.write_table(table, target, compression="zstd")
 
 
-def _unwrapped(table: pa.Table, plain: set[str]) -> pa.Table:
-    """Lists of one number become the number, where info.json says that one number is what there is."""
-    import pyarrow as pa
-    from pyarrow.compute import call_function
+def _with_reward(line: dict[str, Any], added: Added) -> dict[str, Any]:
+    """A line of meta/episodes.jsonl (v2.x)."""
+    found = added.rewards.get(line[EPISODE])
+    return {**line, added.column: found.reward} if found else line
 
-    for place, field in enumerate(table.schema):
-        if field.name in plain and (pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)):
-            table = table.set_column(place, field.name, call_function("list_element", [table.column(place), 0]))
-    return table
+
+def _with_statistics(line: dict[str, Any], counts: Mapping[int, int], added: Added) -> dict[str, Any]:
+    """A line of meta/episodes_stats.jsonl (v2.1); LeRobot accepts that episodes without a reward have none of it."""
+    values = added.values(line[EPISODE], counts.get(line[EPISODE], 0))
+    keys = next((list(feature) for feature in line["stats"].values()), [])
+    found = {name: stats for name in added.names if (stats := statistics(values[name], keys))}
+    return {**line, "stats": {**line["stats"], **found}}
 
 
 def statistics(values: np.ndarray, keys: Iterable[str]) -> dict[str, list[Any]]:
-    """LeRobot's statistics of one number per row, nan left out; {} where nothing else is left.
+    """LeRobot's statistics of one number per row, without nan; {} where nothing else is left.
 
     Args:
         keys: Those that the dataset's other features have; `q01` is the quantile 0.01.
@@ -148,73 +179,21 @@ def statistics(values: np.ndarray, keys: Iterable[str]) -> dict[str, list[Any]]:
     return {key: [round(float(value), 6)] for key, value in found.items()} | {"count": [len(values)]}
 
 
-def write_stats(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
-    """meta/stats.json with the added features."""
-    stats = _read_json(source)
-    keys = next((list(feature) for feature in stats.values() if isinstance(feature, dict)), [])
-    whole = [added.values(index, rows) for index, rows in sorted(counts.items())]
-    for name in added.names:
-        if found := statistics(np.concatenate([part[name] for part in whole]), keys):
-            stats[name] = found
-    target.write_text(json.dumps(stats, indent=4) + "\n", encoding="utf-8")
-
-
-def write_episodes(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
-    """A file of meta/episodes (v3.0): the reward of each episode, and its statistics where the others have some."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _read_table(path: Path, added: Added) -> pa.Table:
     try:
-        table = pq.read_table(source)
+        table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(source, "", f"cannot be read as parquet: {error}") from None
-    _check_columns(source, table.column_names, added)
-    keys = list(dict.fromkeys(name.rpartition("/")[2] for name in table.column_names if name.startswith("stats/")))
-    indices = table.column(EPISODE).to_pylist()
-    rewards = [added.rewards[i].reward if i in added.rewards else None for i in indices]
-    table = table.append_column(added.column, pa.array(rewards, pa.float64()))
-    own = [added.values(i, counts.get(i, 0)) for i in indices]
-    for name in added.names if keys else ():
-        rows = [statistics(values[name], keys) for values in own]
-        for key in keys:
-            kind = pa.list_(pa.int64() if key == "count" else pa.float64())
-            table = table.append_column(f"stats/{name}/{key}", pa.array([row.get(key) for row in rows], kind))
-    pq.write_table(table, target, compression="zstd")
+        raise BadInput(path, "", f"cannot be read as parquet: {error}") from None
+    if EPISODE not in table.column_names:
+        raise BadInput(path, EPISODE, "the column is missing")
+    check_free(path, table.column_names, added)
+    return table
 
 
-def write_episode_lines(source: Path, target: Path, added: Added) -> None:
-    """meta/episodes.jsonl (v2.x): the reward of each episode that has one."""
-
-    def rewarded(line: dict[str, Any]) -> dict[str, Any]:
-        found = added.rewards.get(line[EPISODE])
-        return {**line, added.column: found.reward} if found else line
-
-    _write_lines(source, target, rewarded)
-
-
-def write_episode_stats(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
-    """meta/episodes_stats.jsonl (v2.1): an episode without a reward gets no statistics of it, and LeRobot copes."""
-
-    def described(line: dict[str, Any]) -> dict[str, Any]:
-        values = added.values(line[EPISODE], counts.get(line[EPISODE], 0))
-        keys = next((list(feature) for feature in line["stats"].values()), [])
-        found = {name: statistics(values[name], keys) for name in added.names}
-        return {**line, "stats": {**line["stats"], **{name: stats for name, stats in found.items() if stats}}}
-
-    _write_lines(source, target, described)
-
-
-def _write_lines(source: Path, target: Path, change: Any) -> None:
+def _write_lines(source: Path, target: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     try:
-        lines = [json.loads(text) for text in source.read_text(encoding="utf-8").splitlines() if text.strip()]
-        written = [json.dumps(change(line), ensure_ascii=False) + "\n" for line in lines]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(source, "", f"cannot be read as JSON Lines of episodes: {error!r}") from None
-    target.write_text("".join(written), encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(path, "", f"cannot be read as JSON: {error}") from None
+        changed = [change(line) for line in read_jsonl(source)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(source, "", f"is not JSON Lines of episodes: {error!r}") from None
+    # not `write_jsonl`, which would change nan in the dataset's own figures
+    target.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in changed), encoding="utf-8")

@@ -1,33 +1,35 @@
-"""The release: one versioned package that the policy team uses the same day.
+"""The release: one versioned package that the policy team can use the same day.
 
-`release` is the stage, `build_release` what it calls, `verify_release` checks a folder or an archive on any machine.
+`build_release(ws, version)`: resolved preferences and the active model in, `robopref-NAME-VERSION` under work/releases
+out. `verify_release(path)`: a folder or an archive in, whether every byte is as it was released out.
+
+| file | idea |
+| --- | --- |
+| `build` | the release as a folder, an archive and a checksum |
+| `gather` | what goes in, checked to belong together |
+| `preferences` | the released tables, without anybody's name |
+| `onnx` | the ONNX file |
+| `card` | what the card states, its plots, and the same for machines |
+| `archive` | the archive, and its verification |
+| `versions` | which version comes next |
+| `templates/` | the card's text, inference.py, the notebook |
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ml_backend.release.archive import VerifyResult, verify_release
 
 if TYPE_CHECKING:
-    from ml_backend.release.build import ReleaseResult
-    from ml_backend.release.verify import VerifyResult
-    from preference.workspace import Workspace
+    from ml_backend.release.build import ReleaseResult, VersionTaken, build_release
 
-__all__ = ["build_release", "release", "verify_release"]
+__all__ = ["ReleaseResult", "VerifyResult", "VersionTaken", "build_release", "verify_release"]
 
 
-def release(ws: Workspace, version: str) -> ReleaseResult:
-    """The stage: resolved preferences and the active model as `robopref-NAME-VERSION` under work/releases."""
-    return build_release(ws, version)
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ml_backend.release import build  # which imports torch
 
-
-def build_release(ws: Workspace, version: str) -> ReleaseResult:
-    from ml_backend.release import build
-
-    return build.build_release(ws, version)
-
-
-def verify_release(path: Path) -> VerifyResult:
-    from ml_backend.release import verify
-
-    return verify.verify_release(path)
+    return getattr(build, name)

@@ -1,34 +1,46 @@
 """Everything that a release is made of: a workspace in, `Source` out, checked to belong together.
 
-Nothing is written here. Whatever is missing or does not fit is an error before the first file of a release exists.
+Whatever is missing or does not fit is an error before the first file of a release exists. Quality control is computed
+again, from answers under released names: names are not searched and replaced in finished pages, since an annotator may
+be called what a source is, or a word of the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ml_backend.loop.provenance import features_for
+import numpy as np
+import pandas as pd
+
+from importer.pool import read_episode
+from importer.pool.dataset import find_dataset, open_dataset
+from importer.pool.video import clean_frames, sample_rows
+from ml_backend.loop.features import FeatureStore
+from ml_backend.loop.provenance import features_for, fingerprint
+from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
-from ml_backend.release.preferences import SPLITS, labelled, own_names, preference_rows, pseudonyms
+from ml_backend.release.preferences import labelled, own_names, preference_table, pseudonyms, read_split
+from ml_backend.reward.encoder import Encoder, load
+from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import confined, read_json
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.records import Annotator, Batch, Certification, Judgment, ModelVersion, Pair, Preference, Trajectory
 from preference.store.store import AssignmentView
 from preference.workspace import Workspace
+from qc_reports.annotators.reviews import by_batch
+from qc_reports.answers import Answered, join
+from qc_reports.qc import check
+from qc_reports.report.batch_report import BatchReport
+from qc_reports.resolve import RESOLUTION, read_preferences
 
-if TYPE_CHECKING:
-    from ml_backend.loop.features import FeatureStore
-    from ml_backend.reward.encoder import Encoder
-    from ml_backend.reward.model import ModelSpec, RewardModel
-
-RETRAIN = "Run `robopref train` again."
 PARITY_EXAMPLES = 4
-"""Real trajectories on which the exported graph is compared with torch; the shortest and the longest are among them."""
+"""Real trajectories on which the exported graph is compared with torch, including the shortest and the longest."""
+_RETRAIN = "Run `robopref train` again."
 
 
 @dataclass(frozen=True)
@@ -38,30 +50,30 @@ class Source:
     ws: Workspace
     preferences: list[Preference]
     """All resolved pairs, with and without a label."""
-    rows: list[dict[str, Any]]
-    """Of preferences.parquet."""
+    labels: pd.DataFrame
+    """preferences.parquet."""
     names: dict[str, str]
     """Annotator id → released name."""
     trajectories: list[Trajectory]
     pairs: list[Pair]
-    """Of the released rows."""
+    """Of the released labels."""
     batches: list[Batch]
     judgments: list[Judgment]
     """On all resolved pairs."""
     left_out: int
-    """How many of them count in no label, because quality control accuses who gave them."""
+    """How many of them count in no label, because QC flagged the annotator."""
     views: list[AssignmentView]
     annotators: list[Annotator]
     certifications: list[Certification]
     record: ModelVersion
     trained: Reward
-    """The settings that the model was trained with, whatever robopref.toml says by now."""
+    """The settings that the model was trained with, even if robopref.toml has changed since."""
     model: RewardModel
     encoder: Encoder | None
     features: FeatureStore
     examples: list[Example]
     columns: dict[str, Any]
-    """Where the model's inputs lie in the source dataset; see `onnx_export.contract_of`."""
+    """Where the model's inputs are in the source dataset; see `contract_of`."""
     validation: dict[str, Any]
 
     @property
@@ -75,32 +87,58 @@ class Source:
     @property
     def compared(self) -> list[str]:
         """Ids of the trajectories in a released pair, sorted."""
-        return sorted({row[side] for row in self.rows for side in ("trajectory_a_id", "trajectory_b_id")})
+        return sorted({*self.labels["trajectory_a_id"], *self.labels["trajectory_b_id"]})
 
     @cached_property
     def rewards(self) -> dict[str, float]:
         """trajectory_id → reward of every trajectory with features."""
         ids = list(self.features)
         values, _ = self.model.score([self.features[i] for i in ids])
-        return dict(zip(ids, (float(v) for v in values), strict=True))
+        return dict(zip(ids, values.tolist(), strict=True))
 
     @property
     def date(self) -> str:
-        """ISO date of the newest input."""
+        """ISO date of the newest input, so that two runs over the same inputs write the same release."""
         stamps = [self.record.created_at, *(j.created_at for j in self.judgments)]
         return max(stamp[:10] for stamp in stamps if stamp) if any(stamps) else "1970-01-01"
 
+    @cached_property
+    def answers(self) -> list[Answered]:
+        """Every answer on a resolved pair, under released names."""
+        known = join(self.judgments, self.views)
+        return [replace(answer, annotator_id=self.names[answer.annotator_id]) for answer in known]
+
+    @cached_property
+    def reports(self) -> list[BatchReport]:
+        """Quality control of each batch with released answers, in the batches' order; the gate's verdict is the stored
+        one."""
+        # the reviewer, and the reason given, may name people
+        reviews = by_batch(
+            replace(review, annotator_id=self.names[review.annotator_id], by="the team", why="reviewed")
+            for review in self.ws.store.reviews()
+        )
+        reports = []
+        for batch in self.batches:
+            own = self.answers_of(batch.batch_id)
+            if batch.kind != "calibration" and own:
+                views = [view for view in self.views if view.assignment.batch_id == batch.batch_id]
+                report = check(self.ws, batch.batch_id, views, own, reviews.get(batch.batch_id, []))
+                reports.append(replace(report, status=batch.status))
+        return reports
+
+    def answers_of(self, batch_id: str) -> list[Answered]:
+        ids = {view.assignment.assignment_id for view in self.views if view.assignment.batch_id == batch_id}
+        return [answer for answer in self.answers if answer.assignment_id in ids]
+
 
 def gather(ws: Workspace) -> Source:
-    """Read and check what is to be released.
+    """Read and check what is to be released; where `robopref validate` has not run yet, validate the model.
 
     Raises:
         NotReady: there are no preferences, or no model.
         UserError: the model was trained on other preferences, or a compared trajectory has no clip.
+        DataError: a file of the model is broken.
     """
-    from ml_backend.reward.model import RewardModel
-    from qc_reports.resolve import read_preferences
-
     if not ws.preferences.is_file():
         raise NotReady("There are no resolved preferences.", fix="Run `robopref resolve` first.")
     preferences = read_preferences(ws.preferences)
@@ -109,123 +147,101 @@ def gather(ws: Workspace) -> Source:
     if record is None:
         raise NotReady("There is no reward model.", fix="Run `robopref train` first.")
     folder = confined(ws.root, record.path)
-    annotators, views = ws.store.annotators(), ws.store.assignments()
-    names = _names(ws, annotators)
-    rows = preference_rows(released, read_split(folder / "split.json"), names)
-    trajectories = ws.store.trajectories()
-    ids = {row["pair_id"] for row in rows}
-    resolved = {p.pair_id for p in preferences}
-    _check_clips(ws, trajectories, rows)
+    annotators, trajectories = ws.store.annotators(), ws.store.trajectories()
+    names = (
+        pseudonyms((a.annotator_id for a in annotators), ws.config.name)
+        if ws.config.release.pseudonyms
+        else own_names(annotators)
+    )
+    labels = preference_table(released, read_split(folder), names)
+    compared = {*labels["trajectory_a_id"], *labels["trajectory_b_id"]}
+    _check_clips(ws, trajectories, compared)
     model = RewardModel.load(folder / "model.pt")
-    training = read_json(folder / "training.json", fix=RETRAIN)
+    training = read_json(folder / "training.json", fix=_RETRAIN)
     trained = _trained_with(folder / "training.json", training)
-    _check_labels(ws, record, released, training)
+    _check_labels(ws, record, released, training, trained)
     _check_units(ws, model.spec)
-    compared = {row[side] for row in rows for side in ("trajectory_a_id", "trajectory_b_id")}
-    encoder, features = _features(ws, model.spec, folder, compared)
+    features = features_for(ws, model.spec, folder)
+    if lost := sorted(compared - set(features)):
+        raise DataError(
+            f"{len(lost)} compared trajectories can no longer be read, such as {lost[0]}.",
+            fix="Run `robopref pool` and see failures.csv.",
+        )
+    ids, resolved = set(labels["pair_id"]), {p.pair_id for p in preferences}
     return Source(
         ws=ws,
         preferences=preferences,
-        rows=rows,
+        labels=labels,
         names=names,
         trajectories=trajectories,
         pairs=[p for p in ws.store.pairs() if p.pair_id in ids],
         batches=ws.store.batches(),
         judgments=[j for j in ws.store.judgments() if j.pair_id in resolved],
         left_out=_left_out(ws),
-        views=views,
+        views=ws.store.assignments(),
         annotators=annotators,
         certifications=ws.store.certifications(),
         record=record,
         trained=trained,
         model=model,
-        encoder=encoder,
+        encoder=load(features.encoder) if features.encoder else None,
         features=features,
         examples=_examples(ws, model.spec, trajectories, features),
-        columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features)),
-        validation=read_json(folder / "validation.json", fix=RETRAIN),
+        columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features.paths)),
+        validation=_validation(ws, record, folder),
     )
 
 
-def read_split(path: Path) -> dict[str, str]:
-    """pair_id → train, validation or test, as the model was trained.
-
-    Raises:
-        DataError: the file is missing or broken, or lists a pair twice.
-    """
-    found = read_json(path, fix=RETRAIN)
-    split: dict[str, str] = {}
-    for name in SPLITS:
-        for pair_id in found.get(name, ()):
-            if pair_id in split:
-                raise DataError(f"{path}: pair {pair_id!r} is in {split[pair_id]} and in {name}.")
-            split[pair_id] = name
-    return split
-
-
 def _left_out(ws: Workspace) -> int:
-    from qc_reports.resolve import RESOLUTION
-
-    return int(read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"])
+    return read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"]
 
 
-def _names(ws: Workspace, annotators: Sequence[Annotator]) -> dict[str, str]:
-    if ws.config.release.pseudonyms:
-        return pseudonyms((a.annotator_id for a in annotators), ws.config.name)
-    return own_names(annotators)
+def _validation(ws: Workspace, record: ModelVersion, folder: Path) -> dict[str, Any]:
+    """The complete validation.json, with its page beside it."""
+    found = read_json(folder / "validation.json", fix=_RETRAIN)
+    if (folder / PAGE).is_file() and "checks" in found:
+        return found
+    validate_model(ws, record.version)
+    return read_json(folder / "validation.json")
 
 
-def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], rows: Sequence[Mapping[str, Any]]) -> None:
+def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], compared: set[str]) -> None:
     clips = {t.trajectory_id: t.clip for t in trajectories}
-    compared = {row[side] for row in rows for side in ("trajectory_a_id", "trajectory_b_id")}
     missing = sorted(i for i in compared if not clips.get(i) or not confined(ws.root, clips[i]).is_file())
     if missing:
         raise UserError(
-            f"{len(missing)} compared trajectories have no clip, the first is {missing[0]}: what was judged could not "
-            "be looked at again.",
+            f"{len(missing)} compared trajectories have no clip, such as {missing[0]}: nobody could see again what "
+            "the annotators judged.",
             fix="Run `robopref clips`, then release again.",
         )
 
 
-def _features(ws: Workspace, spec: ModelSpec, folder: Path, compared: set[str]) -> tuple[Encoder | None, FeatureStore]:
-    """The encoder and the features that the model was trained on."""
-    from ml_backend.reward.encoder import load
-
-    store = features_for(ws, spec, folder)
-    if lost := sorted(compared - set(store)):
-        raise DataError(
-            f"{len(lost)} compared trajectories can no longer be read, the first is {lost[0]}.",
-            fix="Run `robopref pool` and see failures.csv.",
-        )
-    return (load(store.encoder) if store.encoder else None), store
-
-
 def _trained_with(path: Path, training: Mapping[str, Any]) -> Reward:
-    """The settings in training.json."""
     try:
         return Reward.model_validate(training["reward"])
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path}, reward: {error}", fix="Run `robopref train` again.") from None
+        raise DataError(f"{path}, reward: {error}", fix=_RETRAIN) from None
 
 
 def _check_labels(
-    ws: Workspace, record: ModelVersion, preferences: Sequence[Preference], training: Mapping[str, Any]
+    ws: Workspace,
+    record: ModelVersion,
+    preferences: Sequence[Preference],
+    training: Mapping[str, Any],
+    trained: Reward,
 ) -> None:
-    """Pairs may be the same and labels not: the fingerprint that training left tells.
+    """The pairs may be the same and the labels not: the fingerprint that training left tells.
 
     Raises:
         UserError: labels, confidences or trajectories changed since the model was trained.
     """
-    from ml_backend.loop.provenance import fingerprint
-
     left = record.metrics.get("fingerprint")
-    settings = {"reward": Reward.model_validate(training["reward"]), "seed": training.get("seed")}
-    then = Workspace(ws.config.model_copy(update=settings))
+    then = Workspace(ws.config.model_copy(update={"reward": trained, "seed": training.get("seed")}))
     then.store = ws.store
     if left and left != fingerprint(then, preferences, training.get("encoder_digest", "")):
         raise UserError(
-            f"The model {record.version} was trained on other preferences than those released: since then labels, "
-            "confidences or the pool's trajectories have changed.",
+            f"The model {record.version} was trained on different preferences than those to be released: labels, "
+            "confidences or the pool's trajectories have changed since.",
             fix="Run `robopref train`, then release again.",
         )
 
@@ -234,7 +250,7 @@ def _check_units(ws: Workspace, spec: ModelSpec) -> None:
     known = [*spec.action_names, *spec.state_names]
     if wrong := [name for name in ws.config.release.units if name not in known]:
         raise ConfigError(
-            f"release.units names {wrong[0]!r}, which is no number of this model's actions and state; it has "
+            f"release.units names {wrong[0]!r}, which is not one of this model's actions and state; expected one of "
             f"{', '.join(known)}."
         )
 
@@ -242,12 +258,7 @@ def _check_units(ws: Workspace, spec: ModelSpec) -> None:
 def _examples(
     ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], features: FeatureStore
 ) -> list[Example]:
-    """Real trajectories at the model's rate: the shortest, the longest, and some between."""
-    import numpy as np
-
-    from importer.pool import read_episode
-    from importer.pool.video import clean_frames, sample_rows
-
+    """Real trajectories at the model's rate: the shortest, the longest, and some in between."""
     ranked = sorted((t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: t.end_s - t.start_s)
     picks = np.unique(np.linspace(0, len(ranked) - 1, PARITY_EXAMPLES).round().astype(int))
     examples = []
@@ -265,8 +276,6 @@ def _examples(
 
 def _columns(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
     """Camera, and columns of actions and state, of the dataset that the model's names for them come from."""
-    from importer.pool.dataset import find_dataset, open_dataset
-
     mapping = open_dataset(find_dataset(ws.config.pool, trajectory)).reader.mapping
     refs = {"actions": (mapping.action,), "state": mapping.state}
     return {"camera": mapping.camera, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}

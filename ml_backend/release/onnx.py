@@ -1,4 +1,4 @@
-"""The whole path from frames to reward as one ONNX graph: a trained model and its encoder in, reward_model.onnx out.
+"""reward_model.onnx: a trained model and its encoder in, the whole path from frames to reward as one ONNX graph out.
 
 Resizing, pixel normalization, encoder, input normalization and the mean over the ensemble are inside the graph;
 batch, length and image size are dynamic. The file also carries a description of its input (`contract`), which
@@ -13,22 +13,22 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
 
+from ml_backend.reward.encoder import Encoder
+from ml_backend.reward.features import Features
+from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import replacing, sha256_of
 from preference.config import Clips
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ml_backend.reward.encoder import Encoder
-    from ml_backend.reward.features import Features
-    from ml_backend.reward.model import ModelSpec, RewardModel
-
 OPSET = 20
-"""18 is the first whose Resize can antialias; onnxruntime 1.18, the oldest we name, knows 20."""
+"""18 is the first whose Resize can antialias; onnxruntime 1.18, the oldest that we support, has 20."""
 OUTPUTS = {
     "reward": "mean over the ensemble's members; higher is better",
     "spread": "standard deviation over the members",
@@ -38,7 +38,7 @@ METADATA = "robopref"
 
 @dataclass(frozen=True)
 class Example:
-    """One real trajectory at the model's own rate, for parity and for the contract."""
+    """One real trajectory at the model's rate, for parity and for the contract."""
 
     trajectory_id: str
     frames: np.ndarray
@@ -60,43 +60,36 @@ def input_names(spec: ModelSpec) -> list[str]:
     return [*(name for name in ("frames", "actions", "state") if name in spec.inputs), "mask"]
 
 
-def whole_path(model: RewardModel, encoder: Encoder | None) -> nn.Module:
-    """A module from the graph's inputs, in the order of `input_names`, to (reward (B,), spread (B,))."""
-    import torch
-    from torch import nn
+class WholePath(nn.Module):
+    """From the graph's inputs, in the order of `input_names`, to (reward (B,), spread (B,))."""
 
-    names = input_names(model.spec)
+    def __init__(self, model: RewardModel, encoder: Encoder | None) -> None:
+        super().__init__()
+        self.encoder = encoder.module if encoder is not None else None
+        self.head = model
+        self.names = input_names(model.spec)
+        self.eval()
 
-    class WholePath(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder.module if encoder is not None else None
-            self.head = model
-
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            given = dict(zip(names, inputs, strict=True))
-            batch, steps = given["mask"].shape
-            unused = given["mask"].new_zeros((batch, steps, 0), dtype=torch.float32)
-            features = unused
-            if self.encoder is not None:
-                features = self.encoder(given["frames"].flatten(0, 1)).reshape(batch, steps, -1)
-                # Not rounded to the cache's half precision: where two runtimes differ in the last bit, rounding makes
-                # a thousandth of it, and their rewards would differ more than unrounded ones do
-            state = given.get("state", unused)
-            rewards = self.head(features, given.get("actions", unused), state, given["mask"])
-            return rewards.mean(dim=0), rewards.std(dim=0, unbiased=False)
-
-    return WholePath().eval()
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        given = dict(zip(self.names, inputs, strict=True))
+        batch, steps = given["mask"].shape
+        unused = given["mask"].new_zeros((batch, steps, 0), dtype=torch.float32)
+        features = unused
+        if self.encoder is not None:
+            features = self.encoder(given["frames"].flatten(0, 1)).reshape(batch, steps, -1)
+            # Not rounded to the cache's half precision: where two runtimes differ in the last bit, rounding makes
+            # a thousandth of it, and their rewards would differ more than unrounded ones do
+        state = given.get("state", unused)
+        rewards = self.head(features, given.get("actions", unused), state, given["mask"])
+        return rewards.mean(dim=0), rewards.std(dim=0, unbiased=False)
 
 
 def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], path: Path, kept: Path) -> None:
     """Write the graph of `whole` to `path`, with its description; the same model gives the same bytes.
 
     Args:
-        kept: Where the bare graph stays for the next release of the same model: making it is most of a release's time.
+        kept: Where the graph alone is cached for the next release of the same model: it takes most of a release's time.
     """
-    import onnx
-
     if not kept.is_file():
         with replacing(kept) as temporary:
             temporary.write_bytes(_graph(whole, spec).SerializeToString(deterministic=True))
@@ -107,23 +100,19 @@ def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], 
 
 
 def kept_graph(folder: Path) -> Path:
-    """Where the graph of the model in `folder` is kept; another name for other weights and another exporter."""
-    import torch
-
+    """Where the graph of the model in `folder` is cached; the name depends on the weights and the exporter."""
     parts = [f"{OPSET} {torch.__version__}", *(sha256_of(path) for path in sorted(folder.glob("*.pt")))]
     return folder / f"graph.{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.onnx"
 
 
 def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
-    import torch
-
     names = input_names(spec)
     batch, steps = torch.export.Dim("batch"), torch.export.Dim("time")
     shapes: dict[str, dict[int, Any]] = {name: {0: batch, 1: steps} for name in names}
     if "frames" in names:
         shapes["frames"] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     sizes = {"actions": len(spec.action_names), "state": len(spec.state_names)}
-    # 2 and 3, not 1: the exporter takes an example's dimension of 1 for a constant
+    # 2 and 3, not 1: the exporter takes a dimension of 1 for a constant
     example = {name: torch.zeros(2, 3, sizes[name]) for name in names if name in sizes}
     example["frames"] = torch.zeros(2, 3, 96, 128, 3, dtype=torch.uint8)
     example["mask"] = torch.ones(2, 3, dtype=torch.bool)
@@ -145,24 +134,15 @@ def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
 
 
 def _bare(proto: Any) -> Any:
-    """`proto` without what the exporter notes beside the graph: it names files of this machine."""
-
-    def clean(graph: Any) -> None:
-        graph.doc_string = ""
-        for item in [*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:
-            item.doc_string = ""
-            del item.metadata_props[:]
-        del graph.metadata_props[:]
-
-    clean(proto.graph)
+    """`proto` without the exporter's notes: they name files of this machine."""
+    graph = proto.graph
+    parts = [proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]
     for function in proto.functions:
-        function.doc_string = ""
-        del function.metadata_props[:]
-        for node in function.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-    proto.doc_string, proto.producer_name, proto.producer_version = "", "robopref", ""
-    del proto.metadata_props[:]
+        parts += [function, *function.node]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    proto.producer_name, proto.producer_version = "robopref", ""
     return proto
 
 
@@ -177,14 +157,14 @@ def contract_of(
     name: str,
     version: str,
 ) -> dict[str, Any]:
-    """What the model expects, as plain JSON: layouts, ranges and lengths as they were over its pool.
+    """What the model expects, as plain JSON: layouts, ranges and lengths over its pool.
 
     Args:
         features: Of the pool's trajectories.
-        examples: At least one; the first one's frames say which size the model was trained on.
-        columns: `camera`, and for `actions` and `state` which numbers of which columns of the source dataset they are,
-            as (column, numbers) each; so that inference.py finds them in other datasets of the same make.
-        units: Of some of the numbers, by name.
+        examples: At least one; its frames have the size that the model was trained on.
+        columns: `camera`, and for `actions` and `state` the columns of the source dataset that they come from, each as
+            (column, indices), so that inference.py finds them in other datasets of the same layout.
+        units: By name, of those actions and state values whose unit is known.
     """
     lengths = [len(item) for item in features]
     trained = examples[0].frames.shape[1:3] if "frames" in spec.inputs else (0, 0)
@@ -209,19 +189,18 @@ def contract_of(
     for key, names in (("actions", spec.action_names), ("state", spec.state_names)):
         if key in spec.inputs:
             values = np.concatenate([np.asarray(getattr(item, key)) for item in features])
-            low, high = values.min(axis=0), values.max(axis=0)
             contract[key] = {
                 "size": len(names),
                 "names": list(names),
                 "units": [units.get(name, "") for name in names],
-                "low": [float(v) for v in low],
-                "high": [float(v) for v in high],
+                "low": values.min(axis=0).tolist(),
+                "high": values.max(axis=0).tolist(),
             }
     return contract
 
 
 def describe_graph(path: Path) -> dict[str, list[dict[str, str]]]:
-    """Names, types and shapes of the written file's inputs and outputs, for INPUT_FORMAT.md."""
+    """Names, types and shapes of the inputs and outputs of the file at `path`, for INPUT_FORMAT.md."""
     session = _session(path)
 
     def row(node: Any) -> dict[str, str]:
@@ -234,8 +213,6 @@ def describe_graph(path: Path) -> dict[str, list[dict[str, str]]]:
 
 def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Example]) -> float:
     """Largest difference between ONNX Runtime's rewards and torch's, over `examples`."""
-    import torch
-
     session, names = _session(path), input_names(spec)
     largest = 0.0
     for example in examples:
@@ -248,6 +225,4 @@ def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Exa
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
-
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

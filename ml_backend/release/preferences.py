@@ -1,7 +1,7 @@
-"""The released tables: resolved preferences and single answers in, rows without anybody's name out.
+"""The released tables: resolved preferences and single answers in, DataFrames without anybody's name out.
 
-`annotator_ids` are pseudonyms by default: the same person has the same one everywhere in a release, and another one
-in the next dataset. Free text loses e-mail addresses and annotators' ids whether or not pseudonyms are wanted.
+`annotator_ids` are pseudonyms by default: a person has the same one everywhere in a release, and a different one in
+the next dataset. E-mail addresses and annotators' ids are removed from free text whether or not pseudonyms are wanted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from preference.errors import NotReady, UserError
+import pandas as pd
+
+from preference.artifacts import read_json
+from preference.errors import DataError, NotReady, UserError
 from preference.records import Annotator, Judgment, Preference
 from preference.store.store import AssignmentView
 
@@ -45,15 +47,32 @@ def labelled(preferences: Iterable[Preference]) -> list[Preference]:
     return kept
 
 
+def read_split(folder: Path) -> dict[str, str]:
+    """pair_id → train, validation or test, as the model in `folder` was trained.
+
+    Raises:
+        DataError: the file is missing or broken, or lists a pair twice.
+    """
+    path = folder / "split.json"
+    found = read_json(path, fix="Run `robopref train` again.")
+    split: dict[str, str] = {}
+    for name in SPLITS:
+        for pair_id in found.get(name, ()):
+            if pair_id in split:
+                raise DataError(f"{path}: pair {pair_id!r} is in both {split[pair_id]} and {name}.")
+            split[pair_id] = name
+    return split
+
+
 def pseudonyms(annotator_ids: Iterable[str], dataset: str) -> dict[str, str]:
-    """Annotator id → `annotator_01`, ...: numbered in the order of a hash, so that the number tells nothing."""
+    """Annotator id → `annotator_01`, ...: numbered in the order of a hash, so that the number reveals nothing."""
     ordered = sorted(set(annotator_ids), key=lambda name: hashlib.sha256(f"{dataset}\0{name}".encode()).digest())
     width = max(2, len(str(len(ordered))))
     return {name: f"annotator_{number:0{width}d}" for number, name in enumerate(ordered, start=1)}
 
 
 def own_names(annotators: Iterable[Annotator]) -> dict[str, str]:
-    """Annotator id → the id as it may be released: itself, or what stands before the @ where it is an address."""
+    """Annotator id → the id as it may be released: itself, or the part before the @ of an e-mail address."""
     return {a.annotator_id: a.annotator_id.partition("@")[0] for a in annotators}
 
 
@@ -65,9 +84,9 @@ def redacted(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def preference_rows(
+def preference_table(
     preferences: Sequence[Preference], split: Mapping[str, str], names: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """One row per labelled pair with `COLUMNS` and `split`.
 
     Args:
@@ -79,63 +98,43 @@ def preference_rows(
     """
     ids = {p.pair_id for p in preferences}
     if ids != split.keys():
-        missing, extra = sorted(ids - split.keys()), sorted(split.keys() - ids)
+        new, gone = sorted(ids - split.keys()), sorted(split.keys() - ids)
         raise UserError(
-            f"The model was trained on other preferences than those released: {len(missing)} labelled pairs are new"
-            f"{_first(missing)}, {len(extra)} are gone{_first(extra)}.",
+            "The model was trained on different preferences than those to be released: "
+            f"{len(new)} labelled pairs are new{_example(new)}, {len(gone)} are gone{_example(gone)}.",
             fix="Run `robopref train`, then release again.",
         )
-    return [
-        {name: getattr(p, name) for name in COLUMNS}
-        | {"annotator_ids": sorted(names[a] for a in p.annotator_ids), "split": split[p.pair_id]}
-        for p in preferences
-    ]
+    table = pd.DataFrame([p.to_dict() for p in preferences])[list(COLUMNS)]
+    table["annotator_ids"] = [sorted(names[a] for a in p.annotator_ids) for p in preferences]
+    return table.assign(split=table["pair_id"].map(split))
 
 
-def _first(ids: Sequence[str]) -> str:
+def _example(ids: Sequence[str]) -> str:
     return f" (such as {ids[0]})" if ids else ""
 
 
-def judgment_rows(
-    judgments: Iterable[Judgment], views: Iterable[AssignmentView], pair_ids: set[str], names: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """The single answers on `pair_ids`, duplicates included, in a fixed order.
-
-    The first eight columns are those of the `responses` view.
-    """
+def judgment_table(
+    judgments: Iterable[Judgment], views: Iterable[AssignmentView], names: Mapping[str, str]
+) -> pd.DataFrame:
+    """The single answers, duplicates included, in a fixed order; the first eight columns are those of the `responses`
+    view."""
     by_id = {view.assignment.assignment_id: view for view in views}
-    rows = []
-    for judgment in judgments:
-        view = by_id[judgment.assignment_id]
-        if judgment.pair_id not in pair_ids:
-            continue
-        rows.append(
-            {
-                "pair_id": judgment.pair_id,
-                "trajectory_a_id": view.pair.trajectory_a_id,
-                "trajectory_b_id": view.pair.trajectory_b_id,
-                "annotator_id": names[judgment.annotator_id],
-                "preference": judgment.preference,
-                "confidence": judgment.confidence,
-                "response_time_ms": judgment.response_time_ms,
-                "free_text_reason": redacted(judgment.free_text_reason, names),
-                "kind": view.pair.kind,
-                "stratum": view.pair.stratum,
-                "batch_id": view.pair.batch_id,
-                "left": view.assignment.left,
-                "is_duplicate": view.assignment.duplicate_of is not None,
-            }
-        )
-    return sorted(rows, key=lambda r: (r["pair_id"], r["annotator_id"], r["is_duplicate"]))
-
-
-def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    special = {
-        "preference": pa.float64() if rows and isinstance(rows[0]["preference"], float) else pa.string(),
-        "annotator_ids": pa.list_(pa.string()),
-    }
-    arrays = {name: pa.array([row[name] for row in rows], type=special.get(name)) for name in columns}
-    parquet.write_table(pa.table(arrays), path, compression="zstd")
+    rows = [
+        {
+            "pair_id": judgment.pair_id,
+            "trajectory_a_id": (view := by_id[judgment.assignment_id]).pair.trajectory_a_id,
+            "trajectory_b_id": view.pair.trajectory_b_id,
+            "annotator_id": names[judgment.annotator_id],
+            "preference": judgment.preference,
+            "confidence": judgment.confidence,
+            "response_time_ms": judgment.response_time_ms,
+            "free_text_reason": redacted(judgment.free_text_reason, names),
+            "kind": view.pair.kind,
+            "stratum": view.pair.stratum,
+            "batch_id": view.pair.batch_id,
+            "left": view.assignment.left,
+            "is_duplicate": view.assignment.duplicate_of is not None,
+        }
+        for judgment in judgments
+    ]
+    return pd.DataFrame(rows).sort_values(["pair_id", "annotator_id", "is_duplicate"], kind="stable", ignore_index=True)

@@ -23,13 +23,13 @@ def release(
     json: Json = False,
 ) -> None:
     """Package preferences, manifest, reward model, inference script, card and notebook."""
-    from ml_backend.release import release as build
+    from ml_backend.release import build_release
 
     if context.invoked_subcommand is not None:
         return
     if not version:
         raise typer.BadParameter("required, for instance 1.2.0", param_hint="--version")
-    show.record(build(Workspace.open(config), version), json)
+    show.record(build_release(Workspace.open(config), version), json)
 
 
 @release_app.command("verify")
@@ -40,7 +40,7 @@ def release_verify(
 
     Archives are not unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
     """
-    from ml_backend.release.verify import verify_release
+    from ml_backend.release import verify_release
 
     show.verified(verify_release(path), json)
 

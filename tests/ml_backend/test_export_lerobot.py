@@ -21,8 +21,8 @@ from format_maker import make_lerobot_v2, make_robomimic
 from lerobot_maker import Made
 from paths import SAMPLE_POOL
 
-from ml_backend.export.lerobot import MARKER, export_lerobot
-from ml_backend.export.rewards import Rewarded, rewards_of
+from ml_backend.export.lerobot import MARKER, export_lerobot, rewards_of
+from ml_backend.export.lerobot_tables import Rewarded
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
 
@@ -243,7 +243,7 @@ def test_read_as_a_pool_the_added_columns_do_not_pass_for_the_simulators_reward(
 
 def test_a_folder_with_anything_else_in_it_is_left_alone(ws, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"holds thesis\.tex, which is not of this export"):
+    with pytest.raises(UserError, match=r"holds thesis\.tex, which is not part of this export"):
         export_lerobot(ws, tmp_path)
     made = export_lerobot(ws, tmp_path / "mine")
     (made.path / "notes.txt").write_text("my own")
@@ -260,12 +260,12 @@ def test_the_export_of_another_dataset_is_not_replaced(v2, ws, tmp_path):
 
 def test_the_source_itself_is_no_place_for_it(ws, source):
     for place in (source, source / "rewarded", source.parent):
-        with pytest.raises(UserError, match="lie in each other"):
+        with pytest.raises(UserError, match="overlap"):
             export_lerobot(ws, place)
 
 
 def test_a_column_that_the_dataset_has_already_is_not_overwritten(ws, tmp_path):
-    with pytest.raises(DataError, match=r"feature 'next\.reward' already.*--column"):
+    with pytest.raises(DataError, match=r"next\.reward: the dataset has this column already\. .*--column"):
         export_lerobot(ws, tmp_path / "out", column="next.reward")
     assert not (tmp_path / "out").exists()
     made = export_lerobot(ws, tmp_path / "out", column="people.reward")

@@ -17,7 +17,7 @@ import pytest
 from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
 
-from ml_backend.release import build_release, release, verify_release
+from ml_backend.release import build_release, verify_release
 from preference.config import Config, Dataset, SimulatedAnnotator
 from preference.errors import NotReady, UserError
 from preference.records import Annotator, Assignment, Batch, Certification, Judgment, Pair
@@ -97,7 +97,7 @@ def made(tmp_path_factory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def built(made):
-    return release(made, "1.0.0")
+    return build_release(made, "1.0.0")
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_the_cards_header_is_one_that_the_hub_reads_and_its_figures_are_those_of
     for config in header["configs"]:
         assert (built.path / config["data_files"][0]["path"]).suffix == ".parquet"  # `datasets` wants one format
         assert (built.path / config["data_files"][0]["path"]).is_file()
-    assert "| answers that no label rests on | 0, of" in text
+    assert "| answers excluded from the labels | 0, from" in text
     assert f"| labelled pairs | {built.pairs}:" in text
     expected = {pair.pair_id: pair.expected for pair in made.store.pairs() if pair.expected}
     answers = {(j.pair_id, j.annotator_id): j.preference for j in reversed(made.store.judgments())}
@@ -231,7 +231,7 @@ def test_the_card_says_what_the_validation_found_and_the_page_is_beside_it(built
     validation = json.loads((built.path / "validation.json").read_text())
     text = (built.path / "README.md").read_text()
     for check in validation["checks"]:
-        assert f"- {'reached' if check['reached'] else '**not reached**'}: {check['words']}" in text
+        assert f"- {'passed' if check['reached'] else '**failed**'}: {check['words']}" in text
     page = (built.path / "validation.html").read_text()
     assert page == (made.root / made.store.active_model().path / "validation.html").read_text()
     assert "<svg" in page and "data:image/jpeg;base64," in page and not re.search(r'(src|href)="http', page)
@@ -341,14 +341,14 @@ def test_croissant_lists_every_data_file_with_its_checksum(built):
 def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     import torch
 
-    from ml_backend.release.onnx import input_names, whole_path
+    from ml_backend.release.onnx import WholePath, input_names
     from ml_backend.reward.encoder import load
     from ml_backend.reward.model import RewardModel
     from ml_backend.reward.weights import settle
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")
-    whole = whole_path(head, load(settle(head.spec.encoder, head.spec.weights)))
+    whole = WholePath(head, load(settle(head.spec.encoder, head.spec.weights)))
     for example in examples:
         feed = example.feed(input_names(head.spec))
         with torch.inference_mode():
@@ -551,7 +551,7 @@ def test_a_missing_clip_is_named(ws):
 def test_another_release_of_the_same_version_is_refused_and_the_next_one_says_what_changed(built, ws):
     shutil.copytree(built.path.parent, ws.releases)
     ws.config.release = ws.config.release.model_copy(update={"license": "CC-BY-4.0"})
-    with pytest.raises(UserError, match=r"released already.*same reward model.*1\.0\.1"):
+    with pytest.raises(UserError, match=r"released before.*same reward model.*1\.0\.1"):
         build_release(ws, "1.0.0")
     assert verify_release(ws.releases / "robopref-sample-1.0.0").ok
     result = build_release(ws, "1.0.1")
