@@ -1,1 +1,1 @@
-"""How far people agree: Krippendorff's alpha, Cohen's and Fleiss' kappa, each with its interval."""
+"""How far people agree: Krippendorff's alpha and Cohen's kappa with their intervals, and where they do not agree."""

@@ -9,7 +9,7 @@ References: Krippendorff 2011, Computing Krippendorff's alpha-reliability · Coh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -162,14 +162,6 @@ def confusions(votes: Votes) -> tuple[list[str], dict[tuple[int, int], np.ndarra
     counts = np.array([[(first.T @ second).toarray() for second in said] for first in said])
     shared = counts.sum(axis=(0, 1))
     return names, {(i, j): counts[:, :, i, j] for i, j in combinations(range(len(names)), 2) if shared[i, j]}
-
-
-def disagreement_rate(votes: Votes, pair_ids: Iterable[str]) -> tuple[float, int]:
-    """Share of the pairs with two votes or more on which not all agree, and their number; nan when there is none."""
-    ballots = [votes[pair_id] for pair_id in pair_ids if len(votes.get(pair_id, {})) > 1]
-    if not ballots:
-        return math.nan, 0
-    return sum(len(set(b.values())) > 1 for b in ballots) / len(ballots), len(ballots)
 
 
 def _percentiles(samples: np.ndarray) -> tuple[float, float]:

@@ -1,44 +1,39 @@
 """Where annotators disagree: the rate by stratum and task type, and the pairs that divide them most.
 
-Answers go in; a table for a heat map and a list of pairs come out.
+Answers go in; tables for heat maps and a list of pairs come out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
+import pandas as pd
+
+from preference.formats import known
 from preference.records import Answer, Pair
-from qc_reports.agreement.coefficients import SCALE, disagreement_rate
+from qc_reports.agreement.coefficients import SCALE
 from qc_reports.answers import Answered, votes
 
 STRATA = ("same", "adjacent", "distant")
 """From hard to easy: the further apart two trajectories are, the less people should differ."""
 UNKNOWN = "unknown"
+ALL = "all"
 CONTESTED_SHOWN = 20
 """More contested pairs than a person reads in a sitting only make the page long."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """How often annotators differ on one group of pairs; nan where no pair has two votes."""
-
-    rate: float
-    pairs: int
-
-
-@dataclass(frozen=True)
 class Disagreement:
-    """Rates by task type (rows) and stratum (columns), with the rate of each whole row, column and batch."""
+    """How often annotators differ, by two properties of a pair; both tables have the same rows and columns."""
 
-    strata: list[str]
-    rows: list[tuple[str, list[Cell], Cell]]
-    """(task type, its cell for each stratum, its overall cell)."""
-    columns: list[Cell]
-    """Empty where there are no totals, as in a table of pairings."""
-    overall: Cell
+    rate: pd.DataFrame
+    """Share of the pairs on which not all agree; nan where no pair has two votes."""
+    pairs: pd.DataFrame
+    """Pairs with two votes or more."""
 
 
 @dataclass(frozen=True)
@@ -59,36 +54,53 @@ class Contested:
 
 
 def disagreement_table(answers: Sequence[Answered]) -> Disagreement:
-    """Disagreement rate of every stratum and task type; what has no stratum or task type is called UNKNOWN."""
-    ballots = votes(answers)
+    """By task type and stratum, each with ALL; what has no stratum or task type is called UNKNOWN."""
     place = {answer.pair_id: (answer.task_type or UNKNOWN, answer.stratum or UNKNOWN) for answer in answers}
     found = {stratum for _, stratum in place.values()}
-    strata = [*(s for s in STRATA if s in found), *sorted(found.difference(STRATA))]
-    tasks = sorted({task for task, _ in place.values()})
+    strata = [*(s for s in STRATA if s in found), *sorted(found.difference(STRATA)), ALL]
+    tasks = [*sorted({task for task, _ in place.values()}), ALL]
+    shared = [(*place[key], len(set(said.values())) > 1) for key, said in votes(answers).items() if len(said) > 1]
+    table = pd.DataFrame(shared, columns=["task_type", "stratum", "differ"])
+    totals = ({}, {"task_type": ALL}, {"stratum": ALL}, {"task_type": ALL, "stratum": ALL})
+    groups = pd.concat(table.assign(**total) for total in totals).groupby(["task_type", "stratum"])["differ"]
+    rate, pairs = (groups.agg(way).unstack().reindex(index=tasks, columns=strata) for way in ("mean", "size"))
+    return Disagreement(rate.astype(float), pairs.fillna(0).astype(int))
 
-    def cell(task: str | None, stratum: str | None) -> Cell:
-        ids: Iterable[str] = (
-            pair_id for pair_id, (t, s) in place.items() if task in (None, t) and stratum in (None, s)
-        )
-        return Cell(*disagreement_rate(ballots, ids))
 
-    rows = [(task, [cell(task, stratum) for stratum in strata], cell(task, None)) for task in tasks]
-    return Disagreement(strata, rows, [cell(None, stratum) for stratum in strata], cell(None, None))
+def pairing_table(parts: Iterable[Mapping[str, Any]], prefix: str = "") -> Disagreement | None:
+    """By the two trajectories of a pair: parts called `x / y` (see `agreement.parts`), each pairing once; None without
+    any.
+
+    Args:
+        prefix: What stands before each name in the table.
+    """
+    found = [(*part["name"].split(" / "), part["disagreement"], part["pairs"]) for part in parts if part["pairs"]]
+    table = pd.DataFrame([row for row in found if len(row) == 4], columns=["first", "second", "rate", "pairs"])
+    if table.empty:
+        return None
+    names = sorted({*table["first"], *table["second"]})
+    rate, pairs = (
+        table.pivot(index="first", columns="second", values=values)
+        .reindex(index=names, columns=names)
+        .rename(index=prefix.__add__, columns=prefix.__add__)
+        for values in ("rate", "pairs")
+    )
+    return Disagreement(rate, pairs.fillna(0).astype(int))
 
 
 def contested_pairs(answers: Sequence[Answered], pairs: Iterable[Pair] = ()) -> list[Contested]:
     """Every pair with differing votes, the widest apart first and, of these, the surest first."""
-    known = {pair.pair_id: pair for pair in pairs}
+    planned = {pair.pair_id: pair for pair in pairs}
     ballots: dict[str, list[Answered]] = {}
     for answer in answers:
         if not answer.duplicate:
             ballots.setdefault(answer.pair_id, []).append(answer)
     divided = [
-        _contested(ballot, known.get(pair_id))
+        _contested(ballot, planned.get(pair_id))
         for pair_id, ballot in ballots.items()
         if len({answer.preference for answer in ballot}) > 1
     ]
-    return sorted(divided, key=lambda c: (-c.distance, -_or_zero(c.confidence), c.pair_id))
+    return sorted(divided, key=lambda c: (-c.distance, -(c.confidence if known(c.confidence) else 0), c.pair_id))
 
 
 def _contested(ballot: Sequence[Answered], pair: Pair | None) -> Contested:
@@ -106,7 +118,3 @@ def _contested(ballot: Sequence[Answered], pair: Pair | None) -> Contested:
         confidence=sum(sure) / len(sure) if sure else math.nan,
         votes=sorted(ballot, key=lambda answer: (SCALE.index(answer.preference), answer.annotator_id)),
     )
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value

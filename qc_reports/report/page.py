@@ -17,9 +17,17 @@ from preference.config import Quality
 from preference.formats import known
 from preference.pages import render
 from preference.records import Pair
-from qc_reports.agreement.contested import CONTESTED_SHOWN, UNKNOWN, Disagreement, contested_pairs, disagreement_table
+from qc_reports.agreement.contested import (
+    ALL,
+    CONTESTED_SHOWN,
+    UNKNOWN,
+    Disagreement,
+    contested_pairs,
+    disagreement_table,
+    pairing_table,
+)
 from qc_reports.answers import Answered, planned, votes
-from qc_reports.report import plots, plots_agreement, plots_parts
+from qc_reports.report import plots, plots_agreement
 from qc_reports.report.cards import cards
 from qc_reports.report.clip_strips import Strips
 from qc_reports.report.next_steps import next_steps
@@ -76,9 +84,10 @@ def write_report(
     batches = [part for part in report.parts.get("batch", []) if part["name"] != "all batches"]
     groupings = _groupings(report, disagreement)
     names = sorted({answer.annotator_id for answer in planned(answers)})
-    confusions = plots_agreement.confusions_of(names, report.confusions, report.kappa, quality.min_answers)
+    lowest = _lowest(report, quality)
+    confusions = plots_agreement.confusions_of(names, report.confusions, lowest)
     figures = {
-        "time": plots_parts.agreement_figure(report.parts.get("time", []), batches, quality.min_alpha),
+        "time": plots_agreement.alpha_figure(report.parts.get("time", []), batches, quality.min_alpha),
         "people": plots.people_figure(people, quality),
         "kappa": plots_agreement.kappa_figure(report.kappa, confusions.names),
         "confusion": plots_agreement.confusion_figure(confusions),
@@ -98,15 +107,15 @@ def write_report(
         people=people,
         cards=cards(people, quality),
         groupings=groupings,
-        overall=disagreement.overall,
+        overall=(disagreement.rate.loc[ALL, ALL], disagreement.pairs.loc[ALL, ALL]),
         agreement=[*report.parts.get("time", []), *(batches if len(batches) > 1 else [])],
-        **_course(report, quality.min_alpha),
+        **_trend(report, quality.min_alpha),
         of_file=of_file,
         home=home,
         as_of=as_of,
         times=times,
         matrix=_matrix(report),
-        lowest=_lowest(report, quality),
+        lowest=lowest,
         widest=_widest(confusions),
         contested=contested[:CONTESTED_SHOWN],
         contested_total=len(contested),
@@ -140,7 +149,7 @@ def _alpha_scale(alpha: Mapping[str, float], target: float) -> dict[str, float |
     return {"low": None, "high": None, "start": start} | drawn | places
 
 
-def _course(report: BatchReport, target: float) -> dict[str, Any]:
+def _trend(report: BatchReport, target: float) -> dict[str, Any]:
     """Alpha from window to window, as a line of 40 pixels that ends at 1 above and at the lowest, or 0, below."""
     values = [part["alpha"]["value"] for part in report.parts.get("time", [])]
     values = [value for value in values if known(value)]
@@ -153,7 +162,7 @@ def _course(report: BatchReport, target: float) -> dict[str, Any]:
     points = [
         {"x": 0.01 + 0.98 * i / steps, "y": down(v), "value": v, "below": v < target} for i, v in enumerate(values)
     ]
-    return {"course": points, "course_target": down(target)}
+    return {"trend": points, "trend_target": down(target)}
 
 
 def _resolved(counts: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -187,7 +196,7 @@ def _matrix(report: BatchReport) -> list[dict[str, Any]]:
 
 
 def _lowest(report: BatchReport, quality: Quality) -> list[dict[str, Any]]:
-    """The kappas of the twos who agree least, for a matrix too large to print."""
+    """The kappas of those who agree least, of two who share enough pairs where any two do."""
     rows = [row for row in report.kappa if known(row["kappa"])]
     rows = [row for row in rows if row["shared"] >= quality.min_answers] or rows
     return sorted(rows, key=lambda row: (row["kappa"], row["annotator_1"], row["annotator_2"]))[:12]
@@ -195,16 +204,16 @@ def _lowest(report: BatchReport, quality: Quality) -> list[dict[str, Any]]:
 
 def _groupings(report: BatchReport, strata: Disagreement) -> list[tuple[str, Disagreement]]:
     """Ways to look at disagreement, the one that tells most first."""
-    pairings = [
-        (
-            "by the quartiles of the two trajectories",
-            plots_parts.pairing(report.parts.get("quartiles", []), "quartile "),
-        ),
-        ("by the tiers of the two trajectories", plots_parts.pairing(report.parts.get("tiers", []))),
+    quartiles = pairing_table(report.parts.get("quartiles", []), "quartile ")
+    found = [
+        ("by the quartiles of the two trajectories", quartiles),
+        ("by the tiers of the two trajectories", pairing_table(report.parts.get("tiers", []))),
     ]
-    found = [(words, table) for words, table in pairings if table]
-    named = {*strata.strata, *(name for name, _, _ in strata.rows)} - {UNKNOWN}
-    return [*found, ("by task type and stratum", strata)] if named else found
+    if {*strata.rate.index, *strata.rate.columns} - {UNKNOWN, ALL}:
+        one_row = len(strata.rate) == 2  # which is then the sum as well
+        shown = Disagreement(strata.rate[:1], strata.pairs[:1]) if one_row else strata
+        found.append(("by task type and stratum", shown))
+    return [(words, table) for words, table in found if table]
 
 
 def _widest(found: plots_agreement.Confusions) -> dict[str, Any] | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from preference.config import Quality
 from preference.formats import known, share
-from qc_reports.agreement.contested import Cell, Disagreement
+from qc_reports.agreement.contested import Disagreement
 from qc_reports.report.response_times import ResponseTimes
 
 Figure = dict[str, Any]
@@ -65,15 +67,7 @@ def _forest(rows: Sequence[Mapping[str, Any]], key: str, count: str, kind: str, 
         "mode": "markers",
         "x": [rounded(row[key]) for row in rows],
         "y": list(range(len(rows))),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [rounded(high - row[key]) for row, (_, high) in zip(rows, intervals, strict=True)],
-            "arrayminus": [rounded(row[key] - low) for row, (low, _) in zip(rows, intervals, strict=True)],
-            "color": "var(--bar)",
-            "thickness": 2,
-            "width": 0,
-        },
+        "error_x": whiskers([row[key] for row in rows], *zip(*intervals, strict=True)),
         "marker": {
             "size": 10,
             "symbol": ["diamond" if bad else "circle" for bad in flagged],
@@ -143,23 +137,19 @@ def _time_lines(times: ResponseTimes, middles: Sequence[float], spans: Sequence[
 
 def _time_rows(times: ResponseTimes, middles: Sequence[float], spans: Sequence[str]) -> Figure:
     people = times.people[::-1]
-    trace = {
-        "type": "heatmap",
-        "x": [rounded(value) for value in middles],
-        "y": list(range(len(people))),
-        "z": [[rounded(count / person.answers) for count in person.counts] for person in people],
-        "text": [
-            [
-                f"{plain_text(p.annotator_id)}<br>{span}: {count} answers"
-                for span, count in zip(spans, p.counts, strict=True)
-            ]
+    shares = np.array([person.counts for person in people]) / [[person.answers] for person in people]
+    trace = heatmap(
+        shares,
+        "var(--washcool)",
+        gap=0,
+        x=[rounded(value) for value in middles],
+        zmax=rounded(shares.max()),
+        customdata=[
+            [f"{plain_text(p.annotator_id)}<br>{span}: {count} answers"
+             for span, count in zip(spans, p.counts, strict=True)]
             for p in people
         ],
-        "hovertemplate": "%{text}<extra></extra>",
-        "colorscale": scale("var(--washcool)"),
-        "textfont": {"color": "var(--ink)"},
-        "showscale": False,
-    }
+    )  # fmt: skip
     layout = {"height": FRAME_PX + 18 * len(people), "yaxis": names_axis([person.annotator_id for person in people])}
     return {"data": [trace], "layout": layout}
 
@@ -203,49 +193,68 @@ def confidence_figure(people: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 def disagreement_figure(tables: Sequence[tuple[str, Disagreement]]) -> Figure | None:
     """Heat maps of how often annotators differ, one for each way of grouping the pairs: (words, table)."""
-    choices = [{"label": words, **_heat(table)} for words, table in tables if table.rows]
+    choices = [{"label": words, **_heat(table)} for words, table in tables]
     return {"choices": choices} if choices else None
 
 
 def _heat(table: Disagreement) -> Figure:
-    rows = [(name, [*cells, whole] if table.columns else cells) for name, cells, whole in table.rows]
-    if len(rows) > 1 and table.columns:
-        rows.append(("all", [*table.columns, table.overall]))
-    rows.reverse()
-    columns = [*table.strata, "all"] if table.columns else table.strata
+    """The rows of a table from above, which are counted from below in a figure."""
+    rate, pairs = table.rate[::-1], table.pairs[::-1]
 
-    def words(name: str, column: str, cell: Cell) -> str:
-        what = f"differ on {cell.rate:.0%} of {cell.pairs} pairs" if cell.pairs else "no pair with two answers"
+    def words(name: str, column: str) -> str:
+        n = pairs.loc[name, column]
+        what = f"differ on {rate.loc[name, column]:.0%} of {n} pairs" if n else "no pair with two answers"
         return f"{plain_text(name)} · {plain_text(column)}<br>{what}"
 
-    trace = {
-        "type": "heatmap",
-        "x": list(range(len(columns))),
-        "y": list(range(len(rows))),
-        "z": [[rounded(cell.rate) for cell in cells] for _, cells in rows],
-        "text": [[share(cell.rate) if cell.pairs else "" for cell in cells] for _, cells in rows],
-        "texttemplate": "%{text}",
-        "customdata": [
-            [words(name, column, cell) for column, cell in zip(columns, cells, strict=True)] for name, cells in rows
-        ],
-        "hovertemplate": "%{customdata}<extra></extra>",
-        "colorscale": scale("var(--washhot)"),
-        "textfont": {"color": "var(--ink)"},
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 3,
-        "ygap": 3,
-        "showscale": False,
-    }
+    trace = heatmap(
+        rate.to_numpy(),
+        "var(--washhot)",
+        text=[[share(value) if known(value) else "" for value in row] for row in rate.to_numpy()],
+        texttemplate="%{text}",
+        customdata=[[words(name, column) for column in rate.columns] for name in rate.index],
+        gap=3,
+    )
     layout = {
-        "height": FRAME_PX + 46 * len(rows),
-        "xaxis": {"tickvals": list(range(len(columns))), "ticktext": [short(c) for c in columns], "showgrid": False},
-        "yaxis": names_axis([name for name, _ in rows]) | {"showgrid": False},
-    }
+        "height": FRAME_PX + 46 * len(rate),
+        "xaxis": {"tickvals": list(range(len(rate.columns))), "ticktext": [short(c) for c in rate.columns],
+                  "showgrid": False},
+        "yaxis": names_axis(rate.index) | {"showgrid": False},
+    }  # fmt: skip
     return {"data": [trace], "layout": layout}
 
 
-def names_axis(names: Sequence[str]) -> dict[str, Any]:
+def heatmap(z: np.ndarray, colour: str, *, gap: int, **more: Any) -> Figure:
+    """Shares from 0 to 1 as cells; `customdata` is what is told of a cell that is pointed at."""
+    return {
+        "type": "heatmap",
+        "x": list(range(z.shape[1])),
+        "y": list(range(z.shape[0])),
+        "z": [[rounded(value) for value in row] for row in z],
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "colorscale": [[0, "var(--card)"], [1, colour]],
+        "textfont": {"color": "var(--ink)"},
+        "zmin": 0,
+        "zmax": 1,
+        "xgap": gap,
+        "ygap": gap,
+        "showscale": False,
+    } | more
+
+
+def whiskers(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
+    """Error bars from each value to the ends of its interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [rounded(high - value) for value, high in zip(values, highs, strict=True)],
+        "arrayminus": [rounded(value - low) for value, low in zip(values, lows, strict=True)],
+        "color": "var(--bar)",
+        "thickness": 2,
+        "width": 0,
+    }
+
+
+def names_axis(names: Collection[str]) -> dict[str, Any]:
     """A vertical axis with a name at 0, 1, 2, …, from below."""
     return {"tickvals": list(range(len(names))), "ticktext": [short(name) for name in names],
             "range": [-0.6, len(names) - 0.4]}  # fmt: skip
@@ -255,10 +264,6 @@ def line_at(x: float) -> dict[str, Any]:
     """A dashed line up the whole figure, as every threshold is drawn."""
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper",
             "line": {"color": "var(--held)", "width": 1.5, "dash": "dash"}}  # fmt: skip
-
-
-def scale(colour: str) -> list[list[Any]]:
-    return [[0, "var(--card)"], [1, colour]]
 
 
 def short(name: str, most: int = 20) -> str:

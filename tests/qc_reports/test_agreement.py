@@ -16,7 +16,6 @@ from qc_reports.agreement.coefficients import (
     SCALE,
     cohen_kappa_interval,
     confusions,
-    disagreement_rate,
     krippendorff_alpha,
     pairwise_kappas,
     resampled_alphas,
@@ -139,13 +138,6 @@ def test_the_same_seed_gives_the_same_interval():
 def test_kappas_are_taken_over_shared_pairs_only():
     votes = {"p": {"x": "A", "y": "A"}, "q": {"x": "B", "y": "B"}, "r": {"x": "A", "z": "B"}, "s": {"z": "B"}}
     assert pairwise_kappas(*confusions(votes)) == [("x", "y", 2, 1.0), ("x", "z", 1, 0.0)]
-
-
-def test_disagreement_counts_only_pairs_with_two_votes():
-    votes = {"p": {"x": "A", "y": "B"}, "q": {"x": "A", "y": "A"}, "r": {"x": "A"}}
-    assert disagreement_rate(votes, ["p", "q", "r", "unknown"]) == (0.5, 2)
-    rate, pairs = disagreement_rate(votes, ["r"])
-    assert math.isnan(rate) and pairs == 0
 
 
 def test_the_published_figures_of_pandalm_come_out():

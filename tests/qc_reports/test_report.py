@@ -1,5 +1,6 @@
 """The report answers its three questions first, loads nothing, hides nothing, and fits a phone."""
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -175,11 +176,10 @@ def test_the_heat_map_counts_by_stratum_and_task():
         pair("p1", "distant", "push", "A", "A") + pair("p2", "same", "push", "A", "B")
         + pair("p3", "same", "push", "B", "B") + pair("p4", "same", "open", "A")
     )  # fmt: skip
-    assert table.strata == ["same", "distant"]
-    push = next(row for row in table.rows if row[0] == "push")
-    assert [(cell.rate, cell.pairs) for cell in push[1]] == [(0.5, 2), (0.0, 1)]
-    assert table.overall.pairs == 3 and table.overall.rate == pytest.approx(1 / 3)
-    assert next(row for row in table.rows if row[0] == "open")[2].pairs == 0
+    assert list(table.rate.columns) == ["same", "distant", "all"] and list(table.rate.index) == ["open", "push", "all"]
+    assert table.rate.loc["push"].tolist() == pytest.approx([0.5, 0.0, 1 / 3])
+    assert table.pairs.loc["push"].tolist() == [2, 1, 3] and table.pairs.loc["all", "all"] == 3
+    assert table.pairs.loc["open", "all"] == 0 and math.isnan(table.rate.loc["open", "all"])
 
 
 def test_opposite_and_sure_answers_are_the_most_contested():
