@@ -203,12 +203,13 @@ def _active_round(ws: Workspace) -> None:
 def _answer_and_check(ws: Workspace) -> None:
     """Answers, third answers where two disagree, then QC of every open batch."""
     from importer.simulate.answering import simulate
-    from ml_backend.loop.rounds import settle
+    from ml_backend.loop.rounds import update_labels
     from qc_reports.qc import qc
 
-    for _ in range(2):
-        simulate(ws)
-        settle(ws)
+    simulate(ws)
+    update_labels(ws)
+    simulate(ws)
+    update_labels(ws)
     for batch in ws.store.batches():
         if batch.kind != "calibration" and batch.status == "open":
             report = qc(ws, batch.batch_id)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.loop.scoring import newest_rewards
+from ml_backend.loop.queue_order import rewards_in_use
 from ml_backend.release.preferences import labelled, read_split
 from preference.artifacts import confined, write_jsonl
 from preference.errors import DataError, UserError
@@ -49,7 +49,7 @@ def export_dpo(ws: Workspace, path: Path) -> DpoExport:
     record = ws.store.active_model()
     trajectories = {t.trajectory_id: t for t in ws.store.trajectories()}
     split = read_split(confined(ws.root, record.path)) if record else {}
-    rewards = newest_rewards(ws)
+    rewards = rewards_in_use(ws)
     write_jsonl(path, (row(p, trajectories, split, rewards) for p in decided))
     return DpoExport(path, len(decided), len(preferences) - len(decided), record.version if record else "")
 

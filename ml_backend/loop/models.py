@@ -1,7 +1,7 @@
-"""Which reward model is in use: a new one takes over when it is not worse; a person may promote another, or go back.
+"""The models of a workspace: which one is in use, whether its files are whole, and what it says of the pool.
 
-Two models are compared on the new one's test pairs, on which neither was trained: a pair keeps its place in the split
-when later rounds add others.
+A new model takes over when it is not worse; a person may promote another or roll back. Two models are compared on the
+new one's test pairs, on which neither was trained: a pair keeps its place in the split when later rounds add others.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
+from importer.studio.order import rescore
+from ml_backend.loop.inputs import features_for
+from ml_backend.loop.queue_order import publish
+from ml_backend.ranking import PoolScores
 from ml_backend.reward.dataset import Pairs
-from preference.artifacts import confined, sha256_of
-from preference.errors import NotReady, UserError
+from ml_backend.validation.accuracy import right
+from preference.artifacts import confined, read_json, sha256_of
+from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion
 from preference.work import console
 from preference.workspace import Workspace
 
 
 def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[str], test: Pairs) -> str:
-    """Why the new model is not to replace the old one; empty where it may.
+    """Why the new model must not replace the old one; empty where it may.
 
-    It is worse where it loses more pairs to the old one than it wins from it, by more than a standard error of that
+    It is worse if it loses more pairs to the old one than it wins from it, by more than a standard error of that
     difference (McNemar): with thirty test pairs, one pair more or less is chance.
 
     Args:
@@ -34,8 +39,6 @@ def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[st
     """
     if not all(name in before for name in ids):
         return ""
-    from ml_backend.validation.accuracy import right
-
     old = np.array([before[name] for name in ids])
     ours, theirs = (right(r[test.a] - r[test.b], test.label) for r in (rewards, old))
     wins, losses = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
@@ -45,7 +48,7 @@ def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[st
 
 
 def promote(ws: Workspace, version: str) -> ModelVersion:
-    """Use this version from now on; open tasks get its order where Label Studio can be reached.
+    """Use this version from now on; open tasks get its order, in Label Studio too where that can be reached.
 
     Raises:
         NotReady: there is no such version, or its file is gone.
@@ -55,39 +58,43 @@ def promote(ws: Workspace, version: str) -> ModelVersion:
         raise NotReady(f"There is no model {version!r}.", fix=f"Known: {', '.join(known) or 'none yet'}.")
     record = replace(known[version], active=True)
     if not (ws.root / record.path / "model.pt").is_file():
-        raise NotReady(f"{record.path}/model.pt is not there any more.", fix="Run `robopref train`.")
+        raise NotReady(f"{record.path}/model.pt is gone.", fix="Run `robopref train`.")
     ws.store.put_model_version(record)
-    _reorder(ws, record)
+    try:
+        rescore(ws, publish(ws), version)
+    except UserError as error:
+        note = f"Open tasks keep their old order: {error.message} `robopref round` renews it."
+        console.print(f"[yellow]{note}[/]", highlight=False, soft_wrap=True)
     return record
 
 
 def roll_back(ws: Workspace) -> ModelVersion:
-    """Use the version before the one in use, of those that once were in use.
+    """Use the previous version that was once in use.
 
     Raises:
-        NotReady: there is none before it.
+        NotReady: there is none.
     """
     active = ws.store.active_model()
     known = ws.store.model_versions()  # in the order in which they were made
     place = next((i for i, record in enumerate(known) if active and record.version == active.version), 0)
     before = [record for record in known[:place] if "kept_back" not in record.metrics]
     if not before:
-        raise NotReady("There is no model to go back to.", fix="`robopref models` lists what there is.")
+        raise NotReady("There is no model to roll back to.", fix="`robopref models` lists what there is.")
     return promote(ws, before[-1].version)
 
 
-def mend(ws: Workspace) -> str:
-    """Take a model in use whose files were cut short or changed out of use; the whole one before it takes its place.
+def retire_damaged(ws: Workspace) -> str:
+    """Take a model whose files were truncated or changed out of use; the last intact one before it takes over.
 
-    The folder is kept as VERSION.damaged, so that the next training finds no model and makes one anew.
+    The folder is kept as VERSION.damaged, so that the next training makes the model again.
 
     Returns:
-        What was found; empty where nothing was.
+        What was found; empty if nothing was.
     """
     found = ""
     while (record := ws.store.active_model()) and (why := damage(ws, record)):
         found = f"{record.version} is damaged: {why}"
-        console.print(f"[yellow]{found}. It is out of use, and will be trained anew.[/]", highlight=False)
+        console.print(f"[yellow]{found}. It is out of use and will be trained again.[/]", highlight=False)
         folder, aside = ws.root / record.path, ws.root / f"{record.path}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
         if folder.exists():
@@ -101,13 +108,13 @@ def mend(ws: Workspace) -> str:
 
 
 def damage(ws: Workspace, record: ModelVersion) -> str:
-    """What is wrong with a model's files; empty where they are as they were written."""
+    """What is wrong with a model's files; empty if they are as they were written."""
     folder = confined(ws.root, record.path)
     for name, digest in record.metrics.get("files", {}).items():
         if not (folder / name).is_file():
             return f"{name} is missing"
         if sha256_of(folder / name) != digest:
-            return f"{name} is not as it was written ({(folder / name).stat().st_size} bytes)"
+            return f"{name} has changed since it was written ({(folder / name).stat().st_size} bytes)"
     return "" if (folder / "model.pt").is_file() else "model.pt is missing"
 
 
@@ -116,12 +123,35 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: sha256_of(folder / name) for name in ("model.pt", "rewards.csv")}
 
 
-def _reorder(ws: Workspace, record: ModelVersion) -> None:
-    from importer.studio.order import rescore
-    from ml_backend.loop.queue_order import queue_scores
+def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
+    """What the model in use (or a given one) says of every trajectory of the pool.
 
+    Raises:
+        NotReady: there is no model.
+        DataError: it cannot be read, or its encoder's weights are not here.
+    """
+    from ml_backend.reward.model import RewardModel
+
+    record = record or ws.store.active_model()
+    if record is None:
+        raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
+    folder = confined(ws.root, record.path)
+    model = RewardModel.load(folder / "model.pt")
+    store = features_for(ws, model.spec, folder)
+    trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
+    features = store.sequence([t.trajectory_id for t in trajectories])
+    return PoolScores(
+        tuple(t.trajectory_id for t in trajectories),
+        tuple(t.task_type for t in trajectories),
+        model.score(features)[1],
+        model.last_layer(features),
+        model.log_nu.detach().exp().double().numpy() if _settings_of(folder).get("ties") == "davidson" else None,
+    )
+
+
+def _settings_of(folder: Path) -> Mapping[str, object]:
+    """The reward settings that a model was trained with; empty where its training.json is gone."""
     try:
-        rescore(ws, queue_scores(ws), record.version)
-    except UserError as error:
-        note = f"The order of open tasks is still the old one: {error.message} `robopref round` renews it."
-        console.print(f"[yellow]{note}[/]", highlight=False, soft_wrap=True)
+        return read_json(folder / "training.json")["reward"]
+    except (DataError, KeyError):
+        return {}

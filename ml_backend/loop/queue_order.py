@@ -1,11 +1,15 @@
 """Each open assignment's place in its annotator's queue: the score that Label Studio serves lowest first.
 
-Older batches come first. A stratified batch keeps its planned order. In an active batch the most informative pair
-comes first, judged by the newest model, and a duplicate keeps its distance from its original.
+Older batches come first. A stratified batch keeps its planned order. In an active batch the pair that is most
+informative to the model in use comes first, and a duplicate keeps its distance from its original.
+
+`publish` writes the order to a small file, from which the label-studio-ml backend predicts without Robopref; the
+Flask service answers from `QueueScores`, which is the same order kept in memory.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 import threading
 from collections import defaultdict
@@ -14,12 +18,16 @@ from typing import Any
 
 from importer.studio.queues import PLANNED, score_of_place
 from labeling_config.contract import ASSIGNMENT_ID
+from ml_backend.ranking import pair_score
+from preference.artifacts import confined, read_json, write_json
 from preference.errors import DataError
 from preference.store import AssignmentView
 from preference.workspace import Workspace
 
 LAST = 1_000_000
-"""The place of a task that is not ours, or already answered: after everything else."""
+"""The place of a task that is not ours, or is already answered: after everything else."""
+PREDICTIONS = "predictions.json"
+"""In the work folder: what `publish` writes and ml_backend/label_studio_ml reads."""
 
 log = logging.getLogger("robopref.queue")
 
@@ -58,7 +66,7 @@ def informative_first(views: Iterable[AssignmentView], score: Informativeness, d
     views = list(views)
     waiting = sorted((v for v in views if v.assignment.duplicate_of is None), key=score)
     duplicates = sorted((v for v in views if v.assignment.duplicate_of is not None), key=score)
-    # An original that is answered already was answered just now, for all we know.
+    # An original that is already answered may have been answered just now.
     place_of = {v.assignment.duplicate_of: 0 for v in duplicates}
     place_of |= {v.assignment.assignment_id: len(views) for v in waiting}
     order: list[AssignmentView] = []
@@ -72,14 +80,28 @@ def informative_first(views: Iterable[AssignmentView], score: Informativeness, d
     return order
 
 
-def _informativeness(ws: Workspace) -> Informativeness:
-    """From the newest model's rewards; the planned order where there is no model yet."""
-    from ml_backend.loop.scoring import newest_rewards
-    from ml_backend.ranking import pair_score
+def rewards_in_use(ws: Workspace) -> dict[str, float]:
+    """trajectory_id → reward by the model in use, as its training wrote it; empty without a model.
 
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    record = ws.store.active_model()
+    if record is None:
+        return {}
+    path = confined(ws.root, record.path) / "rewards.csv"
     try:
-        rewards = newest_rewards(ws)
-    except DataError as error:  # a file cut short: people can still be asked, and the worker mends it
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None
+
+
+def _informativeness(ws: Workspace) -> Informativeness:
+    """From the rewards of the model in use; the planned order where there is no model yet."""
+    try:
+        rewards = rewards_in_use(ws)
+    except DataError as error:  # a truncated file: people can still be asked, and the worker replaces the model
         log.warning("%s The planned order is served meanwhile.", error.message)
         rewards = {}
 
@@ -90,8 +112,40 @@ def _informativeness(ws: Workspace) -> Informativeness:
     return score
 
 
+def publish(ws: Workspace) -> dict[str, float]:
+    """Compute `queue_scores` and write them to work/predictions.json, by what a task can be recognised by.
+
+    An assignment's id is opaque and part of its task's data. The file tells no pair, trajectory or reward, so it can
+    lie wherever the backend runs.
+    """
+    version, count = version_in_use(ws), ws.store.count_assignments()
+    places = queue_scores(ws)
+    scores = {assignment_id: score_of_place(place) for assignment_id, place in places.items()}
+    write_json(ws.root / PREDICTIONS, {"model_version": version, "assignments": count, "scores": scores})
+    return places
+
+
+def publish_if_changed(ws: Workspace) -> None:
+    """`publish`, unless the file is of the model in use and of all assignments there are."""
+    try:
+        published = read_json(ws.root / PREDICTIONS)
+    except DataError:
+        published = {}
+    if (published.get("model_version"), published.get("assignments")) != (
+        version_in_use(ws),
+        ws.store.count_assignments(),
+    ):
+        publish(ws)
+
+
+def version_in_use(ws: Workspace) -> str:
+    """The version of the model in use, or `planned`."""
+    model = ws.store.active_model()
+    return model.version if model else PLANNED
+
+
 class QueueScores:
-    """What /predict answers from; computed anew when a model, or an assignment, is new. Threads may share it."""
+    """What /predict answers from; computed again when a model, or an assignment, is new. Safe to share by threads."""
 
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
@@ -99,14 +153,9 @@ class QueueScores:
         self._of: tuple[str, int] = ("", -1)
         self._scores: dict[str, float] = {}
 
-    def version(self) -> str:
-        """The newest model's version, or `planned`."""
-        model = self._ws.store.active_model()
-        return model.version if model else PLANNED
-
     def of(self, tasks: list[dict[str, Any]]) -> tuple[str, list[float]]:
         """The model's version, and one score for each of Label Studio's tasks, in their order."""
-        present = (self.version(), self._ws.store.count_assignments())
+        present = (version_in_use(self._ws), self._ws.store.count_assignments())
         with self._lock:
             if present != self._of:
                 self._of, self._scores = present, queue_scores(self._ws)

@@ -1,7 +1,7 @@
-"""The active-learning round: settle what was answered, train, rank, and ask the next pairs.
+"""The active-learning round: update the labels, train, rank, and ask the next pairs.
 
-What the worker does by itself and `robopref round` by hand is this one function. Every step is a stage that does what
-is missing and nothing twice, so a round that was killed at any step is finished by running it again.
+The worker and `robopref round` run this one function. Every step is a stage that does what is missing and nothing
+twice, so a round that was killed at any step is finished by running it again.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from importer.pairs.batches import active_batch, draft_active
+import numpy as np
+
+from importer.pairs.batches import active_batch, draft_active, shown
+from importer.pairs.sampling import asked
 from importer.pairs.third_opinions import ask_third
 from importer.studio.order import out_of_order, rescore
 from importer.studio.pull import pull
 from importer.studio.push import push
-from importer.studio.queues import PLANNED
-from ml_backend.loop.queue_order import queue_scores
+from ml_backend.loop.models import score_pool
+from ml_backend.loop.queue_order import publish, publish_if_changed, queue_scores, version_in_use
+from ml_backend.loop.train import train
+from ml_backend.ranking import Choice, PoolScores, TieProbability, davidson_ties, fitted_ties, rank_pairs
 from ml_backend.validation.stopping import no_longer_pays
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
@@ -25,16 +29,13 @@ from preference.workspace import Workspace
 from qc_reports.qc import qc
 from qc_reports.resolve import left_out_now, read_preferences, resolve
 
-if TYPE_CHECKING:
-    from ml_backend.ranking import Choice
-
 EXPECTED_YIELD = 0.8
-"""Of the pairs asked so many get a label at least: 15-20 % are lost to discards (the protocol)."""
+"""Share of the asked pairs that get a label: 15-20 % are lost to discards (the protocol)."""
 
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What one round did, or in a dry run would do."""
+    """What one round did, or would do in a dry run."""
 
     model: ModelVersion | None
     batch: Batch | None
@@ -42,21 +43,21 @@ class RoundResult:
     strategies: dict[str, int] = field(default_factory=dict)
     """Selection rule → how many pairs it chose."""
     waiting_for: str = ""
-    """Why nothing was asked; empty when something was."""
+    """Why nothing was asked; empty if something was."""
     chosen: tuple[Choice, ...] = ()
-    """The pairs, with both rewards and what is expected of each."""
+    """The pairs, with both rewards and the expected gain of each."""
     loads: dict[str, int] = field(default_factory=dict)
-    """Annotator → tasks that they would get; known of a dry run."""
+    """Annotator → tasks that they would get; in a dry run only."""
 
 
-def settle(ws: Workspace, *, whole: bool = False) -> list[Preference]:
+def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
     """Pull, resolve, and ask a third annotator wherever two differ.
 
     Args:
-        whole: Pull every task anew, whatever the time stamps say.
+        whole: Pull every task again, whatever the time stamps say.
 
     Returns:
-        The preferences as they stand; those with reason `needs_third` now wait for an answer.
+        The current preferences; those with reason `needs_third` now wait for an answer.
     """
     pull(ws, whole=whole)
     preferences = resolve(ws)
@@ -67,7 +68,7 @@ def settle(ws: Workspace, *, whole: bool = False) -> list[Preference]:
 
 
 def check_finished(ws: Workspace) -> list[str]:
-    """QC of every batch that has got its last answer and no report yet, so that it lies there for whoever looks.
+    """QC of every batch that has its last answer and no report yet, so that managers find one.
 
     Returns:
         The batches that were checked.
@@ -87,12 +88,12 @@ def check_finished(ws: Workspace) -> list[str]:
 
 
 def open_assignments(ws: Workspace) -> dict[str, int]:
-    """How many assignments of each production or active batch still wait for an answer; only batches with some."""
+    """Assignments of each production or active batch that still wait for an answer; only batches with some."""
     return ws.store.open_by_batch()
 
 
 def bootstrap_labels(ws: Workspace) -> int:
-    """Labelled pairs that the first active round starts from: `active.bootstrap`, less what a batch usually loses."""
+    """Labelled pairs that the first active round starts from: `active.bootstrap` less the usual losses."""
     return max(ws.config.reward.min_preferences, round(ws.config.active.bootstrap * EXPECTED_YIELD))
 
 
@@ -101,19 +102,16 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
 
     Args:
         pairs: How many to ask; default: `active.pairs` of the configuration.
-        dry_run: Say what would be asked by the model in use; nothing is fetched, trained, written or pushed.
-        force: Go on although a batch is unfinished or held, the bootstrap is short, or more labels no longer pay.
+        dry_run: Say what the model in use would ask; nothing is fetched, trained, written or pushed.
+        force: Go on although a batch is unfinished or held, the bootstrap is short, or more labels no longer help.
 
     Raises:
         NotReady: a batch is unfinished or held, or the bootstrap batch has not been asked yet.
     """
-    from ml_backend.loop.scoring import rank
-    from ml_backend.loop.train import train
-
     count = pairs or ws.config.active.pairs
     if dry_run:
-        return _rehearsed(ws, count)
-    preferences = settle(ws)
+        return _dry_run(ws, count)
+    preferences = update_labels(ws)
     deliver(ws)
     if not force:
         _check_gate(ws, preferences)
@@ -125,27 +123,71 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     if not chosen:
         return RoundResult(model, None, 0, {}, waiting_for="every pair of the pool has been asked")
     batch = active_batch(ws, *_columns(chosen), force=force)
-    scores = queue_scores(ws)
+    scores = publish(ws)
     push(ws, scores=scores)
-    rescore(ws, scores, model.version if model else PLANNED)
+    rescore(ws, scores, version_in_use(ws))
     return RoundResult(model, batch, len(chosen), _by_rule(chosen), chosen=tuple(chosen))
 
 
+def rank(ws: Workspace, count: int, strategy: str | None = None) -> list[Choice]:
+    """The `count` pairs most worth asking next, of those that can be shown and have not been asked.
+
+    Raises:
+        NotReady: there is no model.
+        ConfigError: the strategy does not exist.
+    """
+    active = ws.config.active
+    scores = score_pool(ws)
+    ties = _tie_probability(ws, scores)
+    askable = {t.trajectory_id for t in shown(ws)}
+    rows = [i for i, name in enumerate(scores.trajectory_ids) if name in askable]
+    scores = PoolScores(
+        tuple(scores.trajectory_ids[i] for i in rows),
+        tuple(scores.task_types[i] for i in rows),
+        scores.members[:, rows],
+        scores.phi[rows],
+        scores.nu,
+    )
+    return rank_pairs(
+        scores,
+        count,
+        strategy=strategy or active.strategy,
+        asked=set(asked(ws.store.pairs())),
+        audit=active.audit,
+        within_sd=active.within_sd,
+        rng=ws.rng(f"rank {len(ws.store.batches())}"),
+        ties=ties,
+    )
+
+
+def _tie_probability(ws: Workspace, scores: PoolScores) -> TieProbability | None:
+    """From the model if it has learned ties, else from the answers so far; None where these are too few."""
+    if scores.nu is not None:
+        return davidson_ties(scores.nu)
+    reward = dict(zip(scores.trajectory_ids, scores.rewards.tolist(), strict=True))
+    known = [
+        (reward[p.trajectory_a_id] - reward[p.trajectory_b_id], p.preference == 0.5)
+        for p in (read_preferences(ws.preferences) if ws.preferences.exists() else [])
+        if p.preference is not None and p.trajectory_a_id in reward and p.trajectory_b_id in reward
+    ]
+    difference, tie = np.array(known, dtype=float).reshape(-1, 2).T
+    return fitted_ties(difference, tie == 1.0)
+
+
 def deliver(ws: Workspace) -> None:
-    """What is planned and not in Label Studio, also by a round that was killed: its tasks, the newest model's order."""
+    """Bring what is planned and not yet in Label Studio there, also after a kill: tasks, and the order of the model in
+    use."""
+    publish_if_changed(ws)
     if ws.store.count_without_task():
-        # in the model's order from the start: a kill before `rescore` is seen by nothing where the model is the same
+        # in the model's order from the start: nothing notices a kill before `rescore` where the model stays the same
         push(ws, scores=queue_scores(ws))
-    model = ws.store.active_model()
-    version = model.version if model else PLANNED
+    version = version_in_use(ws)
     if out_of_order(ws, version):
         rescore(ws, queue_scores(ws), version)
 
 
-def _rehearsed(ws: Workspace, count: int) -> RoundResult:
-    """What a round would ask if the model in use stayed the newest, and what it would wait for."""
-    from ml_backend.loop.scoring import rank
-
+def _dry_run(ws: Workspace, count: int) -> RoundResult:
+    """What a round would ask if the model in use stayed, and what it would wait for."""
     model = ws.store.active_model()
     preferences = read_preferences(ws.preferences)
     chosen = rank(ws, count)
@@ -160,12 +202,12 @@ def _rehearsed(ws: Workspace, count: int) -> RoundResult:
     reasons += _unlabelled(ws, preferences)
     labelled = sum(p.preference is not None for p in preferences)
     if model and labelled != model.preferences:
-        reasons.append(f"a model of {labelled} labelled pairs would be trained first, {model.version} has seen "
+        reasons.append(f"a model of {labelled} labelled pairs would be trained first; {model.version} was trained on "
                        f"{model.preferences}")  # fmt: skip
-    if pays := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point):
-        reasons.append(pays)
-    told = "; ".join(["dry run", *reasons])
-    return RoundResult(model, None, len(chosen), _by_rule(chosen), told, tuple(chosen), loads)
+    if stopping := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point):
+        reasons.append(stopping)
+    why = "; ".join(["dry run", *reasons])
+    return RoundResult(model, None, len(chosen), _by_rule(chosen), why, tuple(chosen), loads)
 
 
 def _columns(chosen: Sequence[Choice]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -187,7 +229,7 @@ def _unlabelled(ws: Workspace, preferences: Sequence[Preference]) -> list[str]:
 
 
 def _check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
-    """Every batch answered and accepted, or NotReady with the reasons; a finished batch gets its QC here."""
+    """NotReady with the reasons, unless every batch is answered and accepted; a finished batch gets its QC here."""
     if reasons := _unanswered(ws):
         raise NotReady(f"B{reasons[0][1:]}.", fix="Or go on with --force.")
     for batch in ws.store.batches():

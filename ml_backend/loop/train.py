@@ -1,80 +1,105 @@
-"""The stage `train`: labels and the pool's features in, a validated and registered reward model out."""
+"""Training: labels and the pool's features in, a validated and registered reward model out.
+
+`train` is the stage of that name. `finetuned` trains the encoder as well (`robopref train --finetune`). The figures of
+every epoch become event files under work/curves: `tensorboard --logdir work/curves` shows a training while it runs.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ml_backend.loop.provenance import (
+import numpy as np
+
+from importer.pool import read_episode
+from importer.pool.video import clean_frames
+from ml_backend.loop.features import encode_pool
+from ml_backend.loop.inputs import (
     ENCODERS,
     OWN_ENCODER,
     describe,
+    encoder_settings,
     fingerprint,
-    settled_encoder,
-    single_answers,
+    labelled_pairs,
 )
-from ml_backend.loop.scoring import newest_rewards
-from preference.artifacts import plain, replacing, write_csv, write_json
-from preference.errors import DataError
+from ml_backend.loop.models import digests, why_worse
+from ml_backend.loop.queue_order import publish, rewards_in_use
+from ml_backend.reward.encoder import EncoderSettings
+from ml_backend.reward.finetune import ACCUMULATE, finetune, step_count
+from ml_backend.reward.train import SPLITS, check_labels, pair_keys, split_pairs, train_model
+from ml_backend.validation.accuracy import validate
+from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
+from preference.errors import ConfigError, DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
 from qc_reports.resolve import read_preferences
 
-if TYPE_CHECKING:
-    from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.weights import EncoderSettings
+FRAMES_KEPT = 256
+"""Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
 
 
 def train(ws: Workspace) -> ModelVersion:
     """Train, validate and register a reward model on the resolved preferences; nothing where that has been done.
 
-    Writes models/VERSION/{model.pt, split.json, validation.json, training.json, rewards.csv}, all or nothing.
+    Writes models/VERSION/{model.pt, split.json, validation.json, training.json, rewards.csv}, all or nothing. A model
+    that takes over gives the open tasks their new order (`publish`).
 
     Raises:
         NotReady: nothing is resolved, or too little.
     """
-    from ml_backend.reward.train import check_labels
-
-    preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
-    reward = ws.config.reward
-    check_labels([p.preference for p in preferences], reward.min_preferences)
-    encoder = settled_encoder(reward)
+    preferences = _labels(ws)
+    encoder = encoder_settings(ws.config.reward)
     key = fingerprint(ws, preferences, encoder.digest if encoder else "")
-    for known in ws.store.model_versions():
-        if known.metrics.get("fingerprint") == key and (ws.root / known.path / "model.pt").exists():
-            if not known.active and "kept_back" not in known.metrics:
-                ws.store.put_model_version(_activated(known))
-            return known
-    return _train(ws, preferences, encoder, key)
+    record = next(
+        (r for r in ws.store.model_versions() if r.metrics.get("fingerprint") == key and _exists(ws, r)), None
+    )
+    if record is None:
+        record = _train(ws, preferences, encoder, key)
+    elif not record.active and "kept_back" not in record.metrics:
+        record = replace(record, active=True)
+        ws.store.put_model_version(record)
+    if record.active:
+        publish(ws)
+    return record
+
+
+def _labels(ws: Workspace) -> list[Preference]:
+    """The resolved preferences, without discards; NotReady where they are too few."""
+    preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
+    check_labels([p.preference for p in preferences], ws.config.reward.min_preferences)
+    return preferences
+
+
+def _exists(ws: Workspace, record: ModelVersion) -> bool:
+    return (ws.root / record.path / "model.pt").exists()
 
 
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
-    from ml_backend.loop.curves import curves
-    from ml_backend.loop.features import encode_pool
-    from ml_backend.loop.models import digests, why_worse
-    from ml_backend.reward.train import pair_keys, split_pairs, train_model
-    from ml_backend.validation.accuracy import validate
-
     started = time.monotonic()
     reward, seed = ws.config.reward, ws.config.seed
     store = encode_pool(ws, ws.store.trajectories(), encoder)
     if encoder is not None and encoder.note:
         console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = store.sequence([t.trajectory_id for t in trajectories])
+    ids = [t.trajectory_id for t in trajectories]
+    features = store.sequence(ids)
     store.require(name for p in preferences for name in (p.trajectory_a_id, p.trajectory_b_id))
     pairs = labelled_pairs(ws, preferences, trajectories)
     split = split_pairs(pair_keys(preferences), seed)
     spec = describe(ws, store, trajectories)
     version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
     checkpoint = ws.checkpoints / f"{key}.pt"
-    with progress("Training", reward.epochs) as advance, curves(ws.curves / version) as add:
+    with progress("Training", reward.epochs) as advance, _curves(ws.curves / version) as add:
         trained = train_model(
             features,
             pairs,
@@ -82,14 +107,13 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
             spec,
             reward,
             seed=seed,
-            names=[t.trajectory_id for t in trajectories],
+            names=ids,
             checkpoint=checkpoint,
             on_epoch=advance,
             on_curves=add,
         )
         advance(reward.epochs - trained.epochs)
-    strata = {pair.pair_id: pair.stratum for pair in ws.store.pairs()}
-    strategies = {pair.pair_id: pair.strategy for pair in ws.store.pairs()}
+    asked = ws.store.pairs()
     figures = validate(
         trained,
         features,
@@ -98,16 +122,15 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         split,
         reward,
         preferences,
-        strata,
+        {pair.pair_id: pair.stratum for pair in asked},
         seed=seed,
-        strategies=strategies,
+        strategies={pair.pair_id: pair.strategy for pair in asked},
         workers=ws.workers,
     )
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     rewards, members = trained.model.score(features)
-    ids = [t.trajectory_id for t in trajectories]
-    kept_back = why_worse(rewards, _rewards_in_use(ws), ids, pairs.take(split.test))
+    kept_back = why_worse(rewards, _rewards_before(ws), ids, pairs.take(split.test))
     if kept_back:
         console.print(f"[yellow]{version} does not take over: {kept_back}.[/]", highlight=False, soft_wrap=True)
     with replacing(ws.models / version) as folder:
@@ -115,13 +138,14 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         trained.model.save(folder / "model.pt")
         if tuned:
             shutil.copyfile(tuned, folder / OWN_ENCODER)
-        rows = {name: [pairs.pair_ids[i] for i in getattr(split, name)] for name in ("train", "validation", "test")}
-        write_json(folder / "split.json", rows)
-        told = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
-        told |= {"curves": trained.curves, "reliability": trained.reliability}
-        write_json(folder / "training.json", told)
+        parts = {name: [pairs.pair_ids[i] for i in getattr(split, name)] for name in SPLITS}
+        write_json(folder / "split.json", parts)
+        settings = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
+        settings |= {"curves": trained.curves, "reliability": trained.reliability}
+        write_json(folder / "training.json", settings)
         write_json(folder / "validation.json", figures)
-        _write_rewards(folder / "rewards.csv", ids, rewards, members.std(axis=0))
+        rows = zip(ids, rewards.tolist(), members.std(axis=0).tolist(), strict=True)
+        write_csv(folder / "rewards.csv", ["trajectory_id", "reward", "member_sd"], rows)
         files = digests(folder)
     took = {"files": files, "training_s": round(time.monotonic() - started, 1)}
     record = ModelVersion(
@@ -141,39 +165,112 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     return record
 
 
-def _rewards_in_use(ws: Workspace) -> dict[str, float]:
-    """By the model in use; empty where there is none, or its file is gone: then nothing is compared."""
+def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
+    """A workspace whose `reward.weights` are an encoder trained on its labels; trained where that is not done yet.
+
+    Test pairs are held out, and validation pairs select the epoch. A killed run resumes after the last whole epoch.
+    Under torchrun, None in all processes but the first.
+
+    Raises:
+        NotReady: nothing is resolved, or too little.
+        ConfigError: the model does not look at frames.
+    """
+    reward = ws.config.reward
+    encoder = encoder_settings(reward)
+    if encoder is None:
+        raise ConfigError(
+            "--finetune trains the encoder, and the model sees no frames.", fix="Add frames to reward.inputs."
+        )
+    preferences = _labels(ws)
+    trajectories = ws.store.trajectories()
+    pairs = labelled_pairs(ws, preferences, trajectories)
+    split = split_pairs(pair_keys(preferences), ws.config.seed)
+    out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.{epochs}.pt"
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with progress("Fine-tuning the encoder", step_count(len(split.train), epochs, ACCUMULATE)) as advance:
+            tuned = finetune(
+                encoder,
+                _frames_reader(ws, trajectories),
+                pairs,
+                split,
+                out,
+                reward,
+                epochs=epochs,
+                seed=ws.config.seed,
+                checkpoint_to=out.with_suffix(".checkpoint"),
+                on_step=advance,
+            )
+        if tuned.rank:
+            return None
+        memory = f", peak memory {tuned.peak_memory_mb:.0f} MB" if tuned.peak_memory_mb else ""
+        console.print(f"Best epoch: {tuned.best_epoch}; {tuned.pairs_per_s:.1f} pairs/s{memory}", highlight=False)
+    return Workspace(ws.config.model_copy(update={"reward": reward.model_copy(update={"weights": str(out)})}))
+
+
+def _frames_reader(ws: Workspace, trajectories: Sequence[Trajectory]) -> Callable[[int], np.ndarray]:
+    """The clean frames of a trajectory's span; those of the last few trajectories are kept."""
+    reward = ws.config.reward
+
+    @lru_cache(maxsize=FRAMES_KEPT)
+    def frames_of(row: int) -> np.ndarray:
+        t = trajectories[row]
+        episode = read_episode(ws.config.pool, t)
+        return clean_frames(episode, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)[0]
+
+    return frames_of
+
+
+@contextmanager
+def _curves(folder: Path) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Yields `add(epoch, figures)`; after a training that was killed, epochs seen twice count once.
+
+    Written synchronously: TensorBoard's own writer does so from a thread, where a full disk ends in a traceback.
+
+    Raises:
+        DiskFull: there is no space for an event.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    file = folder / f"events.out.tfevents.{time.time_ns():019d}.{os.getpid()}"
+    writers: list[RecordWriter] = []
+
+    def write(event: Event) -> None:
+        event.wall_time = time.time()
+        writers[0].write(event.SerializeToString())
+
+    def add(epoch: int, figures: dict[str, float]) -> None:
+        with told_when_full(file):
+            if not writers:
+                folder.mkdir(parents=True, exist_ok=True)
+                writers.append(RecordWriter(opened.enter_context(file.open("wb", buffering=0))))
+                write(Event(file_version="brain.Event:2"))
+                # supersedes what an earlier run wrote for this epoch and later ones
+                write(Event(step=epoch, session_log=SessionLog(status=SessionLog.START)))
+            values = [Summary.Value(tag=k, simple_value=v) for k, v in figures.items() if math.isfinite(v)]
+            write(Event(step=epoch, summary=Summary(value=values)))
+
+    with ExitStack() as opened:
+        yield add
+
+
+def _rewards_before(ws: Workspace) -> dict[str, float]:
+    """By the model in use; empty where there is none or its file is gone, and then nothing is compared."""
     try:
-        return newest_rewards(ws)
+        return rewards_in_use(ws)
     except DataError:
         return {}
 
 
 def _tuned(ws: Workspace, encoder: EncoderSettings | None) -> Path | None:
-    """The weights file, where it is one that `--finetune` made: it is kept beside the model."""
+    """The weights file, where `--finetune` made it: a copy is kept beside the model."""
     path = Path(encoder.weights) if encoder and encoder.weights not in ("imagenet", "none") else None
     return path if path and path.parent == ws.root / ENCODERS else None
 
 
-def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
-    """The labels as arrays that index `trajectories`; with the single answers where a training is to fit these."""
-    from ml_backend.reward.dataset import index_pairs
-    from ml_backend.reward.judgments import index_judgments
-
-    pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
-    answers = single_answers(ws)
-    return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
-
-
-def _activated(record: ModelVersion) -> ModelVersion:
-    return ModelVersion.from_dict({**record.to_dict(), "active": True})
-
-
 def _headline(figures: dict[str, Any]) -> dict[str, Any]:
-    """What the store keeps of validation.json: figures that a table shows."""
-    names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories")
-    return {name: plain(figures[name]) for name in names} | {"noise_ceiling": plain(figures["noise_ceiling"])}
-
-
-def _write_rewards(path: Path, ids: Sequence[str], rewards: Any, spread: Any) -> None:
-    write_csv(path, ["trajectory_id", "reward", "member_sd"], zip(ids, rewards.tolist(), spread.tolist(), strict=True))
+    """The figures of validation.json that the table of models shows."""
+    names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories", "noise_ceiling")
+    return {name: plain(figures[name]) for name in names}

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.loop.provenance import features_for
-from ml_backend.loop.train import labelled_pairs
+from ml_backend.loop.inputs import features_for, labelled_pairs
 from preference.artifacts import confined, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError

@@ -24,8 +24,9 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.queues import SECRET_HEADER
-from ml_backend.loop.queue_order import QueueScores
-from ml_backend.service.status import METRICS_TYPE, TRAINING_REQUEST, Metrics, status_page
+from ml_backend.loop.queue_order import QueueScores, version_in_use
+from ml_backend.loop.worker import request_training
+from ml_backend.service.status import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
 
@@ -87,12 +88,12 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics
 
     @app.get("/health")
     def health():
-        return jsonify(status="UP", model_class="Robopref", model_version=scores.version())
+        return jsonify(status="UP", model_class="Robopref", model_version=version_in_use(ws))
 
     @app.post("/setup")
     def setup():
         _body()
-        return jsonify(model_version=scores.version())
+        return jsonify(model_version=version_in_use(ws))
 
     @app.post("/predict")
     def predict():
@@ -127,7 +128,7 @@ def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
         ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
         delete_annotations(ws.store, [found for found in ids if is_id(found)])
     elif action == "START_TRAINING":
-        (ws.root / TRAINING_REQUEST).touch()
+        request_training(ws)
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:

@@ -7,14 +7,13 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ml_backend.loop.worker import training_requested
 from ml_backend.service.openapi import ACTIONS
 from preference.locks import LEARNING, WORKER, taken
 from preference.pages import render
 from preference.records import ModelVersion
 from preference.workspace import Workspace
 
-TRAINING_REQUEST = "train.requested"
-"""A file in the work folder: somebody pressed Start Training in Label Studio."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
@@ -39,7 +38,7 @@ def status(ws: Workspace) -> dict[str, Any]:
         "model": next((model.version for model in models if model.active), ""),
         "trained_at": newest.created_at if newest else "",
         "training_s": seconds_of(newest),
-        "requested": (ws.root / TRAINING_REQUEST).exists(),
+        "requested": training_requested(ws),
         "worker": taken(ws, WORKER),
         "learning": taken(ws, LEARNING),
     }

@@ -187,7 +187,7 @@ def resolve(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
     Judgments of a flagged annotator are left out until `robopref batch review`; pairs of a held batch get no label.
     """
-    from ml_backend.loop.rounds import settle
+    from ml_backend.loop.rounds import update_labels
 
     ws = Workspace.open(config)
-    show_checks.preferences(settle(ws), ws.reports / "resolution.json", json)
+    show_checks.preferences(update_labels(ws), ws.reports / "resolution.json", json)

@@ -35,7 +35,7 @@ def train(
     from preference.locks import LEARNING, exclusively
 
     if finetune:
-        from ml_backend.loop.finetune import finetuned
+        from ml_backend.loop.train import finetuned
 
         ws = finetuned(ws, epochs=epochs)
     if ws is not None:  # only the first of torchrun's processes goes on
@@ -72,9 +72,9 @@ def rank(
     json: Json = False,
 ) -> None:
     """List the most informative pairs to ask next."""
-    from ml_backend.loop import scoring
+    from ml_backend.loop.rounds import rank as choose
 
-    show.ranking(scoring.rank(Workspace.open(config), count, strategy or None), json)
+    show.ranking(choose(Workspace.open(config), count, strategy or None), json)
 
 
 models_app = typer.Typer(cls=Stages)

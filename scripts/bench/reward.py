@@ -102,7 +102,7 @@ def ours(ws: Any, store: Any, features: Any, inputs: tuple[str, ...], a: Any, b:
     """Rewards by the reward model with the default settings, looking at `inputs` alone."""
     from dataclasses import replace
 
-    from ml_backend.loop.provenance import describe
+    from ml_backend.loop.inputs import describe
     from ml_backend.reward.dataset import Pairs
     from ml_backend.reward.train import Split, train_model
 

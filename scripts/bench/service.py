@@ -42,7 +42,8 @@ TARGETS = {"webhook_p95_ms": 50.0, "predict_p95_ms": 300.0, "round_s": 120.0}
 TRAIN = """
 import os, sys, time
 from pathlib import Path
-from ml_backend.loop import scoring, train as stages
+from ml_backend.loop import rounds
+from ml_backend.loop import train as stages
 from preference.workspace import Workspace
 os.nice(10)  # as `robopref worker` does
 ws = Workspace.open(Path(sys.argv[1]))
@@ -57,7 +58,7 @@ start = time.monotonic()
 resolve(ws)
 stages.train(ws)
 trained = time.monotonic()
-chosen = scoring.rank(ws, 50)
+chosen = rounds.rank(ws, 50)
 active_batch(ws, [c.trajectories for c in chosen], [c.strategy for c in chosen], force=True)
 queue_scores(ws)
 print(time.monotonic() - start, trained - start)

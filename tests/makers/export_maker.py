@@ -30,7 +30,7 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
     import json
 
     from ml_backend.loop.features import encode_pool
-    from ml_backend.loop.provenance import describe
+    from ml_backend.loop.inputs import describe
     from ml_backend.reward.dataset import fit_normalization
     from ml_backend.reward.model import RewardModel
 

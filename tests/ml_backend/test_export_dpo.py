@@ -57,10 +57,10 @@ def test_each_line_has_the_better_one_as_chosen_and_ties_are_counted(ws, tmp_pat
 
 
 def test_the_margin_is_the_models_and_may_be_against_the_people(ws, tmp_path):
-    from ml_backend.loop.scoring import newest_rewards
+    from ml_backend.loop.queue_order import rewards_in_use
 
     put_preferences(ws, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-    rewards = newest_rewards(ws)
+    rewards = rewards_in_use(ws)
     rows = lines_of(export_dpo(ws, tmp_path / "pairs.jsonl").path)
     assert [r["margin"] for r in rows] == pytest.approx(
         [rewards[r["chosen"]] - rewards[r["rejected"]] for r in rows], abs=1e-5

@@ -11,10 +11,10 @@ import torch
 from finetune_maker import SETTINGS, bright_and_dark, bright_pairs, pairs_to_learn_from
 from paths import MAKERS, ROOT
 
-from ml_backend.loop import scoring
+from ml_backend.loop import models
 from ml_backend.loop import train as stages
-from ml_backend.loop.finetune import finetuned
-from ml_backend.loop.provenance import OWN_ENCODER
+from ml_backend.loop.inputs import OWN_ENCODER
+from ml_backend.loop.train import finetuned
 from ml_backend.reward.encoder import load
 from ml_backend.reward.finetune import PATIENCE, finetune, step_count
 from ml_backend.reward.weights import settle
@@ -128,7 +128,7 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):
     folder = ws.root / record.path
     assert (folder / OWN_ENCODER).is_file()
     assert json.loads((folder / "validation.json").read_text())["encoder_saw_labels"] is True
-    before = scoring.score_pool(ws).members
+    before = models.score_pool(ws).members
     (tmp,) = (ws.root / "encoders").iterdir()
     changed = tmp.stat().st_mtime_ns
     again = finetuned(ws, epochs=1)
@@ -136,7 +136,7 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):
     assert stages.train(again).version == record.version
     assert tmp.stat().st_mtime_ns == changed
     tmp.unlink()  # what is beside the model is enough
-    assert np.array_equal(scoring.score_pool(ws).members, before)
+    assert np.array_equal(models.score_pool(ws).members, before)
 
 
 def test_a_model_without_eyes_has_no_encoder_to_train(ws):

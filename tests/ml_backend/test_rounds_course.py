@@ -10,7 +10,7 @@ import pytest
 from pool_maker import pool_of_eight
 from typer.testing import CliRunner
 
-from ml_backend.loop import rounds, scoring
+from ml_backend.loop import queue_order, rounds
 from ml_backend.loop import train as stages
 from ml_backend.loop.rounds import run_round
 from ml_backend.ranking import pair_score
@@ -106,7 +106,7 @@ def test_new_tasks_are_in_the_models_order_though_the_round_was_killed_before_it
     monkeypatch.setattr(rounds, step, whole)
     with pytest.raises(NotReady, match="still waits for"):
         run_round(ws)
-    rewards = scoring.newest_rewards(ws)
+    rewards = queue_order.rewards_in_use(ws)
     for name in ("x", "y"):
         own = [v for v in ws.store.assignments("active-001") if v.assignment.annotator_id == name]
         own = [v for v in own if v.assignment.duplicate_of is None]

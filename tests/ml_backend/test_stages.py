@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml_backend.loop import scoring
+from ml_backend.loop import inputs, models, queue_order, rounds
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool
 from ml_backend.loop.rounds import run_round
@@ -85,23 +85,22 @@ def test_tensorboard_reads_the_curves(ws):
 
 def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
     """`imagenet` where they could not be had, and later where they can."""
-    from ml_backend.loop import provenance
 
-    settled = provenance.settled_encoder
+    settled = inputs.encoder_settings
     stages.train(ws)
     other = "none of before"
-    monkeypatch.setattr(provenance, "settled_encoder", lambda reward: replace(settled(reward), digest=other))
+    monkeypatch.setattr(inputs, "encoder_settings", lambda reward: replace(settled(reward), digest=other))
     with pytest.raises(DataError, match=r"model\.pt is of another configuration.*none of before"):
-        scoring.score_pool(ws)
-    monkeypatch.setattr(stages, "settled_encoder", provenance.settled_encoder)
+        models.score_pool(ws)
+    monkeypatch.setattr(stages, "encoder_settings", inputs.encoder_settings)
     assert stages.train(ws).version == "rm-0002"
 
 
 def test_a_model_scores_by_its_own_settings_whatever_the_file_says_now(ws):
     stages.train(ws)
-    before = scoring.score_pool(ws).members
+    before = models.score_pool(ws).members
     ws.config.reward.sample_fps, ws.config.reward.encoder = 1.0, "resnet18"
-    assert np.array_equal(scoring.score_pool(ws).members, before)
+    assert np.array_equal(models.score_pool(ws).members, before)
 
 
 def test_single_answers_are_fitted_where_reliability_is_learned(ws):
@@ -142,20 +141,20 @@ def test_new_labels_make_a_new_version_that_takes_over(ws):
 def test_what_was_asked_is_not_proposed_again(ws):
     stages.train(ws)
     asked = {frozenset((p.trajectory_a_id, p.trajectory_b_id)) for p in ws.store.pairs()}
-    chosen = scoring.rank(ws, 5)
+    chosen = rounds.rank(ws, 5)
     assert chosen
     assert not {frozenset(choice.trajectories) for choice in chosen} & asked
 
 
 def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws):
-    assert scoring.newest_rewards(ws) == {}
+    assert queue_order.rewards_in_use(ws) == {}
     record = stages.train(ws)
-    rewards = scoring.newest_rewards(ws)
-    scores = scoring.score_pool(ws)
+    rewards = queue_order.rewards_in_use(ws)
+    scores = models.score_pool(ws)
     assert np.allclose([rewards[name] for name in scores.trajectory_ids], scores.rewards)
     (ws.root / record.path / "rewards.csv").write_text("trajectory_id,reward\nx,not-a-number\n")
     with pytest.raises(DataError, match=r"rewards\.csv"):
-        scoring.newest_rewards(ws)
+        queue_order.rewards_in_use(ws)
 
 
 def test_too_few_labels_are_said_before_anything_is_encoded(ws):

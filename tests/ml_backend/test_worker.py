@@ -7,10 +7,9 @@ import pytest
 from ml_maker import version
 
 from ml_backend.loop import worker
-from ml_backend.loop.models import damage, digests, mend
+from ml_backend.loop.models import damage, digests, retire_damaged
 from ml_backend.loop.rounds import RoundResult
-from ml_backend.loop.worker import Worker, requested, train_as_asked, work
-from ml_backend.service.status import TRAINING_REQUEST
+from ml_backend.loop.worker import Worker, request_training, train_as_requested, training_requested, work
 from preference.errors import NotReady, StudioError
 from preference.locks import LEARNING, WORKER, exclusively, taken
 from preference.records import Judgment, Preference
@@ -37,12 +36,14 @@ class Clock:
 def heard(ws, monkeypatch):
     """What a worker on `ws` does, with Label Studio and training left out."""
     told = []
-    monkeypatch.setattr(worker, "settle", lambda ws, whole: told.append("whole" if whole else "pull") or ws.labels)
+    monkeypatch.setattr(
+        worker, "update_labels", lambda ws, whole: told.append("whole" if whole else "pull") or ws.labels
+    )
     monkeypatch.setattr(worker, "check_finished", lambda ws: [])
     monkeypatch.setattr(worker, "deliver", lambda ws: told.append("deliver"))
-    monkeypatch.setattr(worker, "mend", lambda ws: "")
+    monkeypatch.setattr(worker, "retire_damaged", lambda ws: "")
     monkeypatch.setattr(worker, "run_round", lambda ws: told.append("round") or RoundResult(None, None, 0))
-    monkeypatch.setattr("ml_backend.loop.train.train", lambda ws: told.append("train"))
+    monkeypatch.setattr("ml_backend.loop.worker.train", lambda ws: told.append("train"))
     ws.labels = []
     return told
 
@@ -102,30 +103,29 @@ def test_a_look_during_a_training_by_hand_does_nothing(ws, heard):
 
 
 def test_start_training_is_done_once_and_a_request_that_comes_meanwhile_is_the_next(ws, heard, monkeypatch):
-    request = ws.root / TRAINING_REQUEST
-    request.touch()
+    request_training(ws)
     looks = Worker(ws, clock=Clock())
     looks.look()
-    assert requested(ws) and "train" not in heard, "too few labels: it waits"
+    assert training_requested(ws) and "train" not in heard, "too few labels: it waits"
     ws.labels = labelled(20)
     looks.look()
-    assert not requested(ws) and heard.count("train") == 1
+    assert not training_requested(ws) and heard.count("train") == 1
 
-    request.touch()
-    monkeypatch.setattr("ml_backend.loop.train.train", lambda ws: request.touch())
-    train_as_asked(ws)
-    assert requested(ws)
+    request_training(ws)
+    monkeypatch.setattr("ml_backend.loop.worker.train", request_training)
+    train_as_requested(ws)
+    assert training_requested(ws)
 
 
 def test_a_training_that_is_killed_is_still_asked_for(ws, monkeypatch):
     def killed(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ml_backend.loop.train.train", killed)
-    (ws.root / TRAINING_REQUEST).touch()
+    monkeypatch.setattr("ml_backend.loop.worker.train", killed)
+    request_training(ws)
     with pytest.raises(KeyboardInterrupt):
-        train_as_asked(ws)
-    assert requested(ws)
+        train_as_requested(ws)
+    assert training_requested(ws)
 
 
 def run(ws, looks, monkeypatch):
@@ -176,7 +176,7 @@ def test_a_second_worker_stands_by_and_takes_over(ws, monkeypatch):
         monkeypatch.setattr(Worker, "look", lambda _: "round")
         with pytest.raises(Stop):
             work(ws, every_s=1.0, on_round=told.append, on_trouble=lambda e: told.append(e.message), sleep=sleep)
-    assert told == ["Another worker is at work; this one stands by.", "round", "round"]
+    assert told == ["Another worker is running; this one stands by.", "round", "round"]
 
 
 def models(ws, count):
@@ -192,12 +192,12 @@ def models(ws, count):
 @pytest.mark.parametrize("name", ["model.pt", "rewards.csv"])
 def test_a_file_that_was_cut_short_puts_the_model_before_it_into_use(ws, name):
     models(ws, 3)
-    assert mend(ws) == ""
+    assert retire_damaged(ws) == ""
     os.truncate(ws.models / "rm-0003" / name, 5)
-    assert "rm-0003 is damaged: " + name in mend(ws)
+    assert "rm-0003 is damaged: " + name in retire_damaged(ws)
     assert ws.store.active_model().version == "rm-0002"
     assert not (ws.models / "rm-0003").exists() and (ws.models / "rm-0003.damaged").exists()
-    assert mend(ws) == ""
+    assert retire_damaged(ws) == ""
 
 
 def test_where_every_model_is_damaged_none_is_in_use(ws):
@@ -205,5 +205,5 @@ def test_where_every_model_is_damaged_none_is_in_use(ws):
     for number in (1, 2):
         (ws.models / f"rm-000{number}" / "model.pt").unlink()
     assert damage(ws, ws.store.active_model()) == "model.pt is missing"
-    mend(ws)
+    retire_damaged(ws)
     assert ws.store.active_model() is None

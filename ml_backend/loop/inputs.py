@@ -1,7 +1,7 @@
-"""What a reward model was made from: its fingerprint, its description, and the same inputs again for scoring with it.
+"""What a reward model is made from: labels and features of the workspace, as a training and later scoring read them.
 
-A fingerprint is of what was really used. The weights of the encoder count by their content, because `imagenet` means
-something else where they cannot be had.
+A fingerprint covers what was really used. The encoder's weights count by their content, because `imagenet` means
+something else where they cannot be downloaded.
 """
 
 from __future__ import annotations
@@ -9,9 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from importer.pool import feature_names_of
+from ml_backend.loop.features import FeatureStore, encode_pool
+from ml_backend.reward.dataset import Pairs, index_pairs
+from ml_backend.reward.encoder import EncoderSettings
+from ml_backend.reward.features import check_sizes
+from ml_backend.reward.judgments import index_judgments
+from ml_backend.reward.weights import settle
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference, Trajectory
@@ -19,12 +27,11 @@ from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
 if TYPE_CHECKING:
-    from ml_backend.loop.features import FeatureStore
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.weights import EncoderSettings
 
 PROJECTION = 16
-"""Principal components of the frame features that the model looks at: with a few hundred labels, more only memorize."""
+"""Principal components of the frame features that the model sees: with a few hundred labels, more only memorize."""
 ENCODERS = "encoders"
 """Folder of the work folder for encoders that `robopref train --finetune` trained."""
 OWN_ENCODER = "encoder.pt"
@@ -42,27 +49,38 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
 
 
 def single_answers(ws: Workspace) -> list[Answered]:
-    """The answers that a training fits instead of the vote; none where it fits the vote."""
+    """Each annotator's own answers, where a training fits these instead of the vote; otherwise none."""
     if ws.config.reward.reliability == "vote":
         return []
     answers = join(ws.store.judgments(), ws.store.assignments())
     return [answer for answer in answers if not answer.duplicate]
 
 
-def settled_encoder(reward: Reward) -> EncoderSettings | None:
-    """Which weights are used; None where the model does not look at frames."""
-    from ml_backend.reward.weights import settle
+def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
+    """The labels as arrays that index `trajectories`, with the single answers where a training fits these."""
+    pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
+    answers = single_answers(ws)
+    return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
 
+
+def encoder_settings(reward: Reward) -> EncoderSettings | None:
+    """The encoder and the weights that it gets; None where the model does not look at frames."""
     return settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
 
 
 def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajectory]) -> ModelSpec:
-    """The description of a model that is to be trained on `store`."""
+    """The description of a model that will be trained on `store`."""
     from ml_backend.reward.model import ModelSpec
 
     reward = ws.config.reward
     example = store[trajectories[0].trajectory_id]
-    action_names, state_names = _names(ws, trajectories[0], example.actions.shape[1], example.state.shape[1])
+    names = feature_names_of(ws.config.pool, trajectories[0])
+
+    def complete(kind: str, size: int) -> tuple[str, ...]:
+        """The dataset's names of the values, or numbers where it has none."""
+        found = names.get(kind, [])
+        return tuple(found) if len(found) == size else tuple(f"{kind}_{i}" for i in range(size))
+
     return ModelSpec(
         encoder=reward.encoder,
         weights=store.encoder.shown if store.encoder else "none",
@@ -71,8 +89,8 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
         max_frames=reward.max_frames,
         inputs=tuple(reward.inputs),
         frame_size=example.frames.shape[1],
-        action_names=action_names,
-        state_names=state_names,
+        action_names=complete("action", example.actions.shape[1]),
+        state_names=complete("state", example.state.shape[1]),
         temporal=reward.temporal,
         hidden=reward.hidden,
         members=reward.members,
@@ -82,32 +100,16 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
     )
 
 
-def _names(ws: Workspace, trajectory: Trajectory, actions: int, state: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the dataset calls each action and state value; numbered where it has no names."""
-    from importer.pool import feature_names_of
-
-    found = feature_names_of(ws.config.pool, trajectory)
-
-    def complete(kind: str, size: int) -> tuple[str, ...]:
-        names = found.get(kind, [])
-        return tuple(names) if len(names) == size else tuple(f"{kind}_{i}" for i in range(size))
-
-    return complete("action", actions), complete("state", state)
-
-
 def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
-    """The pool as this model sees it, whatever robopref.toml has come to say since it was trained.
+    """The pool as this model sees it, even where robopref.toml has changed since its training.
 
     Args:
         folder: Of the model.
 
     Raises:
-        DataError: the encoder's weights are no longer those that the model was trained on, or there are trajectories of
-            another robot.
+        DataError: the encoder's weights are not those that the model was trained on, or trajectories are of another
+            robot.
     """
-    from ml_backend.loop.features import encode_pool
-    from ml_backend.reward.features import check_sizes
-
     seen = ws.config.reward.model_copy(
         update={
             "encoder": spec.encoder,
@@ -117,11 +119,11 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
             "max_frames": spec.max_frames,
         }
     )
-    encoder = settled_encoder(seen)
+    encoder = encoder_settings(seen)
     if encoder and encoder.digest != spec.encoder_digest:
         raise DataError(
-            f"{folder / 'model.pt'} is of another configuration: it was trained on {spec.encoder} with weights "
-            f"{spec.weights!r} ({spec.encoder_digest}); here they are {encoder.shown!r} ({encoder.digest}). "
+            f"{folder / 'model.pt'} does not match this configuration: it was trained on {spec.encoder} with weights "
+            f"{spec.weights!r} ({spec.encoder_digest}), but here they are {encoder.shown!r} ({encoder.digest}). "
             f"{encoder.note}".rstrip(),
             fix="Bring the same weights onto this machine, or run `robopref train` again.",
         )
@@ -132,7 +134,7 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
 
 
 def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:
-    """What `reward.weights` has to say for the weights that the model was trained on."""
+    """The value of `reward.weights` that gives the weights which the model was trained on."""
     if (folder / OWN_ENCODER).is_file():
         return str(folder / OWN_ENCODER)
     return spec.weights if spec.weights in ("imagenet", "none") else reward.weights
