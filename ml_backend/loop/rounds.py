@@ -202,7 +202,7 @@ def _dry_run(ws: Workspace, count: int) -> RoundResult:
     reasons += _unlabelled(ws, preferences)
     labelled = sum(p.preference is not None for p in preferences)
     if model and labelled != model.preferences:
-        reasons.append(f"a model of {labelled} labelled pairs would be trained first; {model.version} was trained on "
+        reasons.append(f"a model of {labelled} labelled pairs would be trained first: {model.version} was trained on "
                        f"{model.preferences}")  # fmt: skip
     if stopping := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point):
         reasons.append(stopping)

@@ -36,7 +36,7 @@ def test_a_worse_model_is_kept_back_and_stays_so_when_trained_again(ws, monkeypa
     first = stages.train(ws)
     rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
     ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
-    monkeypatch.setattr("ml_backend.loop.models.why_worse", lambda *_: "it loses everything")
+    monkeypatch.setattr("ml_backend.loop.train.why_worse", lambda *_: "it loses everything")
     second = stages.train(ws)
     assert not second.active
     assert ws.store.active_model().version == first.version
@@ -72,7 +72,7 @@ def test_models_are_listed_promoted_and_rolled_back(ws):
     with pytest.raises(NotReady, match=r"no model 'rm-0009'"):
         promote(ws, "rm-0009")
     ws.store.put_model_version(version(1))
-    with pytest.raises(NotReady, match="no model to go back to"):
+    with pytest.raises(NotReady, match="no model to roll back to"):
         roll_back(ws)
 
 

@@ -143,7 +143,7 @@ def test_a_dry_run_changes_nothing_and_says_what_a_round_would_ask(ws):
 def test_a_dry_run_says_that_a_model_would_be_trained_first(ws):
     ws.store.put_model_version(replace(ws.store.active_model(), preferences=15))
     assert (
-        "a model of 20 labelled pairs would be trained first, rm-0001 has seen 15"
+        "a model of 20 labelled pairs would be trained first: rm-0001 was trained on 15"
         in run_round(ws, dry_run=True).waiting_for
     )
 

@@ -90,7 +90,7 @@ def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkey
     stages.train(ws)
     other = "none of before"
     monkeypatch.setattr(inputs, "encoder_settings", lambda reward: replace(settled(reward), digest=other))
-    with pytest.raises(DataError, match=r"model\.pt is of another configuration.*none of before"):
+    with pytest.raises(DataError, match=r"model\.pt does not match this configuration.*none of before"):
         models.score_pool(ws)
     monkeypatch.setattr(stages, "encoder_settings", inputs.encoder_settings)
     assert stages.train(ws).version == "rm-0002"
