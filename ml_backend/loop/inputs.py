@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 from importer.pool import feature_names_of
 from ml_backend.loop.features import FeatureStore, encode_pool
 from ml_backend.reward.dataset import Pairs, index_pairs
-from ml_backend.reward.encoder import EncoderSettings
 from ml_backend.reward.features import check_sizes
 from ml_backend.reward.judgments import index_judgments
-from ml_backend.reward.weights import settle
+from ml_backend.reward.weights import EncoderSettings, settle
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference, Trajectory

@@ -33,9 +33,9 @@ from ml_backend.loop.inputs import (
 )
 from ml_backend.loop.models import digests, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
-from ml_backend.reward.encoder import EncoderSettings
 from ml_backend.reward.finetune import ACCUMULATE, finetune, step_count
 from ml_backend.reward.train import SPLITS, check_labels, pair_keys, split_pairs, train_model
+from ml_backend.reward.weights import EncoderSettings
 from ml_backend.validation.accuracy import validate
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError
