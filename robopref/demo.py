@@ -206,10 +206,9 @@ def _answer_and_check(ws: Workspace) -> None:
     from ml_backend.loop.rounds import update_labels
     from qc_reports.qc import qc
 
-    simulate(ws)
-    update_labels(ws)
-    simulate(ws)
-    update_labels(ws)
+    for _ in range(2):
+        simulate(ws)
+        update_labels(ws)
     for batch in ws.store.batches():
         if batch.kind != "calibration" and batch.status == "open":
             report = qc(ws, batch.batch_id)

@@ -84,10 +84,10 @@ def push(
 ) -> None:
     """Create users, projects and tasks in Label Studio."""
     from importer.studio import push as studio
-    from ml_backend.loop.queue_order import queue_scores
+    from ml_backend.loop.queue_order import publish
 
     ws = Workspace.open(config)
-    show.record(studio.push(ws, repair=repair, scores=queue_scores(ws)), json)
+    show.record(studio.push(ws, repair=repair, scores=publish(ws)), json)
 
 
 @app.command(rich_help_panel=ASK)
