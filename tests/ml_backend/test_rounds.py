@@ -1,9 +1,11 @@
 """Queues keep their order, and the gate holds."""
 
+import json
+
 import pytest
 
 from ml_backend.loop import queue_order as scores_module
-from ml_backend.loop.queue_order import QueueScores, informative_first, queue_scores
+from ml_backend.loop.queue_order import QueueScores, informative_first, publish_if_changed, queue_scores
 from ml_backend.loop.rounds import _check_gate, check_finished, open_assignments
 from preference.errors import NotReady
 from preference.records import Annotator, Assignment, Judgment, ModelVersion, Pair, Preference
@@ -60,6 +62,21 @@ def test_predict_is_answered_from_memory_until_an_assignment_is_new(ws, monkeypa
     ws.store.put_pairs(ws.store.batches()[0], [], [Assignment("y0", "p0", "bob", "production-001", 0, "A")])
     assert scores.of([{"data": {"assignment_id": "y0"}}])[1] == [0.0]
     assert len(counted) == 2
+
+
+def test_what_is_published_is_what_the_service_answers_and_follows_models_and_assignments(ws):
+    tasks = [{"data": {"assignment_id": name}} for name in ("x4", "x0")]
+    publish_if_changed(ws)
+    published = json.loads((ws.root / "predictions.json").read_text())
+    version, scores = QueueScores(ws).of(tasks)
+    assert (published["model_version"], [published["scores"][name] for name in ("x4", "x0")]) == (version, scores)
+    assert set(published) == {"model_version", "assignments", "scores"}, "no pair, trajectory or reward"
+    before = (ws.root / "predictions.json").stat().st_mtime_ns
+    publish_if_changed(ws)
+    assert (ws.root / "predictions.json").stat().st_mtime_ns == before
+    ws.store.put_model_version(ModelVersion("rm-0001", "models/rm-0001", "2026", 5, 0.8, 0.7, "resnet18", "none"))
+    publish_if_changed(ws)
+    assert json.loads((ws.root / "predictions.json").read_text())["model_version"] == "rm-0001"
 
 
 def test_a_file_of_rewards_that_was_cut_short_leaves_the_planned_order(ws):
