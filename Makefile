@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-slow check bench clean
 help:
 	@echo 'make demo    the whole loop on the sample pool   (ARGS="--exit --fresh")'
 	@echo 'make test    the tests                           (ARGS="-k pairs")'
+	@echo 'make test-slow   those that kill servers for minutes or play clips against the clock'
 	@echo 'make check   style, types, layers, docs'
 	@echo 'make bench   the benchmarks'
 
@@ -16,6 +17,9 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	scripts/test $(ARGS)
+
+test-slow: .venv/.dev
+	scripts/test slow $(ARGS)
 
 check: .venv/.dev
 	scripts/check

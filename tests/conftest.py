@@ -23,8 +23,8 @@ from robopref.child import claim_port
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
-FAULTS = 2
-"""Kills of each process in the gate; `make test ARGS="--faults 20 tests/robopref/test_faults.py"` does all twenty."""
+FAULTS = 10
+"""Kills of each process in `make test-slow`."""
 LONGEST = ("test_demo", "test_faults")
 EMPTY_STUDIO = "empty-studio"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -25,8 +25,6 @@ from screen_maker import (
 from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract
 
-pytestmark = pytest.mark.alone
-
 EMAIL = "dora@example.com"
 SAID = [("left", "1"), ("equal", "2"), ("right", "3")]
 SURE = [(1, "a"), (2, "s"), (3, "d"), (4, "f"), (5, "g")]
@@ -65,6 +63,7 @@ def at(page):
     return int(re.search(r"/projects/(\d+)/", page.url)[1])
 
 
+@pytest.mark.slow
 def test_from_login_through_training_and_test_to_production_with_three_keys_a_pair(page, label_studio, course):
     sign_in(page, label_studio, EMAIL)
     drifts, pressed, expected = [], 0, {}

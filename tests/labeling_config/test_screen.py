@@ -19,20 +19,19 @@ from screen_maker import (
 
 from labeling_config import contract
 
-pytestmark = pytest.mark.alone
-
 EMAIL = "carol@example.com"
 SIZES = [(1440, 900), (1280, 720)]
 
+PARTS = """['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas', '.rp-left .lsf-seeker',
+    '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input']"""
+ALL_THERE = f"() => {PARTS}.every((css) => document.querySelector(css))"
 LAID_OUT = """() => {
   const box = (css) => { const r = document.querySelector(css).getBoundingClientRect();
     return [r.left, r.top, r.right, r.bottom]; };
   const stage = document.querySelector('.lsf-main-view__annotation');
-  const boxes = Object.fromEntries(['.rp-question', '.rp-guide a', '.rp-left canvas', '.rp-right canvas',
-    '.rp-left .lsf-seeker',
-    '.rp-answer input[name=left]', '.rp-answer', '.rp-sure', '.rp-why input'].map((css) => [css, box(css)]));
+  const boxes = Object.fromEntries(PARTS.map((css) => [css, box(css)]));
   return { boxes, stage: box('.lsf-main-view__annotation'), scrolls: stage.scrollHeight > stage.clientHeight + 1 };
-}"""
+}""".replace("PARTS", PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +54,13 @@ def page(chromium, label_studio):
 def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
     project = projects["pair_compare"]
     open_stream(page, label_studio, project)
-    page.wait_for_function(BOTH_PLAY)  # by themselves, together
-    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
-    assert abs(left - right) < FRAME_S
-
+    page.wait_for_function(BOTH_PLAY)  # by themselves
     page.keyboard.press("Space")
-    page.wait_for_timeout(200)
-    (playing, at, length), (other_playing, other_at, _) = page.evaluate(CLOCKS)
-    assert not playing
-    assert not other_playing
+    page.wait_for_function(f"() => ({CLOCKS})().every(([playing]) => !playing)")
+    (_, at, length), (_, other_at, _) = page.evaluate(CLOCKS)
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(200)
-    (_, left, _), (_, right, _) = page.evaluate(CLOCKS)
-    assert abs(left - right) < FRAME_S
-    assert left == pytest.approx(min(at + FRAME_S, length), abs=0.02)
+    expected = min(at + FRAME_S, length)
+    page.wait_for_function(f"() => ({CLOCKS})().every(([, now]) => Math.abs(now - {expected}) < 0.02)")
     page.keyboard.press("r")
     page.wait_for_function(BOTH_PLAY)
     assert page.evaluate(CLOCKS)[1][1] < max(1.0, other_at)
@@ -79,7 +71,7 @@ def test_a_pair_is_judged_by_keyboard_alone(page, label_studio, projects):
     page.keyboard.press("w")
     page.keyboard.type("steady 123 grasp")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(200)
+    page.wait_for_function("() => document.activeElement.tagName !== 'INPUT' || document.activeElement.type !== 'text'")
     assert page.evaluate(CHOSEN) == ["right", "4"]  # digits typed as text are not answers
     page.wait_for_function(SEEN)
     assert submit(page).status == 201
@@ -183,6 +175,7 @@ def test_everything_is_in_sight_without_scrolling(page, label_studio, name, dark
                 page.keyboard.press("2")
                 page.keyboard.press("d")
                 expert.wait_for()
+            page.wait_for_function(ALL_THERE)
             seen = page.evaluate(LAID_OUT)
             page.screenshot(path=ARTIFACTS / f"{name}-{view}-{width}-{'dark' if dark else 'light'}.png")
             left, top, right, bottom = seen["stage"]

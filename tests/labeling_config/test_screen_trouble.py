@@ -28,8 +28,6 @@ from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
 from preference.records import Annotator, Assignment, Rejection
 
-pytestmark = pytest.mark.alone
-
 RAW = """() => [...document.querySelectorAll('video')].map(
   (video) => ({ at: video.currentTime, length: video.duration, paused: video.paused }))"""
 
@@ -124,6 +122,7 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
     assert answer.lead_time_s * 1000 > 5 * 60_000
 
 
+@pytest.mark.slow
 def test_on_a_slow_network_both_wait_for_each_other_and_keep_step(page, context, label_studio):
     network = context.new_cdp_session(page)
     network.send("Network.enable")

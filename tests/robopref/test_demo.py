@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
+from studio_maker import copy_studio
 
 pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
 
@@ -69,9 +70,10 @@ def processes_of(root):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, empty_studio):
     """The course, killed with kill -9 in the middle of calibration and run again."""
     root = tmp_path_factory.mktemp("demo") / "demo"
+    copy_studio(empty_studio, root / "label_studio")
     first = start(root)
     deadline = time.monotonic() + 400
     while judgments(root) < 20 and first.poll() is None and time.monotonic() < deadline:
@@ -175,12 +177,27 @@ def test_the_active_round_asked_what_the_model_wanted_and_made_it_train_again(su
 
 def test_the_release_is_whole_and_says_which_weights_were_used(finished, summary):
     from ml_backend.release import verify_release
+    from ml_backend.reward.weights import packaged_file
 
     archive = Path(summary["release"]["path"])
     assert verify_release(archive).ok
-    card = (archive.parent / archive.name.removesuffix(".tar.gz") / "README.md").read_text()
-    assert summary["weights"] in ("none", "imagenet")
-    assert ("ImageNet" in card) or (summary["weights"] not in ("none", "imagenet"))
+    folder = archive.parent / archive.name.removesuffix(".tar.gz")
+    with tarfile.open(archive) as packed:
+        inside = {name.partition("/")[2] for name in packed.getnames()} - {""}
+    assert inside == {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert {
+        "README.md",
+        "preferences.jsonl",
+        "manifest.csv",
+        "rewards.csv",
+        "inference.py",
+        "reproduce.ipynb",
+    } <= inside
+    weights = summary["weights"]
+    assert weights == "imagenet" or (weights == "none" and packaged_file("tf_efficientnet_lite0") is None)
+    card = (folder / "README.md").read_text()
+    words = {"imagenet": "tf_efficientnet_lite0, weights: ImageNet |", "none": "weights: none (fixed random network) |"}
+    assert {kind for kind, said in words.items() if said in card} == {weights}
 
 
 def test_the_model_in_use_has_a_validation_page_and_the_story_its_verdict(finished, summary):
@@ -301,9 +318,10 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path, monkeypatch):
     assert not (tmp_path / "demo").exists()
 
 
-def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path):
+def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path, empty_studio):
     """As a terminal sends it: to the whole foreground group, worker processes included."""
     root = tmp_path / "demo"
+    copy_studio(empty_studio, root / "label_studio")
     process = subprocess.Popen(
         [sys.executable, "-m", "robopref", "demo", "--root", str(root)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,

@@ -76,6 +76,7 @@ def test_the_loop_runs_by_itself(loop):
     assert {model.preferences for model in loop.ws.store.model_versions()} >= {8}
 
 
+@pytest.mark.slow
 def test_the_worker_is_killed_at_random_moments(loop, kills):
     """In turn its working process, which the other begins anew, and the whole of it, which systemd does."""
     rng = random.Random(11)
@@ -94,6 +95,7 @@ def test_the_worker_is_killed_at_random_moments(loop, kills):
     loop.check()
 
 
+@pytest.mark.slow
 def test_the_service_is_killed_at_random_moments(loop, kills):
     rng = random.Random(12)
     for _ in range(kills):
@@ -106,6 +108,7 @@ def test_the_service_is_killed_at_random_moments(loop, kills):
     loop.check()
 
 
+@pytest.mark.slow
 def test_label_studio_is_killed_at_random_moments(loop, studio, kills):
     rng = random.Random(13)
     for _ in range(kills):
@@ -123,8 +126,7 @@ def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
     before = proxy.counter
     proxy.rule = staticmethod(lambda method, path, number: trouble)
     try:
-        assert until(lambda: proxy.counter > before + 5), loop.logs()
-        time.sleep(2)
+        assert until(lambda: proxy.counter >= before + 3), loop.logs()
     finally:
         proxy.rule = staticmethod(lambda *_: None)
     assert loop.goes_on(), loop.logs()
