@@ -148,7 +148,7 @@ class Calibration(Section):
     """Cohen's kappa against the expert that certifies an annotator."""
 
 
-Resolution = Literal["vote", "dawid_skene", "weighted_bt"]
+ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
 
 
 class Quality(Section):
@@ -166,7 +166,7 @@ class Quality(Section):
     """No flag is raised on fewer answers of the relevant kind."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Resamples per confidence interval."""
-    resolution: Resolution = "vote"
+    resolution: ResolutionMethod = "vote"
     """How votes become a label. `vote`: the majority. `dawid_skene`: the most probable answer, given each annotator's
     confusion matrix. `weighted_bt`: Bradley-Terry over all votes, each weighted by its annotator's agreement with the
     others. Reports show where the three differ."""

@@ -29,6 +29,10 @@ LABELS: dict[str, float] = {"A": 1.0, "B": 0.0, "equal": 0.5}
 OPPOSITE: dict[Answer, Answer] = {"A": "B", "B": "A", "equal": "equal"}
 
 
+CALIBRATION: Kind = "calibration"
+"""Asked to test annotators, not for labels."""
+
+
 class Record:
     """What all records share: a plain dictionary in, a plain dictionary out."""
 
@@ -86,6 +90,8 @@ class Trajectory(Record):
     clip: str = ""
     """Path of the clip, relative to the work folder; empty = not rendered."""
     clip_sha256: str = ""
+    in_pool: bool = True
+    """False where a later `robopref pool` no longer found it: it stays, since pairs refer to it."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,14 @@ class Judgment(Record):
     """ISO 8601, UTC."""
     raw: dict[str, Any] = field(default_factory=dict, compare=False)
     """Label Studio's annotation as it came."""
+
+
+@dataclass(frozen=True)
+class AssignmentView:
+    """An assignment with its pair: what mapping an answer back, or showing a task, needs."""
+
+    assignment: Assignment
+    pair: Pair
 
 
 SKIPPED = "skipped"
@@ -256,6 +270,18 @@ class Preference(Record):
 
 
 @dataclass(frozen=True)
+class Resolution(Record):
+    """What the newest resolution of all pairs did besides labelling them."""
+
+    method: str
+    """`vote`, `dawid_skene` or `weighted_bt`, as `quality.resolution` said."""
+    left_out: dict[str, Any]
+    """Whose judgments do not count, and what that changes."""
+    methods: list[dict[str, Any]]
+    """Where the other methods would label otherwise."""
+
+
+@dataclass(frozen=True)
 class ModelVersion(Record):
     """A trained reward model and how good it is."""
 
@@ -274,3 +300,7 @@ class ModelVersion(Record):
     """`imagenet`, a file's name, or `none`."""
     active: bool = True
     metrics: dict[str, Any] = field(default_factory=dict)
+    trusted: bool | None = None
+    """Whether it reached every target of `robopref validate`; None before that has run."""
+    verdict: str = ""
+    """What it missed, in words."""

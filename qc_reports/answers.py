@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from preference.records import Answer, Judgment, Trajectory
-from preference.store import AssignmentView
+from preference.records import Answer, AssignmentView, Judgment, Trajectory
 
 
 @dataclass(frozen=True)

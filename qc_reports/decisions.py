@@ -63,6 +63,6 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
 
 
 def _check_batch(ws: Workspace, batch_id: str) -> None:
-    known = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
+    known = [batch.batch_id for batch in ws.store.batches(calibration=False)]
     if batch_id not in known:
         raise UserError(f"There is no batch {batch_id!r}.", fix=f"There are: {', '.join(known) or 'none'}.")

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
-from preference.records import Pair, Review
-from preference.store import AssignmentView
+from preference.records import AssignmentView, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.annotators.reviews import by_batch, review_list
@@ -80,11 +79,11 @@ def check_all(ws: Workspace) -> Checked:
     """All production and active batches as if they were one; without whom a review left out. Writes nothing."""
     reviews = ws.store.reviews()
     dropped = {(r.batch_id, r.annotator_id) for r in reviews if r.verdict == "leave_out"}
-    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    views = ws.store.assignments(calibration=False)
     judgments = ws.store.judgments()
     everybody = join(judgments, views, ws.store.trajectories())
     answers = [a for a in everybody if (a.batch_id, a.annotator_id) not in dropped]
-    pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
+    pairs = ws.store.pairs(calibration=False)
     report = figures(
         "all batches",
         answers,
@@ -134,7 +133,7 @@ def check(
 
 def _over_batches(ws: Workspace) -> list[dict[str, object]]:
     """Agreement in each batch so far and in all of them together, without those whom a review left out."""
-    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    views = ws.store.assignments(calibration=False)
     dropped = {(r.batch_id, r.annotator_id) for r in ws.store.reviews() if r.verdict == "leave_out"}
     answers = [a for a in planned(join(ws.store.judgments(), views)) if (a.batch_id, a.annotator_id) not in dropped]
     order = [batch.batch_id for batch in ws.store.batches()]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from preference.artifacts import read_jsonl, write_json, write_jsonl
-from preference.errors import DataError, NotReady
-from preference.records import Pair, Preference, ResolutionReason
+from preference.artifacts import plain, write_json, write_jsonl
+from preference.records import Pair, Preference, Resolution, ResolutionReason
 from preference.workspace import Workspace
 from qc_reports.annotators.flags import flags
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
@@ -25,14 +22,14 @@ RESOLUTION = "resolution.json"
 
 
 def resolve(ws: Workspace) -> list[Preference]:
-    """Resolve every production and active pair; write work/preferences.jsonl and reports/resolution.json.
+    """Resolve every production and active pair into the database; export preferences.jsonl and resolution.json.
 
     Judgments of annotators whom a batch's flags accuse are left out until they are reviewed. Pairs of a batch that is
     held have no label until it is accepted.
     """
-    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    views = ws.store.assignments(calibration=False)
     answers = join(ws.store.judgments(), views)
-    pairs = [pair for pair in ws.store.pairs() if pair.kind != "calibration"]
+    pairs = ws.store.pairs(calibration=False)
     held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
     where = review_statuses(ws, answers)
     out = _left_out(where)
@@ -44,7 +41,6 @@ def resolve(ws: Workspace) -> list[Preference]:
         aside |= set_aside([a for a in answers if a.batch_id == batch_id], one)
     voted = resolve_pairs(pairs, counting, waiting=waiting, aside=aside, held=held)
     preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted)
-    write_jsonl(ws.preferences, preferences)
     with_all = resolve_pairs(pairs, answers, waiting=waiting, held=held)
     change = left_out(
         with_all,
@@ -54,8 +50,10 @@ def resolve(ws: Workspace) -> list[Preference]:
         judgments=len(answers) - len(counting),
     )
     differ = methods.differences(pairs, counting, voted)
-    found = {"method": ws.config.quality.resolution, "left_out": change, "methods": differ}
-    write_json(ws.reports / RESOLUTION, found)
+    resolution = Resolution(ws.config.quality.resolution, plain(change), plain(differ))
+    ws.store.put_resolution(resolution, preferences)
+    write_jsonl(ws.preferences, preferences)
+    write_json(ws.reports / RESOLUTION, resolution)
     return preferences
 
 
@@ -65,13 +63,13 @@ def lost(ws: Workspace) -> list[Pair]:
     Raises:
         NotReady: nothing has been resolved yet.
     """
-    gone = {p.pair_id for p in read_preferences(ws.preferences) if p.reason in LOST}
+    gone = {p.pair_id for p in ws.store.preferences() if p.reason in LOST}
     return [pair for pair in ws.store.pairs() if pair.pair_id in gone]
 
 
 def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
     """(batch, annotator) whose judgments do not count at present."""
-    views = [view for view in ws.store.assignments() if view.pair.kind != "calibration"]
+    views = ws.store.assignments(calibration=False)
     return _left_out(review_statuses(ws, join(ws.store.judgments(), views)))
 
 
@@ -91,23 +89,3 @@ def review_statuses(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Rev
         accused = flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
         found[batch_id] = review_status(accused, reviews.get(batch_id, []))
     return found
-
-
-def read_preferences(path: Path) -> list[Preference]:
-    """What `resolve` wrote.
-
-    Raises:
-        NotReady: it has not run yet.
-        DataError: the file is broken.
-    """
-    if not path.exists():
-        raise NotReady("Nothing has been resolved yet.", fix="Run `robopref resolve` first.")
-    preferences = []
-    fix = "Run `robopref resolve` again."
-    for number, row in enumerate(read_jsonl(path, fix=fix), 1):
-        try:
-            floats = {k: math.nan if row[k] is None else row[k] for k in ("confidence_mean", "agreement")}
-            preferences.append(Preference.from_dict(row | floats))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}, line {number}: {error!r} is missing or wrong.", fix=fix) from None
-    return preferences

@@ -209,8 +209,8 @@ def _answer_and_check(ws: Workspace) -> None:
     for _ in range(2):
         simulate(ws)
         update_labels(ws)
-    for batch in ws.store.batches():
-        if batch.kind != "calibration" and batch.status == "open":
+    for batch in ws.store.batches(calibration=False):
+        if batch.status == "open":
             report = qc(ws, batch.batch_id)
             console.print(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}", highlight=False)
 

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preference.artifacts import read_json
 from preference.formats import UNKNOWN, figure, interval, known
-from preference.records import Certification, Preference
+from preference.records import Certification, Preference, Resolution
 from preference.workspace import Workspace
 from robopref.show import counted, print_json, say, table, warn
 
@@ -84,7 +83,7 @@ def judgments_file(report: BatchReport, out: Path | None, as_json: bool) -> None
 
 
 def batch_list(ws: Workspace, as_json: bool) -> None:
-    asked = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
+    asked = ws.store.batches(calibration=False)
     if as_json:
         reviews = ws.store.reviews()
         print_json({"batches": [
@@ -116,11 +115,11 @@ def decided(ws: Workspace, batch_id: str, report: BatchReport | None, as_json: b
         say(f"Batch {batch_id}: {batch.status}. {' '.join(batch.reasons)}")
 
 
-def preferences(results: Sequence[Preference], resolution: Path, as_json: bool) -> None:
+def preferences(results: Sequence[Preference], resolution: Resolution, as_json: bool) -> None:
     """How the pairs were resolved, what leaving people out changed, and where other methods differ from the vote."""
     counts = dict(sorted(Counter(preference.reason for preference in results).items()))
     labelled = sum(preference.preference is not None for preference in results)
-    found = read_json(resolution)
+    found = resolution.to_dict()
     if as_json:
         print_json({"pairs": len(results), "labelled": labelled, "reasons": counts, **found})
         return

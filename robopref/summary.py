@@ -17,15 +17,12 @@ if TYPE_CHECKING:
 
 def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) -> dict[str, Any]:
     """The content of summary.json. All but the seconds comes from the workspace, so that a resumed demo has it too."""
-    from qc_reports.resolve import read_preferences
-
     store = ws.store
     trajectories = store.trajectories()
     batches = {batch.batch_id: batch for batch in store.batches()}
     active = [pair for pair in store.pairs() if pair.kind == "active"]
-    preferences = read_preferences(ws.preferences)
-    asked = [batch for batch, record in batches.items() if record.kind != "calibration"]
-    reports = [read_json(ws.reports / batch / "qc.json") for batch in asked]
+    preferences = store.preferences()
+    reports = [read_json(ws.reports / batch.batch_id / "qc.json") for batch in store.batches(calibration=False)]
     models = store.model_versions()
     strategies = sorted({pair.strategy for pair in active} - {"uniform"}) or ["uniform"]
     return {
@@ -53,16 +50,12 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
 
 def validation(ws: Workspace) -> dict[str, Any]:
     """Of the active model: whether it can be trusted, the verdict in words, and its page."""
-    from ml_backend.loop.validate import page_of, verdict_of
+    from ml_backend.loop.validate import page_of
 
     page = page_of(ws)
-    found = read_json(page.parent / "validation.json")
-    return {
-        "version": page.parent.name,
-        "trusted": found["trusted"],
-        "verdict": verdict_of(found["checks"]),
-        "page": str(page),
-    }
+    model = ws.store.active_model()
+    found = (model.trusted, model.verdict) if model else (None, "")
+    return {"version": page.parent.name, "trusted": found[0], "verdict": found[1], "page": str(page)}
 
 
 def _annotators(ws: Workspace, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from importer.clips.index import ClipIndex, Entry
 from importer.clips.plan import Job, plan
 from importer.clips.render import render
 from importer.pool.dataset import read_episode
-from importer.pool.manifest import Failure, failure_of, read_manifest, write_failures, write_manifest
+from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
 from preference.config import Clips, Pool
 from preference.errors import NotReady, UserError
 from preference.records import Trajectory
@@ -57,9 +57,9 @@ def build_clips(ws: Workspace) -> ClipsResult:
     Raises:
         NotReady: there is no pool yet.
     """
-    if not ws.manifest.exists():
+    trajectories = [t for t in ws.store.trajectories() if t.in_pool]
+    if not trajectories:
         raise NotReady("There is no pool yet.", fix="Run `robopref pool` first.")
-    trajectories = read_manifest(ws.manifest)
     result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.workers)
     done = []
     for t in trajectories:
@@ -68,7 +68,7 @@ def build_clips(ws: Workspace) -> ClipsResult:
         done.append(replace(t, clip=clip, clip_sha256=entry.sha256 if entry else ""))
     if done != trajectories:
         ws.store.put_trajectories(done)
-        write_manifest(ws.manifest, done)
+    write_manifest(ws.manifest, done)
     write_failures(ws.clips / "failures.csv", result.failures)
     return result
 

@@ -140,7 +140,7 @@ def _opening_notes(ws: Workspace, force: bool) -> list[str]:
     Raises:
         NotReady: the previous batch is not accepted, and it is not forced.
     """
-    before = [batch for batch in ws.store.batches() if batch.kind != "calibration"]
+    before = ws.store.batches(calibration=False)
     if before and before[-1].status != "accepted":
         last = before[-1]
         why = f" {' '.join(last.reasons)}" if last.status == "held" else ""

@@ -87,7 +87,7 @@ def _with_known_clip(trajectory: Trajectory, known: Trajectory | None) -> Trajec
 def _store(ws: Workspace, trajectories: Sequence[Trajectory], known: dict[str, Trajectory]) -> None:
     """Write the pool's rows; those that left the pool stay, since pairs refer to them, but are no longer ranked."""
     here = {t.trajectory_id for t in trajectories}
-    gone = [replace(t, quartile=0) for key, t in known.items() if key not in here]
+    gone = [replace(t, quartile=0, in_pool=False) for key, t in known.items() if key not in here]
     ws.store.put_trajectories([*trajectories, *gone])
 
 

@@ -1,11 +1,10 @@
 """manifest.csv and failures.csv: the pool as files that people and other programs read.
 
-`Trajectory` records go in, a table with one row each comes out, and back again with every cell checked.
+`Trajectory` records go in, a table with one row each comes out; Robopref itself reads the database.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -40,7 +39,6 @@ COLUMNS = (
     "num_frames",
     "fps",
 )
-_TYPES = {f.name: f.type for f in fields(Trajectory)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def failure_of(dataset: str, episode_index: int | None, error: Exception) -> Fai
 
 def write_manifest(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """One row per trajectory; nan and unknown become empty cells."""
-    rows = ([_cell(getattr(t, name)) for name in COLUMNS] for t in trajectories)
+    rows = ([_cell(getattr(t, name)) for name in COLUMNS] for t in sorted(trajectories, key=lambda t: t.trajectory_id))
     write_csv(path, COLUMNS, rows)
 
 
@@ -81,56 +79,9 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     write_csv(path, names, ([_cell(getattr(failure, name)) for name in names] for failure in failures))
 
 
-def read_manifest(path: Path) -> list[Trajectory]:
-    """The trajectories of a manifest.csv.
-
-    Raises:
-        BadInput: the file is missing or a cell is not what its column holds; names the row and the column.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
-                raise BadInput(path, missing[0], "the column is missing")
-            rows = list(reader)
-    except FileNotFoundError:
-        raise BadInput(path, "", "the file is missing", fix="Run `robopref pool` first.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(path, "", f"cannot be read as CSV: {error}") from None
-    trajectories = [
-        Trajectory(**{name: _value(path, number, name, row[name]) for name in COLUMNS})
-        for number, row in enumerate(rows, start=2)
-    ]
-    ids = [t.trajectory_id for t in trajectories]
-    if len(set(ids)) < len(ids):
-        doubled = next(i for i in ids if ids.count(i) > 1)
-        raise BadInput(path, "trajectory_id", f"{doubled!r} is there twice")
-    return trajectories
-
-
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def _value(path: Path, row: int, name: str, text: str | None) -> Any:
-    """One cell as its record's type."""
-    kind = _TYPES[name]
-    place = f"row {row}, {name}"
-    if text is None:
-        raise BadInput(path, place, "the row is too short")
-    if kind == "str":
-        return text
-    if kind == "bool | None":
-        if text not in ("", "true", "false"):
-            raise BadInput(path, place, f"expected true, false or nothing, found {text!r}")
-        return {"": None, "true": True, "false": False}[text]
-    if kind == "float" and text == "":
-        return math.nan
-    try:
-        return int(text) if kind == "int" else float(text)
-    except ValueError:
-        raise BadInput(path, place, f"expected a number, found {text!r}") from None

@@ -30,8 +30,7 @@ from importer.studio.queues import Queue, all_queues
 from importer.studio.users import annotator_session
 from labeling_config.contract import ASSIGNMENT_ID, result_of
 from preference.errors import StudioError, UserError
-from preference.records import Trajectory
-from preference.store import AssignmentView
+from preference.records import AssignmentView, Trajectory
 from preference.work import progress
 from preference.workspace import Workspace
 

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from preference.errors import UserError
-from preference.records import Annotator, Side, Trajectory
-from preference.store import AssignmentView
+from preference.records import Annotator, AssignmentView, Side, Trajectory
 
 RewardsOf = Callable[[Trajectory], np.ndarray]
 """The reward of each step of a trajectory, (T,); only the myopic teacher asks for it."""

@@ -19,8 +19,7 @@ from importer.clips.s3 import key_of
 from labeling_config.contract import expert_data, final_line, mark_line, owner_line, side_of, task_data, watch_line
 from preference.config import Config
 from preference.errors import NotReady, StudioError
-from preference.records import Annotator, Batch, Trajectory
-from preference.store import AssignmentView
+from preference.records import Annotator, AssignmentView, Batch, Trajectory
 from preference.workspace import Workspace
 
 SECRET_HEADER = "X-Robopref-Secret"

@@ -15,10 +15,9 @@ from typing import Any
 from ml_backend.loop.queue_order import rewards_in_use
 from ml_backend.release.preferences import labelled, read_split
 from preference.artifacts import confined, write_jsonl
-from preference.errors import DataError, UserError
+from preference.errors import UserError
 from preference.records import Preference, Trajectory
 from preference.workspace import Workspace
-from qc_reports.resolve import read_preferences
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,10 @@ def export_dpo(ws: Workspace, path: Path) -> DpoExport:
     Raises:
         NotReady: there are no resolved preferences.
         UserError: every label is a tie, or `path` is a folder.
-        DataError: a compared trajectory is no longer in the pool.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder.", fix="Name a file, such as pairs.jsonl.")
-    preferences = labelled(read_preferences(ws.preferences)) if ws.preferences.is_file() else labelled([])
+    preferences = labelled(ws.store.preferences())
     decided = [p for p in preferences if p.preference != 0.5]
     if not decided:
         raise UserError(f"All {len(preferences)} labels are ties, so no trajectory is preferred over another.")
@@ -71,10 +69,6 @@ def row(
     chosen, rejected = preference.trajectory_a_id, preference.trajectory_b_id
     if preference.preference == 0.0:
         chosen, rejected = rejected, chosen
-    if gone := [name for name in (chosen, rejected) if name not in trajectories]:
-        raise DataError(
-            f"Pair {preference.pair_id}: trajectory {gone[0]} is no longer in the pool.", fix="Run `robopref pool`."
-        )
     known = chosen in rewards and rejected in rewards
     return {
         "prompt": trajectories[chosen].task_type,

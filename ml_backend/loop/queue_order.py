@@ -21,7 +21,7 @@ from labeling_config.contract import ASSIGNMENT_ID
 from ml_backend.ranking import pair_score
 from preference.artifacts import confined, read_json, write_json
 from preference.errors import DataError
-from preference.store import AssignmentView
+from preference.records import AssignmentView
 from preference.workspace import Workspace
 
 LAST = 1_000_000

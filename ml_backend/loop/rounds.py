@@ -27,7 +27,7 @@ from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
 from qc_reports.qc import qc
-from qc_reports.resolve import left_out_now, read_preferences, resolve
+from qc_reports.resolve import left_out_now, resolve
 
 EXPECTED_YIELD = 0.8
 """Share of the asked pairs that get a label: 15-20 % are lost to discards (the protocol)."""
@@ -76,9 +76,8 @@ def check_finished(ws: Workspace) -> list[str]:
     waiting, started = open_assignments(ws), {j.pair_id for j in ws.store.judgments()}
     due = [
         batch.batch_id
-        for batch in ws.store.batches()
-        if batch.kind != "calibration"
-        and batch.status == "open"
+        for batch in ws.store.batches(calibration=False)
+        if batch.status == "open"
         and batch.batch_id not in waiting
         and any(pair.pair_id in started for pair in ws.store.pairs(batch.batch_id))
     ]
@@ -167,8 +166,8 @@ def _tie_probability(ws: Workspace, scores: PoolScores) -> TieProbability | None
     reward = dict(zip(scores.trajectory_ids, scores.rewards.tolist(), strict=True))
     known = [
         (reward[p.trajectory_a_id] - reward[p.trajectory_b_id], p.preference == 0.5)
-        for p in (read_preferences(ws.preferences) if ws.preferences.exists() else [])
-        if p.preference is not None and p.trajectory_a_id in reward and p.trajectory_b_id in reward
+        for p in (ws.store.labelled() if ws.store.resolved() else [])
+        if p.trajectory_a_id in reward and p.trajectory_b_id in reward
     ]
     difference, tie = np.array(known, dtype=float).reshape(-1, 2).T
     return fitted_ties(difference, tie == 1.0)
@@ -189,14 +188,14 @@ def deliver(ws: Workspace) -> None:
 def _dry_run(ws: Workspace, count: int) -> RoundResult:
     """What a round would ask if the model in use stayed, and what it would wait for."""
     model = ws.store.active_model()
-    preferences = read_preferences(ws.preferences)
+    preferences = ws.store.preferences()
     chosen = rank(ws, count)
     loads: dict[str, int] = {}
     if chosen:
         drafted = draft_active(ws, *_columns(chosen), force=True)
         loads = dict(sorted(Counter(one.annotator_id for one in drafted.assignments).items()))
     reasons = _unanswered(ws)
-    unaccepted = [b.batch_id for b in ws.store.batches() if b.kind != "calibration" and b.status != "accepted"]
+    unaccepted = [b.batch_id for b in ws.store.batches(calibration=False) if b.status != "accepted"]
     if not reasons and unaccepted:
         reasons.append(f"QC of {', '.join(unaccepted)} comes first")
     reasons += _unlabelled(ws, preferences)
@@ -232,8 +231,8 @@ def _check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
     """NotReady with the reasons, unless every batch is answered and accepted; a finished batch gets its QC here."""
     if reasons := _unanswered(ws):
         raise NotReady(f"B{reasons[0][1:]}.", fix="Or go on with --force.")
-    for batch in ws.store.batches():
-        if batch.kind == "calibration" or batch.status == "accepted":
+    for batch in ws.store.batches(calibration=False):
+        if batch.status == "accepted":
             continue
         report = qc(ws, batch.batch_id)
         if report.status != "accepted":

@@ -42,7 +42,6 @@ from preference.errors import ConfigError, DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
-from qc_reports.resolve import read_preferences
 
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -75,7 +74,7 @@ def train(ws: Workspace) -> ModelVersion:
 
 def _labels(ws: Workspace) -> list[Preference]:
     """The resolved preferences, without discards; NotReady where they are too few."""
-    preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
+    preferences = ws.store.labelled()
     check_labels([p.preference for p in preferences], ws.config.reward.min_preferences)
     return preferences
 

@@ -6,7 +6,7 @@ added here, since they take longer than a training. Where a probe fires, pairs a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import console
 from preference.workspace import Workspace
-from qc_reports.resolve import read_preferences
 
 if TYPE_CHECKING:
     from ml_backend.reward.dataset import Pairs
@@ -109,12 +108,13 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     with replacing(folder / PAGE) as temporary:
         write_page(temporary, record, figures, checks, trajectories, rewards, members.std(axis=0), strips)
     write_json(folder / "validation.json", figures)
+    ws.store.put_verdict(record.version, figures["trusted"], verdict_of(checks))
     if proposals:
         _write_proposals(folder / PROPOSED, proposals)
     return Validated(
         version=record.version,
         trusted=figures["trusted"],
-        verdict=verdict_of(figures["checks"]),
+        verdict=verdict_of(checks),
         page=str((folder / PAGE).relative_to(ws.root)),
         proposed=len(proposals),
         proposed_pairs=str((folder / PROPOSED).relative_to(ws.root)) if proposals else "",
@@ -130,13 +130,9 @@ def page_of(ws: Workspace, version: str = "") -> Path:
     return confined(ws.root, _record(ws, version).path) / PAGE
 
 
-def verdict_of(checks: Sequence[Mapping[str, Any]]) -> str:
-    """What was missed, in words.
-
-    Args:
-        checks: As validation.json has them.
-    """
-    missed = [one["words"] for one in checks if not one["reached"]]
+def verdict_of(checks: Sequence[Check]) -> str:
+    """What was missed, in words."""
+    missed = [one.words for one in checks if not one.reached]
     return " ".join(missed) or "Everything that was looked at is as it should be."
 
 
@@ -206,7 +202,7 @@ def _as_trained(
     """The labels as they are now, in the split of the model."""
     from ml_backend.reward.train import SPLITS, Split
 
-    preferences = [p for p in read_preferences(ws.preferences) if p.preference is not None]
+    preferences = ws.store.labelled()
     pairs = labelled_pairs(ws, preferences, trajectories)
     place = {pair_id: row for row, pair_id in enumerate(pairs.pair_ids)}
     parts = [np.array([place[i] for i in rows[name] if i in place], dtype=np.int64) for name in SPLITS]

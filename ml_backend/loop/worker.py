@@ -26,9 +26,6 @@ PULL_EVERY_S = 120.0
 WHOLE_EVERY_S = 3600.0
 LONGEST_WAIT_S = 300.0
 """Between two looks while something fails."""
-TRAINING_REQUEST = "train.requested"
-"""A file in the work folder: somebody pressed Start Training in Label Studio."""
-_TAKEN = f"{TRAINING_REQUEST}.taken"
 
 
 class Worker:
@@ -58,8 +55,9 @@ class Worker:
         Raises:
             NotReady: a round cannot be run yet, or a training was started by hand.
         """
-        all_answered = not self._ws.store.open_by_batch() and self._counts() != self._seen
-        if not all_answered and not training_requested(self._ws) and self._clock() - self._pulled < self._pull_every_s:
+        store = self._ws.store
+        due = self._clock() - self._pulled >= self._pull_every_s or store.training_request() is not None
+        if not due and (store.open_by_batch() or self._counts() == self._seen):
             return None
         with exclusively(self._ws, LEARNING):
             return self._update_and_learn()
@@ -74,7 +72,7 @@ class Worker:
         check_finished(ws)
         self._seen = self._counts()
         labelled = sum(p.preference is not None for p in preferences)
-        if labelled >= ws.config.reward.min_preferences and (damaged or training_requested(ws)):
+        if labelled >= ws.config.reward.min_preferences and (damaged or ws.store.training_request() is not None):
             train_as_requested(ws)
         deliver(ws)
         enough = ws.store.active_model() is not None or labelled >= bootstrap_labels(ws)
@@ -91,22 +89,12 @@ class Worker:
         return (store.count_assignments(), store.count_judgments(), store.count_rejections())
 
 
-def request_training(ws: Workspace) -> None:
-    """Somebody pressed Start Training; the next look trains."""
-    (ws.root / TRAINING_REQUEST).touch()
-
-
-def training_requested(ws: Workspace) -> bool:
-    """Whether somebody pressed Start Training, and no training that began after it has ended."""
-    return any((ws.root / name).exists() for name in (TRAINING_REQUEST, _TAKEN))
-
-
 def train_as_requested(ws: Workspace) -> None:
-    """Train, and close the request that was there before; one that comes meanwhile is for the next look."""
-    if (ws.root / TRAINING_REQUEST).exists():
-        (ws.root / TRAINING_REQUEST).replace(ws.root / _TAKEN)
+    """Train, and clear the requests that were there before; one that comes meanwhile is for the next look."""
+    request = ws.store.training_request()
     train(ws)
-    (ws.root / _TAKEN).unlink(missing_ok=True)
+    if request is not None:
+        ws.store.training_done(request)
 
 
 def work(

@@ -29,14 +29,22 @@ from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import confined, read_json
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady, UserError
-from preference.records import Annotator, Batch, Certification, Judgment, ModelVersion, Pair, Preference, Trajectory
-from preference.store.store import AssignmentView
+from preference.records import (
+    Annotator,
+    AssignmentView,
+    Batch,
+    Certification,
+    Judgment,
+    ModelVersion,
+    Pair,
+    Preference,
+    Trajectory,
+)
 from preference.workspace import Workspace
 from qc_reports.annotators.reviews import by_batch
 from qc_reports.answers import Answered, join
 from qc_reports.qc import check
 from qc_reports.report.batch_report import BatchReport
-from qc_reports.resolve import RESOLUTION, read_preferences
 
 PARITY_EXAMPLES = 4
 """Real trajectories on which the exported graph is compared with torch, including the shortest and the longest."""
@@ -139,9 +147,7 @@ def gather(ws: Workspace) -> Source:
         UserError: the model was trained on other preferences, or a compared trajectory has no clip.
         DataError: a file of the model is broken.
     """
-    if not ws.preferences.is_file():
-        raise NotReady("There are no resolved preferences.", fix="Run `robopref resolve` first.")
-    preferences = read_preferences(ws.preferences)
+    preferences = ws.store.preferences()
     released = labelled(preferences)
     record = ws.store.active_model()
     if record is None:
@@ -177,7 +183,7 @@ def gather(ws: Workspace) -> Source:
         pairs=[p for p in ws.store.pairs() if p.pair_id in ids],
         batches=ws.store.batches(),
         judgments=[j for j in ws.store.judgments() if j.pair_id in resolved],
-        left_out=_left_out(ws),
+        left_out=ws.store.resolution().left_out["judgments"],
         views=ws.store.assignments(),
         annotators=annotators,
         certifications=ws.store.certifications(),
@@ -190,10 +196,6 @@ def gather(ws: Workspace) -> Source:
         columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features.paths)),
         validation=_validation(ws, record, folder),
     )
-
-
-def _left_out(ws: Workspace) -> int:
-    return read_json(ws.reports / RESOLUTION, fix="Run `robopref resolve` again.")["left_out"]["judgments"]
 
 
 def _validation(ws: Workspace, record: ModelVersion, folder: Path) -> dict[str, Any]:

@@ -15,8 +15,7 @@ import pandas as pd
 
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady, UserError
-from preference.records import Annotator, Judgment, Preference
-from preference.store.store import AssignmentView
+from preference.records import Annotator, AssignmentView, Judgment, Preference
 
 COLUMNS = (
     "pair_id",

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.queues import SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
-from ml_backend.loop.worker import request_training
 from ml_backend.service.status import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
@@ -128,7 +127,7 @@ def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
         ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
         delete_annotations(ws.store, [found for found in ids if is_id(found)])
     elif action == "START_TRAINING":
-        request_training(ws)
+        ws.store.request_training()
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:

@@ -92,7 +92,7 @@ class LiveReports:
         etag = hashlib.sha256(f"{name} {self._ws.store.pulse()}".encode()).hexdigest()[:32]
         if not name:
             return Page(list_page(self._ws), etag)
-        if name != LIVE and name not in {b.batch_id for b in self._ws.store.batches() if b.kind != "calibration"}:
+        if name != LIVE and name not in {b.batch_id for b in self._ws.store.batches(calibration=False)}:
             return None
         with self._lock:
             self._collect(name)

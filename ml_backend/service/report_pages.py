@@ -55,7 +55,7 @@ def list_page(ws: Workspace, note: str = "", *, again_s: int = 0) -> str:
         name=ws.config.name,
         note=note,
         again_s=again_s,
-        batches=[batch for batch in reversed(ws.store.batches()) if batch.kind != "calibration"],
+        batches=ws.store.batches(calibration=False)[::-1],
         progress=ws.store.progress_by_batch(),
     )
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ml_backend.loop.worker import training_requested
 from ml_backend.service.openapi import ACTIONS
 from preference.locks import LEARNING, WORKER, taken
 from preference.pages import render
@@ -38,7 +37,7 @@ def status(ws: Workspace) -> dict[str, Any]:
         "model": next((model.version for model in models if model.active), ""),
         "trained_at": newest.created_at if newest else "",
         "training_s": seconds_of(newest),
-        "requested": training_requested(ws),
+        "requested": ws.store.training_request() is not None,
         "worker": taken(ws, WORKER),
         "learning": taken(ws, LEARNING),
     }

@@ -1,5 +1,9 @@
-"""The database: one by URL, SQLite or PostgreSQL; records in, records out."""
+"""The database: one by URL, SQLite or PostgreSQL; records in, records out.
 
-from preference.store.store import AssignmentView, Store
+`Store.open(url)` connects and brings the tables up to date. `store.py` writes, `reading.py` reads, `counting.py`
+counts.
+"""
 
-__all__ = ["AssignmentView", "Store"]
+from preference.store.store import Store
+
+__all__ = ["Store"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from preference.records import SKIPPED
+from preference.records import CALIBRATION, SKIPPED
 from preference.store import tables as t
 from preference.store.database import Database
 
@@ -45,7 +45,7 @@ class Counts(Database):
                     t.judgments, j.assignment_id == a.assignment_id
                 )
             )
-            .where(t.pairs.c.kind != "calibration", j.assignment_id.is_(None), ~skipped, ~gone)
+            .where(t.pairs.c.kind != CALIBRATION, j.assignment_id.is_(None), ~skipped, ~gone)
             .group_by(a.batch_id)
             .order_by(a.batch_id)
         )

@@ -7,17 +7,15 @@ as NULL and comes back as `nan`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from preference.records import (
-    SKIPPED,
     Annotator,
     Assignment,
     Batch,
@@ -26,28 +24,19 @@ from preference.records import (
     Judgment,
     ModelVersion,
     Pair,
+    Preference,
     Record,
     Rejection,
+    Resolution,
     Review,
     Trajectory,
 )
 from preference.store import tables as t
-from preference.store.counting import Counts
 from preference.store.database import connect, translated
-
-R = TypeVar("R", bound=Record)
-V = TypeVar("V")
+from preference.store.reading import Reader, chunks
 
 
-@dataclass(frozen=True)
-class AssignmentView:
-    """An assignment with its pair: what mapping an answer back, or showing a task, needs."""
-
-    assignment: Assignment
-    pair: Pair
-
-
-class Store(Counts):
+class Store(Reader):
     """One database; cheap to hold, safe to share between threads.
 
     Use `Store.open(url)`, which also brings the tables up to date.
@@ -74,8 +63,6 @@ class Store(Counts):
         with translated(engine):
             upgrade(engine)
         return cls(engine)
-
-    # -- writing ---------------------------------------------------------------------------------------------------
 
     def put_trajectories(self, records: Iterable[Trajectory]) -> None:
         self._upsert(t.trajectories, records)
@@ -134,7 +121,7 @@ class Store(Counts):
         with self._transaction() as connection:
             keys = {j.assignment_id for j in judgments}
             key = t.judgments.c.assignment_id
-            known = {k for chunk in _chunks(keys) for k in connection.scalars(sa.select(key).where(key.in_(chunk)))}
+            known = {k for chunk in chunks(keys) for k in connection.scalars(sa.select(key).where(key.in_(chunk)))}
             self._upsert(t.judgments, judgments, connection)
             self._upsert(t.rejected, rejections, connection)
         return len(keys - known)
@@ -173,70 +160,28 @@ class Store(Counts):
                 connection.execute(t.model_versions.update().values(active=False))
             self._upsert(t.model_versions, [record], connection)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    def put_resolution(self, resolution: Resolution, preferences: Iterable[Preference]) -> None:
+        """The labels of all pairs, in place of those before."""
+        with self._transaction() as connection:
+            connection.execute(t.preferences.delete())
+            self._upsert(t.preferences, preferences, connection)
+            connection.execute(t.resolution.delete())
+            connection.execute(t.resolution.insert().values(id=1, **resolution.to_dict()))
 
-    def trajectories(self) -> list[Trajectory]:
-        return self._read(Trajectory, sa.select(t.trajectories).order_by(t.trajectories.c.trajectory_id))
+    def request_training(self) -> None:
+        with self._transaction() as connection:
+            connection.execute(t.training_requests.insert())
 
-    def batches(self) -> list[Batch]:
-        return self._read(Batch, sa.select(t.batches).order_by(t.batches.c.created_at, t.batches.c.batch_id))
+    def training_done(self, request: int) -> None:
+        """A training that began after `request` has ended; requests that came later stay."""
+        with self._transaction() as connection:
+            connection.execute(t.training_requests.delete().where(t.training_requests.c.request_id <= request))
 
-    def pairs(self, batch_id: str | None = None) -> list[Pair]:
-        query = sa.select(t.pairs).order_by(t.pairs.c.pair_id)
-        if batch_id is not None:
-            query = query.where(t.pairs.c.batch_id == batch_id)
-        return self._read(Pair, query)
-
-    def annotators(self) -> list[Annotator]:
-        return self._read(Annotator, sa.select(t.annotators).order_by(t.annotators.c.annotator_id))
-
-    def assignments(self, batch_id: str | None = None, *, without_task: bool = False) -> list[AssignmentView]:
-        """Assignments with their pairs, in each annotator's order."""
-        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
-            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
-        )
-        if batch_id is not None:
-            query = query.where(t.assignments.c.batch_id == batch_id)
-        if without_task:
-            query = query.where(t.assignments.c.task_id.is_(None))
-        order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
-        with self._reading() as connection:
-            rows = connection.execute(query.order_by(*order)).mappings().all()
-        return [
-            AssignmentView(
-                Assignment.from_dict(dict(row)),
-                Pair.from_dict({k.removeprefix("pair__"): v for k, v in row.items() if k.startswith("pair__")}),
-            )
-            for row in rows
-        ]
-
-    def judgments(self, batch_id: str | None = None) -> list[Judgment]:
-        query = (
-            sa.select(t.judgments, t.assignments.c.annotator_id, t.assignments.c.pair_id)
-            .join(t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id)
-            .order_by(t.judgments.c.created_at, t.judgments.c.assignment_id)
-        )
-        if batch_id is not None:
-            query = query.where(t.assignments.c.batch_id == batch_id)
-        return self._read(Judgment, query)
-
-    def responses(self) -> list[dict[str, Any]]:
-        """The view `responses`: one row per judgment with the protocol's eight columns, by pair and annotator."""
-        query = sa.text("SELECT * FROM responses ORDER BY pair_id, annotator_id, response_time_ms")
-        with self._reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def tasks(self) -> list[tuple[str, str, int, int]]:
-        """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
-        c = t.assignments.c
-        query = sa.select(c.annotator_id, c.batch_id, c.project_id, c.task_id).where(c.task_id > 0)
-        with self._reading() as connection:
-            return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
-
-    def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
-        """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
-        rows = [row for chunk in _chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]
-        return {row["task_id"]: Assignment.from_dict(row) for row in rows}
+    def put_verdict(self, version: str, trusted: bool, verdict: str) -> None:
+        """What `robopref validate` found of a model."""
+        chosen = t.model_versions.c.version == version
+        with self._transaction() as connection:
+            connection.execute(t.model_versions.update().where(chosen).values(trusted=trusted, verdict=verdict))
 
     def lock_tasks(self, tasks: Iterable[int]) -> None:
         """Inside `together`: let nobody else settle these tasks until it ends."""
@@ -244,79 +189,9 @@ class Store(Counts):
             return  # nobody else can write anyway
         c = t.assignments.c
         with self._transaction() as connection:
-            for chunk in _chunks(sorted(tasks)):
+            for chunk in chunks(sorted(tasks)):
                 query = sa.select(c.assignment_id).where(c.task_id.in_(chunk)).order_by(c.task_id).with_for_update()
                 connection.execute(query).all()
-
-    def annotation_rows(
-        self, column: Literal["task_id", "annotation_id"], values: Iterable[int]
-    ) -> list[dict[str, Any]]:
-        """Rows of `judgments` and of `rejected` for a few tasks or annotations, with the raw JSON of each."""
-        return [
-            row
-            for chunk in _chunks(values)
-            for table in (t.judgments, t.rejected)
-            for row in self._rows_in(table, column, chunk)
-        ]
-
-    def count_annotations(self, tasks: Iterable[int]) -> int:
-        """How many annotations of these tasks there are, rejected ones too."""
-        count = sa.select(sa.func.count())
-        with self._reading() as connection:
-            return sum(
-                connection.execute(count.select_from(table).where(table.c.task_id.in_(chunk))).scalar_one()
-                for chunk in _chunks(tasks)
-                for table in (t.judgments, t.rejected)
-            )
-
-    def rejections(self) -> list[Rejection]:
-        return self._read(Rejection, sa.select(t.rejected).order_by(t.rejected.c.annotation_id))
-
-    def skipped(self) -> dict[str, str]:
-        """Assignment → why it was skipped, empty where nothing is known; those without an answer only."""
-        joined = t.assignments.join(t.rejected, t.rejected.c.task_id == t.assignments.c.task_id)
-        query = (
-            sa.select(t.assignments.c.assignment_id, t.rejected.c.reason)
-            .select_from(joined.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id))
-            .where(t.rejected.c.reason.startswith(SKIPPED), t.judgments.c.assignment_id.is_(None))
-        )
-        with self._reading() as connection:
-            return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
-
-    def certifications(self) -> list[Certification]:
-        order = (t.certifications.c.annotator_id, t.certifications.c.attempt)
-        return self._read(Certification, sa.select(t.certifications).order_by(*order))
-
-    def certified(self) -> list[str]:
-        """Ids of the active annotators whose latest attempt passed, sorted."""
-        latest = {record.annotator_id: record.certified for record in self.certifications()}
-        return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
-
-    def reviews(self) -> list[Review]:
-        return self._read(Review, sa.select(t.reviews).order_by(t.reviews.c.batch_id, t.reviews.c.annotator_id))
-
-    def model_versions(self) -> list[ModelVersion]:
-        """In the order in which they were made: by their number, which no clock that is set back can change."""
-        version = t.model_versions.c.version
-        return self._read(ModelVersion, sa.select(t.model_versions).order_by(sa.func.length(version), version))
-
-    def active_model(self) -> ModelVersion | None:
-        return next(iter(self._read(ModelVersion, sa.select(t.model_versions).where(t.model_versions.c.active))), None)
-
-    # -- the engine room -------------------------------------------------------------------------------------------
-
-    def _rows_in(self, table: sa.Table, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
-        with self._reading() as connection:
-            found = connection.execute(sa.select(table).where(table.c[column].in_(values))).mappings()
-            return [dict(row) for row in found]
-
-    def _read(self, record: type[R], query: sa.Select[Any]) -> list[R]:
-        with self._reading() as connection:
-            rows = connection.execute(query).mappings().all()
-        floats = {c.name for c in query.selected_columns if isinstance(c.type, sa.Float)}
-        return [
-            record.from_dict({k: math.nan if v is None and k in floats else v for k, v in row.items()}) for row in rows
-        ]
 
     def _upsert(
         self,
@@ -353,13 +228,6 @@ class Store(Counts):
         return statement.on_conflict_do_update(index_elements=keys, set_=new)
 
 
-def _chunks(values: Iterable[V]) -> Iterator[list[V]]:
-    """At most 500 at a time: well under the number of parameters that any database takes."""
-    remaining = iter(values)
-    while chunk := list(islice(remaining, 500)):
-        yield chunk
-
-
 def _not_before(newest: str, stamp: str) -> str:
     """`stamp`, or a second after `newest` where the clock was set back since: batches are in the order of stamps."""
     if stamp and stamp < newest:
@@ -373,7 +241,3 @@ def _not_before(newest: str, stamp: str) -> str:
 def _row(record: Record, names: Sequence[str]) -> dict[str, Any]:
     values = record.to_dict()
     return {k: None if isinstance(values[k], float) and math.isnan(values[k]) else values[k] for k in names}
-
-
-def _prefixed(table: sa.Table) -> list[sa.Label[Any]]:
-    return [column.label(f"pair__{column.name}") for column in table.columns]

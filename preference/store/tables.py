@@ -6,7 +6,11 @@ exists, and a preference is one of three words. Changing a table means a new mig
 
 from __future__ import annotations
 
+from typing import get_args
+
 import sqlalchemy as sa
+
+from preference.records import ResolutionReason
 
 metadata = sa.MetaData(
     naming_convention={
@@ -59,6 +63,7 @@ trajectories = sa.Table(
     sa.Column("fps", sa.Float, nullable=False),
     _text("clip"),
     _text("clip_sha256"),
+    sa.Column("in_pool", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.CheckConstraint("quartile BETWEEN 0 AND 4", name="quartile"),
 )
 
@@ -205,7 +210,41 @@ model_versions = sa.Table(
     _text("weights"),
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("trusted", sa.Boolean),
+    _text("verdict", server_default=""),
 )
+
+preferences = sa.Table(
+    "preferences",
+    metadata,
+    _text("pair_id", sa.ForeignKey("pairs.pair_id"), primary_key=True),
+    sa.Column("preference", sa.Float),
+    sa.Column("confidence_mean", sa.Float),
+    sa.Column("num_annotators", sa.Integer, nullable=False),
+    sa.Column("agreement", sa.Float),
+    sa.Column("annotator_ids", sa.JSON, nullable=False),
+    _text("reason"),
+    sa.CheckConstraint('"preference" IN (0, 0.5, 1)', name="preference"),
+    _one_of("reason", *get_args(ResolutionReason)),
+)
+
+resolution = sa.Table(
+    "resolution",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("method"),
+    sa.Column("left_out", sa.JSON, nullable=False),
+    sa.Column("methods", sa.JSON, nullable=False),
+    sa.CheckConstraint("id = 1", name="id"),
+)
+"""One row, about all `preferences`; none before the first `robopref resolve`."""
+
+training_requests = sa.Table(
+    "training_requests",
+    metadata,
+    sa.Column("request_id", sa.Integer, primary_key=True, autoincrement=True),
+)
+"""A row for each time that somebody pressed Start Training and no training has ended that began after it."""
 
 RESPONSES_VIEW = """
 CREATE VIEW responses AS

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from preference.errors import UserError
-from preference.records import Review
-from preference.store import AssignmentView
+from preference.records import AssignmentView, Review
 from qc_reports.annotators.flag import Flag
 from qc_reports.answers import Answered, by_annotator, votes
 

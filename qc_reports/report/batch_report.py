@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from preference.config import Quality
-from preference.records import BatchStatus, Pair, Preference, ResolutionReason, Review
-from preference.store import AssignmentView
+from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
 from qc_reports.agreement.coefficients import confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.flags import flags

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from preference.config import Resolution
+from preference.config import ResolutionMethod
 from preference.records import LABELS, Pair, Preference
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.answers import Answered, votes
@@ -46,7 +46,7 @@ class Difference:
 
 
 def apply(
-    resolution: Resolution, pairs: Sequence[Pair], answers: Sequence[Answered], preferences: Sequence[Preference]
+    resolution: ResolutionMethod, pairs: Sequence[Pair], answers: Sequence[Answered], preferences: Sequence[Preference]
 ) -> list[Preference]:
     """The preferences as the configured method has them; the vote's stay as they are.
 

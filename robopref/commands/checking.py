@@ -110,7 +110,7 @@ def qc(
 
 def _newest(ws: Workspace) -> str:
     """Id of the newest production or active batch."""
-    asked = [batch.batch_id for batch in ws.store.batches() if batch.kind != "calibration"]
+    asked = [batch.batch_id for batch in ws.store.batches(calibration=False)]
     if not asked:
         raise NotReady("There is no batch yet.", fix="Run `robopref pairs` first.")
     return asked[-1]
@@ -190,4 +190,4 @@ def resolve(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     from ml_backend.loop.rounds import update_labels
 
     ws = Workspace.open(config)
-    show_checks.preferences(update_labels(ws), ws.reports / "resolution.json", json)
+    show_checks.preferences(update_labels(ws), ws.store.resolution(), json)

@@ -25,7 +25,6 @@ import psutil
 from importer.clips.render import PRESET
 from importer.pool import build_pool, read_episode
 from importer.pool.episode import VideoSpan
-from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,7 +48,7 @@ def bare_seconds(ws: Workspace, folder: Path) -> float:
     """The same spans, one ffmpeg each, as many at a time as there are cores."""
     folder.mkdir()
     jobs = []
-    for t in read_manifest(ws.manifest):
+    for t in ws.store.trajectories():
         video = read_episode(ws.config.pool, t).video
         if isinstance(video, VideoSpan):
             jobs.append((video.path, video.start_s + t.start_s, t.end_s - t.start_s, folder / f"{t.trajectory_id}.mp4"))

@@ -27,7 +27,6 @@ from importer.clips.plan import moving_frames
 from importer.clips.render import closed_spans
 from importer.pool import build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
-from importer.pool.manifest import read_manifest
 from importer.pool.video import clean_frames, sample_rows
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError
@@ -81,7 +80,7 @@ def picture(frame: np.ndarray, width: int = 160, height: int = 120) -> np.ndarra
 
 
 def test_a_clip_is_h264_high_yuv420p_of_the_protocols_size_and_rate(ws: Workspace) -> None:
-    for t in read_manifest(ws.manifest):
+    for t in ws.store.trajectories():
         with av.open(str(ws.root / t.clip)) as container:
             (stream,) = container.streams
             assert isinstance(stream, av.VideoStream)
@@ -92,7 +91,7 @@ def test_a_clip_is_h264_high_yuv420p_of_the_protocols_size_and_rate(ws: Workspac
 
 def test_a_browser_can_start_and_seek_at_once(ws: Workspace) -> None:
     """The index comes before the frames, there is a keyframe every second, and frames come in the order shown."""
-    for t in read_manifest(ws.manifest):
+    for t in ws.store.trajectories():
         path = ws.root / t.clip
         head = path.read_bytes()
         assert head.index(b"moov") < head.index(b"mdat")
@@ -105,14 +104,14 @@ def test_a_browser_can_start_and_seek_at_once(ws: Workspace) -> None:
 def test_clips_of_a_task_type_are_equally_long_with_two_seconds_of_freeze_for_the_longest(ws: Workspace) -> None:
     lengths: dict[str, set[int]] = {}
     moving: dict[str, int] = {}
-    for t in read_manifest(ws.manifest):
+    for t in ws.store.trajectories():
         lengths.setdefault(t.task_type, set()).add(len(frames_of(ws.root / t.clip)))
         moving[t.task_type] = max(moving.get(t.task_type, 0), moving_frames(t, ws.config.clips))
     assert lengths == {task: {frames + 30} for task, frames in moving.items()}
 
 
 def test_a_clip_shows_the_trimmed_span_of_its_own_episode_and_then_stands_still(ws: Workspace) -> None:
-    for t, start, made in zip(read_manifest(ws.manifest), STARTS, EPISODES, strict=True):
+    for t, start, made in zip(ws.store.trajectories(), STARTS, EPISODES, strict=True):
         shown = [number_of(picture(frame)) for frame in frames_of(ws.root / t.clip)]
         moving = moving_frames(t, ws.config.clips)
         expected = start + np.round((t.start_s + np.arange(moving) / 15) * FPS)
@@ -123,14 +122,14 @@ def test_a_clip_shows_the_trimmed_span_of_its_own_episode_and_then_stands_still(
 
 
 def test_a_picture_that_is_not_square_is_letterboxed_not_stretched(ws: Workspace) -> None:
-    frame = frames_of(ws.root / read_manifest(ws.manifest)[0].clip)[0]
+    frame = frames_of(ws.root / ws.store.trajectories()[0].clip)[0]
     middle = frame[:, 230:250].mean(axis=(1, 2))
     assert (middle[:55] < 12).all() and (middle[425:] < 12).all()
     assert (middle[70:160] > 60).all() and (middle[330:410] > 60).all()
 
 
 def test_the_overlay_shows_id_time_and_gripper_and_nothing_of_the_source(ws: Workspace) -> None:
-    first, second = (frames_of(ws.root / t.clip) for t in read_manifest(ws.manifest)[:2])
+    first, second = (frames_of(ws.root / t.clip) for t in ws.store.trajectories()[:2])
 
     def lit(image: np.ndarray) -> bool:
         return bool((image > 180).any())
@@ -146,7 +145,7 @@ def test_the_overlay_shows_id_time_and_gripper_and_nothing_of_the_source(ws: Wor
 
 
 def test_gripper_spans_follow_the_rows_and_the_last_lasts_through_the_freeze(ws: Workspace) -> None:
-    t = read_manifest(ws.manifest)[1]
+    t = ws.store.trajectories()[1]
     episode = read_episode(ws.config.pool, t)
     spans = closed_spans(episode, 0.0, 4.5)
     assert spans is not None
@@ -160,14 +159,14 @@ def test_gripper_spans_follow_the_rows_and_the_last_lasts_through_the_freeze(ws:
 @pytest.mark.parametrize("codec", ["mpeg4", "libx265", "libsvtav1"])
 def test_other_codecs_become_the_same_clip(tmp_path: Path, codec: str) -> None:
     ws = rendered(tmp_path, codec=codec)
-    t = read_manifest(ws.manifest)[2]
+    t = ws.store.trajectories()[2]
     shown = [number_of(picture(frame)) for frame in frames_of(ws.root / t.clip)]
     assert abs(shown[0] - (150 + round(t.start_s * FPS))) <= 1
 
 
 def test_the_manifest_and_the_rows_know_each_clip_and_its_checksum(ws: Workspace) -> None:
     rows = {t.trajectory_id: t for t in ws.store.trajectories()}
-    for t in read_manifest(ws.manifest):
+    for t in ws.store.trajectories():
         assert t.clip == f"clips/{t.trajectory_id}.mp4"
         assert t.clip_sha256 == hashlib.sha256((ws.root / t.clip).read_bytes()).hexdigest()
         assert (rows[t.trajectory_id].clip, rows[t.trajectory_id].clip_sha256) == (t.clip, t.clip_sha256)
@@ -186,7 +185,7 @@ def test_a_second_run_does_nothing_and_what_changed_is_rendered_again(tmp_path: 
     again = build_clips(ws)
     assert (again.rendered, again.kept) == (0, 4) and stamps(ws) == before
     build_pool(ws)
-    assert all(t.clip for t in read_manifest(ws.manifest)), "reading the pool again forgot the clips"
+    assert all(t.clip for t in ws.store.trajectories()), "reading the pool again forgot the clips"
 
     (ws.clips / "tiny-000001.mp4").unlink()
     (ws.clips / "tiny-000002.mp4").write_bytes(b"cut off")
@@ -199,7 +198,7 @@ def test_a_second_run_does_nothing_and_what_changed_is_rendered_again(tmp_path: 
 
 def test_the_same_source_and_settings_give_the_same_bytes(tmp_path: Path, ws: Workspace) -> None:
     again = rendered(tmp_path)
-    assert [t.clip_sha256 for t in read_manifest(again.manifest)] == [t.clip_sha256 for t in read_manifest(ws.manifest)]
+    assert [t.clip_sha256 for t in again.store.trajectories()] == [t.clip_sha256 for t in ws.store.trajectories()]
 
 
 def test_clips_made_on_ray_are_the_same_bytes(tmp_path: Path, ws: Workspace) -> None:
@@ -207,9 +206,7 @@ def test_clips_made_on_ray_are_the_same_bytes(tmp_path: Path, ws: Workspace) -> 
     on_ray = workspace(tmp_path, 'executor = "ray"')
     build_pool(on_ray)
     assert build_clips(on_ray).rendered == 4
-    assert [t.clip_sha256 for t in read_manifest(on_ray.manifest)] == [
-        t.clip_sha256 for t in read_manifest(ws.manifest)
-    ]
+    assert [t.clip_sha256 for t in on_ray.store.trajectories()] == [t.clip_sha256 for t in ws.store.trajectories()]
 
 
 STOPPED = 30  # clips; a run that waits after each is still at work when its watcher comes to its turn
@@ -274,7 +271,7 @@ def test_a_video_that_vanished_fails_its_clips_and_spares_the_others(tmp_path: P
     (failure,) = result.failures
     assert failure.dataset == "other" and failure.file.endswith(".mp4") and "missing" in failure.reason
     assert "missing" in (ws.clips / "failures.csv").read_text()
-    assert [t.trajectory_id for t in read_manifest(ws.manifest) if not t.clip] == ["other-000000"]
+    assert [t.trajectory_id for t in ws.store.trajectories() if not t.clip] == ["other-000000"]
 
 
 def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) -> None:
@@ -286,7 +283,7 @@ def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) ->
     index = data.index(b"moov")
     data[body + 200 : index - 8] = b"\x00" * (index - 8 - body - 200)
     path.write_bytes(data)
-    result = render_clips(read_manifest(ws.manifest), ws.config.pool, ws.config.clips, ws.clips, HERE)
+    result = render_clips(ws.store.trajectories(), ws.config.pool, ws.config.clips, ws.clips, HERE)
     assert result.rendered == 0 and len(result.failures) == 4
     assert all("ffmpeg cannot make a clip" in f.reason and "\n" not in str(f) for f in result.failures)
     assert not list(ws.clips.glob("*.mp4"))
@@ -298,7 +295,7 @@ def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) ->
 @pytest.mark.parametrize("number", range(4))
 def test_clean_frames_are_the_frames_of_their_rows(ws: Workspace, number: int) -> None:
     """At the start, in the middle and at the end of a file; as recorded, without overlay or letterbox."""
-    t = read_manifest(ws.manifest)[number]
+    t = ws.store.trajectories()[number]
     frames, rows = clean_frames(read_episode(ws.config.pool, t), t.start_s, t.end_s, 5.0, 64)
     assert frames.shape == (len(rows), 120, 160, 3) and frames.dtype == np.uint8
     assert [number_of(frame) for frame in frames] == (STARTS[number] + rows).tolist()
@@ -308,14 +305,14 @@ def test_clean_frames_are_the_frames_of_their_rows(ws: Workspace, number: int) -
 
 
 def test_every_row_can_be_had(ws: Workspace) -> None:
-    t = read_manifest(ws.manifest)[2]
+    t = ws.store.trajectories()[2]
     frames, rows = clean_frames(read_episode(ws.config.pool, t), 0.0, 3.5, FPS, 500)
     assert rows.tolist() == list(range(70))
     assert [number_of(frame) for frame in frames] == [150 + row for row in rows]
 
 
 def test_a_long_span_is_sampled_more_thinly_never_cut_off(ws: Workspace) -> None:
-    t = read_manifest(ws.manifest)[1]
+    t = ws.store.trajectories()[1]
     _, rows = clean_frames(read_episode(ws.config.pool, t), 0.0, 4.5, 20.0, 8)
     assert len(rows) == 8 and rows[0] == 0 and rows[-1] == 89
 

@@ -14,7 +14,6 @@ from importer.clips.build import build_clips
 from importer.clips.force_strip import LEFT, RIGHT, strip_height
 from importer.clips.plan import plan, rounded_up
 from importer.pool import build_pool
-from importer.pool.manifest import read_manifest
 from preference.workspace import Workspace
 
 
@@ -66,7 +65,7 @@ def test_an_episode_without_a_sensor_has_an_empty_band_of_the_same_height(ws: Wo
 
 def test_a_line_moves_over_the_strip_with_time(ws: Workspace) -> None:
     frames = frames_of(ws, "blind")
-    t = next(t for t in read_manifest(ws.manifest) if t.trajectory_id == "d-blind")
+    t = next(t for t in ws.store.trajectories() if t.trajectory_id == "d-blind")
     for at in (6, 15, 24):
         place = LEFT * 480 + (RIGHT - LEFT) * 480 * (at / 15) / (t.end_s - t.start_s)
         bright = np.flatnonzero(band(frames[at])[: int(480 * RIGHT)] > 180)
@@ -74,7 +73,7 @@ def test_a_line_moves_over_the_strip_with_time(ws: Workspace) -> None:
 
 
 def test_peak_force_is_in_the_manifest_and_scales_are_shared_and_round(ws: Workspace) -> None:
-    trajectories = read_manifest(ws.manifest)
+    trajectories = ws.store.trajectories()
     peaks = {t.trajectory_id: t.peak_force for t in trajectories}
     assert peaks["d-soft"] == pytest.approx(8.0) and peaks["d-hard"] == pytest.approx(16.0)
     assert np.isnan(peaks["d-blind"])

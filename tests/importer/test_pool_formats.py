@@ -29,7 +29,6 @@ from importer.pool import Failure, build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput, VideoSpan
 from importer.pool.images import as_rgb
-from importer.pool.manifest import read_manifest
 from importer.pool.video import clean_frames
 from preference.config import Clips, Dataset, Pool, load_config
 from preference.errors import ConfigError
@@ -93,7 +92,7 @@ def test_every_format_becomes_clips_of_the_trimmed_span(tmp_path: Path, kind: st
     assert build_pool(ws).failures == []
     result = build_clips(ws)
     assert (result.rendered, result.failures) == (2, [])
-    t = read_manifest(ws.manifest)[0]
+    t = ws.store.trajectories()[0]
     with av.open(str(ws.root / t.clip)) as container:
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     episode = read_episode(ws.config.pool, t)

@@ -27,8 +27,7 @@ from labeling_config.contract import preference_of
 from preference.config import Clips, Dataset, Pool
 from preference.config import Teacher as TeacherName
 from preference.errors import UserError
-from preference.records import Annotator, Assignment, Pair, Trajectory
-from preference.store import AssignmentView
+from preference.records import Annotator, Assignment, AssignmentView, Pair, Trajectory
 
 SCALE = Scale(mean=1000.0, sd=200.0)
 DRAWS = 3000

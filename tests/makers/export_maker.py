@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from preference_maker import put_preferences
 
 from preference.config import Config, Dataset
-from preference.records import ModelVersion, Preference
+from preference.records import Batch, ModelVersion, Pair, Preference
 from preference.workspace import Workspace
 
 
@@ -54,15 +55,19 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
     ws.store.put_model_version(ModelVersion(version, path, f"2026-01-0{seed}T00:00:00", 20, 0.8, 0.7, "", "none"))
 
 
-def put_preferences(ws: Workspace, labels: list[float | None]) -> list[Preference]:
+def put_labels(ws: Workspace, labels: list[float | None]) -> list[Preference]:
     """Pair n compares trajectory 2n with 2n + 1."""
-    import json
-
     ids = [t.trajectory_id for t in ws.store.trajectories()]
     made = []
     for n, label in enumerate(labels):
         reason = "ambiguous" if label is None else "unanimous"
         pair = (f"p{n}", ids[2 * n % len(ids)], ids[(2 * n + 1) % len(ids)])
         made.append(Preference(*pair, label, 4.5, 2, 1.0, ["al", "bo"], reason))
-    ws.preferences.write_text("".join(json.dumps(p.to_dict()) + "\n" for p in made))
+    batch = Batch("production-001", "production")
+    pairs = [
+        Pair(p.pair_id, p.trajectory_a_id, p.trajectory_b_id, "pick", "same", "production", batch.batch_id)
+        for p in made
+    ]
+    ws.store.put_pairs(batch, pairs, [])
+    put_preferences(ws, made)
     return made

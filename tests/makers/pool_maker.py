@@ -1,13 +1,13 @@
 """A pool small enough to be trained on in a second or two."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 from lerobot_maker import Made, make_dataset
+from preference_maker import put_preferences
 
 from importer.pool.build import build_pool
-from preference.records import Batch, Pair
+from preference.records import Batch, Pair, Preference
 from preference.workspace import Workspace
 
 CONFIG = """
@@ -40,11 +40,12 @@ def pool_of_eight(tmp_path):
     keys = [keys[i][:: 1 if i % 2 else -1] for i in rng.permutation(len(keys))[:20]]
     pairs = [Pair(f"p{i}", a, b, "reach", "same", "production", "production-001") for i, (a, b) in enumerate(keys)]
     ws.store.put_pairs(Batch("production-001", "production"), pairs, [])
-    rows = [
-        {"pair_id": p.pair_id, "trajectory_a_id": p.trajectory_a_id, "trajectory_b_id": p.trajectory_b_id,
-         "preference": float(p.trajectory_a_id < p.trajectory_b_id) if i % 7 else 0.5, "confidence_mean": 3.0,
-         "num_annotators": 2, "agreement": 1.0, "annotator_ids": ["x", "y"], "reason": "unanimous"}
-        for i, p in enumerate(pairs)
-    ]  # fmt: skip
-    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = [float(p.trajectory_a_id < p.trajectory_b_id) if i % 7 else 0.5 for i, p in enumerate(pairs)]
+    put_preferences(
+        ws,
+        [
+            Preference(p.pair_id, p.trajectory_a_id, p.trajectory_b_id, label, 3.0, 2, 1.0, ["x", "y"], "unanimous")
+            for p, label in zip(pairs, labels, strict=True)
+        ],
+    )
     return ws

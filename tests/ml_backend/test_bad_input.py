@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import torch
 from disk_maker import full, small_disk
 from lerobot_maker import Made, make_dataset, video_path
 from pool_maker import pool_of_eight
+from preference_maker import put_preferences
 from typer.testing import CliRunner
 
 from importer.pool.build import build_pool
@@ -51,10 +53,10 @@ def set_to(project, old, new):
 
 
 def labels(project, change):
-    """Rewrite the preferences, each by `change(number, row)`; those for which it gives None go."""
-    path = project / "work" / "preferences.jsonl"
-    rows = [change(number, json.loads(line)) for number, line in enumerate(path.read_text().splitlines())]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows if row))
+    """Relabel the pairs, each by `change(number, preference)`; those for which it gives None go."""
+    ws = Workspace.open(project / "robopref.toml")
+    with contextlib.closing(ws.store):
+        put_preferences(ws, filter(None, (change(*item) for item in enumerate(ws.store.preferences()))))
 
 
 def models(project):
@@ -84,7 +86,7 @@ def test_fewer_labels_than_asked_for_are_counted_before_anything_is_encoded(proj
     ],
 )
 def test_labels_of_one_class_are_refused(project, label, said):
-    labels(project, lambda number, row: row | {"preference": label(number)})
+    labels(project, lambda number, row: replace(row, preference=label(number)))
     code, told = robopref(project)
     assert code == 3 and said in told
     assert "swap the sides" in told or "differ more" in told
@@ -98,12 +100,6 @@ def test_a_compared_trajectory_without_features_is_named_with_what_is_wrong_with
     assert "file-000.parquet" in told
     assert "tiny,3," in (project / "work" / "features" / "failures.csv").read_text()
     assert models(project) == []
-
-
-def test_a_compared_trajectory_that_nobody_knows_is_named(project):
-    labels(project, lambda number, row: row | ({"trajectory_b_id": "tiny-000077"} if number == 5 else {}))
-    code, told = robopref(project)
-    assert code == 1 and "The first is tiny-000077 (it is not in the pool)." in told
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short"])

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from export_maker import add_model, make_workspace, put_preferences
+from export_maker import add_model, make_workspace, put_labels
 from lerobot_maker import Made, make_dataset
 from typer.testing import CliRunner
 
 from ml_backend.export.dpo import export_dpo
 from preference.config import Dataset
-from preference.errors import DataError, NotReady, UserError
+from preference.errors import NotReady, UserError
 from preference.workspace import Workspace
 
 EPISODES = 12
@@ -39,7 +39,7 @@ def lines_of(path: Path) -> list[dict]:
 
 
 def test_each_line_has_the_better_one_as_chosen_and_ties_are_counted(ws, tmp_path):
-    made = put_preferences(ws, [1.0, 0.0, 0.5, None, 1.0])
+    made = put_labels(ws, [1.0, 0.0, 0.5, None, 1.0])
     add_model(ws, "rm-0002", seed=2, split={"train": ["p0", "p1"], "test": ["p4"]})
     result = export_dpo(ws, tmp_path / "pairs.jsonl")
     assert (result.pairs, result.ties_left_out, result.model) == (3, 1, "rm-0002")
@@ -59,7 +59,7 @@ def test_each_line_has_the_better_one_as_chosen_and_ties_are_counted(ws, tmp_pat
 def test_the_margin_is_the_models_and_may_be_against_the_people(ws, tmp_path):
     from ml_backend.loop.queue_order import rewards_in_use
 
-    put_preferences(ws, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    put_labels(ws, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
     rewards = rewards_in_use(ws)
     rows = lines_of(export_dpo(ws, tmp_path / "pairs.jsonl").path)
     assert [r["margin"] for r in rows] == pytest.approx(
@@ -69,7 +69,7 @@ def test_the_margin_is_the_models_and_may_be_against_the_people(ws, tmp_path):
 
 
 def test_without_a_model_there_is_no_margin_and_the_pairs_are_there_all_the_same(ws, tmp_path):
-    put_preferences(ws, [1.0])
+    put_labels(ws, [1.0])
     record = ws.store.active_model()
     ws.store.put_model_version(type(record).from_dict({**record.to_dict(), "active": False}))
     result = export_dpo(ws, tmp_path / "pairs.jsonl")
@@ -80,23 +80,19 @@ def test_without_a_model_there_is_no_margin_and_the_pairs_are_there_all_the_same
 def test_what_cannot_be_exported_is_said(ws, tmp_path):
     with pytest.raises(NotReady, match="robopref resolve"):
         export_dpo(ws, tmp_path / "pairs.jsonl")
-    put_preferences(ws, [0.5, 0.5])
+    put_labels(ws, [0.5, 0.5])
     with pytest.raises(UserError, match="All 2 labels are ties"):
         export_dpo(ws, tmp_path / "pairs.jsonl")
-    put_preferences(ws, [1.0])
+    put_labels(ws, [1.0])
     with pytest.raises(UserError, match="is a folder"):
         export_dpo(ws, tmp_path)
-    text = ws.preferences.read_text().replace(ws.store.trajectories()[1].trajectory_id, "sample-gone")
-    ws.preferences.write_text(text)
-    with pytest.raises(DataError, match="Pair p0: trajectory sample-gone is no longer in the pool"):
-        export_dpo(ws, tmp_path / "pairs.jsonl")
     assert not (tmp_path / "pairs.jsonl").exists()
 
 
 def test_both_exports_are_commands(ws, tmp_path):
     from robopref.cli import app
 
-    put_preferences(ws, [1.0, 0.5])
+    put_labels(ws, [1.0, 0.5])
     config = tmp_path / "robopref.toml"
     pool = ws.config.pool.dataset[0].path
     config.write_text(f'work = "{ws.root}"\n[[pool.dataset]]\npath = "{pool}"\nname = "sample"\n')

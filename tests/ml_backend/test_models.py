@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ml_maker import features, pairs_of, version
+from preference_maker import put_preferences
 from typer.testing import CliRunner
 
 from ml_backend.loop import train as stages
@@ -34,8 +35,7 @@ def test_a_model_that_is_much_worse_does_not_take_over_and_chance_decides_nothin
 
 def test_a_worse_model_is_kept_back_and_stays_so_when_trained_again(ws, monkeypatch):
     first = stages.train(ws)
-    rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
-    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+    put_preferences(ws, ws.store.preferences()[:-1])
     monkeypatch.setattr("ml_backend.loop.train.why_worse", lambda *_: "it loses everything")
     second = stages.train(ws)
     assert not second.active

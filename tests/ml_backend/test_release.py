@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
+from preference_maker import put_preferences
 
 from ml_backend.release import build_release, verify_release
 from preference.config import Config, Dataset, SimulatedAnnotator
@@ -173,10 +174,8 @@ def test_a_release_is_whole_as_folder_and_archive(built):
 
 
 def test_the_released_labels_are_the_resolved_ones_and_every_pair_has_a_split(built, made):
-    from qc_reports.resolve import read_preferences
-
     rows = [json.loads(line) for line in (built.path / "preferences.jsonl").read_text().splitlines()]
-    resolved = {p.pair_id: p.preference for p in read_preferences(made.preferences) if p.preference is not None}
+    resolved = {p.pair_id: p.preference for p in made.store.labelled()}
     assert {row["pair_id"]: row["preference"] for row in rows} == resolved
     assert {row["split"] for row in rows} == {"train", "validation", "test"}
 
@@ -511,26 +510,32 @@ def test_input_format_names_the_graphs_inputs_and_the_action_layout(built):
 
 
 def test_without_preferences_or_model_it_says_which_stage_comes_first(ws):
-    ws.preferences.rename(ws.root / "gone.jsonl")
+    with ws.store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM resolution")
     with pytest.raises(NotReady, match="robopref resolve"):
         build_release(ws, "1.0.0")
-    (ws.root / "gone.jsonl").rename(ws.preferences)
+    put_preferences(ws, [])
+    with pytest.raises(NotReady, match="robopref resolve"):
+        build_release(ws, "1.0.0")
+
+
+def test_without_a_model_training_comes_first(ws):
     ws.store.put_model_version(replace(ws.store.active_model(), active=False))
     with pytest.raises(NotReady, match="robopref train"):
         build_release(ws, "1.0.0")
 
 
 def test_preferences_newer_than_the_model_are_refused(ws):
-    lines = ws.preferences.read_text().splitlines()
-    ws.preferences.write_text("\n".join([*lines, lines[0].replace("pair-0000", "pair-9999")]) + "\n")
+    first, known = ws.store.pairs()[0], ws.store.preferences()
+    ws.store.put_pairs(Batch("production-001", "production"), [replace(first, pair_id="pair-9999")], [])
+    put_preferences(ws, [*known, replace(known[0], pair_id="pair-9999", preference=1.0)])
     with pytest.raises(UserError, match="pair-9999"):
         build_release(ws, "1.0.0")
 
 
 def test_labels_that_changed_after_training_are_refused(ws):
-    lines = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
-    lines[0]["preference"] = 1.0 - lines[0]["preference"]
-    ws.preferences.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, *others = ws.store.preferences()
+    put_preferences(ws, [replace(first, preference=1.0 - first.preference), *others])
     with pytest.raises(UserError, match="labels"):
         build_release(ws, "1.0.0")
 

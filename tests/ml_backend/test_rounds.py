@@ -8,8 +8,7 @@ from ml_backend.loop import queue_order as scores_module
 from ml_backend.loop.queue_order import QueueScores, informative_first, publish_if_changed, queue_scores
 from ml_backend.loop.rounds import _check_gate, check_finished, open_assignments
 from preference.errors import NotReady
-from preference.records import Annotator, Assignment, Judgment, ModelVersion, Pair, Preference
-from preference.store import AssignmentView
+from preference.records import Annotator, Assignment, AssignmentView, Judgment, ModelVersion, Pair, Preference
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 database, training and ranking. Label Studio alone is played: it keeps what was pushed."""
 
 import hashlib
-import json
 import shutil
 from dataclasses import replace
 
 import pytest
 from pool_maker import pool_of_eight
+from preference_maker import put_preferences
 from typer.testing import CliRunner
 
 from ml_backend.loop import queue_order, rounds
@@ -55,7 +55,7 @@ def ws(trained, tmp_path, monkeypatch):
         ws.store.set_tasks((v.assignment.assignment_id, 1, i) for i, v in enumerate(waiting, 1))
 
     monkeypatch.setattr(rounds, "pull", lambda ws, **_: None)
-    monkeypatch.setattr(rounds, "resolve", lambda ws: rounds.read_preferences(ws.preferences))
+    monkeypatch.setattr(rounds, "resolve", lambda ws: ws.store.preferences())
     monkeypatch.setattr(rounds, "push", push)
     monkeypatch.setattr(
         rounds, "out_of_order", lambda ws, version: ws.studio["tasks"] and ws.studio["order"] != version
@@ -165,10 +165,17 @@ def test_the_uniform_pairs_of_a_round_become_the_audit_of_the_next_model(ws):
         Judgment(view.assignment.assignment_id, view.assignment.annotator_id, view.pair.pair_id, "A", 3, 9000)
         for view in ws.store.assignments("active-001")
     )
-    row = rounds.read_preferences(ws.preferences)[0]
-    with ws.preferences.open("a") as file:
-        for pair in ws.store.pairs("active-001"):
-            ids = {"trajectory_a_id": pair.trajectory_a_id, "trajectory_b_id": pair.trajectory_b_id}
-            file.write(json.dumps(replace(row, pair_id=pair.pair_id, preference=1.0, **ids).to_dict()) + "\n")
+    before = ws.store.preferences()
+    added = [
+        replace(
+            before[0],
+            pair_id=p.pair_id,
+            preference=1.0,
+            trajectory_a_id=p.trajectory_a_id,
+            trajectory_b_id=p.trajectory_b_id,
+        )
+        for p in ws.store.pairs("active-001")
+    ]
+    put_preferences(ws, [*before, *added])
     newest = stages.train(ws)
     assert newest.metrics["audit"]["pairs"] == len(uniform) == 1

@@ -7,7 +7,6 @@ import re
 import pytest
 from service_maker import BASIC, HEADER, PASSWORD, SECRET, annotation, event, planned
 
-from ml_backend.loop.worker import training_requested
 from preference.locks import WORKER, exclusively
 from preference.records import ModelVersion
 
@@ -88,7 +87,7 @@ def test_a_bogus_answer_is_kept_as_rejected_with_its_reason(client, ws):
 
 def test_start_training_only_leaves_a_request_for_the_worker(client, ws):
     assert client.post("/webhook", json=event("START_TRAINING", project={"id": 2}), headers=BASIC).status_code == 201
-    assert training_requested(ws)
+    assert ws.store.training_request() is not None
     assert not ws.models.exists()
 
 

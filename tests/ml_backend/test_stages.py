@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from preference_maker import put_preferences
 
 from ml_backend.loop import inputs, models, queue_order, rounds
 from ml_backend.loop import train as stages
@@ -131,9 +132,8 @@ def test_a_pair_that_was_asked_twice_is_in_one_split():
 
 def test_new_labels_make_a_new_version_that_takes_over(ws):
     stages.train(ws)
-    rows = [json.loads(line) for line in ws.preferences.read_text().splitlines()]
-    rows[1]["preference"] = 1.0 - rows[1]["preference"]
-    ws.preferences.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second, *others = ws.store.preferences()
+    put_preferences(ws, [first, replace(second, preference=1.0 - second.preference), *others])
     assert stages.train(ws).version == "rm-0002"
     assert [model.active for model in ws.store.model_versions()] == [False, True]
 
@@ -158,7 +158,7 @@ def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws
 
 
 def test_too_few_labels_are_said_before_anything_is_encoded(ws):
-    ws.preferences.write_text(ws.preferences.read_text().splitlines()[0] + "\n")
+    put_preferences(ws, ws.store.preferences()[:1])
     with pytest.raises(NotReady, match="at least 10"):
         stages.train(ws)
     assert not ws.features.exists()

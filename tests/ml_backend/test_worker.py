@@ -9,7 +9,7 @@ from ml_maker import version
 from ml_backend.loop import worker
 from ml_backend.loop.models import damage, digests, retire_damaged
 from ml_backend.loop.rounds import RoundResult
-from ml_backend.loop.worker import Worker, request_training, train_as_requested, training_requested, work
+from ml_backend.loop.worker import Worker, train_as_requested, work
 from preference.errors import NotReady, StudioError
 from preference.locks import LEARNING, WORKER, exclusively, taken
 from preference.records import Judgment, Preference
@@ -103,18 +103,19 @@ def test_a_look_during_a_training_by_hand_does_nothing(ws, heard):
 
 
 def test_start_training_is_done_once_and_a_request_that_comes_meanwhile_is_the_next(ws, heard, monkeypatch):
-    request_training(ws)
+    ws.store.request_training()
+    ws.store.request_training()
     looks = Worker(ws, clock=Clock())
     looks.look()
-    assert training_requested(ws) and "train" not in heard, "too few labels: it waits"
+    assert ws.store.training_request() and "train" not in heard, "too few labels: it waits"
     ws.labels = labelled(20)
     looks.look()
-    assert not training_requested(ws) and heard.count("train") == 1
+    assert ws.store.training_request() is None and heard.count("train") == 1
 
-    request_training(ws)
-    monkeypatch.setattr("ml_backend.loop.worker.train", request_training)
+    ws.store.request_training()
+    monkeypatch.setattr("ml_backend.loop.worker.train", lambda ws: ws.store.request_training())
     train_as_requested(ws)
-    assert training_requested(ws)
+    assert ws.store.training_request()
 
 
 def test_a_training_that_is_killed_is_still_asked_for(ws, monkeypatch):
@@ -122,10 +123,10 @@ def test_a_training_that_is_killed_is_still_asked_for(ws, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ml_backend.loop.worker.train", killed)
-    request_training(ws)
+    ws.store.request_training()
     with pytest.raises(KeyboardInterrupt):
         train_as_requested(ws)
-    assert training_requested(ws)
+    assert ws.store.training_request()
 
 
 def run(ws, looks, monkeypatch):

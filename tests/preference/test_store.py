@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from preference.errors import StoreError
+from preference.errors import NotReady, StoreError
 from preference.records import (
     Annotator,
     Assignment,
@@ -17,7 +17,9 @@ from preference.records import (
     Judgment,
     ModelVersion,
     Pair,
+    Preference,
     Rejection,
+    Resolution,
     Review,
     Trajectory,
 )
@@ -284,3 +286,48 @@ def test_nobody_waits_for_whom_a_review_left_out(store):
     store.put_review(Review("production-001", name, "leave_out", ["speed"], "maria", "", "did not watch"))
     assert store.open_by_batch().get("production-001", 0) == waiting["production-001"] - own
     assert store.reviews()[0].kinds == ["speed"]
+
+
+def test_the_labels_of_a_resolution_replace_those_before(store):
+    with pytest.raises(NotReady, match="Nothing has been resolved yet"):
+        store.preferences()
+    nothing = Preference("p1", "t1", "t2", None, math.nan, 0, math.nan, [], "unanswered")
+    resolution = Resolution("vote", {"judgments": 0}, [])
+    store.put_resolution(resolution, [])
+    assert store.preferences() == [] and store.resolution() == resolution
+    store.put_resolution(resolution, [nothing])
+    (found,) = store.preferences()
+    assert found.preference is None and math.isnan(found.agreement) and store.labelled() == []
+    label = Preference("p1", "t1", "t2", 0.0, 3.5, 2, 1.0, ["al", "bo"], "unanimous")
+    store.put_resolution(resolution, [label])
+    assert store.preferences() == store.labelled() == [label]
+
+
+def test_a_training_meets_the_requests_that_were_there_when_it_began(store):
+    assert store.training_request() is None
+    store.request_training()
+    store.request_training()
+    begun = store.training_request()
+    store.request_training()
+    store.training_done(begun)
+    later = store.training_request()
+    assert later is not None and later != begun
+    store.training_done(later)
+    assert store.training_request() is None
+
+
+def test_a_verdict_belongs_to_its_model(store):
+    model = ModelVersion("rm-0001", "models/rm-0001", "", 20, 0.8, 0.7, "", "none")
+    store.put_model_version(model)
+    store.put_verdict("rm-0001", False, "Spearman is below 0.60.")
+    assert store.active_model() == replace(model, trusted=False, verdict="Spearman is below 0.60.")
+
+
+def test_calibration_can_be_left_out(store):
+    batch = Batch("calibration-1", "calibration", created_at=BATCH.created_at)
+    pair = replace(PAIR, pair_id="p0", kind="calibration", batch_id=batch.batch_id)
+    store.put_pairs(batch, [pair], [replace(FIRST, assignment_id="x0", pair_id="p0", batch_id=batch.batch_id)])
+    assert len(store.batches()) == len(store.pairs()) == 2 and len(store.assignments()) == 3
+    assert store.batches(calibration=False) == [BATCH]
+    assert store.pairs(calibration=False) == [PAIR]
+    assert [view.assignment for view in store.assignments(calibration=False)] == [FIRST, AGAIN]

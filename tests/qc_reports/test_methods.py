@@ -241,5 +241,5 @@ def test_the_setting_decides_what_training_gets(tmp_path, method):
         ws.store.put_review(Review("production-001", who, "keep", list(get_args(Kind)), "maria", "", "a test"))
     found = resolution.resolve(ws)
     assert any(p.reason == method for p in found)
-    assert resolution.read_preferences(ws.preferences) == found
+    assert ws.store.preferences() == found
     ws.store.close()

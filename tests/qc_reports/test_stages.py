@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from preference.config import Config
-from preference.errors import DataError, NotReady, UserError
+from preference.errors import NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.workspace import Workspace
 from qc_reports import certification
@@ -189,7 +189,7 @@ def test_a_batch_held_by_hand_stays_held_whatever_the_gate_says_until_it_is_acce
     assert decide(ws, "production-001", "held", by="maria", why="the camera had moved").status == "held"
     assert checks.qc(ws, "production-001").status == "held"
     assert {p.reason for p in resolution.resolve(ws)} == {"held"}
-    assert {p.preference for p in resolution.read_preferences(ws.preferences)} == {None}, "nothing for training"
+    assert {p.preference for p in ws.store.preferences()} == {None}, "nothing for training"
     decide(ws, "production-001", "accepted", by="maria", why="only the last clip")
     assert {p.reason for p in resolution.resolve(ws)} == {"unanimous"}
     assert [d["status"] for d in ws.store.batches()[0].decisions] == ["held", "accepted"], "the history stays"
@@ -293,7 +293,7 @@ def test_resolving_twice_gives_the_same_file_without_calibration(ws):
     first = ws.preferences.read_bytes()
     resolution.resolve(ws)
     assert ws.preferences.read_bytes() == first
-    assert resolution.read_preferences(ws.preferences)[:11] == preferences[:11]
+    assert ws.store.preferences()[:11] == preferences[:11]
     assert len(preferences) == 12
     reasons = [p.reason for p in preferences]
     assert (reasons[0], reasons[1], reasons[11]) == ("unanimous", "needs_third", "unanswered")
@@ -333,18 +333,16 @@ def test_a_run_killed_while_writing_leaves_the_old_file(ws, monkeypatch):
     assert ws.preferences.read_bytes() != before
 
 
-def test_preferences_that_are_missing_or_broken_are_clean_errors(ws):
+def test_without_a_resolution_there_is_one_clean_error(ws):
     with pytest.raises(NotReady, match="Nothing has been resolved"):
-        resolution.read_preferences(ws.preferences)
-    ws.preferences.write_text('{"pair_id": "p"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="line 1"):
-        resolution.read_preferences(ws.preferences)
+        ws.store.preferences()
+    assert not ws.store.resolved()
 
 
-def test_an_unlabelled_preference_survives_the_file(ws):
+def test_an_unlabelled_preference_survives_the_database(ws):
     make_batch(ws, "production-001", ["alice"])
     resolution.resolve(ws)
-    found = resolution.read_preferences(ws.preferences)[0]
+    found = ws.store.preferences()[0]
     assert found.preference is None and math.isnan(found.agreement) and math.isnan(found.confidence_mean)
 
 
@@ -355,7 +353,7 @@ def test_calibration_and_training_are_no_batches_for_qc(ws):
         with pytest.raises(UserError, match=f"{name} is a calibration set"):
             checks.qc(ws, name)
     resolution.resolve(ws)
-    assert resolution.read_preferences(ws.preferences) == []
+    assert ws.store.preferences() == []
     assert {batch.status for batch in ws.store.batches()} == {"open"}
 
 

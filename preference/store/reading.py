@@ -1,0 +1,227 @@
+"""Records out of the database. `nan` is stored as NULL and comes back as `nan`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Literal, TypeVar
+
+import sqlalchemy as sa
+
+from preference.errors import NotReady
+from preference.records import (
+    CALIBRATION,
+    SKIPPED,
+    Annotator,
+    Assignment,
+    AssignmentView,
+    Batch,
+    Certification,
+    Judgment,
+    ModelVersion,
+    Pair,
+    Preference,
+    Record,
+    Rejection,
+    Resolution,
+    Review,
+    Trajectory,
+)
+from preference.store import tables as t
+from preference.store.counting import Counts
+
+R = TypeVar("R", bound=Record)
+V = TypeVar("V")
+
+
+class Reader(Counts):
+    """Everything that a store can be asked."""
+
+    def trajectories(self) -> list[Trajectory]:
+        return self._read(Trajectory, sa.select(t.trajectories).order_by(t.trajectories.c.trajectory_id))
+
+    def batches(self, *, calibration: bool = True) -> list[Batch]:
+        """In the order in which they were made; without `calibration`, those that ask for labels."""
+        query = sa.select(t.batches).order_by(t.batches.c.created_at, t.batches.c.batch_id)
+        return self._read(Batch, query if calibration else query.where(t.batches.c.kind != CALIBRATION))
+
+    def pairs(self, batch_id: str | None = None, *, calibration: bool = True) -> list[Pair]:
+        """By id; without `calibration`, those that are asked for a label."""
+        query = sa.select(t.pairs).order_by(t.pairs.c.pair_id)
+        if batch_id is not None:
+            query = query.where(t.pairs.c.batch_id == batch_id)
+        return self._read(Pair, query if calibration else query.where(t.pairs.c.kind != CALIBRATION))
+
+    def annotators(self) -> list[Annotator]:
+        return self._read(Annotator, sa.select(t.annotators).order_by(t.annotators.c.annotator_id))
+
+    def assignments(
+        self, batch_id: str | None = None, *, without_task: bool = False, calibration: bool = True
+    ) -> list[AssignmentView]:
+        """Assignments with their pairs, in each annotator's order; without `calibration`, those that ask for labels."""
+        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
+            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
+        )
+        if batch_id is not None:
+            query = query.where(t.assignments.c.batch_id == batch_id)
+        if without_task:
+            query = query.where(t.assignments.c.task_id.is_(None))
+        if not calibration:
+            query = query.where(t.pairs.c.kind != CALIBRATION)
+        order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(*order)).mappings().all()
+        return [
+            AssignmentView(
+                Assignment.from_dict(dict(row)),
+                Pair.from_dict({k.removeprefix("pair__"): v for k, v in row.items() if k.startswith("pair__")}),
+            )
+            for row in rows
+        ]
+
+    def judgments(self, batch_id: str | None = None) -> list[Judgment]:
+        query = (
+            sa.select(t.judgments, t.assignments.c.annotator_id, t.assignments.c.pair_id)
+            .join(t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id)
+            .order_by(t.judgments.c.created_at, t.judgments.c.assignment_id)
+        )
+        if batch_id is not None:
+            query = query.where(t.assignments.c.batch_id == batch_id)
+        return self._read(Judgment, query)
+
+    def responses(self) -> list[dict[str, Any]]:
+        """The view `responses`: one row per judgment with the protocol's eight columns, by pair and annotator."""
+        query = sa.text("SELECT * FROM responses ORDER BY pair_id, annotator_id, response_time_ms")
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def tasks(self) -> list[tuple[str, str, int, int]]:
+        """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
+        c = t.assignments.c
+        query = sa.select(c.annotator_id, c.batch_id, c.project_id, c.task_id).where(c.task_id > 0)
+        with self._reading() as connection:
+            return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
+
+    def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
+        """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
+        rows = [row for chunk in chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]
+        return {row["task_id"]: Assignment.from_dict(row) for row in rows}
+
+    def annotation_rows(
+        self, column: Literal["task_id", "annotation_id"], values: Iterable[int]
+    ) -> list[dict[str, Any]]:
+        """Rows of `judgments` and of `rejected` for a few tasks or annotations, with the raw JSON of each."""
+        return [
+            row
+            for chunk in chunks(values)
+            for table in (t.judgments, t.rejected)
+            for row in self._rows_in(table, column, chunk)
+        ]
+
+    def count_annotations(self, tasks: Iterable[int]) -> int:
+        """How many annotations of these tasks there are, rejected ones too."""
+        count = sa.select(sa.func.count())
+        with self._reading() as connection:
+            return sum(
+                connection.execute(count.select_from(table).where(table.c.task_id.in_(chunk))).scalar_one()
+                for chunk in chunks(tasks)
+                for table in (t.judgments, t.rejected)
+            )
+
+    def rejections(self) -> list[Rejection]:
+        return self._read(Rejection, sa.select(t.rejected).order_by(t.rejected.c.annotation_id))
+
+    def skipped(self) -> dict[str, str]:
+        """Assignment → why it was skipped, empty where nothing is known; those without an answer only."""
+        joined = t.assignments.join(t.rejected, t.rejected.c.task_id == t.assignments.c.task_id)
+        query = (
+            sa.select(t.assignments.c.assignment_id, t.rejected.c.reason)
+            .select_from(joined.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id))
+            .where(t.rejected.c.reason.startswith(SKIPPED), t.judgments.c.assignment_id.is_(None))
+        )
+        with self._reading() as connection:
+            return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
+
+    def certifications(self) -> list[Certification]:
+        order = (t.certifications.c.annotator_id, t.certifications.c.attempt)
+        return self._read(Certification, sa.select(t.certifications).order_by(*order))
+
+    def certified(self) -> list[str]:
+        """Ids of the active annotators whose latest attempt passed, sorted."""
+        latest = {record.annotator_id: record.certified for record in self.certifications()}
+        return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
+
+    def reviews(self) -> list[Review]:
+        return self._read(Review, sa.select(t.reviews).order_by(t.reviews.c.batch_id, t.reviews.c.annotator_id))
+
+    def model_versions(self) -> list[ModelVersion]:
+        """In the order in which they were made: by their number, which no clock that is set back can change."""
+        version = t.model_versions.c.version
+        return self._read(ModelVersion, sa.select(t.model_versions).order_by(sa.func.length(version), version))
+
+    def active_model(self) -> ModelVersion | None:
+        return next(iter(self._read(ModelVersion, sa.select(t.model_versions).where(t.model_versions.c.active))), None)
+
+    def preferences(self) -> list[Preference]:
+        """The resolved label of every pair that is asked for one, by pair.
+
+        Raises:
+            NotReady: nothing has been resolved yet.
+        """
+        self.resolution()
+        query = (
+            sa.select(t.preferences, t.pairs.c.trajectory_a_id, t.pairs.c.trajectory_b_id)
+            .join(t.pairs, t.pairs.c.pair_id == t.preferences.c.pair_id)
+            .order_by(t.preferences.c.pair_id)
+        )
+        found = self._read(Preference, query)
+        return [replace(p, preference=None) if math.isnan(p.preference or 0.0) else p for p in found]
+
+    def labelled(self) -> list[Preference]:
+        """Those of `preferences` that have a label."""
+        return [p for p in self.preferences() if p.preference is not None]
+
+    def resolution(self) -> Resolution:
+        """What the newest resolution did.
+
+        Raises:
+            NotReady: nothing has been resolved yet.
+        """
+        for found in self._read(Resolution, sa.select(t.resolution)):
+            return found
+        raise NotReady("Nothing has been resolved yet.", fix="Run `robopref resolve` first.")
+
+    def resolved(self) -> bool:
+        """Whether anything has been resolved."""
+        return self._count(t.resolution) > 0
+
+    def training_request(self) -> int | None:
+        """The newest request for training that no training has met; None where nobody asks for one."""
+        with self._reading() as connection:
+            return connection.execute(sa.select(sa.func.max(t.training_requests.c.request_id))).scalar_one()
+
+    def _rows_in(self, table: sa.Table, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
+        with self._reading() as connection:
+            found = connection.execute(sa.select(table).where(table.c[column].in_(values))).mappings()
+            return [dict(row) for row in found]
+
+    def _read(self, record: type[R], query: sa.Select[Any]) -> list[R]:
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        floats = {c.name for c in query.selected_columns if isinstance(c.type, sa.Float)}
+        return [
+            record.from_dict({k: math.nan if v is None and k in floats else v for k, v in row.items()}) for row in rows
+        ]
+
+
+def chunks(values: Iterable[V]) -> Iterator[list[V]]:
+    """At most 500 at a time: well under the number of parameters that any database takes."""
+    remaining = iter(values)
+    while chunk := list(islice(remaining, 500)):
+        yield chunk
+
+
+def _prefixed(table: sa.Table) -> list[sa.Label[Any]]:
+    return [column.label(f"pair__{column.name}") for column in table.columns]
