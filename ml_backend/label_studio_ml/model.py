@@ -1,60 +1,104 @@
-"""For teams that run their backends with label-studio-ml: a model that passes everything on to `robopref serve`.
+"""Label Studio's queue in the order of Robopref's newest model, for label-studio-ml 2.x and 1.0.9.
 
-This one file is all that the runner's environment needs; Robopref itself stays in its own. It loads under the PyPI
-release (1.0.9) and under the 2.x interface. Say where the service is, and how to get in:
+Predicts from `predictions.json`, which Robopref publishes in its work folder after each training and push, and reads it
+again when it has changed. Passes events on to `robopref serve` where its address is set. This folder needs requests
+and label-studio-ml; neither Robopref nor torch. Settings are environment variables:
 
-    label-studio-ml start DIR --with url=http://127.0.0.1:9090 user=robopref password=... secret=...
-
-where DIR has this file as model.py (1.0.9: `label-studio-ml init DIR --script ml_backend/label_studio_ml/model.py`).
+    ROBOPREF_WORK            the folder that holds predictions.json; default: work
+    ROBOPREF_EVENTS_URL      address of `robopref serve`, such as http://backend:9090; default: none
+    ROBOPREF_WEBHOOK_SECRET  the service's webhook secret, which Label Studio's webhooks carry as well
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import requests
 from label_studio_ml.model import LabelStudioMLBase  # pyright: ignore[reportMissingImports]
 
-TIMEOUT = (1.0, 90.0)
+ANSWERS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
+START_TRAINING = "START_TRAINING"
 SECRET_HEADER = "X-Robopref-Secret"
+UNPUBLISHED = "unpublished"
+"""The model version while there is no usable predictions.json."""
+LAST = 1.0
+"""The score of a task that is not open or not Robopref's: after all others, as Label Studio serves the lowest first."""
+TIMEOUT = (1.0, 10.0)
+"""Seconds to connect and to wait. Label Studio waits one second for us; we go on when it has stopped waiting."""
+
+log = logging.getLogger("robopref")
 
 
-class Robopref(LabelStudioMLBase):  # pyright: ignore
-    """Predictions and events, forwarded."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._given = {name: str(kwargs.pop(name, "")) for name in ("url", "user", "password", "secret")}
-        super().__init__(*args, **kwargs)  # 2.x calls setup() from there
+class Robopref(LabelStudioMLBase):  # pyright: ignore[reportGeneralTypeIssues]
+    """Ranks tasks and passes events on; keeps no state of its own."""
 
     def setup(self) -> None:
-        """2.x: the version that Label Studio is told."""
-        version = self._send("setup", {}).get("model_version", "")
-        if hasattr(self, "set"):
-            self.set("model_version", version)
+        """Called by 2.x for each request; what `/setup` answers."""
+        self.set("model_version", published()[0])
 
     def predict(self, tasks: list[dict[str, Any]], context: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
-        """A score each and an empty result, so that nothing is pre-selected."""
-        return self._send("predict", {"tasks": tasks})["results"]
+        """One score in [0, 1] for each task, with an empty result, so that nothing is pre-selected.
 
-    def fit(self, event: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """2.x: `fit(event, data)`; 1.0.9: `fit(annotations, workdir, event=..., data=...)`. The worker trains."""
-        if isinstance(event, str):
-            self._send("webhook", {**(data or {}), "action": event})
-        elif kwargs.get("event"):
-            self._send("webhook", {**(kwargs.get("data") or {}), "action": kwargs["event"]})
-        else:
-            self._send("webhook", {"action": "START_TRAINING"})
-        return {"model_version": self._send("setup", {}).get("model_version", "")}
+        An empty list where there is no usable predictions.json: Label Studio then stores no prediction.
+        """
+        version, scores = published()
+        if version == UNPUBLISHED:
+            return []
+        return [{"result": [], "score": score_of(task, scores), "model_version": version} for task in tasks]
 
-    def process_event(self, event: str, data: Any, job_id: str, additional_params: Any) -> dict[str, Any]:
-        """1.0.9's own way to an event."""
-        return self.fit(event, data)
+    def fit(self, event: str, data: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, bool]:
+        """Pass the event on; `robopref worker` trains. Says whether the service took it."""
+        return {"passed_on": event in (*ANSWERS, START_TRAINING) and pass_on(event, data or {})}
 
-    def _send(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        extra = getattr(self, "extra_params", None) or {}  # 2.x: of the project
-        where = {name: given or str(extra.get(name, "")) for name, given in self._given.items()}
-        url, login = where["url"] or "http://127.0.0.1:9090", (where["user"] or "robopref", where["password"])
-        headers = {SECRET_HEADER: where["secret"]} if where["secret"] else {}
-        answer = requests.post(f"{url.rstrip('/')}/{path}", json=body, auth=login, headers=headers, timeout=TIMEOUT)
-        answer.raise_for_status()
-        return answer.json()
+
+def published() -> tuple[str, dict[str, float]]:
+    """The model version, and `assignment_id` → score of the open tasks, as predictions.json says now."""
+    path = Path(os.environ.get("ROBOPREF_WORK") or "work", "predictions.json").absolute()
+    try:
+        stat = path.stat()
+        return _read(path, stat.st_mtime_ns, stat.st_ino, stat.st_size)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        log.warning(
+            "No predictions, as %s cannot be used (%r). Set ROBOPREF_WORK to Robopref's work folder; "
+            "`robopref push` and each training publish the file there.", path, error,
+        )  # fmt: skip
+        return UNPUBLISHED, {}
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, *_state: int) -> tuple[str, dict[str, float]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return str(content["model_version"]), {name: float(score) for name, score in dict(content["scores"]).items()}
+
+
+def score_of(task: dict[str, Any], scores: dict[str, float]) -> float:
+    data = task.get("data")
+    assignment_id = data.get("assignment_id") if isinstance(data, dict) else None
+    return scores.get(assignment_id, LAST) if isinstance(assignment_id, str) else LAST
+
+
+def pass_on(event: str, data: dict[str, Any]) -> bool:
+    """Send the event to `robopref serve` as Label Studio would; True once the service has taken it."""
+    url = os.environ.get("ROBOPREF_EVENTS_URL", "").rstrip("/")
+    meanwhile = (
+        "Nothing is lost: robopref worker pulls the answers from Label Studio."
+        if event in ANSWERS
+        else "robopref worker trains by itself once enough answers are new."
+    )
+    if not url:
+        log.info("%s is not passed on, as ROBOPREF_EVENTS_URL is not set. %s", event, meanwhile)
+        return False
+    secret = os.environ.get("ROBOPREF_WEBHOOK_SECRET", "")
+    headers = {SECRET_HEADER: secret} if secret else {}
+    try:
+        response = requests.post(f"{url}/webhook", json={**data, "action": event}, headers=headers, timeout=TIMEOUT)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        log.warning("%s was not passed on (%s). %s", event, error, meanwhile)
+        return False
+    return True
