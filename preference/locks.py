@@ -1,50 +1,61 @@
-"""One process at a time, on however many machines: a lock of a workspace that dies with its holder.
+"""One process at a time, on however many machines: every lock of Robopref, each of which dies with its holder.
 
-On one machine the kernel lets go of a file's lock; where the database is a PostgreSQL server, which other machines use
-as well, the server lets go of an advisory lock besides. Neither reads a clock or leaves anything to clean up.
+On one machine `filelock` asks the kernel, which frees a file's lock when the process ends. Where the database is
+PostgreSQL, which other machines use as well, its server frees an advisory lock besides. Neither reads a clock or leaves
+anything to clean up.
 """
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from preference.errors import NotReady
 from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    from preference.store.server_lock import ServerLock
 
 WORKER = "worker"
 """Held by the worker for as long as it lives; a second one stands by."""
 LEARNING = "learning"
 """Held while a model is trained, or a round is under way, by the worker or by hand."""
+PUSH = "push"
+"""Held by a push: two at once would both find a task missing, and create it twice."""
 
 
 class Lock:
     """Not held until `take` says so.
 
     Args:
-        name: `WORKER` or `LEARNING`. PostgreSQL keeps the locks of each database apart.
+        path: The file that is locked; created if missing, and left there.
+        server: The same lock on the database server, which other machines see.
     """
 
-    def __init__(self, ws: Workspace, name: str) -> None:
+    def __init__(self, path: Path, server: ServerLock | None = None) -> None:
+        self._file = FileLock(path, thread_local=False)
+        self._server = server
+
+    @classmethod
+    def of(cls, ws: Workspace, name: str) -> Lock:
+        """A lock of the workspace: `WORKER`, `LEARNING` or `PUSH`; on PostgreSQL, one for each database."""
         from preference.store.server_lock import ServerLock
 
-        self._path = _path(ws, name)
-        self._file: IO[str] | None = None
-        self._server = ServerLock(ws.store, name) if _on_a_server(ws) else None
+        return cls(_path(ws, name), ServerLock(ws.store, name) if _on_a_server(ws) else None)
 
     def take(self) -> bool:
         """Whether it is ours now; does not wait."""
-        if self._file is not None:
+        if self._file.is_locked:
             return self.held()
-        file = self._path.open("a")
-        if not _lock(file, fcntl.LOCK_EX):
-            file.close()
+        try:
+            self._file.acquire(blocking=False)
+        except Timeout:
             return False
-        self._file = file
         try:
             if self._server is None or self._server.take():
                 return True
@@ -56,24 +67,25 @@ class Lock:
 
     def held(self) -> bool:
         """Whether it still is ours: a database server that was restarted has forgotten it."""
-        return self._file is not None and (self._server is None or self._server.held())
+        return self._file.is_locked and (self._server is None or self._server.held())
 
     def release(self) -> None:
         if self._server is not None:
             self._server.release()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.release()
 
 
 @contextmanager
 def exclusively(ws: Workspace, name: str, *, patience_s: float = 0.0) -> Iterator[Lock]:
-    """Hold the lock inside.
+    """Hold a lock of the workspace inside.
+
+    Args:
+        patience_s: How long to wait for it; infinity = as long as it takes.
 
     Raises:
         NotReady: another process holds it, and still did after `patience_s`.
     """
-    lock = Lock(ws, name)
+    lock = Lock.of(ws, name)
     deadline = time.monotonic() + patience_s
     while not lock.take():
         if time.monotonic() >= deadline:
@@ -93,16 +105,11 @@ def taken(ws: Workspace, name: str) -> bool:
         return server_lock_taken(ws.store, name)
     if not _path(ws, name).exists():
         return False
-    with _path(ws, name).open("a") as file:
-        return not _lock(file, fcntl.LOCK_SH)
-
-
-def _lock(file: IO[str], how: int) -> bool:
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with FileLock(_path(ws, name)).acquire(timeout=0.1, poll_interval=0.02):  # another one may be asking as well
+            return False
+    except Timeout:
+        return True
 
 
 def _path(ws: Workspace, name: str) -> Path:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from filelock import FileLock, Timeout
 
 import labeling_config
 from labeling_config.plugin.subnets import banned
 from preference.errors import StudioError, needs
+from preference.locks import Lock
 from robopref.child import HOST, Child, claim_port
 
 SETTINGS = "labeling_config.plugin.settings"
@@ -64,7 +64,7 @@ class LabelStudioServer:
         self._port = port
         self._timeout_s = timeout_s
         self._child = Child("label_studio.server", self.data_dir, self.log)
-        self._lock = FileLock(self.data_dir / "lock", thread_local=False)
+        self._lock = Lock(self.data_dir / "lock")
 
     @property
     def url(self) -> str:
@@ -124,12 +124,10 @@ class LabelStudioServer:
             self._lock.release()
 
     def _take_lock(self) -> None:
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
+        if not self._lock.take():
             raise StudioError(
                 f"{self.data_dir} is in use by another run of Robopref.", fix="Stop that one, or use another folder."
-            ) from None
+            )
 
     def _read_credentials(self) -> None:
         path = self.data_dir / "credentials.json"

@@ -8,9 +8,8 @@ work/credentials.json (mode 0600) has the passwords of the accounts that were ma
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,8 @@ from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
 from preference.artifacts import replacing
-from preference.errors import StudioError
+from preference.errors import StoreError, StudioError
+from preference.locks import PUSH, exclusively
 from preference.work import progress
 from preference.workspace import Workspace
 
@@ -68,10 +68,11 @@ def push(
 
     Raises:
         NotReady: a clip is missing.
+        StoreError: the database restarted meanwhile, and no longer keeps other pushes out.
         StudioError: Label Studio is down, refuses us, or lacks a project that it had.
     """
     backend_url = ws.config.service.url if backend_url is None else backend_url
-    with _only_one(ws):
+    with exclusively(ws, PUSH, patience_s=math.inf) as lock:
         queues = all_queues(ws)
         if repair and release_lost(ws, connect(ws), queues):
             queues = all_queues(ws)
@@ -89,6 +90,11 @@ def push(
         _bring_clips(ws, queues)
         with _bar("Tasks into Label Studio", waiting) as advance:
             for queue in queues:
+                if not lock.held():
+                    raise StoreError(
+                        "The database restarted during this push; another one may have begun.",
+                        fix="Run it again: what was created is kept.",
+                    )
                 project, new = _ensure_project(ws, studio, queue, present)
                 _connect(ws, studio, project.project_id, backend_url, webhook_url)
                 places = {key: (scores or {}).get(key, place) for key, place in queue.places.items()}
@@ -227,14 +233,3 @@ def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
         return
     with progress(description, total) as advance:
         yield advance
-
-
-@contextmanager
-def _only_one(ws: Workspace) -> Iterator[None]:
-    """One push at a time on a work folder, or two would both find a task missing; the other one waits."""
-    descriptor = os.open(ws.root / "push.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -113,7 +113,7 @@ def work(
     worker: Worker | None = None
     while True:
         try:
-            lock = lock or Lock(ws, WORKER)
+            lock = lock or Lock.of(ws, WORKER)
             if worker is None or not lock.held():
                 worker = Worker(ws, pull_every_s=pull_every_s) if _take(lock) else None
             if worker and (result := worker.look()):

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 
 from preference.errors import StoreError
 from preference.store.database import READS
+from preference.store.server_lock import hold_for_transaction
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -44,7 +45,7 @@ def upgrade(engine: sa.Engine) -> None:
             )
         if engine.dialect.name == "postgresql":
             # two processes that start together migrate one after the other (SQLite's BEGIN IMMEDIATE does the same)
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7263)"))
+            hold_for_transaction(connection, "migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

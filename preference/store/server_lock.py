@@ -62,6 +62,11 @@ def server_lock_taken(database: Database, name: str) -> bool:
         return connection.execute(sa.text(TAKEN), {"key": key_of(name)}).scalar_one() > 0
 
 
+def hold_for_transaction(connection: sa.Connection, name: str) -> None:
+    """Wait for the lock, and hold it until the transaction ends."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key_of(name)})
+
+
 def key_of(name: str) -> int:
     """63 bits of a name: PostgreSQL's locks are numbers."""
     return int.from_bytes(hashlib.sha256(f"robopref {name}".encode()).digest()[:8]) >> 1

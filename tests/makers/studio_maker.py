@@ -17,7 +17,7 @@ from preference.workspace import Workspace
 SECRET = "quiet-otters"
 
 
-def make_workspace(server, name, *, simulated=("ann",), expert=None):
+def make_workspace(server, name, *, simulated=("ann",), expert=None, database=""):
     """A workspace in the server's document root: four trajectories with clips, the people, nothing planned."""
     root = Path(server.document_root) / name
     (root / "clips").mkdir(parents=True)
@@ -25,7 +25,8 @@ def make_workspace(server, name, *, simulated=("ann",), expert=None):
         source = Path(server.document_root) / "clips" / ("ab"[index % 2] + ".mp4")
         shutil.copy(source, root / "clips" / f"d-{index:06d}.mp4")
     studio = {"url": server.url, "token": server.token, "document_root": str(server.document_root)}
-    ws = Workspace(Config.model_validate({"work": root, "label_studio": studio, "service": {"webhook_secret": SECRET}}))
+    settings = {"work": root, "database": database, "label_studio": studio, "service": {"webhook_secret": SECRET}}
+    ws = Workspace(Config.model_validate(settings))
     ws.store.put_trajectories(
         Trajectory(
             f"d-{i:06d}", "d", i, "expert", "push", quartile=i + 1, clip=f"clips/d-{i:06d}.mp4", true_return=float(i)

@@ -17,7 +17,7 @@ from pathlib import Path
 from preference.config import Config
 from preference.locks import Lock
 from preference.workspace import Workspace
-lock = Lock(Workspace(Config.model_validate({"work": sys.argv[1], "database": sys.argv[2]})), "worker")
+lock = Lock.of(Workspace(Config.model_validate({"work": sys.argv[1], "database": sys.argv[2]})), "worker")
 Path(sys.argv[3]).write_text("mine" if lock.take() else "refused")
 time.sleep(60)
 """
@@ -73,7 +73,7 @@ def test_who_holds_it_keeps_others_out_until_it_is_killed(machine, elsewhere):
     assert said == "mine"
     assert taken(ws, WORKER)
     assert not taken(ws, LEARNING)
-    lock = Lock(ws, WORKER)
+    lock = Lock.of(ws, WORKER)
     assert not lock.take()
     with pytest.raises(NotReady, match="Another process holds the worker lock"), exclusively(ws, WORKER):
         pass
@@ -90,7 +90,7 @@ def test_two_machines_on_one_database_keep_each_other_out(machine, elsewhere):
     ours, theirs = machine("one"), machine("two")
     holder, said = elsewhere(theirs)
     assert said == "mine"
-    lock = Lock(ours, WORKER)
+    lock = Lock.of(ours, WORKER)
     assert not lock.take()
     assert taken(ours, WORKER)
     holder.kill()
