@@ -4,19 +4,14 @@ Rewards, members' disagreement and last-layer features of the whole pool come in
 
 | file | idea |
 | --- | --- |
-| `pool` | what a model says of the pool; a choice; pairs as numbers |
-| `candidates` | which of the N² pairs are looked at |
-| `utility` | what a pair is worth under each rule |
-| `sequential` | D-optimal design: each choice changes what the next is worth |
-| `diversity` | a batch that does not ask the same thing twice, for the other rules |
-| `expected_ties` | how likely an answer is `equal` |
-| `choose` | the batch: audit arm, fair use, the rule |
+| `candidates` | what a model says of the pool, and which of its N² pairs are looked at |
+| `utility` | what a pair is worth under each rule, D-optimal design among them, and how likely a tie is |
+| `choose` | where the next pairs are chosen: audit arm, the rule, a diverse batch, fair use |
 """
 
-from ml_backend.ranking.candidates import closest_pairs
+from ml_backend.ranking.candidates import Choice, PairKey, PoolScores, closest_pairs, pair_score
 from ml_backend.ranking.choose import STRATEGIES, rank_pairs
-from ml_backend.ranking.expected_ties import TieProbability, davidson_ties, fitted_ties
-from ml_backend.ranking.pool import Choice, PairKey, PoolScores, pair_score
+from ml_backend.ranking.utility import TieProbability, davidson_ties, fitted_ties
 
 __all__ = [
     "STRATEGIES",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ml_backend.ranking.laplace import covariance, variance
+from ml_backend.ranking.utility import covariance, variance
 from preference.bradley_terry import soft_loss
 
 RNG = np.random.default_rng(0)

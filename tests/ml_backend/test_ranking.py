@@ -18,12 +18,9 @@ from ml_backend.ranking import (
     rank_pairs,
 )
 from ml_backend.ranking import candidates as candidates_module
-from ml_backend.ranking.candidates import candidates, drawn_uniformly
-from ml_backend.ranking.diversity import diverse
-from ml_backend.ranking.laplace import covariance, variance
-from ml_backend.ranking.pool import codes
-from ml_backend.ranking.sequential import d_optimal
-from ml_backend.ranking.utility import mutual_information, outcomes
+from ml_backend.ranking.candidates import candidates, codes, drawn_uniformly
+from ml_backend.ranking.choose import diverse
+from ml_backend.ranking.utility import covariance, d_optimal, mutual_information, outcomes, variance
 from preference.bradley_terry import davidson_loss, sigmoid
 from preference.errors import ConfigError
 
