@@ -21,6 +21,7 @@ import hmac
 import json
 import logging
 import time
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.queues import SECRET_HEADER
@@ -131,9 +132,9 @@ def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
-    from flask import Response, jsonify
+    from flask import Response
 
-    from ml_backend.service.openapi import document
+    document = files("ml_backend.service").joinpath("openapi.json").read_bytes()
 
     @app.get("/metrics")
     def prometheus():
@@ -145,15 +146,14 @@ def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
 
     @app.get("/openapi.json")
     def openapi():
-        return jsonify(document())
+        return Response(document, mimetype="application/json")
 
 
 def _answer_managers(app: Flask, ws: Workspace) -> None:
     from flask import Response, request
     from werkzeug.exceptions import NotFound
 
-    from ml_backend.service.live_reports import LiveReports
-    from ml_backend.service.report_pages import AGAIN_S
+    from ml_backend.service.reports import AGAIN_S, LiveReports
 
     reports = LiveReports(ws)
 

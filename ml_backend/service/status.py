@@ -7,7 +7,6 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ml_backend.service.openapi import ACTIONS
 from preference.locks import LEARNING, WORKER, taken
 from preference.pages import render
 from preference.records import ModelVersion
@@ -15,6 +14,16 @@ from preference.workspace import Workspace
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 METRICS_TYPE = CONTENT_TYPE_LATEST
+ACTIONS = (
+    "ANNOTATION_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
+    "START_TRAINING",
+    "PROJECT_UPDATED",
+    "TASKS_CREATED",
+    "TASKS_DELETED",
+)
+"""Of Label Studio's webhooks, those that are counted by name."""
 
 
 def status(ws: Workspace) -> dict[str, Any]:
