@@ -9,11 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from importer.pairs.batches import shown
+from importer.pairs.sampling import asked
+from importer.pool import read_episode
+from importer.pool.video import sample_rows
 from ml_backend.loop.inputs import features_for, labelled_pairs
+from ml_backend.reward.dataset import Pairs
+from ml_backend.reward.model import RewardModel
+from ml_backend.reward.train import SPLITS, Split, share_right
+from ml_backend.validation.accuracy import fit_folds
+from ml_backend.validation.learning_curve import learning_curve
+from ml_backend.validation.page import check, film_strips, verdict_of, write_page
+from ml_backend.validation.probes import (
+    Proposal,
+    correlations,
+    counterfactuals,
+    gripper_columns,
+    measures,
+)
+from ml_backend.validation.probes import (
+    propose as propose_pairs,
+)
 from preference.artifacts import confined, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
@@ -21,24 +41,7 @@ from preference.records import ModelVersion, Trajectory
 from preference.work import console
 from preference.workspace import Workspace
 
-if TYPE_CHECKING:
-    from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.train import Split
-    from ml_backend.validation.proposals import Proposal
-
 PAGE, PROPOSED = "validation.html", "proposed_pairs.csv"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that a model has to reach before it is used."""
-
-    what: str
-    found: float
-    target: float
-    reached: bool
-    words: str
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,6 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
         NotReady: there is no such model.
         DataError: its files are broken, or its labels are gone.
     """
-    from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.train import share_right
-    from ml_backend.validation.cross_validation import fit_folds
-    from ml_backend.validation.learning_curve import learning_curve
-    from ml_backend.validation.page import film_strips, write_page
-    from ml_backend.validation.probes import correlations, counterfactuals, gripper_columns, measures
-
     record = _record(ws, version)
     folder = confined(ws.root, record.path)
     model = RewardModel.load(folder / "model.pt")
@@ -130,63 +126,6 @@ def page_of(ws: Workspace, version: str = "") -> Path:
     return confined(ws.root, _record(ws, version).path) / PAGE
 
 
-def verdict_of(checks: Sequence[Check]) -> str:
-    """What was missed, in words."""
-    missed = [one.words for one in checks if not one.reached]
-    return " ".join(missed) or "Everything that was looked at is as it should be."
-
-
-def check(figures: dict[str, Any]) -> list[Check]:
-    """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
-    from ml_backend.validation.accuracy import TARGETS
-    from ml_backend.validation.probes import HACKING
-
-    accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
-    low, high = (_words(accuracy[name]) for name in ("low", "high"))
-    checks = [
-        _at_least(
-            "ranking accuracy", accuracy["value"], figures["target"],
-            f"Ranking accuracy on {accuracy['pairs']} test pairs is {_words(accuracy['value'])} ({low} to {high})",
-        ),
-        _at_least(
-            "Spearman", spearman, TARGETS["spearman"],
-            f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
-        ),
-    ]  # fmt: skip
-    for name, probe in figures["probes"].items():
-        value = probe["partial_correlation"]
-        words = f"The reward {'follows' if probe['fires'] else 'does not follow'} {_spoken(name)} beyond quality: "
-        checks.append(Check(_spoken(name), value, HACKING, not probe["fires"], f"{words}{_words(value)}."))
-    for name, probe in figures["counterfactuals"].items():
-        value = probe["mean_change_sd"]
-        words = f"With {SAID[name]} the reward changes by {_words(value)} standard deviations"
-        words += ": it can be had for nothing." if probe["fires"] else "."
-        checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
-    return checks
-
-
-SAID = {
-    "still_frames_added": "still frames added",
-    "slowed_down": "everything twice as slow",
-    "cut": "the last third cut off",
-    "gripper_closed": "the gripper closed throughout",
-}
-
-
-def _at_least(what: str, found: float | None, target: float, words: str) -> Check:
-    value = float("nan") if found is None else found
-    reached = bool(value >= target)
-    return Check(what, value, target, reached, f"{words}, {'at least' if reached else 'below'} {target:.2f}.")
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ").replace("closed gripper", "closed-gripper time")
-
-
-def _words(value: float | None) -> str:
-    return "unknown" if value is None or value != value else f"{value:z.2f}"
-
-
 def _record(ws: Workspace, version: str) -> ModelVersion:
     known = {record.version: record for record in ws.store.model_versions()}
     record = known.get(version) if version else ws.store.active_model()
@@ -200,8 +139,6 @@ def _as_trained(
     ws: Workspace, trajectories: Sequence[Trajectory], rows: dict[str, list[str]], folder: Path
 ) -> tuple[Pairs, Split]:
     """The labels as they are now, in the split of the model."""
-    from ml_backend.reward.train import SPLITS, Split
-
     preferences = ws.store.labelled()
     pairs = labelled_pairs(ws, preferences, trajectories)
     place = {pair_id: row for row, pair_id in enumerate(pairs.pair_ids)}
@@ -215,9 +152,6 @@ def _as_trained(
 
 def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel) -> list[np.ndarray] | None:
     """Per trajectory the gripper's position at the steps of its features; None where a dataset has no gripper."""
-    from importer.pool import read_episode
-    from importer.pool.video import sample_rows
-
     positions = []
     try:
         for t in trajectories:
@@ -239,10 +173,6 @@ def _proposals(
     trajectories: Sequence[Trajectory],
     rng: np.random.Generator,
 ) -> list[Proposal]:
-    from importer.pairs.batches import shown
-    from importer.pairs.sampling import asked
-    from ml_backend.validation.proposals import propose
-
     if not count:
         return []
     known, visible = asked(ws.store.pairs()), {t.trajectory_id for t in shown(ws)}
@@ -251,7 +181,7 @@ def _proposals(
         return a in visible and b in visible and tuple(sorted((a, b))) not in known
 
     probes = figures["probes"] | figures["counterfactuals"]
-    return propose(count, probes, found, rewards, trajectories, may_ask=may_ask, rng=rng)
+    return propose_pairs(count, probes, found, rewards, trajectories, may_ask=may_ask, rng=rng)
 
 
 def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:

@@ -1,12 +1,12 @@
-"""Is the reward model to be trusted? Ranking accuracy, agreement with the ground truth, separation of tiers, probes.
+"""Is the reward model to be trusted? Ranking accuracy, calibration, agreement with the ground truth, tiers, probes.
 
-A model, its split and the pool come in; one dictionary of figures comes out, which `stages.train` writes as
+A model, its split and the pool come in; one dictionary of figures comes out, which `loop.train` writes as
 validation.json. Every figure says what it was measured on:
 
 - `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
-- `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it; steadier, because they
-  rest on all pairs
-- `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audit.py`)
+- `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it (`fit_folds`); steadier,
+  because they rest on all pairs
+- `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audited`)
 - `unseen_trajectories`: pairs of which neither trajectory was in any training pair
 - `spearman`, `kendall`: with the simulator's return (or the ground-truth quality) over the whole pool, per task type
 """
@@ -15,24 +15,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from importer.pairs.batches import REPLACEMENT
 from ml_backend.reward.dataset import Pairs
-from ml_backend.reward.train import Split, Trained
-from ml_backend.validation.audit import audited, share
-from ml_backend.validation.calibration import calibration, ties
-from ml_backend.validation.cross_validation import fit_folds
-from ml_backend.validation.ground_truth import ground_truth, groups, standardized
-from ml_backend.validation.probes import correlations, measures
+from ml_backend.reward.train import Split, Trained, train_model
+from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
 from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
+from preference.errors import UserError
 from preference.records import Preference, Trajectory
-from preference.work import HERE, Workers
+from preference.work import HERE, Workers, parallel_map
 
 if TYPE_CHECKING:
     from ml_backend.reward.features import Features
+    from ml_backend.reward.model import ModelSpec
 
 FOLDS = 5
 TRAJECTORY_FOLDS = 3
@@ -40,6 +40,10 @@ TRAJECTORY_FOLDS = 3
 DRAWS = 1000
 TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
 """The protocol's."""
+IN_PROCESS = 250_000
+"""Pairs times epochs, over all trainings, below which processes save less than it takes to start them: about a minute
+of one core."""
+BINS = 8
 
 
 def validate(
@@ -203,3 +207,127 @@ def _by(pairs: Pairs, rewards: np.ndarray, labels: Sequence[str], rng: np.random
         for name in sorted(set(labels))
         if name
     }
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What to train on, what to stop by, what to judge by, and the seed."""
+
+    number: int
+    split: Split
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Fit:
+    features: Sequence[Features]
+    pairs: Pairs
+    spec: ModelSpec
+    reward: Reward
+
+    def __call__(self, fold: Fold) -> tuple[int, np.ndarray]:
+        trained = train_model(self.features, self.pairs, fold.split, self.spec, self.reward, seed=fold.seed)
+        test = self.pairs.take(fold.split.test)
+        used = np.unique(np.concatenate([test.a, test.b]))
+        rewards, _ = trained.model.score([self.features[i] for i in used])
+        a, b = np.searchsorted(used, test.a), np.searchsorted(used, test.b)
+        return fold.number, rewards[a] - rewards[b]
+
+
+def fit_folds(
+    features: Sequence[Features],
+    pairs: Pairs,
+    spec: ModelSpec,
+    reward: Reward,
+    splits: Sequence[Split],
+    seeds: Sequence[int],
+    *,
+    workers: Workers = HERE,
+    description: str = "Validating",
+) -> list[np.ndarray]:
+    """r_a − r_b of each split's test pairs, by a model that was trained on its training pairs.
+
+    One training keeps one core busy, so several run at once, each in a process of its own; where they run changes no
+    weight.
+
+    Raises:
+        UserError: what `train_model` raises.
+    """
+    folds = [Fold(n, split, seed) for n, (split, seed) in enumerate(zip(splits, seeds, strict=True))]
+    few = sum(len(fold.split.train) for fold in folds) * reward.epochs < IN_PROCESS
+    found: dict[int, np.ndarray] = {}
+    for _, result in parallel_map(
+        _Fit(features, pairs, spec, reward), folds, workers=HERE if few else workers, description=description
+    ):
+        if isinstance(result, UserError):
+            raise result
+        number, differences = result
+        found[number] = differences
+    return [found[fold.number] for fold in folds]
+
+
+def audited(differences: np.ndarray, labels: np.ndarray, strategies: Sequence[str]) -> dict[str, dict[str, float]]:
+    """`audit` and `not_chosen`, each with value, low, high (95 %) and pairs; ties are left out.
+
+    A rule asks what the model gets wrong half of the time, so accuracy over all answers falls as rounds go on although
+    the model gets better. Two sets are free of that: the audit arm (a tenth of each active round, uniform over all
+    pairs not asked yet), and with it the stratified batches.
+
+    Args:
+        differences: (N,) r_a − r_b, by models not trained on the pair.
+        labels: (N,) 1.0 (A), 0.0 (B), 0.5 (tie).
+        strategies: The rule that chose each pair; empty for those of stratified batches, which may hold replacements.
+    """
+    known = np.isfinite(differences) & (labels != 0.5)
+    hits = (differences > 0) == (labels == 1.0)
+    rules = np.array(strategies, dtype=str)
+    sets = {"audit": rules == "uniform", "not_chosen": np.isin(rules, ["", "uniform", REPLACEMENT])}
+    return {name: share(hits[rows & known]) for name, rows in sets.items()}
+
+
+def share(hits: np.ndarray) -> dict[str, float]:
+    """Share of the true ones with Wilson's 95 % interval (1927), which is honest for five of five as well."""
+    from scipy.stats import binomtest
+
+    n = len(hits)
+    if not n:
+        return {"value": math.nan, "low": math.nan, "high": math.nan, "pairs": 0}
+    interval = binomtest(int(hits.sum()), n).proportion_ci(method="wilson")
+    return {"value": float(hits.mean()), "low": float(interval.low), "high": float(interval.high), "pairs": n}
+
+
+def calibration(differences: np.ndarray, labels: np.ndarray, slip: float = 0.0) -> dict[str, Any]:
+    """Is σ(r_a − r_b) a probability? The calibration curve and the expected calibration error (Naeini et al. 2015),
+    over bins of equal size.
+
+    A pair and its mirror image say the same, so every pair is turned to the side that the model prefers: its confidence
+    is max(p, 1 − p), and it is right by 1, 0, or ½ for a tie.
+
+    Args:
+        differences: (N,) r_a − r_b; nan is left out.
+        labels: (N,) 1.0 (A), 0.0 (B), 0.5 (tie).
+        slip: How often people say the opposite, as the model was trained to expect.
+    """
+    known = np.isfinite(differences)
+    x, label = differences[known], labels[known]
+    if not len(x):
+        return {"error": float("nan"), "bins": [], "pairs": 0}
+    confidence = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-np.abs(x)))
+    right = np.where(x >= 0, label, 1.0 - label)
+    bins = []
+    for rows in np.array_split(np.argsort(confidence, kind="stable"), min(BINS, max(1, len(x) // 5))):
+        predicted, observed = float(confidence[rows].mean()), float(right[rows].mean())
+        bins.append({"predicted": predicted, "observed": observed, "pairs": len(rows)})
+    error = sum(b["pairs"] * abs(b["predicted"] - b["observed"]) for b in bins) / len(x)
+    return {"error": float(error), "bins": bins, "pairs": len(x)}
+
+
+def ties(differences: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Whether pairs that people called equal lie closer together than the others: `auc` is the probability that a
+    tie's |r_a − r_b| is the smaller one; ½ says that the model does not know ties."""
+    known = np.isfinite(differences)
+    sizes, tie = np.abs(differences[known]), labels[known] == 0.5
+    if tie.all() or not tie.any():
+        return {"pairs": int(tie.sum()), "auc": float("nan")}
+    less = np.subtract.outer(sizes[tie], sizes[~tie])
+    return {"pairs": int(tie.sum()), "auc": float(np.mean(less < 0) + 0.5 * np.mean(less == 0))}

@@ -1,4 +1,5 @@
-"""The page of a validation: figures, rewards and filmstrips come in, one self-contained HTML file comes out.
+"""The verdict on a reward model, and its page: figures, rewards and filmstrips come in, one self-contained HTML file
+comes out.
 
 Pictures are SVG and JPEG inside the file; it needs no script and no network.
 """
@@ -9,12 +10,16 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.validation.ground_truth import ground_truth, standardized
+from importer.pool import read_episode
+from importer.pool.video import clean_frames
+from ml_backend.validation.accuracy import TARGETS
+from ml_backend.validation.probes import HACKING, ground_truth, standardized
 from preference.errors import UserError
 from preference.film_strip import film_strip
 from preference.pages import render
@@ -25,14 +30,75 @@ from preference.workspace import Workspace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ml_backend.loop.validate import Check
-
 SHOWN = 20
 """The best and the worst trajectories as filmstrips."""
 PICTURES = 6
 INK, GREY, ACCENT = "#2f6ca8", "#8ea3b8", "#a1420f"
 PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#000000": "var(--ink)"}
 """What matplotlib draws in → the colour of the page, which changes in the dark."""
+SAID = {
+    "still_frames_added": "still frames added",
+    "slowed_down": "everything twice as slow",
+    "cut": "the last third cut off",
+    "gripper_closed": "the gripper closed throughout",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a model has to reach before it is used."""
+
+    what: str
+    found: float
+    target: float
+    reached: bool
+    words: str
+
+
+def verdict_of(checks: Sequence[Check]) -> str:
+    """What was missed, in words."""
+    missed = [one.words for one in checks if not one.reached]
+    return " ".join(missed) or "Everything that was looked at is as it should be."
+
+
+def check(figures: dict[str, Any]) -> list[Check]:
+    """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
+    accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
+    low, high = (_words(accuracy[name]) for name in ("low", "high"))
+    checks = [
+        _at_least(
+            "ranking accuracy", accuracy["value"], figures["target"],
+            f"Ranking accuracy on {accuracy['pairs']} test pairs is {_words(accuracy['value'])} ({low} to {high})",
+        ),
+        _at_least(
+            "Spearman", spearman, TARGETS["spearman"],
+            f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
+        ),
+    ]  # fmt: skip
+    for name, probe in figures["probes"].items():
+        value = probe["partial_correlation"]
+        words = f"The reward {'follows' if probe['fires'] else 'does not follow'} {_spoken(name)} beyond quality: "
+        checks.append(Check(_spoken(name), value, HACKING, not probe["fires"], f"{words}{_words(value)}."))
+    for name, probe in figures["counterfactuals"].items():
+        value = probe["mean_change_sd"]
+        words = f"With {SAID[name]} the reward changes by {_words(value)} standard deviations"
+        words += ": it can be had for nothing." if probe["fires"] else "."
+        checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
+    return checks
+
+
+def _at_least(what: str, found: float | None, target: float, words: str) -> Check:
+    value = float("nan") if found is None else found
+    reached = bool(value >= target)
+    return Check(what, value, target, reached, f"{words}, {'at least' if reached else 'below'} {target:.2f}.")
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").replace("closed gripper", "closed-gripper time")
+
+
+def _words(value: float | None) -> str:
+    return "unknown" if value is None or value != value else f"{value:z.2f}"
 
 
 def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.ndarray) -> dict[int, str]:
@@ -49,9 +115,6 @@ def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.n
 
 
 def _strip(ws: Workspace, trajectory: Trajectory) -> str:
-    from importer.pool import read_episode
-    from importer.pool.video import clean_frames
-
     episode = read_episode(ws.config.pool, trajectory)
     frames, _ = clean_frames(episode, trajectory.start_s, trajectory.end_s, 1e3, PICTURES)
     return film_strip(frames)

@@ -6,24 +6,25 @@
   off, or with the gripper closed throughout. Nobody would call any of these better, so a reward that rises can be had
   for nothing. The change is given in standard deviations of the reward over the pool.
 
-Each fires beyond `HACKING`. Rewards and features come in, figures go out; `proposals` finds pairs that teach otherwise.
+Each fires beyond `HACKING`. Then `propose` finds pairs of one task type that teach otherwise: the trajectory with more
+of the measure is no better by the ground truth and yet has the higher reward. People answer them as any other pair.
+Rewards are held against the simulator's return or the measured quality, within each task type (`ground_truth`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ml_backend.validation.ground_truth import ground_truth, groups, partial_correlation
+from ml_backend.reward.features import Features
 from preference.records import Trajectory
 
-if TYPE_CHECKING:
-    from ml_backend.reward.features import Features
-
-    Score = Callable[[Sequence[Features]], np.ndarray]
+Score = Callable[[Sequence[Features]], np.ndarray]
+"""Trajectories' features → their rewards, (N,)."""
 
 HACKING = 0.3
 """A probe fires when reward still goes with it by more than this partial correlation, or rises by more than so many
@@ -33,6 +34,57 @@ MOST = 400
 DRAWS = 1000
 GRIPPER_LIKE = 0.8
 """A column is the gripper's where its steps correlate with the gripper's position by more than this."""
+TEACHES = {
+    "length": ("length", 0), "stillness": ("stillness", 0), "closed_gripper": ("closed_gripper", 0),
+    "still_frames_added": ("stillness", 1), "slowed_down": ("length", 1), "cut": ("length", -1),
+    "gripper_closed": ("closed_gripper", 1),
+}  # fmt: skip
+"""Probe → the measure that its pairs differ in, and which way; 0 = as its correlation says."""
+APART_SD = 0.5
+"""The two differ in the measure by at least so many standard deviations."""
+SEEN = 600
+"""Trajectories of a task type that are looked at; all pairs of more would take long."""
+
+
+def ground_truth(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """(N,) the simulator's return where every trajectory has one, else the quality."""
+    returns = np.array([t.true_return for t in trajectories])
+    return returns if np.isfinite(returns).all() else np.array([t.quality for t in trajectories])
+
+
+def groups(trajectories: Sequence[Trajectory]) -> dict[str, np.ndarray]:
+    """Task type → rows; rewards mean something within one of them only."""
+    tasks = np.array([t.task_type for t in trajectories])
+    return {task: np.flatnonzero(tasks == task) for task in sorted(set(tasks.tolist()))}
+
+
+def standardized(values: np.ndarray, trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """(N,) mean 0 and standard deviation 1 within each task type; 0 where all are alike."""
+    result = np.zeros(len(values))
+    for rows in groups(trajectories).values():
+        spread = float(values[rows].std())
+        result[rows] = (values[rows] - values[rows].mean()) / spread if spread > 0 else 0.0
+    return result
+
+
+def partial_correlation(
+    rewards: np.ndarray, measure: np.ndarray, truth: np.ndarray, trajectories: Sequence[Trajectory]
+) -> float:
+    """Of the ranks within each task type, the truth's ranks held constant; 0 where the measure does not vary."""
+    from scipy.stats import rankdata
+
+    columns = []
+    for values in (rewards, measure, truth):
+        ranks = np.zeros(len(values))
+        for rows in groups(trajectories).values():
+            own = rankdata(np.nan_to_num(values[rows]))
+            ranks[rows] = own - own.mean()
+        columns.append(ranks)
+    a, b, given = columns
+    if given @ given > 0:
+        a, b = (x - given * (x @ given) / (given @ given) for x in (a, b))
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / size if size > 1e-9 else 0.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +206,70 @@ def gripper_columns(features: Sequence[Features], grippers: Sequence[np.ndarray]
 
 
 def _taken(item: Features, rows: np.ndarray, **changed: np.ndarray) -> Features:
-    from ml_backend.reward.features import Features
-
     parts = {name: np.asarray(getattr(item, name)) for name in ("frames", "actions", "state")}
     return Features(**{name: changed.get(name, values[rows]) for name, values in parts.items()})
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pair to ask about, and the probe that it answers."""
+
+    trajectory_a_id: str
+    trajectory_b_id: str
+    probe: str
+
+
+def fired(probes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [name for name, found in probes.items() if found["fires"]]
+
+
+def propose(
+    count: int,
+    probes: Mapping[str, Mapping[str, Any]],
+    measures: Mapping[str, np.ndarray],
+    rewards: np.ndarray,
+    trajectories: Sequence[Trajectory],
+    *,
+    may_ask: Callable[[str, str], bool],
+    rng: np.random.Generator,
+) -> list[Proposal]:
+    """`count` pairs in all, shared by the probes that fired, the most misleading ones first.
+
+    Args:
+        probes: Correlations and counterfactuals together.
+        may_ask: Whether two trajectories can be asked about: shown, and not asked yet.
+    """
+    chosen: list[Proposal] = []
+    taken: set[frozenset[str]] = set()
+    names = [name for name in fired(probes) if TEACHES[name][0] in measures]
+    for position, name in enumerate(names):
+        measure, sign = TEACHES[name]
+        sign = sign or (1 if probes[name]["partial_correlation"] > 0 else -1)
+        room = -(-(count - len(chosen)) // (len(names) - position))
+        for first, second in _misleading(sign * measures[measure], rewards, trajectories, rng):
+            a, b = trajectories[first].trajectory_id, trajectories[second].trajectory_id
+            if room > 0 and frozenset((a, b)) not in taken and may_ask(a, b):
+                taken.add(frozenset((a, b)))
+                # no side is always the misleading one
+                chosen.append(Proposal(*((a, b) if rng.random() < 0.5 else (b, a)), name))
+                room -= 1
+    return chosen
+
+
+def _misleading(
+    measure: np.ndarray, rewards: np.ndarray, trajectories: Sequence[Trajectory], rng: np.random.Generator
+) -> Iterable[tuple[int, int]]:
+    """(i, j): i has more of the measure and no better quality; those with the largest reward gap first."""
+    more, value = standardized(measure, trajectories), standardized(rewards, trajectories)
+    truth = np.nan_to_num(ground_truth(trajectories))
+    rows, columns, gaps = [], [], []
+    for own in groups(trajectories).values():
+        own = rng.permutation(own)[:SEEN]
+        apart = np.subtract.outer(more[own], more[own]) > APART_SD
+        no_better = np.subtract.outer(truth[own], truth[own]) <= 0
+        i, j = np.nonzero(apart & no_better)
+        rows.append(own[i])
+        columns.append(own[j])
+        gaps.append(value[own[i]] - value[own[j]])
+    order = np.argsort(-np.concatenate(gaps), kind="stable")
+    return zip(np.concatenate(rows)[order].tolist(), np.concatenate(columns)[order].tolist(), strict=True)

@@ -10,13 +10,14 @@ from ml_backend.validation.probes import (
     correlations,
     counterfactuals,
     cut,
+    fired,
     gripper_closed,
     gripper_columns,
     measures,
+    propose,
     slowed_down,
     still_frames_added,
 )
-from ml_backend.validation.proposals import fired, propose
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,15 @@ import scipy.stats
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
 from ml_backend.reward.train import split_pairs, train_model
-from ml_backend.validation.accuracy import accuracy, noise_ceiling, pair_folds, tiers, trajectory_folds, validate
-from ml_backend.validation.cross_validation import fit_folds
+from ml_backend.validation.accuracy import (
+    accuracy,
+    fit_folds,
+    noise_ceiling,
+    pair_folds,
+    tiers,
+    trajectory_folds,
+    validate,
+)
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference
@@ -70,7 +77,7 @@ def test_folds_trained_in_processes_say_the_same_as_one_after_the_other(monkeypa
     splits = pair_folds(len(pairs), np.random.default_rng(0))[:2]
     small = REWARD.model_copy(update={"epochs": 2})
     here = fit_folds(made, pairs, spec(hidden=8, members=2), small, splits, [0, 1])
-    monkeypatch.setattr("ml_backend.validation.cross_validation.IN_PROCESS", 0)
+    monkeypatch.setattr("ml_backend.validation.accuracy.IN_PROCESS", 0)
     there = fit_folds(made, pairs, spec(hidden=8, members=2), small, splits, [0, 1], workers=Workers(2))
     for one, other, split in zip(here, there, splits, strict=True):
         assert one.shape == (len(split.test),)

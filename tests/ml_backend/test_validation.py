@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_backend.loop.train import train
-from ml_backend.loop.validate import check, page_of, validate_model
-from ml_backend.validation.calibration import calibration, ties
+from ml_backend.loop.validate import page_of, validate_model
+from ml_backend.validation.accuracy import calibration, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
+from ml_backend.validation.page import check
 from preference.errors import DataError, NotReady
 from preference.formats import figure
 from robopref.summary import validation
