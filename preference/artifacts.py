@@ -25,6 +25,10 @@ from preference.errors import DataError, DiskFull, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_TEXT = 512 << 20
+"""Bytes of a text file that are read: preferences of a million pairs take 300 MB, and a table takes several times its
+file in memory."""
+
 
 def plain(value: Any) -> Any:
     """Records, paths and collections as JSON knows them; nan and infinity become None."""
@@ -167,6 +171,8 @@ def confined(root: Path, relative: str | Path, *links: Path) -> Path:
 
 def _text_of(path: Path, fix: str) -> str:
     try:
+        if (size := path.stat().st_size) > MOST_TEXT:
+            raise DataError(f"{path}: expected at most {MOST_TEXT:,} bytes, found {size:,}.", fix=fix)
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"File not found: {path}.", fix=fix) from None
@@ -177,5 +183,5 @@ def _text_of(path: Path, fix: str) -> str:
 def _decoded(path: Path, text: str, place: str, fix: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}{place} is not JSON: {error}.", fix=fix) from None

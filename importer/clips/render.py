@@ -21,6 +21,8 @@ from importer.clips.force_strip import LEFT, RIGHT, draw_strip, strip_height
 from importer.clips.plan import Job
 from importer.pool import Episode
 from importer.pool.episode import BadInput, Images, VideoSpan
+from importer.pool.outside import MOST_PIXELS
+from importer.pool.video import CONTAINERS
 from preference.artifacts import replacing
 from preference.config import Clips
 from preference.records import Trajectory
@@ -129,7 +131,8 @@ def _source(episode: Episode, trajectory: Trajectory) -> Any:
     # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
     start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
     length = trajectory.end_s - trajectory.start_s
-    return ffmpeg.input(str(video.path), ss=f"{start:.6f}", t=f"{length:.6f}", threads=1).video
+    span = {"ss": f"{start:.6f}", "t": f"{length:.6f}"}
+    return ffmpeg.input(str(video.path), **CONTAINERS, **span, max_pixels=MOST_PIXELS, threads=1).video
 
 
 def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing: Path) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput, Episode
 from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
+from importer.pool.outside import guarded
 from importer.pool.picture import draw_pool
 from importer.pool.quality import grasp_stability, path_efficiency, rank_pool, smoothness
 from importer.pool.trim import trim
@@ -54,8 +55,9 @@ class _Measure:
 
     def __call__(self, item: _Item) -> Trajectory:
         opened = open_dataset(item.dataset)
-        episode = opened.read(item.episode_index)
-        return measure(episode, item.dataset.name, opened.trajectory_id(item.episode_index), self.clips)
+        with guarded(item.dataset.path):
+            episode = opened.read(item.episode_index)
+            return measure(episode, item.dataset.name, opened.trajectory_id(item.episode_index), self.clips)
 
 
 def build_pool(ws: Workspace) -> PoolResult:

@@ -20,6 +20,7 @@ from importer.pool.lerobot import read_info
 from importer.pool.lerobot_v2 import LeRobotV2
 from importer.pool.lerobot_v3 import LeRobotV3
 from importer.pool.mapping import Mapping, Schema
+from importer.pool.outside import LAST_INDEX, guarded
 from importer.pool.robomimic import Robomimic
 from importer.pool.robosuite import Robosuite
 from preference.config import Dataset, Pool
@@ -78,16 +79,28 @@ class OpenDataset:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.reader = open_reader(dataset)
-        self.episodes = self.reader.episodes()
+        with guarded(dataset.path):
+            self.reader = open_reader(dataset)
+            self.episodes = self.reader.episodes()
+        for index in self.episodes:
+            if not 0 <= index <= LAST_INDEX:
+                raise BadInput(dataset.path, "episode_index", f"expected 0 to {LAST_INDEX}, found {index}")
         self.said: dict[int, Labels] = read_sidecar(Path(dataset.sidecar), self.episodes) if dataset.sidecar else {}
 
     def trajectory_id(self, episode_index: int) -> str:
         return trajectory_id(self.dataset.name, self.episodes[episode_index])
 
     def read(self, episode_index: int) -> Episode:
-        """One episode, with what the sidecar file and robopref.toml say of it."""
-        return complete(self.reader.read(episode_index), self.dataset, self.said.get(episode_index))
+        """One episode, with what the sidecar file and robopref.toml say of it.
+
+        Raises:
+            BadInput: naming the file and the field.
+        """
+        with guarded(self.dataset.path):
+            file = self.reader.files(episode_index)[0]
+        with guarded(file):
+            episode = self.reader.read(episode_index)
+            return complete(episode, self.dataset, self.said.get(episode_index))
 
     def index_of(self, trajectory: Trajectory) -> int:
         """Where the trajectory's episode is now: folders that came or went shift the numbers, never the ids.
@@ -191,7 +204,8 @@ def _safe(name: str) -> str:
     lost = any(c.isalnum() and not unicodedata.normalize("NFKD", c).encode("ascii", "ignore") for c in name)
     if not lost and len(text) <= LONGEST:
         return text
-    return f"{text[:LONGEST].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".strip("-")
+    digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
+    return f"{text[:LONGEST].strip('-')}-{digest[:6]}".strip("-")
 
 
 def find_dataset(config: Pool, trajectory: Trajectory) -> Dataset:

@@ -12,11 +12,10 @@ rows are evenly spaced, by the `fps` of meta.json, else the video's, else the da
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +23,15 @@ from importer.pool.episode import BadInput, Episode, Images, VideoSpan
 from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Schema, map_columns, usual_columns
-from importer.pool.parquet import matrix
-from importer.pool.rows import Rows, rows_of
+from importer.pool.npz import open_npz
+from importer.pool.outside import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, check_array, check_inside, parse_json, read_text
+from importer.pool.parquet import is_numeric, matrix
+from importer.pool.rows import Load, Rows, rows_of
 from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
 from preference.config import Dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -54,17 +58,17 @@ class Folder:
     def files(self, episode_index: int) -> list[Path]:
         folder = self._folder(episode_index)
         camera = self._cameras(folder).get(self.mapping.camera)
-        return [_array_file(folder), *([camera] if isinstance(camera, Path) else camera or [])]
+        return [self._array_file(folder), *([camera] if isinstance(camera, Path) else camera or [])]
 
     def read(self, episode_index: int) -> Episode:
         folder = self._folder(episode_index)
         meta_file = folder / "meta.json"
-        meta = _read_meta(meta_file)
-        file = _array_file(folder)
-        columns, load = open_table(file)
+        meta = self._meta(folder)
+        file = self._array_file(folder)
+        _, load = open_table(file)
         camera = self._camera(folder)
         fps = self._fps(meta, meta_file, camera)
-        rows = rows_of(lambda name: load(name) if name in columns else None, self.mapping, file, fps)
+        rows = rows_of(load, self.mapping, file, fps)
         if camera is not None:
             camera = _checked(camera, rows)
         labels = labels_of(meta, self.mapping, meta_file)
@@ -84,8 +88,8 @@ class Folder:
         trouble: BadInput | None = None
         for name in self.names.values():
             try:
-                columns.append(open_table(_array_file(self.root / name))[0])
-                labels |= dict.fromkeys(_read_meta(self.root / name / "meta.json"))
+                columns.append(open_table(self._array_file(self.root / name))[0])
+                labels |= dict.fromkeys(self._meta(self.root / name))
                 cameras |= dict.fromkeys(sorted(self._cameras(self.root / name)))
             except BadInput as error:
                 trouble = trouble or error
@@ -102,10 +106,33 @@ class Folder:
         found: dict[str, Path | list[Path]] = {}
         for item in sorted(folder.iterdir()) if folder.is_dir() else []:
             if item.suffix.lower() in VIDEOS:
+                check_inside(item, self.root)
                 found[item.stem] = item
             elif item.is_dir() and (images := [f for f in item.iterdir() if f.suffix.lower() in IMAGES]):
+                # resolving every path of a long episode takes longer than reading its arrays: the first speaks for
+                # the folder, the others only where they are links themselves
+                for image in [images[0], *(f for f in images if f.is_symlink())]:
+                    check_inside(image, self.root)
                 found[item.name] = sorted(images, key=_natural)
         return found
+
+    def _array_file(self, folder: Path) -> Path:
+        files = sorted(f for f in folder.iterdir() if f.suffix in TABLES) if folder.is_dir() else []
+        if len(files) != 1:
+            found = ", ".join(f.name for f in files) or "none"
+            raise BadInput(folder, "", f"expected one array file (.parquet, .npz or .csv), found {found}")
+        check_inside(files[0], self.root)
+        return files[0]
+
+    def _meta(self, folder: Path) -> dict[str, Any]:
+        file = folder / "meta.json"
+        try:
+            meta = parse_json(read_text(file, self.root), file)
+        except FileNotFoundError:
+            return {}
+        if not isinstance(meta, dict):
+            raise BadInput(file, "", f"expected an object, found {type(meta).__name__}")
+        return meta
 
     def _camera(self, folder: Path) -> VideoSpan | ImageFiles | None:
         wanted = self.mapping.camera
@@ -122,8 +149,8 @@ class Folder:
 
     def _fps(self, meta: dict[str, Any], file: Path, camera: VideoSpan | Images | None) -> float:
         fps = meta.get("fps")
-        if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
-            raise BadInput(file, "fps", f"expected a number above 0, found {fps!r}")
+        if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps <= MOST_ROWS):
+            raise BadInput(file, "fps", f"expected a number above 0 and at most {MOST_ROWS:,}, found {fps!r}")
         if fps is None and isinstance(camera, VideoSpan):
             fps = probe(camera.path, "video").fps
         return float(fps or self.dataset.fps or float("nan"))
@@ -132,51 +159,37 @@ class Folder:
 def episode_folders(root: Path) -> list[str]:
     """Names of the folders in `root` that look like episodes, in natural order."""
     folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
-    return [item.name for item in sorted(folders, key=_natural) if any(_tells(file) for file in item.iterdir())]
+    return [item.name for item in sorted(folders, key=_natural) if _is_episode(item)]
 
 
-def _tells(file: Path) -> bool:
-    return file.suffix.lower() in (*TABLES, *VIDEOS) or file.name == "meta.json"
+def _is_episode(folder: Path) -> bool:
+    """It holds a table, a video or a meta.json; one that may not be looked into counts, and reading it says why."""
+    try:
+        files = list(folder.iterdir())
+    except OSError:
+        return True
+    return any(file.suffix.lower() in (*TABLES, *VIDEOS) or file.name == "meta.json" for file in files)
 
 
-def open_table(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
-    """The columns of an array file, and how to load one as (T, D) float64.
+def open_table(file: Path) -> tuple[dict[str, Column], Load]:
+    """The columns of an array file, and how to load one.
 
     Raises:
         BadInput: it cannot be read.
     """
-    return _open_npz(file) if file.suffix == ".npz" else _open_flat(file)
+    return open_npz(file) if file.suffix == ".npz" else _open_flat(file)
 
 
-def _open_npz(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
-    import zipfile
-
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise BadInput(file, "", f"cannot be read as npz: {error.strerror or error}") from None
-    except (EOFError, TypeError, ValueError, zipfile.BadZipFile):  # numpy's own message advises to load it unsafely
-        why = "it is damaged, not an npz file, or holds something other than numbers"
-        raise BadInput(file, "", f"cannot be read as npz: {why}") from None
-
-    def load(name: str) -> np.ndarray:
-        array = arrays[name]
-        if array.dtype.kind not in "fiub" or array.ndim < 1:
-            raise BadInput(file, name, f"expected numbers in T rows, found {array.dtype} {array.shape}")
-        return array.reshape(len(array), -1).astype(np.float64) if array.size else np.empty((len(array), 0))
-
-    widths = {name: int(np.prod(array.shape[1:])) for name, array in arrays.items() if array.ndim}
-    return {name: Column(name, str(arrays[name].dtype), width) for name, width in widths.items()}, load
-
-
-def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarray]]:
+def _open_flat(file: Path) -> tuple[dict[str, Column], Load]:
     import pyarrow as pa
-    import pyarrow.csv
     import pyarrow.parquet
 
     try:
-        table = pyarrow.csv.read_csv(file) if file.suffix == ".csv" else pyarrow.parquet.read_table(file)
+        if file.suffix == ".csv":
+            table = _read_csv(file)
+        else:
+            names = _numeric(file)
+            table = pyarrow.parquet.read_table(file, columns=names).select(names)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(file, "", f"cannot be read as {file.suffix[1:]}: {error}") from None
     groups = _members(table.column_names)
@@ -187,10 +200,41 @@ def _open_flat(file: Path) -> tuple[dict[str, Column], Callable[[str], np.ndarra
         own = [name[len(group) :].strip("._[]") for name in names] if names != [group] else []
         columns[group] = Column(group, str(kinds[0]), sum(widths), tuple(own) if len(own) == sum(widths) else ())
 
-    def load(name: str) -> np.ndarray:
-        return np.hstack([matrix(table, member, file) for member in groups[name]])
+    def load(name: str) -> np.ndarray | None:
+        return np.hstack([matrix(table, member, file) for member in groups[name]]) if name in groups else None
 
     return columns, load
+
+
+def _read_csv(file: Path) -> pa.Table:
+    import pyarrow.csv
+
+    with file.open("rb") as stream:
+        columns = stream.readline(MOST_COLUMNS * 1000).count(b",") + 1
+    if columns > MOST_COLUMNS:
+        raise BadInput(file, "", f"expected at most {MOST_COLUMNS:,} columns, found {columns:,}")
+    if (size := file.stat().st_size) * 4 > MOST_BYTES:  # a digit and a comma become eight bytes
+        raise BadInput(file, "", f"expected at most {MOST_BYTES // 4:,} bytes, found {size:,}")
+    return pyarrow.csv.read_csv(file)
+
+
+def _numeric(file: Path) -> list[str]:
+    """The columns of numbers; a text that is stored once can stand in a million rows.
+
+    Raises:
+        BadInput: there are more numbers than an episode can have.
+    """
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        about, schema = parquet.metadata, parquet.schema_arrow
+        if len(schema.names) > MOST_COLUMNS:
+            raise BadInput(file, "", f"expected at most {MOST_COLUMNS:,} columns, found {len(schema.names):,}")
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        numbers = sum(g.column(i).num_values for g in groups for i in range(g.num_columns))
+        check_array(about.num_rows, 1, file, "")
+        check_array(1, numbers, file, "")
+        return [field.name for field in schema if is_numeric(field.type)]
 
 
 def _members(names: Sequence[str]) -> dict[str, list[str]]:
@@ -234,26 +278,6 @@ def _checked(camera: VideoSpan | ImageFiles, rows: Rows) -> VideoSpan | ImageFil
     if camera.end_s - rows.length_s > TOLERANCE_FRAMES / rows.fps:
         raise BadInput(camera.path, "video", f"{camera.end_s:.2f} s of video for {rows.length_s:.2f} s of rows")
     return span
-
-
-def _array_file(folder: Path) -> Path:
-    files = sorted(f for f in folder.iterdir() if f.suffix in TABLES) if folder.is_dir() else []
-    if len(files) != 1:
-        found = ", ".join(f.name for f in files) or "none"
-        raise BadInput(folder, "", f"expected one array file (.parquet, .npz or .csv), found {found}")
-    return files[0]
-
-
-def _read_meta(file: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BadInput(file, "", f"cannot be read as JSON: {error}") from None
-    if not isinstance(meta, dict):
-        raise BadInput(file, "", f"expected an object, found {type(meta).__name__}")
-    return meta
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from importer.pool.episode import BadInput, Episode, Images
 from importer.pool.images import as_rgb, shape_of
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Mapping, Schema, usual_columns
+from importer.pool.outside import MOST_BYTES, check_array, guarded
 from importer.pool.rows import Rows, rows_of
 from preference.config import Dataset
 
@@ -53,7 +54,7 @@ class Demonstrations:
         if name is None:
             raise BadInput(self.path, "data", f"there is no demonstration {episode_index}")
         with opened(self.path) as file:
-            demo = file[f"data/{name}"]
+            demo = look_up(file, f"data/{name}", self.path)
             rows = rows_of(lambda c: column_of(demo, c, self.path), self.mapping, self.path, self.schema.fps)
             labels = labels_of(dict(demo.attrs), self.mapping, self.path)
             return assemble(episode_index, rows, labels, self.images(demo, rows), task=self.task)
@@ -85,6 +86,60 @@ def opened(path: Path) -> Iterator[Any]:
             raise BadInput(path, "", f"cannot be read: {' '.join(str(error).split())}") from None
 
 
+def look_up(group: Any, name: str, path: Path, *, steps: int = 16) -> Any:
+    """What `name` (a path) is in `group`; None where there is nothing. Everything is taken out of a file by this.
+
+    HDF5 follows links into other files, and reads arrays whose bytes lie in any file of the host, without a word.
+
+    Raises:
+        BadInput: a part of the way, or the content, lies in another file.
+    """
+    import h5py
+
+    item: Any = group
+    place = name
+    try:
+        for part in [part for part in name.split("/") if part not in ("", ".")]:
+            link: Any = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
+            if link is None:
+                return None
+            place = f"{item.name}/{part}".replace("//", "/")
+            if isinstance(link, h5py.ExternalLink):
+                raise BadInput(path, place, f"expected data in this file, found a link to {link.filename!r}")
+            if not isinstance(link, h5py.SoftLink):
+                item = item[part]
+            elif steps:
+                start = item.file if link.path.startswith("/") else item
+                item = look_up(start, link.path, path, steps=steps - 1)
+            else:
+                raise BadInput(path, place, "the link leads nowhere")
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise BadInput(path, place, "expected data in this file, found storage in other files")
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise BadInput(path, place, f"cannot be read: {' '.join(str(error).split())}") from None
+    return item
+
+
+def is_group(group: Any, name: str, path: Path) -> bool:
+    """Whether a demonstration is there; one that cannot be read is, and reading it says why."""
+    import h5py
+
+    try:
+        return isinstance(look_up(group, name, path), h5py.Group)
+    except BadInput:
+        return True
+
+
+def check_chunk(array: Any, path: Path) -> None:
+    """
+    Raises:
+        BadInput: a chunk, which is unpacked as a whole, is too large.
+    """
+    if array.chunks and int(np.prod(array.chunks, dtype=object)) * array.dtype.itemsize > MOST_BYTES:
+        reason = f"expected chunks of at most {MOST_BYTES >> 30} GiB, found {array.chunks}"
+        raise BadInput(path, str(array.name), reason)
+
+
 def demonstrations(file: Any, path: Path) -> dict[int, str]:
     """episode_index → name of the group in `data`: its own number where all have one, else its place by name.
 
@@ -93,11 +148,11 @@ def demonstrations(file: Any, path: Path) -> dict[int, str]:
     """
     import h5py
 
-    data = file.get("data")
+    data = look_up(file, "data", path)
     if not isinstance(data, h5py.Group):
         found = ", ".join(file) or "nothing"
         raise BadInput(path, "data", f"expected a group `data` with demonstrations, found {found}")
-    names = sorted(str(name) for name in data if isinstance(data.get(name), h5py.Group))
+    names = sorted(str(name) for name in data if is_group(data, str(name), path))
     if not names:
         raise BadInput(path, "data", "it contains no demonstrations")
     numbers = [DEMO.fullmatch(name) for name in names]
@@ -110,12 +165,19 @@ def names_by_index(demos: dict[int, str]) -> dict[int, str]:
     return {i: f"{i:06d}" if (m := DEMO.fullmatch(name)) and int(m[1]) == i else name for i, name in demos.items()}
 
 
-def usual(data: Any, demos: dict[int, str]) -> tuple[dict[str, Column], list[str], list[str]]:
+def usual(data: Any, demos: dict[int, str], path: Path) -> tuple[dict[str, Column], list[str], list[str]]:
     """Columns, image arrays (`obs/*_image`) and attributes of the first demonstrations."""
-    looked_at = [data[name] for name in list(demos.values())[:LOOKED_AT]]
-    images = {f"obs/{name}" for demo in looked_at for name in demo.get("obs", ()) if name.endswith(CAMERA_END)}
-    attributes = {name: None for demo in looked_at for name in demo.attrs}
-    return usual_columns(arrays_of(demo) for demo in looked_at), sorted(images), list(attributes)
+    columns: list[dict[str, Column]] = []
+    images: set[str] = set()
+    attributes: dict[str, None] = {}
+    for name in list(demos.values())[:LOOKED_AT]:
+        with suppress(BadInput, KeyError, OSError, RuntimeError, ValueError):  # reading it says why
+            demo = look_up(data, name, path)
+            observed = look_up(demo, "obs", path) or ()
+            images |= {f"obs/{name}" for name in observed if name.endswith(CAMERA_END)}
+            attributes |= dict.fromkeys(demo.attrs)
+            columns.append(arrays_of(demo))
+    return usual_columns(columns), sorted(images), list(attributes)
 
 
 def arrays_of(demo: Any) -> dict[str, Column]:
@@ -141,12 +203,14 @@ def column_of(demo: Any, name: str, path: Path) -> np.ndarray | None:
     """
     import h5py
 
-    item = demo.get(name)
+    item = look_up(demo, name, path)
     if not isinstance(item, h5py.Dataset):
         return None
     if item.dtype.kind not in "fiub" or item.ndim not in (1, 2):
         raise BadInput(path, f"{demo.name}/{name}", f"expected numbers in T rows, found {item.dtype} {item.shape}")
     width = item.shape[1] if item.ndim == 2 else 1
+    check_array(len(item), width, path, f"{demo.name}/{name}")
+    check_chunk(item, path)
     return np.asarray(item[()], dtype=np.float64).reshape(len(item), width)
 
 
@@ -154,7 +218,7 @@ def json_attribute(item: Any, name: str) -> dict[str, Any]:
     """An attribute that holds a JSON object; empty where it is missing or unreadable."""
     try:
         value = json.loads(item.attrs[name])
-    except (KeyError, ValueError, TypeError, OSError):
+    except (KeyError, ValueError, TypeError, OSError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -182,6 +246,7 @@ class ArrayImages:
             reason = f"expected (T, H, W, 3) of uint8 or float, found {array.dtype} {array.shape}"
             raise BadInput(path, key, reason)
         width, height = shape_of(array.shape[1:], path, key)
+        check_chunk(array, path)
         stored = array.chunks[0] if array.chunks else 1
         fitting = max(1, BLOCK_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
         return cls(path, key, len(array), width, height, max(1, fitting // stored * stored))
@@ -190,9 +255,10 @@ class ArrayImages:
         """One block is in memory; it begins at a multiple of its length, so that no chunk is unpacked twice."""
         begin, block = 0, np.empty(0)
         with opened(self.path) as file:
-            array: Any = file[self.key]
+            array = look_up(file, self.key, self.path)
             for row in rows:
                 if not begin <= row < begin + len(block):
                     begin = row // self.block * self.block
-                    block = array[begin : begin + self.block]
+                    with guarded(self.path):
+                        block = array[begin : begin + self.block]
                 yield as_rgb(block[row - begin], self.path, f"{self.key}[{row}]")

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from importer.pool.episode import BadInput
+from importer.pool.outside import MOST_PIXELS, check_pixels, guarded
 
 CHANNELS = (1, 3, 4)
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+"""Pillow would go by the content, whatever a file is called, and start Ghostscript on some."""
 
 
 def shape_of(shape: Sequence[int], path: Path, field: str) -> tuple[int, int]:
@@ -22,13 +25,14 @@ def shape_of(shape: Sequence[int], path: Path, field: str) -> tuple[int, int]:
     Raises:
         BadInput: it is not an image.
     """
-    if len(shape) == 2:
-        return shape[1], shape[0]
-    if len(shape) == 3 and shape[2] in CHANNELS:
-        return shape[1], shape[0]
-    if len(shape) == 3 and shape[0] in CHANNELS:
-        return shape[2], shape[1]
-    raise BadInput(path, field, f"expected an image, (H, W, 3), found shape {tuple(shape)}")
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] in CHANNELS):
+        height, width = shape[:2]
+    elif len(shape) == 3 and shape[0] in CHANNELS:
+        height, width = shape[1:]
+    else:
+        raise BadInput(path, field, f"expected an image, (H, W, 3), found shape {tuple(shape)}")
+    check_pixels(width, height, path, field)
+    return width, height
 
 
 def as_rgb(image: np.ndarray, path: Path, field: str) -> np.ndarray:
@@ -89,10 +93,15 @@ def read_image(file: Path) -> np.ndarray:
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(file) as image:
-            return as_rgb(np.asarray(image.convert("RGB") if image.mode in ("P", "1", "CMYK") else image), file, "")
-    except FileNotFoundError:
-        raise BadInput(file, "", "the image is missing") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadInput(file, "", f"cannot be read as an image: {error}") from None
+    with guarded(file):
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                check_pixels(image.width, image.height, file, "size")
+                pixels = image.convert("RGB") if image.mode in ("P", "1", "CMYK") else image
+                return as_rgb(np.asarray(pixels), file, "")
+        except FileNotFoundError:
+            raise BadInput(file, "", "the image is missing") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise BadInput(file, "size", f"expected at most {MOST_PIXELS:,} pixels a frame: {error}") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise BadInput(file, "", f"cannot be read as an image: {error}") from None

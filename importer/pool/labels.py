@@ -15,6 +15,7 @@ import numpy as np
 
 from importer.pool.episode import BadInput, Episode, Images, VideoSpan
 from importer.pool.mapping import Mapping
+from importer.pool.outside import LARGEST, LONGEST_TEXT, printable
 from importer.pool.rows import Rows
 from preference.artifacts import read_csv
 from preference.config import Dataset
@@ -78,19 +79,26 @@ def complete(episode: Episode, dataset: Dataset, said: Labels | None) -> Episode
     """`episode` with the sidecar's word and the entry of robopref.toml.
 
     Raises:
-        BadInput: the task is not given anywhere.
+        BadInput: the task is not given anywhere, or a text cannot be shown or stored.
     """
     said = said or Labels()
     task = said.task_type or dataset.task_type or episode.task_type
     if not task.strip():
         fix = "Set `task_type` of the dataset in robopref.toml."
         raise BadInput(dataset.path, "task_type", f"episode {episode.episode_index} has no task", fix=fix)
+    texts = {
+        "task_type": " ".join(task.split()),
+        "source": said.source or episode.source or dataset.source or "unknown",
+        "environment_id": said.environment_id or episode.environment_id or dataset.environment_id,
+    }
+    for name, value in texts.items():
+        if value != printable(value):
+            reason = f"expected at most {LONGEST_TEXT} characters that can be printed, found {printable(value)[:80]}"
+            raise BadInput(dataset.path, name, f"episode {episode.episode_index}: {reason}")
     successes = (said.success, episode.success, dataset.success)
     return replace(
         episode,
-        task_type=" ".join(task.split()),
-        source=said.source or episode.source or dataset.source or "unknown",
-        environment_id=said.environment_id or episode.environment_id or dataset.environment_id,
+        **texts,
         success=next((value for value in successes if value is not None), None),
         quality=said.quality if np.isfinite(said.quality) else episode.quality,
         true_return=said.true_return if np.isfinite(said.true_return) else episode.true_return,
@@ -170,11 +178,14 @@ def real(value: Any, column: str, file: Path) -> float:
     """A number that may be missing (nan).
 
     Raises:
-        BadInput: it is not a number.
+        BadInput: it is not a number, or beyond `LARGEST`.
     """
     if value is None:
         return float("nan")
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         raise BadInput(file, column, f"expected a number, found {value!r}") from None
+    if abs(number) > LARGEST:
+        raise BadInput(file, column, f"expected a number up to {LARGEST:g}, found {number:g}")
+    return number

@@ -5,7 +5,6 @@ A dataset's folder comes in; a `Schema`, paths, and one episode's `Rows` go out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping as Values
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from importer.pool.episode import BadInput
 from importer.pool.mapping import Column, Mapping, Schema
+from importer.pool.outside import MOST_ROWS, caches_of, check_inside, parse_json, read_text
 from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
 from preference.artifacts import confined
@@ -36,17 +36,15 @@ def read_info(root: Path) -> dict[str, Any]:
     """
     file = root / "meta" / "info.json"
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
+        info = parse_json(read_text(file, root), file)
     except FileNotFoundError:
         raise BadInput(file, "", "the file is missing; LeRobot datasets have one") from None
-    except (OSError, ValueError) as error:
-        raise BadInput(file, "", f"cannot be read as JSON: {error}") from None
     if not isinstance(info, dict):
         raise BadInput(file, "", f"expected an object, found {type(info).__name__}")
     features = info.get("features")
     if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
         raise BadInput(file, "features", "expected an object of features")
-    if not isinstance(info.get("fps"), (int, float)) or not info["fps"] > 0:
+    if not isinstance(info.get("fps"), (int, float)) or not 0 < info["fps"] <= MOST_ROWS:
         raise BadInput(file, "fps", f"expected a number above 0, found {info.get('fps')!r}")
     return info
 
@@ -66,9 +64,10 @@ def schema_of(root: Path, info: Values[str, Any], version: str, labels: Sequence
 
 def _of_a_model(root: Path) -> list[str]:
     """Columns that `robopref export lerobot` added: a model's rewards, which must not be taken for the simulator's."""
+    file = root / "meta" / "robopref.json"
     try:
-        return list(json.loads((root / "meta" / "robopref.json").read_text(encoding="utf-8"))["columns"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(parse_json(read_text(file, root), file)["columns"])
+    except (BadInput, OSError, KeyError, TypeError):
         return []
 
 
@@ -79,8 +78,11 @@ def _stored(root: Path) -> dict[str, Column]:
 
     file = next(iter(sorted((root / "data").glob("*/*.parquet"))), None)
     try:
-        rows = next(pq.ParquetFile(file).iter_batches(batch_size=1), None) if file else None
-    except (pa.ArrowException, OSError):
+        if file is None:
+            return {}
+        check_inside(file, root)
+        rows = next(pq.ParquetFile(file).iter_batches(batch_size=1), None)
+    except (BadInput, pa.ArrowException, OSError):
         return {}  # reading the file reports what is wrong with it
     found: dict[str, Column] = {}
     for field, values in zip(rows.schema, rows.columns, strict=True) if rows else ():
@@ -114,12 +116,12 @@ def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[s
         BadInput: there is no such template, or it leads out of the dataset.
     """
     place = root / "meta" / "info.json"
-    # the Hugging Face cache keeps the content in `blobs`, with links to it in `snapshots/REVISION`
-    blobs = [root.parent.parent / "blobs"] if root.parent.name == "snapshots" else []
     try:
-        return confined(root, str(info[template]).format(**numbers), *blobs)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        name = str(info[template]).format(**numbers)
+    except (KeyError, ValueError, IndexError, AttributeError, MemoryError, OverflowError) as error:
         raise BadInput(place, template, f"{info.get(template)!r} cannot be filled in: {error!r}") from None
+    try:
+        return confined(root, name, *caches_of(root))
     except UserError as error:
         raise BadInput(place, template, error.message, fix=error.fix) from None
 

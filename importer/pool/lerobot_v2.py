@@ -6,7 +6,6 @@ are taken where present: `source`, `success`, `environment_id`, `return`, and th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from importer.pool.episode import BadInput, Episode, VideoSpan
 from importer.pool.labels import assemble, labels_of
 from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of
 from importer.pool.mapping import map_columns
+from importer.pool.outside import parse_json, read_text
 from importer.pool.parquet import read_rows
 from importer.pool.rows import Rows
 from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
@@ -31,7 +31,7 @@ class LeRobotV2:
         self.root = dataset.path
         self.info = read_info(self.root)
         self.list_file = self.root / "meta" / "episodes.jsonl"
-        self.lines = _read_lines(self.list_file)
+        self.lines = _read_lines(self.list_file, self.root)
         labels = {name: None for line in self.lines.values() for name in line}
         self.schema = schema_of(self.root, self.info, f"LeRobot {self.info['codebase_version']}", list(labels))
         self.mapping = map_columns(self.schema, dataset.columns)
@@ -75,22 +75,20 @@ class LeRobotV2:
         return span
 
 
-def _read_lines(file: Path) -> dict[int, dict[str, Any]]:
+def _read_lines(file: Path, root: Path) -> dict[int, dict[str, Any]]:
     """episode_index → its line of episodes.jsonl."""
     lines: dict[int, dict[str, Any]] = {}
     try:
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = read_text(file, root).splitlines()
     except FileNotFoundError:
         raise BadInput(file, "", "the file is missing; it lists the episodes") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(file, "", f"cannot be read: {error}") from None
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             continue
+        line = parse_json(text, file, f"line {number}")
         try:
-            line = json.loads(text)
             index = line["episode_index"]
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             raise BadInput(file, f"line {number}", "expected an object with episode_index") from None
         if not isinstance(index, int) or index in lines:
             said = f"{index!r} is not a number" if not isinstance(index, int) else f"episode {index} is listed twice"

@@ -15,6 +15,7 @@ from importer.pool.episode import BadInput, Episode, VideoSpan
 from importer.pool.labels import assemble, labels_of, real
 from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of
 from importer.pool.mapping import map_columns
+from importer.pool.outside import MOST_BYTES, MOST_ROWS, check_inside
 from importer.pool.parquet import read_rows
 from importer.pool.rows import Rows
 from importer.pool.video import TOLERANCE_FRAMES, check_span
@@ -35,6 +36,8 @@ class LeRobotV3:
         self.info = read_info(self.root)
         self.folder = self.root / "meta" / "episodes"
         files = sorted(self.folder.glob("*/*.parquet"))
+        for file in files:
+            check_inside(file, self.root)
         labels = {name: None for file in files for name in _names(file) if not name.startswith("stats/")}
         self.schema = schema_of(self.root, self.info, "LeRobot v3.0", list(labels))
         self.mapping = map_columns(self.schema, dataset.columns)
@@ -139,7 +142,14 @@ def _read_columns(file: Path, wanted: set[str]) -> pa.Table:
     if missing := [name for name in REQUIRED if name not in names]:
         raise BadInput(file, missing[0], "the column is missing")
     try:
-        table = pq.read_table(file, columns=[name for name in names if name in wanted])
+        with pq.ParquetFile(file) as parquet:
+            batches, size = [], 0
+            for batch in parquet.iter_batches(1024, columns=[name for name in names if name in wanted]):
+                size += batch.nbytes
+                if size > MOST_BYTES or len(batches) * 1024 > MOST_ROWS:
+                    raise BadInput(file, "", f"expected at most {MOST_BYTES >> 30} GiB and {MOST_ROWS:,} rows")
+                batches.append(batch)
+            table = pa.Table.from_batches(batches).combine_chunks() if batches else parquet.schema_arrow.empty_table()
     except (pa.ArrowException, OSError) as error:
         raise BadInput(file, "", f"cannot be read as parquet: {error}") from None
     return table.append_column("file", pa.array([str(file)] * table.num_rows, pa.string()).dictionary_encode())

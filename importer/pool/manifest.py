@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool.episode import BadInput
+from importer.pool.outside import printable
 from preference.artifacts import write_csv
 from preference.records import Trajectory
 
@@ -59,9 +60,8 @@ class Failure:
 
 def failure_of(dataset: str, episode_index: int | None, error: Exception) -> Failure:
     """An error as a row of failures.csv."""
-    if isinstance(error, BadInput):
-        return Failure(dataset, episode_index, error.file, error.field, error.reason)
-    return Failure(dataset, episode_index, "", "", str(error))
+    parts = (error.file, error.field, error.reason) if isinstance(error, BadInput) else ("", "", str(error))
+    return Failure(dataset, episode_index, *(printable(part) for part in parts))
 
 
 def write_manifest(path: Path, trajectories: Iterable[Trajectory]) -> None:

@@ -29,8 +29,9 @@ class Robomimic(hdf5.Demonstrations):
         self.dataset, self.path = dataset, dataset.path
         with hdf5.opened(self.path) as file:
             self.demos = hdf5.demonstrations(file, self.path)
-            self.env = hdf5.json_attribute(file["data"], "env_args")
-            columns, images, labels = hdf5.usual(file["data"], self.demos)
+            data = hdf5.look_up(file, "data", self.path)
+            self.env = hdf5.json_attribute(data, "env_args")
+            columns, images, labels = hdf5.usual(data, self.demos, self.path)
         self.task = str(self.env.get("env_name") or "")
         cameras = sorted(images, key=lambda name: WRIST in name)
         notes = [] if cameras else [NO_IMAGES]
@@ -40,7 +41,8 @@ class Robomimic(hdf5.Demonstrations):
     @staticmethod
     def recognizes(file: Any, path: Path) -> bool:
         """Any demonstration has observations."""
-        return any("obs" in file[f"data/{name}"] for name in hdf5.demonstrations(file, path).values())
+        demos = hdf5.demonstrations(file, path)
+        return any(hdf5.is_group(file, f"data/{name}/obs", path) for name in demos.values())
 
     def _rate(self) -> float:
         rate = self._env_kwargs().get("control_freq")
@@ -69,9 +71,10 @@ class Robomimic(hdf5.Demonstrations):
         camera = self.mapping.camera
         if not camera:
             return None
-        if camera not in demo:
+        array = hdf5.look_up(demo, camera, self.path)
+        if array is None:
             raise BadInput(self.path, f"{demo.name}/{camera}", "the images are missing")
-        images = hdf5.ArrayImages.of(demo[camera], self.path)
+        images = hdf5.ArrayImages.of(array, self.path)
         if images.count != len(rows.time):
             reason = f"{images.count} frames for {len(rows.time)} rows"
             raise BadInput(self.path, f"{demo.name}/{camera}", reason)

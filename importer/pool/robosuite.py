@@ -25,11 +25,11 @@ class Robosuite(hdf5.Demonstrations):
         self.dataset, self.path = dataset, dataset.path
         with hdf5.opened(self.path) as file:
             self.demos = hdf5.demonstrations(file, self.path)
-            data = file["data"]
+            data = hdf5.look_up(file, "data", self.path)
             self.task = text(data.attrs.get("env"))
             rate = hdf5.json_attribute(data, "env_info").get("control_freq")
             fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
-            columns, _, labels = hdf5.usual(data, self.demos)
+            columns, _, labels = hdf5.usual(data, self.demos, self.path)
         self.schema = Schema("robosuite HDF5", self.path, fps, columns, [], labels, [NO_IMAGES])
         # a state begins with the simulator's clock, which is not motion
         width = self.schema.columns["states"].width if "states" in self.schema.columns else 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from importer.pool.episode import BadInput
 from importer.pool.mapping import Mapping, Ref
+from importer.pool.outside import LARGEST, LONGEST_S
 
 Load = Callable[[str], "np.ndarray | None"]
 """Name of a column → (T, D) float64; None where the episode lacks it."""
@@ -139,7 +140,7 @@ class _Columns:
             if not fps > 0:
                 fix = "Set `fps` of the dataset in robopref.toml."
                 raise BadInput(self.file, "fps", "the data do not say how many rows a second has", fix=fix)
-            return np.arange(self.count) / fps
+            return self._not_too_long(np.arange(self.count) / fps, "fps")
         self._as_long(values, column)
         time = finite(values, column, self.file)[:, 0]
         stuck = np.flatnonzero(np.diff(time) <= 0)
@@ -147,7 +148,12 @@ class _Columns:
             row = int(stuck[0]) + 1
             reason = f"time does not increase at row {row}: {time[row - 1]:.6g} then {time[row]:.6g}"
             raise BadInput(self.file, column, reason)
-        return time - time[0]
+        return self._not_too_long(time - time[0], column)
+
+    def _not_too_long(self, time: np.ndarray, column: str) -> np.ndarray:
+        if time[-1] > LONGEST_S:
+            raise BadInput(self.file, column, f"expected at most {LONGEST_S:g} s, found {time[-1]:.6g} s")
+        return time
 
     def rewards(self) -> np.ndarray:
         """(T,), all nan where there are none; a reward that is not a number is unknown, not an error."""
@@ -155,7 +161,8 @@ class _Columns:
         if values is None:
             return np.full(self.count, np.nan, dtype=np.float32)
         self._as_long(values, self.mapping.reward)
-        return values[:, 0].astype(np.float32)
+        known = np.abs(values[:, 0]) <= LARGEST
+        return np.where(known, values[:, 0], np.nan).astype(np.float32)
 
     def gripper(self) -> np.ndarray:
         """(T,) in [0, 1], 1 = closed."""
@@ -180,9 +187,11 @@ def finite(array: np.ndarray, column: str, file: Path) -> np.ndarray:
     """(T, D) `array` as it is.
 
     Raises:
-        BadInput: naming the first row that holds nan or an infinity.
+        BadInput: naming the first row that holds nan or an infinity; or a number is beyond `LARGEST`.
     """
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise BadInput(file, column, f"row {bad[0]} of the episode is not finite ({len(bad)} such rows)")
+    if (largest := float(np.abs(array).max(initial=0.0))) > LARGEST:
+        raise BadInput(file, column, f"expected numbers up to {LARGEST:g}, found {largest:g}")
     return array

@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from importer.pool.episode import BadInput, Episode, VideoSpan
+from importer.pool.outside import MOST_PIXELS, MOST_ROWS, check_pixels, guarded
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 TOLERANCE_FRAMES = 2.5
 """Recorders drop or add a frame at the ends: real datasets are off by one or two, which is invisible."""
+
+
+CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file,pipe"}
+"""FFmpeg goes by the content, whatever a file is called: playlists and scripts name other files, which it then opens.
+`mov` includes mp4, `matroska` webm."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def _probe(path: Path, field: str, size: int, _mtime_ns: int) -> Probe:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=CONTAINERS) as container:
             if not container.streams.video:
                 raise BadInput(path, field, "the file has no video stream")
             stream = container.streams.video[0]
@@ -73,10 +79,14 @@ def _probe(path: Path, field: str, size: int, _mtime_ns: int) -> Probe:
     except FFmpegError as error:
         reason = f"cannot be opened as a video ({error.strerror}); it is truncated or not a video"
         raise BadInput(path, field, reason) from None
+    check_pixels(*shape[1:], path, field)
     if fps <= 0:
         raise BadInput(path, field, "the video stream has no frame rate")
     if not len(entries):  # formats without an index (mkv): only the header's duration is known
-        return Probe(*shape, fps, round(duration * fps), np.arange(round(duration * fps)) / fps)
+        frames = round(duration * fps)
+        if frames > MOST_ROWS:
+            raise BadInput(path, field, f"expected at most {MOST_ROWS:,} frames, found {frames:,}")
+        return Probe(*shape, fps, frames, np.arange(frames) / fps)
     broken = np.flatnonzero(entries[:, 1] > size)
     times = (entries[:, 0] - entries[0, 0]) * base
     return Probe(*shape, fps, len(entries), times[: broken[0]] if len(broken) else times)
@@ -116,15 +126,16 @@ def clean_frames(
     if episode.video is None:
         raise BadInput(f"episode {episode.episode_index}", "video", "the dataset has no images")
     rows = sample_rows(episode.time, start_s, end_s, sample_fps, max_frames)
-    if not isinstance(episode.video, VideoSpan):
-        return np.stack(list(episode.video.frames(rows.tolist()))), rows
     path = episode.video.path
-    times = episode.video.start_s + episode.time[rows]
-    frames = [frame.to_ndarray(format="rgb24") for frame in _nearest(_decode(path, times[0]), times)]
-    if len(frames) < len(rows):
-        reason = f"the video ends before {times[len(frames)]:.2f} s, which is inside the episode"
-        raise BadInput(path, "video", reason)
-    return np.stack(frames), rows
+    with guarded(path):
+        if not isinstance(episode.video, VideoSpan):
+            return np.stack(list(episode.video.frames(rows.tolist()))), rows
+        times = episode.video.start_s + episode.time[rows]
+        frames = [frame.to_ndarray(format="rgb24") for frame in _nearest(_decode(path, times[0]), times)]
+        if len(frames) < len(rows):
+            reason = f"the video ends before {times[len(frames)]:.2f} s, which is inside the episode"
+            raise BadInput(path, "video", reason)
+        return np.stack(frames), rows
 
 
 def sample_rows(time: np.ndarray, start_s: float, end_s: float, sample_fps: float, max_frames: int) -> np.ndarray:
@@ -148,9 +159,10 @@ def _decode(path: Path, start_s: float) -> Iterator[tuple[float, VideoFrame]]:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=CONTAINERS) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # other processes keep the cores busy
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             zero = (container.start_time or 0) / 1e6
             base = float(stream.time_base or 0)
             # half a second early: where a stream's index is off by a frame or two the right keyframe is still found
