@@ -20,8 +20,10 @@ from paths import ROOT
 from robopref.child import claim_port
 
 FOLDER = ROOT / "ml_backend" / "label_studio_ml"
-SOURCE = os.environ.get("LABEL_STUDIO_ML_SOURCE", str(ROOT.parent / "shared" / "label-studio-ml-backend"))
-"""label-studio-ml 2.x, which is on no package index: a folder, or whatever else pip installs from."""
+ARCHIVE = next(word for word in (FOLDER / "Dockerfile").read_text().split() if word.endswith(".tar.gz"))
+CLONE = ROOT.parent / "shared" / "label-studio-ml-backend"
+SOURCE = os.environ.get("LABEL_STUDIO_ML_SOURCE") or str(CLONE if CLONE.is_dir() else ARCHIVE)
+"""label-studio-ml 2.x, which is on no package index: a folder, or an address that pip installs from."""
 
 
 def requirements(name):
@@ -31,18 +33,18 @@ def requirements(name):
 
 def pip(python, *arguments):
     """pip in an environment, or a skipped test that says what pip said."""
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-input", *arguments]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--timeout", "30", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     if done.returncode:
-        pytest.skip(f"pip cannot install {arguments[-1]}: {done.stderr.strip()[-300:]}")
+        said = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))[:300]
+        hint = " Set LABEL_STUDIO_ML_SOURCE to a clone." if arguments[-1] == SOURCE else ""
+        pytest.skip(f"pip cannot install {arguments[-1]}: {said}{hint}")
 
 
 def release_1_0_9(config):
     """The release on the package index, with what requirements-1.0.9.txt names; kept in pytest's cache."""
-    folder = (
-        Path(config.cache.mkdir("label-studio-ml-1.0.9")) / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    )
-    wanted, complete = (FOLDER / "requirements-1.0.9.txt").read_text(), folder / "complete"
+    folder = Path(config.cache.mkdir(f"label-studio-ml-1.0.9-python3.{sys.version_info.minor}"))
+    complete, wanted = folder / "complete", f"{folder}\n{(FOLDER / 'requirements-1.0.9.txt').read_text()}"
     with FileLock(f"{folder}.lock"):
         if not complete.exists() or complete.read_text() != wanted:
             subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True, timeout=120)
@@ -54,17 +56,13 @@ def release_1_0_9(config):
 
 def source_2(folder):
     """2.x from its source, beside our own Flask 3 and label-studio-sdk."""
-    if "://" not in SOURCE and not Path(SOURCE).is_dir():
-        pytest.skip(
-            f"no source of label-studio-ml 2.x in {SOURCE}; set LABEL_STUDIO_ML_SOURCE to a clone of "
-            "github.com/HumanSignal/label-studio-ml-backend, or to an address that pip installs from"
-        )
     names = [one.name for one in requirements("requirements.txt") if one.name != "gunicorn"]
     python = make_environment(folder / "2.x", *names, dependencies=True)
-    source = SOURCE
     if Path(SOURCE).is_dir():  # a copy, as pip builds in place
-        source = shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns(".git"))
-    pip(python, "--no-deps", source)
+        shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns(".git"))
+        pip(python, "--no-deps", folder / "source")
+    else:
+        pip(python, "--no-deps", SOURCE)
     return python.parent
 
 
