@@ -1,4 +1,4 @@
-"""What wraps every view: access rules, the way to the next pair, caching of clips, our script tag."""
+"""What wraps every view: access rules, blindness, the way to the next pair, our script tag."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMi
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
 from labeling_config import contract
-from labeling_config.plugin import access, answers, progress, routes
+from labeling_config.plugin import access, answers, clips, progress, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
 EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
 # Not for annotators, wherever a task is shown: what the model thinks, and the score that orders the queue.
 HIDDEN = {"predictions": [], "predictions_results": "", "predictions_score": None, "predictions_model_versions": ""}
-
-KEPT_S = 600
-"""How long a browser may show a clip without checking for a new version."""
 
 
 class AccessMiddleware:
@@ -85,22 +82,6 @@ class CourseMiddleware:
         return progress.current(stage for stage in stages if contract.place_of(stage.phase) < place) is not None
 
 
-class ClipMiddleware:
-    """Lets the browser cache clips for a while: the next pair loads ahead, and a replay needs no request."""
-
-    def __init__(self, get_response: Callable[[Any], Any]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: Any) -> Any:
-        response = self.get_response(request)
-        match = request.resolver_match
-        if match and match.view_name == "storages:localfiles_data" and response.status_code in (200, 206):
-            response.headers["Cache-Control"] = f"private, max-age={KEPT_S}"
-            # Made from the file's time and size; a browser keeps parts of a file under a strong tag only.
-            response.headers["ETag"] = response.headers.get("ETag", "").removeprefix("W/")
-        return response
-
-
 class ScriptMiddleware:
     """Adds our script and style sheet to each HTML page, with the visitor's role."""
 
@@ -157,6 +138,7 @@ def _hide(data: Any) -> None:
         for item in data:
             _hide(item)
     elif isinstance(data, dict):
+        clips.rename(data)
         for key, value in data.items():
             if key in HIDDEN:
                 data[key] = HIDDEN[key]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeling_config import contract
+from labeling_config.plugin import clips
 from labeling_config.plugin.access import owned_project_ids
 from labeling_config.plugin.pace import pace_of
 
@@ -76,17 +77,29 @@ def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None
 
 
 def upcoming(user: Any, project: Any, now_at: int) -> list[str]:
-    """Addresses of the two clips after task `now_at` in Label Studio's order; empty if there are none."""
-    from django.db.models import Min, Q  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
-
-    open_tasks = waiting(user, project.id).exclude(pk=now_at)
-    scored = Min("predictions__score", filter=Q(predictions__model_version=project.model_version))
-    task = open_tasks.annotate(place=scored).filter(place__isnull=False).order_by("place", "id").first()
-    task = task or open_tasks.order_by("id").first()
+    """Addresses of the two clips after task `now_at`; empty if there are none."""
+    task = _next_in(waiting(user, project.id).exclude(pk=now_at), project)
     if task is None:
         return []
-    data = task.resolve_uri(dict(task.data), project)
-    return [str(data[key]) for key in (contract.VIDEO_LEFT, contract.VIDEO_RIGHT) if data.get(key)]
+    found = {side: task.data.get(key) for side, key in clips.SIDES.items()}
+    return [clips.shown_address(address, task.id, side) for side, address in found.items() if address]
+
+
+def is_next(user: Any, task: Any) -> bool:
+    """Whether `task` comes next for this annotator, after those that they were served."""
+    from tasks.models import TaskLock  # pyright: ignore[reportMissingImports]
+
+    held = TaskLock.objects.filter(user=user, task__project_id=task.project_id).values("task_id")
+    return _next_in(waiting(user, task.project_id).exclude(pk__in=held), task.project) == task
+
+
+def _next_in(open_tasks: Any, project: Any) -> Any:
+    """The first of these tasks in Label Studio's order, or None."""
+    from django.db.models import Min, Q  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+
+    scored = Min("predictions__score", filter=Q(predictions__model_version=project.model_version))
+    task = open_tasks.annotate(place=scored).filter(place__isnull=False).order_by("place", "id").first()
+    return task or open_tasks.order_by("id").first()
 
 
 def pace(user: Any) -> float | None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from labeling_config.plugin import answers
+from labeling_config.plugin import answers, progress
 from labeling_config.plugin.access import owns
 
 READ = ("GET", "HEAD", "OPTIONS")
@@ -143,6 +143,14 @@ def task_at_hand(asked: Asked) -> bool:
     return task_in_path(asked) and asked.was_served(asked.kwargs.get("pk", asked.kwargs.get("task_id")))
 
 
+def clip_at_hand(asked: Asked) -> bool:
+    """A clip of such a task, or of the next one, which the page loads ahead."""
+    pk = asked.kwargs.get("task_id")
+    if not asked.owns_task(pk):
+        return False
+    return asked.was_served(pk) or progress.is_next(asked.user, asked.task(pk))
+
+
 def answer_a_task(asked: Asked) -> bool:
     if "was_cancelled" in asked.request.GET:  # Label Studio would believe the address more than the body
         return False
@@ -168,7 +176,7 @@ def draft_a_task(asked: Asked) -> bool:
     annotation = asked.kwargs.get("annotation_id")
     if annotation is not None and asked.own_annotation(annotation) is None:
         return False
-    return task_in_path(asked) and _says_only(asked, DRAFT_KEYS, task_id=asked.kwargs["pk"])
+    return task_at_hand(asked) and _says_only(asked, DRAFT_KEYS, task_id=asked.kwargs["pk"])
 
 
 def change_draft(asked: Asked) -> bool:
@@ -282,10 +290,9 @@ _allow(
 _allow(view_of_own_project, "POST", "data_manager:api:view-list")
 _allow(view_of_own_project, "GET PUT PATCH", "data_manager:api:view-detail")
 _allow(next_task_only, "POST", "data_manager:dm-actions")
-# Their own tasks and answers. Clips on local disk are checked by Label Studio against the project of the storage.
-_allow(anyone, "GET HEAD", "storages:localfiles_data")
+# Their own tasks, clips and answers. Label Studio's own addresses of clips would show any file of a storage.
+_allow(clip_at_hand, "GET HEAD", "robopref-clip")
 _allow(task_at_hand, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts")
-_allow(task_in_path, "GET HEAD", "storages:task-storage-data-resolve", "storages:task-storage-data-presign")
 _allow(answer_a_task, "POST", "tasks:api:task-annotations")
 _allow(draft_a_task, "POST", "tasks:api:task-drafts", "tasks:api:task-annotations-drafts")
 _allow(see_answer, "GET", "tasks:api-annotations:annotation-detail")

@@ -42,7 +42,6 @@ MIDDLEWARE = [
     *MIDDLEWARE[:_at],
     "labeling_config.plugin.middleware.AccessMiddleware",
     "labeling_config.plugin.middleware.CourseMiddleware",
-    "labeling_config.plugin.middleware.ClipMiddleware",
     "labeling_config.plugin.middleware.ScriptMiddleware",
     *MIDDLEWARE[_at:],
 ]

@@ -3,7 +3,7 @@
 from core.urls import urlpatterns as label_studio  # pyright: ignore[reportMissingImports]
 from django.urls import path  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
-from labeling_config.plugin import pages
+from labeling_config.plugin import clips, pages
 
 urlpatterns = [
     path("robopref/next", pages.next_pair, name="robopref-next"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("robopref/state", pages.state, name="robopref-state"),
     path("robopref/trouble", pages.trouble, name="robopref-trouble"),
     path("robopref/health", pages.health, name="robopref-health"),
+    path("robopref/clips/<int:task_id>/<slug:side>.mp4", clips.clip, name="robopref-clip"),
     path("robopref/guidelines", pages.guidelines, name="robopref-guidelines"),
     path("robopref/guidelines/<slug:name>.jpg", pages.picture, name="robopref-picture"),
     path("robopref/<slug:name>.js", pages.file, {"kind": "js"}, name="robopref-script"),

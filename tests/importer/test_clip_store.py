@@ -1,5 +1,6 @@
-"""Clips from a bucket: uploaded once, linked with a signature, and trouble is one message."""
+"""Clips from a bucket: uploaded once, shown under the tasks' own names, and trouble is one message."""
 
+import base64
 import http.server
 import threading
 import urllib.parse
@@ -11,7 +12,7 @@ from studio_maker import make_workspace, plan
 
 from importer.clips.s3 import check_bucket, upload_clips
 from importer.studio.push import credentials, push
-from importer.studio.users import annotator_session
+from importer.studio.users import admin_session, annotator_session
 from preference.config import Config, LabelStudio
 from preference.errors import StudioError
 
@@ -51,7 +52,9 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         key, query = self._key()
         if not key:
             found = sorted(self.objects)
-            keys = "".join(f"<Contents><Key>{name}</Key></Contents>" for name in found)
+            keys = "".join(
+                f"<Contents><Key>{name}</Key><Size>{len(self.objects[name][0])}</Size></Contents>" for name in found
+            )
             return self._say(200, LIST.format(count=min(1, len(found)), keys=keys).encode(), Content_Type="text/xml")
         signed = "X-Amz-Signature" in query or "Signature=" in self.headers.get("Authorization", "")
         if key not in self.objects or not signed:
@@ -86,22 +89,40 @@ def ws(label_studio, request, bucket):
     workspace.store.close()
 
 
-def test_the_annotators_browser_gets_the_clip_by_a_presigned_link(ws, bucket):
+def test_an_annotator_gets_the_clip_by_a_name_of_the_tasks_and_no_link_into_the_bucket(ws, bucket):
     plan(ws, "production-001", "ann", 2)
     assert push(ws).tasks == 2
-    session = annotator_session(ws.config.label_studio.url, *next(iter(credentials(ws).items())))
-    first = ws.store.assignments()[0].assignment
-    served = f"{ws.config.label_studio.url}/api/dm/actions/?id=next_task&project={first.project_id}"
-    task = session.post(served, json={}).json()["id"]
-    data = session.get(f"{ws.config.label_studio.url}/api/tasks/{task}/").json()["data"]
-    link = session.get(ws.config.label_studio.url + data["video_left"], follow_redirects=False)
+    url, first = ws.config.label_studio.url, ws.store.assignments()[0].assignment
+    session = annotator_session(url, *next(iter(credentials(ws).items())))
+    served = session.post(f"{url}/api/dm/actions/?id=next_task&project={first.project_id}", json={}).json()
+    assert served["data"]["video_left"] == f"/robopref/clips/{served['id']}/left.mp4"
+    bucket.objects["clips/longest.mp4"] = (bytes(300_000), {})
+    left, right = (session.get(url + served["data"][f"video_{side}"]) for side in ("left", "right"))
+    assert left.content.startswith(bucket.objects["clips/d-000000.mp4"][0])
+    assert right.content.startswith(bucket.objects["clips/d-000001.mp4"][0])
+    assert len(left.content) == len(right.content) == 300_008
+    assert left.headers["ETag"] != right.headers["ETag"] and "Last-Modified" not in left.headers
+    for way in ("resolve", "presign"):
+        secret = base64.urlsafe_b64encode(b"s3://lab/clips/index.jsonl").decode()
+        assert session.get(f"{url}/tasks/{served['id']}/{way}/?fileuri={secret}").status_code == 403
+    bucket.objects.clear()
+    assert session.get(url + served["data"]["video_left"]).status_code == 404
+
+
+def test_a_manager_gets_the_clip_by_a_presigned_link(ws, bucket, label_studio):
+    plan(ws, "production-001", "ann", 2)
+    push(ws)
+    url, task = label_studio.url, ws.store.assignments()[0].assignment.task_id
+    with admin_session(url, label_studio.token) as manager:
+        data = manager.get(f"{url}/api/tasks/{task}/?resolve_uri=true").json()["data"]
+        link = manager.get(url + data["video_left"], follow_redirects=False)
     assert link.status_code in (302, 303), link.text
     address = link.headers["Location"]
     assert address.startswith(f"{bucket.endpoint}/lab/clips/d-00000") and "X-Amz-Signature=" in address
     assert "quiet-otters" not in address + str(data)
     clip = httpx.get(address)
     assert clip.headers["Content-Type"] == "video/mp4" and clip.content[4:8] == b"ftyp"
-    stranger = httpx.get(ws.config.label_studio.url + data["video_left"], follow_redirects=False)
+    stranger = httpx.get(url + data["video_left"], follow_redirects=False)
     assert stranger.status_code in (302, 401, 403) and "X-Amz" not in stranger.headers.get("Location", "")
 
 
