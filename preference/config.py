@@ -108,6 +108,9 @@ class Clips(Section):
     """Seconds kept after completion or time-out."""
     freeze_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds that the last frame is held."""
+    watermark: Literal["code", "trajectory_id", "none"] = "code"
+    """What the corner shows: a code that `robopref clips --find CODE` resolves, the trajectory's id (which carries the
+    dataset's name, so annotators may learn the source), or nothing."""
 
 
 class Strata(Section):
@@ -325,6 +328,9 @@ class Config(Section):
     database: SecretStr = SecretStr("")
     """Database URL (may contain a password); default: SQLite in the work folder."""
     seed: int = 0
+    salt: Annotated[int, Field(ge=0)] = 0
+    """Secret number from which each annotator's order and sides and the codes on the clips are drawn. 0 = the project
+    draws its own and keeps it in the database. Set it only to repeat a course exactly, as the demo does."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes for work on trajectories; 0 = one per core."""
     executor: Literal["processes", "ray"] = "processes"

@@ -61,6 +61,15 @@ class Workspace:
         """A generator of its own for each purpose, so that one stage's draws never shift another's."""
         return np.random.default_rng([self.config.seed, *purpose.encode()])
 
+    @cached_property
+    def salt(self) -> int:
+        """The secret of what annotators see: `salt` in robopref.toml, otherwise the one that the database keeps."""
+        return self.config.salt or self.store.salt()
+
+    def secret_rng(self, purpose: str) -> np.random.Generator:
+        """As `rng`, for draws that annotators must not be able to repeat: whose seed is secret."""
+        return np.random.default_rng([self.salt, *purpose.encode()])
+
     @property
     def workers(self) -> Workers:
         """Where work on many trajectories runs."""

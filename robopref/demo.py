@@ -37,6 +37,7 @@ CONFIG = """# Written by `robopref demo` at every start, because ports change. T
 name = "metaworld-demo"
 work = "work"
 seed = 7
+salt = 7
 
 [annotators]
 expert = "expert"

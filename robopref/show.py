@@ -19,7 +19,7 @@ from rich.table import Table
 from preference.artifacts import plain, to_json
 from preference.errors import UserError
 from preference.formats import UNKNOWN, figure
-from preference.records import Batch, ModelVersion, Pair
+from preference.records import Batch, ModelVersion, Pair, Trajectory
 from preference.work import console
 from preference.workspace import Workspace
 
@@ -120,6 +120,14 @@ def clips(result: ClipsResult, as_json: bool) -> None:
     else:
         say(f"{result.rendered} clips rendered, {result.kept} kept.")
     _fail_for(result.failures, "clips could not be rendered", "clips/failures.csv", as_json)
+
+
+def found_by_code(trajectories: Sequence[Trajectory], as_json: bool) -> None:
+    if as_json:
+        print_json({"trajectories": [t.trajectory_id for t in trajectories]})
+        return
+    for t in trajectories:
+        say(f"{t.trajectory_id}: episode {t.episode_index} of {t.dataset}, {t.task_type}, {t.clip or 'no clip'}")
 
 
 def _fail_for(failures: Sequence[Failure], what: str, file: str, as_json: bool) -> None:

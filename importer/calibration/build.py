@@ -153,6 +153,6 @@ def _new_assignments(ws: Workspace, batch_id: str, annotators: Sequence[str]) ->
     made: list[Assignment] = []
     for name in annotators:
         if name not in have:  # a generator for each, so that a draw is the same whoever else takes part
-            rng = ws.rng(f"{batch_id} {name}")
+            rng = ws.secret_rng(f"{batch_id} {name}")
             made += assign_everyone(pairs, [name], batch_id=batch_id, rng=rng, likely=likely)
     return made

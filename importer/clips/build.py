@@ -60,7 +60,7 @@ def build_clips(ws: Workspace) -> ClipsResult:
     trajectories = [t for t in ws.store.trajectories() if t.in_pool]
     if not trajectories:
         raise NotReady("There is no pool yet.", fix="Run `robopref pool` first.")
-    result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.workers)
+    result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.workers, salt=ws.salt)
     done = []
     for t in trajectories:
         entry = result.clips.get(t.trajectory_id)
@@ -74,15 +74,16 @@ def build_clips(ws: Workspace) -> ClipsResult:
 
 
 def render_clips(
-    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: Workers
+    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, workers: Workers, *, salt: int
 ) -> ClipsResult:
     """Render the clips that are missing or were made with other settings; finished ones are kept.
 
     Args:
         folder: Where the clips are kept.
+        salt: As in `Workspace`; the codes on the clips depend on it.
     """
     index = ClipIndex(folder)
-    jobs, failures = plan(trajectories, pool, clips, folder)
+    jobs, failures = plan(trajectories, pool, clips, folder, salt)
     missing = [job for job in jobs if not index.has(job.trajectory.trajectory_id, job.key)]
     broken: set[str] = set()
     for job, result in parallel_map(_Render(pool, clips), missing, workers=workers, description="Rendering clips"):

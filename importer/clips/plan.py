@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from importer.clips.index import content_key
+from importer.clips.watermark import watermark_of
 from importer.pool import Failure, failure_of, files_of, find_dataset
 from preference.config import Clips, Pool
 from preference.errors import UserError
@@ -33,10 +34,14 @@ class Job:
     """N at the end of the force strip's scale; nan = no strip."""
     path: Path
     key: str
+    watermark: str
+    """What its corner shows; empty = nothing."""
 
 
-def plan(trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path) -> tuple[list[Job], list[Failure]]:
-    """A job for each trajectory whose files can be named."""
+def plan(
+    trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: Path, salt: int
+) -> tuple[list[Job], list[Failure]]:
+    """A job for each trajectory whose files can be named; `salt` as in `Workspace`."""
     longest: dict[str, int] = {}
     strongest: dict[str, float] = {}
     for t in trajectories:
@@ -47,15 +52,16 @@ def plan(trajectories: Sequence[Trajectory], pool: Pool, clips: Clips, folder: P
     failures: list[Failure] = []
     for t in trajectories:
         frames = longest[t.task_type] + round(clips.freeze_s * clips.fps)
+        watermark = watermark_of(t.trajectory_id, clips, salt)
         force = rounded_up(strongest[t.task_type]) if t.task_type in strongest else math.nan
         try:
             span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames, force)
             columns = find_dataset(pool, t).columns.model_dump()
-            key = content_key(files_of(pool, t), RECIPE, clips.model_dump(), span, columns)
+            key = content_key(files_of(pool, t), RECIPE, clips.model_dump(), watermark, span, columns)
         except UserError as error:
             failures.append(failure_of(t.dataset, t.episode_index, error))
         else:
-            jobs.append(Job(t, frames, force, folder / f"{t.trajectory_id}.mp4", key))
+            jobs.append(Job(t, frames, force, folder / f"{t.trajectory_id}.mp4", key, watermark))
     return jobs, failures
 
 

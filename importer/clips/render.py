@@ -93,7 +93,7 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
     picture = picture.filter("pad", size, size, "(ow-iw)/2", f"(oh-{strip}-ih)/2", color="black")
     if strip:
         picture = _with_strip(picture, episode, job, clips, path.with_name("force.png"))
-    picture = overlay(picture, episode, job.trajectory, size, strip)
+    picture = overlay(picture, episode, job, size, strip)
     picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
     # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for;
     # with these two set, a longer look-ahead only costs time
@@ -150,8 +150,8 @@ def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing:
     return picture.overlay(line, x=place, y=size - strip + strip // 4, shortest=1)
 
 
-def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int, below: int) -> Any:
-    """Id, running time and gripper state, the last one `below` pixels above the clip's lower edge.
+def overlay(picture: Any, episode: Episode, job: Job, size: int, below: int) -> Any:
+    """Code, running time and gripper state, the last one `below` pixels above the clip's lower edge.
 
     Nothing here tells how good the trajectory is.
     """
@@ -164,7 +164,9 @@ def overlay(picture: Any, episode: Episode, trajectory: Trajectory, size: int, b
         "boxcolor": "black@0.55",
         "boxborderw": max(2, size // 120),
     }
-    picture = picture.drawtext(text=trajectory.trajectory_id, x=margin, y=margin, escape_text=True, **style)
+    trajectory = job.trajectory
+    if job.watermark:
+        picture = picture.drawtext(text=job.watermark, x=margin, y=margin, escape_text=True, **style)
     tenths = "floor(t*10+0.01)"
     timer = f"%{{eif:floor({tenths}/10):d}}.%{{eif:mod({tenths},10):d}} s"
     picture = picture.drawtext(text=timer, x=f"w-tw-{margin}", y=margin, escape_text=False, **style)

@@ -233,7 +233,7 @@ def _assigned(
         duplicates=settings.duplicates,
         duplicate_distance=settings.duplicate_distance,
         batch_id=batch_id,
-        rng=ws.rng(f"assignments {batch_id}"),
+        rng=ws.secret_rng(f"assignments {batch_id}"),
         likely=likely_answers(pairs, pool),
     )
     plan = plan_table(assignments, duplicates=settings.duplicates, duplicate_distance=settings.duplicate_distance)

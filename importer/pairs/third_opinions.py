@@ -54,7 +54,7 @@ def ask_third(ws: Workspace, pair_ids: Sequence[str], left_out: Collection[tuple
         [(pairs[key], seen[key]) for key in contested],
         certified_ids(ws),
         start_positions=free_places,
-        rng=ws.rng(f"thirds {' '.join(contested)}"),
+        rng=ws.secret_rng(f"thirds {' '.join(contested)}"),
     )
     append(ws, made)
     return made

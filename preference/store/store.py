@@ -7,6 +7,7 @@ as NULL and comes back as `nan`.
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -133,6 +134,13 @@ class Store(Reader):
         with self._transaction() as connection:
             connection.execute(t.judgments.delete().where(t.judgments.c.annotation_id.in_(annotation_ids)))
             connection.execute(t.rejected.delete().where(t.rejected.c.annotation_id.in_(annotation_ids)))
+
+    def salt(self) -> int:
+        """This project's own secret number of 128 bits; drawn at its first use, by whichever process comes first."""
+        with self._transaction() as connection:
+            drawn = self._insert(t.secrets).values(name="salt", value=str(secrets.randbits(128)))
+            connection.execute(drawn.on_conflict_do_nothing(index_elements=["name"]))
+            return int(connection.execute(sa.select(t.secrets.c.value).where(t.secrets.c.name == "salt")).scalar_one())
 
     def put_certification(self, record: Certification) -> None:
         self._upsert(t.certifications, [record])

@@ -246,6 +246,9 @@ training_requests = sa.Table(
 )
 """A row for each time that somebody pressed Start Training and no training has ended that began after it."""
 
+secrets = sa.Table("secrets", metadata, _text("name", primary_key=True), _text("value"))
+"""Drawn by this project, shown to nobody."""
+
 RESPONSES_VIEW = """
 CREATE VIEW responses AS
 SELECT p.pair_id, p.trajectory_a_id, p.trajectory_b_id, a.annotator_id,

@@ -67,8 +67,17 @@ def inspect(
 
 
 @app.command(rich_help_panel=SETUP)
-def clips(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+def clips(
+    find: Annotated[str, typer.Option("--find", help="Name the trajectory whose clip shows this code.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
     """Render one standardized clip per trajectory. Existing clips are kept."""
+    from importer.clips import watermark
     from importer.clips.build import build_clips
 
-    show.clips(build_clips(Workspace.open(config)), json)
+    ws = Workspace.open(config)
+    if find:
+        show.found_by_code(watermark.find(ws, find), json)
+        return
+    show.clips(build_clips(ws), json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,11 +26,12 @@ from PIL import Image
 from importer.clips.build import build_clips, render_clips
 from importer.clips.plan import moving_frames
 from importer.clips.render import closed_spans
+from importer.clips.watermark import code_of, find, watermark_of
 from importer.pool import build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.video import clean_frames, sample_rows
 from preference.config import Clips, Dataset, Pool
-from preference.errors import DataError
+from preference.errors import DataError, UserError
 from preference.work import HERE
 from preference.workspace import Workspace
 
@@ -59,7 +61,7 @@ def rendered(folder: Path, **make) -> Workspace:
 def workspace(folder: Path, settings: str = "", **make) -> Workspace:
     if not (folder / "tiny").exists():
         make_dataset(folder / "tiny", EPISODES, **make)
-    text = f'work = "work"\nworkers = 2\n{settings}\n[[pool.dataset]]\npath = "tiny"\n'
+    text = f'work = "work"\nworkers = 2\nsalt = 5\n{settings}\n[[pool.dataset]]\npath = "tiny"\n'
     (folder / "robopref.toml").write_text(text)
     return Workspace.open(folder / "robopref.toml")
 
@@ -128,20 +130,43 @@ def test_a_picture_that_is_not_square_is_letterboxed_not_stretched(ws: Workspace
     assert (middle[70:160] > 60).all() and (middle[330:410] > 60).all()
 
 
-def test_the_overlay_shows_id_time_and_gripper_and_nothing_of_the_source(ws: Workspace) -> None:
+def test_the_overlay_shows_code_time_and_gripper_and_nothing_of_the_source(ws: Workspace) -> None:
     first, second = (frames_of(ws.root / t.clip) for t in ws.store.trajectories()[:2])
 
     def lit(image: np.ndarray) -> bool:
         return bool((image > 180).any())
 
     assert lit(first[0][5:25, :140]) and lit(first[0][5:25, 430:]) and lit(first[0][455:475, :140])
-    assert not lit(first[0][5:25, 160:400]), "more text than an id and a time"
+    assert not lit(first[0][5:25, 160:400]), "more text than a code and a time"
     assert np.abs(first[0][5:25, 430:].astype(int) - first[8][5:25, 430:]).max() > 100, "the time stands still"
     assert np.abs(first[-1][5:25, 430:].astype(int) - first[-20][5:25, 430:]).max() < 40, (
         "the time runs on in the freeze"
     )
     mark = [frame[455:475, :140].astype(int) for frame in second]
     assert np.abs(mark[0] - mark[45]).max() > 100, "open and closed look the same"
+
+
+def test_the_corner_shows_a_code_that_only_this_project_resolves(ws: Workspace) -> None:
+    ids = [t.trajectory_id for t in ws.store.trajectories()]
+    codes = [watermark_of(key, ws.config.clips, ws.salt) for key in ids]
+    assert len(set(codes)) == len(ids) and all(re.fullmatch("[2-9A-HJKMNP-TV-Z]{6}", code) for code in codes)
+    assert [[t.trajectory_id for t in find(ws, code.lower())] for code in codes] == [[key] for key in ids]
+    assert not set(codes) & {code_of(key, ws.salt + 1) for key in ids}
+    with pytest.raises(UserError, match="shows the code 222222"):
+        find(ws, "222222")
+
+
+def test_the_corner_shows_the_trajectorys_id_or_nothing_where_that_is_wanted(tmp_path: Path, ws: Workspace) -> None:
+    def corner(watermark: str) -> np.ndarray:
+        changed = workspace(tmp_path, f'[clips]\nwatermark = "{watermark}"\n')
+        build_pool(changed)
+        assert build_clips(changed).rendered == 4
+        return frames_of(changed.root / changed.store.trajectories()[0].clip)[0][5:25, :160]
+
+    code = frames_of(ws.root / ws.store.trajectories()[0].clip)[0][5:25, :160]
+    named, empty = corner("trajectory_id"), corner("none")
+    assert (code > 180).any() and (named > 180).any() and empty.max() < 12
+    assert np.abs(named.astype(int) - code).max() > 100
 
 
 def test_gripper_spans_follow_the_rows_and_the_last_lasts_through_the_freeze(ws: Workspace) -> None:
@@ -283,7 +308,7 @@ def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) ->
     index = data.index(b"moov")
     data[body + 200 : index - 8] = b"\x00" * (index - 8 - body - 200)
     path.write_bytes(data)
-    result = render_clips(ws.store.trajectories(), ws.config.pool, ws.config.clips, ws.clips, HERE)
+    result = render_clips(ws.store.trajectories(), ws.config.pool, ws.config.clips, ws.clips, HERE, salt=ws.salt)
     assert result.rendered == 0 and len(result.failures) == 4
     assert all("ffmpeg cannot make a clip" in f.reason and "\n" not in str(f) for f in result.failures)
     assert not list(ws.clips.glob("*.mp4"))
@@ -341,7 +366,7 @@ def test_episodes_of_the_sample_pool_become_clips_and_frames(tmp_path: Path) -> 
     config = Pool(dataset=[Dataset(path=SAMPLE_POOL, name="sample")])
     every = read_pool(config, Clips()).trajectories
     chosen = [every[0], every[len(every) // 2], every[-1]]
-    result = render_clips(chosen, config, Clips(), tmp_path / "clips", HERE)
+    result = render_clips(chosen, config, Clips(), tmp_path / "clips", HERE, salt=1)
     assert (result.rendered, result.failures) == (3, [])
     for t in chosen:
         clip = frames_of(tmp_path / "clips" / f"{t.trajectory_id}.mp4")

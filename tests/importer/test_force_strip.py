@@ -77,9 +77,9 @@ def test_peak_force_is_in_the_manifest_and_scales_are_shared_and_round(ws: Works
     peaks = {t.trajectory_id: t.peak_force for t in trajectories}
     assert peaks["d-soft"] == pytest.approx(8.0) and peaks["d-hard"] == pytest.approx(16.0)
     assert np.isnan(peaks["d-blind"])
-    jobs, _ = plan(trajectories, ws.config.pool, ws.config.clips, ws.clips)
+    jobs, _ = plan(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.salt)
     assert {job.full_force for job in jobs} == {20.0}
     assert [rounded_up(x) for x in (0.0, 0.011, 1.0, 3.2, 20.0, 51.0)] == [1.0, 0.02, 1.0, 5.0, 20.0, 100.0]
     without, _ = plan([replace(t, peak_force=float("nan")) for t in trajectories], ws.config.pool, ws.config.clips,
-                      ws.clips)  # fmt: skip
+                      ws.clips, ws.salt)  # fmt: skip
     assert all(np.isnan(job.full_force) for job in without)

@@ -9,6 +9,7 @@ from preference.workspace import Workspace
 
 SETTINGS = """
 seed = 3
+salt = 3
 [pairs]
 batch = 60
 [calibration]

@@ -12,6 +12,7 @@ from preference.workspace import Workspace
 
 CONFIG = """
 seed = 3
+salt = 3
 workers = 1
 [[pool.dataset]]
 path = "data"

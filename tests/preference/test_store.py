@@ -3,6 +3,7 @@
 import math
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,16 @@ def test_records_come_back_as_they_went_in(store):
     store.put_judgments([judgment()])
     assert store.judgments() == [judgment()]
     assert store.judgments()[0].raw == {"id": 7}
+
+
+def test_a_project_draws_its_salt_once(store, database_url, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        drawn = {*pool.map(lambda _: store.salt(), range(8))}
+    other, elsewhere = Store.open(database_url), Store.open(f"sqlite:///{tmp_path / 'other.db'}")
+    assert drawn == {other.salt()} != {elsewhere.salt()}
+    assert next(iter(drawn)).bit_length() > 90
+    other.close()
+    elsewhere.close()
 
 
 def test_nan_survives_the_database(store):
