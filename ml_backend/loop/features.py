@@ -14,16 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.markup import escape
 
 from importer.clips.index import content_key
-from importer.pool import Failure, failure_of, files_of, find_dataset, read_episode
+from importer.pool import Failure, failure_of, feature_names_of, files_of, find_dataset, read_episode
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, load, onnx_file
-from ml_backend.reward.features import FeatureFiles, Features, is_complete, read_features, write_features
+from ml_backend.reward.features import FeatureFiles, Features, check_sizes, is_complete, read_features, write_features
 from ml_backend.reward.weights import EncoderSettings, settle
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
@@ -31,12 +32,21 @@ from preference.records import Trajectory
 from preference.work import HERE, Workers, console, parallel_map
 from preference.workspace import Workspace
 
+if TYPE_CHECKING:
+    from ml_backend.reward.model import ModelSpec
+
 FAILURES = "features/failures.csv"
 """In the work folder: the trajectories that the newest run could not encode, and why."""
 RECIPE = 1
 """Part of every key: raise it when the same settings would give other values."""
 IN_PROCESS = 12
 """Below so many trajectories, encoding them takes less time than starting processes that each import torch."""
+PROJECTION = 16
+"""Principal components of the frame features that the model sees: with a few hundred labels, more only memorize."""
+ENCODERS = "encoders"
+"""Folder of the work folder for encoders that `robopref train --finetune` trained."""
+OWN_ENCODER = "encoder.pt"
+"""Beside model.pt where the encoder was trained too (`robopref train --finetune`)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class FeatureStore(Mapping[str, Features]):
         )
 
 
+def encoder_settings(reward: Reward) -> EncoderSettings | None:
+    """The encoder and the weights that it gets; None where the model does not look at frames."""
+    return settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
+
+
 @dataclass(frozen=True)
 class Job:
     """One trajectory to encode, as it travels to a worker process."""
@@ -104,7 +119,7 @@ def encode_pool(
         DataError: not one trajectory could be read.
     """
     reward = ws.config.reward
-    settings = encoder or (settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None)
+    settings = encoder or encoder_settings(reward)
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
     missing = [job for job in jobs if not is_complete(job.path)]
     if cut := sum(job.path.exists() for job in missing):
@@ -141,6 +156,78 @@ def plan(
         else:
             jobs.append(Job(t, folder / f"{t.trajectory_id}.{key}.npy"))
     return jobs, failures
+
+
+def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajectory]) -> ModelSpec:
+    """The description of a model that will be trained on `store`."""
+    from ml_backend.reward.model import ModelSpec
+
+    reward = ws.config.reward
+    example = store[trajectories[0].trajectory_id]
+    names = feature_names_of(ws.config.pool, trajectories[0])
+
+    def complete(kind: str, size: int) -> tuple[str, ...]:
+        """The dataset's names of the values, or numbers where it has none."""
+        found = names.get(kind, [])
+        return tuple(found) if len(found) == size else tuple(f"{kind}_{i}" for i in range(size))
+
+    return ModelSpec(
+        encoder=reward.encoder,
+        weights=store.encoder.shown if store.encoder else "none",
+        image_size=store.encoder.image_size if store.encoder else 0,
+        sample_fps=reward.sample_fps,
+        max_frames=reward.max_frames,
+        inputs=tuple(reward.inputs),
+        frame_size=example.frames.shape[1],
+        action_names=complete("action", example.actions.shape[1]),
+        state_names=complete("state", example.state.shape[1]),
+        temporal=reward.temporal,
+        hidden=reward.hidden,
+        members=reward.members,
+        projection=PROJECTION if "frames" in reward.inputs else 0,
+        task_types=tuple(sorted({t.task_type for t in trajectories})),
+        encoder_digest=store.encoder.digest if store.encoder else "",
+    )
+
+
+def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
+    """The pool as this model sees it, even where robopref.toml has changed since its training.
+
+    Args:
+        folder: Of the model.
+
+    Raises:
+        DataError: the encoder's weights are not those that the model was trained on, or trajectories are of another
+            robot.
+    """
+    seen = ws.config.reward.model_copy(
+        update={
+            "encoder": spec.encoder,
+            "weights": weights_for(ws.config.reward, spec, folder),
+            "inputs": list(spec.inputs),
+            "sample_fps": spec.sample_fps,
+            "max_frames": spec.max_frames,
+        }
+    )
+    encoder = encoder_settings(seen)
+    if encoder and encoder.digest != spec.encoder_digest:
+        raise DataError(
+            f"{folder / 'model.pt'} does not match this configuration: it was trained on {spec.encoder} with weights "
+            f"{spec.weights!r} ({spec.encoder_digest}), but here they are {encoder.shown!r} ({encoder.digest}). "
+            f"{encoder.note}".rstrip(),
+            fix="Bring the same weights onto this machine, or run `robopref train` again.",
+        )
+    then = Workspace(ws.config.model_copy(update={"reward": seen}))
+    store = encode_pool(then, ws.store.trajectories(), encoder)
+    check_sizes(store.paths, spec.sizes, folder / "model.pt")
+    return store
+
+
+def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:
+    """The value of `reward.weights` that gives the weights which the model was trained on."""
+    if (folder / OWN_ENCODER).is_file():
+        return str(folder / OWN_ENCODER)
+    return spec.weights if spec.weights in ("imagenet", "none") else reward.weights
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from importer.studio.order import rescore
-from ml_backend.loop.inputs import features_for
+from ml_backend.loop.features import features_for
 from ml_backend.loop.queue_order import publish
 from ml_backend.ranking import PoolScores
-from ml_backend.reward.dataset import Pairs
-from ml_backend.validation.accuracy import right
+from ml_backend.reward.dataset import Pairs, right
 from preference.artifacts import confined, read_json, sha256_of
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion

@@ -6,6 +6,8 @@ every epoch become event files under work/curves: `tensorboard --logdir work/cur
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import shutil
@@ -22,26 +24,17 @@ import numpy as np
 
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
-from ml_backend.loop.features import encode_pool
-from ml_backend.loop.inputs import (
-    ENCODERS,
-    OWN_ENCODER,
-    describe,
-    encoder_settings,
-    fingerprint,
-    labelled_pairs,
-)
+from ml_backend.loop.features import ENCODERS, OWN_ENCODER, describe, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
-from ml_backend.reward.finetune import ACCUMULATE, finetune, step_count
-from ml_backend.reward.train import SPLITS, check_labels, pair_keys, split_pairs, train_model
+from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
-from ml_backend.validation.accuracy import validate
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
+from qc_reports.answers import Answered, join
 
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -72,6 +65,31 @@ def train(ws: Workspace) -> ModelVersion:
     return record
 
 
+def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest: str) -> str:
+    """Of everything that the weights depend on: labels, settings, seed, trajectories, the encoder's weights."""
+    labels = sorted((p.pair_id, p.preference, round(p.confidence_mean, 6)) for p in preferences)
+    spans = [(t.trajectory_id, t.start_s, t.end_s) for t in ws.store.trajectories()]
+    settings = ws.config.reward.model_dump(exclude={"weights"})
+    answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
+    text = json.dumps([labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers)], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def single_answers(ws: Workspace) -> list[Answered]:
+    """Each annotator's own answers, where a training fits these instead of the vote; otherwise none."""
+    if ws.config.reward.reliability == "vote":
+        return []
+    answers = join(ws.store.judgments(), ws.store.assignments())
+    return [answer for answer in answers if not answer.duplicate]
+
+
+def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
+    """The labels as arrays that index `trajectories`, with the single answers where a training fits these."""
+    pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
+    answers = single_answers(ws)
+    return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
+
+
 def _labels(ws: Workspace) -> list[Preference]:
     """The resolved preferences, without discards; NotReady where they are too few."""
     preferences = ws.store.labelled()
@@ -84,6 +102,9 @@ def _exists(ws: Workspace, record: ModelVersion) -> bool:
 
 
 def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSettings | None, key: str) -> ModelVersion:
+    from ml_backend.reward.train import train_model
+    from ml_backend.validation.accuracy import validate
+
     started = time.monotonic()
     reward, seed = ws.config.reward, ws.config.seed
     store = encode_pool(ws, ws.store.trajectories(), encoder)
@@ -174,6 +195,8 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
         NotReady: nothing is resolved, or too little.
         ConfigError: the model does not look at frames.
     """
+    from ml_backend.reward.finetune import ACCUMULATE, finetune, step_count
+
     reward = ws.config.reward
     encoder = encoder_settings(reward)
     if encoder is None:

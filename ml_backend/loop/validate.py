@@ -17,10 +17,10 @@ from importer.pairs.batches import shown
 from importer.pairs.sampling import asked
 from importer.pool import read_episode
 from importer.pool.video import sample_rows
-from ml_backend.loop.inputs import features_for, labelled_pairs
-from ml_backend.reward.dataset import Pairs
+from ml_backend.loop.features import features_for
+from ml_backend.loop.train import labelled_pairs
+from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
 from ml_backend.reward.model import RewardModel
-from ml_backend.reward.train import SPLITS, Split, share_right
 from ml_backend.validation.accuracy import fit_folds
 from ml_backend.validation.learning_curve import learning_curve
 from ml_backend.validation.page import check, film_strips, verdict_of, write_page

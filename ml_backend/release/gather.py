@@ -19,8 +19,8 @@ import pandas as pd
 from importer.pool import read_episode
 from importer.pool.dataset import find_dataset, open_dataset
 from importer.pool.video import clean_frames, sample_rows
-from ml_backend.loop.features import FeatureStore
-from ml_backend.loop.inputs import features_for, fingerprint
+from ml_backend.loop.features import FeatureStore, features_for
+from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
 from ml_backend.release.preferences import labelled, own_names, preference_table, pseudonyms, read_split

@@ -1,40 +1,52 @@
-"""From features and preferences to arrays: padded batches, normalization, and pairs by index.
+"""Labels as arrays, and their splits: preferences (or single judgments) in, `Pairs` and `Split` out. Pure numpy.
 
-Pure numpy; what training, scoring and validation share.
+Single judgments are for training that learns how reliable each annotator is (Crowd-BT, Chen et al. 2013). Both ways of
+training see the same pairs and the same split: those that have a label of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ml_backend.reward.features import Features
-from ml_backend.reward.judgments import Judgments
-from preference.errors import DataError
-from preference.records import Preference
+from preference.errors import DataError, NotReady
+from preference.records import LABELS, Preference
+from qc_reports.answers import Answered
 
-FITTED_FRAMES = 20_000
-"""Frames that the principal components are fitted on; more change them by less than the labels' noise."""
+SPLITS = ("train", "validation", "test")
+SHARES = (0.70, 0.15, 0.15)
+"""Of the pairs; the protocol's."""
+FOLDS = 5
+TRAJECTORY_FOLDS = 3
+"""Of trajectories: a third held out leaves a ninth of the pairs with both ends unseen, in each of three trainings."""
+UNSAID = 3.0
+"""Confidence of an answer that came without: the middle of 1 to 5."""
 
 
 @dataclass(frozen=True)
-class Normalization:
-    """What the model subtracts and multiplies with, measured on the training pool."""
+class Judgments:
+    """M answers, in the order of their pairs."""
 
-    frame_mean: np.ndarray
-    """(D,) float32."""
-    frame_projection: np.ndarray
-    """(D, P) float32: principal directions, all scaled alike, so that the first component has variance 1."""
-    action_mean: np.ndarray
-    """(A,) float32."""
-    action_scale: np.ndarray
-    """(A,) float32: 1 / standard deviation; 0 for a constant column, which tells nothing."""
-    state_mean: np.ndarray
-    """(S,) float32."""
-    state_scale: np.ndarray
-    """(S,) float32."""
+    annotators: tuple[str, ...]
+    start: np.ndarray
+    """(N + 1,) int64: the answers to pair i are start[i] to start[i + 1]."""
+    annotator: np.ndarray
+    """(M,) int64, into `annotators`."""
+    label: np.ndarray
+    """(M,) float64: 1.0 (A), 0.0 (B), 0.5 (tie)."""
+    weight: np.ndarray
+    """(M,) float64, mean 1, proportional to the answer's own confidence."""
+
+    def of(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the answers to `pairs`, and for each its place in `pairs`."""
+        first, counts = self.start[pairs], np.diff(self.start)[pairs]
+        place = np.repeat(np.arange(len(pairs)), counts)
+        within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return first[place] + within, place
 
 
 @dataclass(frozen=True)
@@ -62,123 +74,13 @@ class Pairs:
         return Pairs(ids, self.a[rows], self.b[rows], self.label[rows], self.weight[rows])
 
 
-def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Frames (B, T, D), actions (B, T, A) and state (B, T, S), all float32 and padded with zeros, and mask (B, T)."""
-    features = list(features)
-    longest = max(len(item) for item in features)
-    mask = np.zeros((len(features), longest), dtype=bool)
-    padded = []
-    for name in ("frames", "actions", "state"):
-        size = getattr(features[0], name).shape[1]
-        out = np.zeros((len(features), longest, size), dtype=np.float32)
-        for row, item in enumerate(features):
-            out[row, : len(item)] = getattr(item, name)
-        padded.append(out)
-    for row, item in enumerate(features):
-        mask[row, : len(item)] = True
-    return padded[0], padded[1], padded[2], mask
+@dataclass(frozen=True)
+class Split:
+    """Rows of a `Pairs`, by what they are for."""
 
-
-def fit_normalization(features: Sequence[Features], projection: int, rng: np.random.Generator) -> Normalization:
-    """Means, scales and principal directions over the steps of the pool; no label is looked at.
-
-    Args:
-        projection: P, how many principal components of the frame features are kept.
-        rng: Draws the frames that they are fitted on, where the pool has more than enough.
-    """
-    # copies: a view would keep its file open
-    both = [(np.array(item.actions), np.array(item.state)) for item in features]
-    action_mean, action_scale = _standardization([actions for actions, _ in both])
-    state_mean, state_scale = _standardization([state for _, state in both])
-    frame_mean, directions = _principal(_some_frames(features, rng), projection)
-    return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
-
-
-def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.ndarray:
-    """(≤ FITTED_FRAMES, D) float32; only those are read from the disk."""
-    ends = np.cumsum([len(item) for item in features])
-    if ends[-1] <= FITTED_FRAMES:
-        return np.concatenate([item.frames for item in features]).astype(np.float32)
-    drawn = np.sort(rng.choice(ends[-1], FITTED_FRAMES, replace=False))
-    parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
-    starts = [0, *ends[:-1]]
-    return np.concatenate(
-        [item.frames[rows - start] for item, rows, start in zip(features, parts, starts, strict=True) if len(rows)]
-    ).astype(np.float32)
-
-
-def check_features(
-    features: Sequence[Features], names: Sequence[str], sizes: Mapping[str, int], inputs: Sequence[str]
-) -> None:
-    """Refuse what nothing can be learned from, before anything is.
-
-    Args:
-        names: trajectory_id of each, for the message.
-        sizes: Values per step that frames, actions and state should have.
-        inputs: Which of these the model uses.
-
-    Raises:
-        DataError: trajectories differ in their number of values, hold nan or infinity, have no step, or an input that
-            the model uses is the same in every step of every trajectory.
-    """
-    low, high = {}, {}
-    for item, trajectory in zip(features, names, strict=True):
-        if not len(item):
-            raise DataError(f"{trajectory}: it has no step.", fix="Leave it out of the pool.")
-        for name, size in sizes.items():
-            if (found := getattr(item, name).shape[1]) != size:
-                raise DataError(
-                    f"{trajectory}, {name}: expected {size} values in every step, as {names[0]} has; found {found}.",
-                    fix="Pool only robots of one kind.",
-                )
-        for name in inputs:
-            # ten times faster than looking for the extremes of half-precision values
-            values = np.asarray(getattr(item, name), dtype=np.float32)
-            least, most = values.min(axis=0), values.max(axis=0)
-            if not (np.isfinite(least).all() and np.isfinite(most).all()):
-                raise DataError(
-                    f"{trajectory}, {name}: holds nan or infinity.", fix="Correct the dataset, or leave it out."
-                )
-            low[name] = np.minimum(low.get(name, least), least)
-            high[name] = np.maximum(high.get(name, most), most)
-    for name in inputs:
-        if sizes[name] and (low[name] == high[name]).all():
-            raise DataError(
-                f"{name}: the same in every step of all {len(features)} trajectories.",
-                fix=f"See what the dataset holds there, or leave {name} out of reward.inputs.",
-            )
-
-
-def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    values = np.concatenate(parts).astype(np.float64)
-    mean, sd = values.mean(axis=0), values.std(axis=0)
-    constant = sd <= 1e-6 * np.maximum(1.0, np.abs(mean))
-    scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
-    return mean.astype(np.float32), scale.astype(np.float32)
-
-
-def _principal(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and directions (D, P); directions beyond the rank are 0, and so are all of constant frames.
-
-    Components keep their relative size, which is a prior: what varies little in the pictures is believed to matter
-    little. On 260 of the benchmark's episodes (442 pairs to train on, 12 steps, hidden 32, no bootstrap; ten seeds that
-    it does not use) a random network's frames, scaled to variance 1 each, gave 0.862; as they are, 0.871; none, 0.867.
-    """
-    size = frames.shape[1]
-    if size == 0:
-        return np.zeros(0, np.float32), np.zeros((0, projection), np.float32)
-    mean = frames.mean(axis=0, dtype=np.float64)
-    centred = frames.astype(np.float64) - mean
-    variance, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(frames)))
-    order = np.argsort(variance)[::-1][:projection]
-    variance, vectors = variance[order], vectors[:, order]
-    # eigenvectors have no sign of their own: fix it, so that the same pool gives the same projection everywhere
-    vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(order))] < 0, -1.0, 1.0)
-    kept = variance > 1e-9 * max(1.0, float(np.abs(mean).max()) ** 2)
-    directions = np.zeros((size, projection))
-    if kept.any():
-        directions[:, : len(order)][:, kept] = vectors[:, kept] / np.sqrt(variance[0])
-    return mean.astype(np.float32), directions.astype(np.float32)
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
 
 
 def index_pairs(preferences: Sequence[Preference], position: Mapping[str, int]) -> Pairs:
@@ -210,3 +112,121 @@ def index_pairs(preferences: Sequence[Preference], position: Mapping[str, int]) 
         np.array([p.preference for p in labelled], dtype=np.float64),
         confidence / confidence.mean() if len(confidence) else confidence,
     )
+
+
+def index_judgments(pair_ids: Sequence[str], answers: Iterable[Answered]) -> Judgments:
+    """The answers to `pair_ids`; an annotator's second showing of a pair does not count."""
+    position = {pair_id: i for i, pair_id in enumerate(pair_ids)}
+    used = [answer for answer in answers if answer.pair_id in position and not answer.duplicate]
+    used.sort(key=lambda answer: (position[answer.pair_id], answer.annotator_id))
+    annotators = tuple(sorted({answer.annotator_id for answer in used}))
+    number = {name: i for i, name in enumerate(annotators)}
+    pairs = np.array([position[answer.pair_id] for answer in used], dtype=np.int64)
+    confidence = np.array([UNSAID if a.confidence is None else a.confidence for a in used], dtype=np.float64)
+    return Judgments(
+        annotators,
+        np.searchsorted(pairs, np.arange(len(pair_ids) + 1)).astype(np.int64),
+        np.array([number[answer.annotator_id] for answer in used], dtype=np.int64),
+        np.array([LABELS[answer.preference] for answer in used], dtype=np.float64),
+        confidence / confidence.mean() if len(used) else confidence,
+    )
+
+
+def check_labels(labels: Sequence[float | None], minimum: int) -> None:
+    """Refuse what nothing can be learned from.
+
+    Args:
+        labels: 1.0 (A), 0.0 (B), 0.5 (tie), or None where a pair has none.
+
+    Raises:
+        NotReady: too few labels, or all of them say the same.
+    """
+    known = [label for label in labels if label is not None]
+    clear = [label for label in known if label != 0.5]
+    if len(known) < minimum:
+        raise NotReady(
+            f"{len(known)} pairs have a label; training needs at least {minimum}.",
+            fix="Ask more pairs, or lower reward.min_preferences.",
+        )
+    if not clear:
+        raise NotReady(
+            f"All {len(known)} labelled pairs are ties: nothing says which behaviour is better.",
+            fix="Ask pairs that differ more: `robopref pairs` draws them from distant quartiles too.",
+        )
+    if len(clear) > 1 and len(set(clear)) == 1:
+        ties = f" ({len(known) - len(clear)} ties aside)" if len(clear) < len(known) else ""
+        raise NotReady(
+            f"All {len(clear)} labelled pairs say {'A' if clear[0] else 'B'}{ties}: that tells of the sides, not of "
+            "the behaviour.",
+            fix="If one side always had the better one by plan, swap the sides of half of the pairs.",
+        )
+
+
+def split_pairs(keys: Sequence[str], seed: int) -> Split:
+    """70/15/15, decided by a hash of each pair's key: a pair keeps its place when later rounds add others, so a test
+    pair of today is never a training pair of tomorrow. The shares are met in expectation."""
+    draws = np.array([_fraction(f"{seed} {key}") for key in keys])
+    first, second = SHARES[0], SHARES[0] + SHARES[1]
+    return Split(
+        np.flatnonzero(draws < first),
+        np.flatnonzero((draws >= first) & (draws < second)),
+        np.flatnonzero(draws >= second),
+    )
+
+
+def pair_keys(preferences: Sequence[Preference]) -> list[str]:
+    """What `split_pairs` goes by for the labelled ones: the two trajectories, so that a pair that was asked twice, also
+    under another id or the other way round, is in one split."""
+    labelled = [p for p in preferences if p.preference is not None]
+    return [" ".join(sorted((p.trajectory_a_id, p.trajectory_b_id))) for p in labelled]
+
+
+def pair_folds(pairs: int, rng: np.random.Generator) -> list[Split]:
+    """Each pair is tested once, by a model that was neither trained on it nor stopped by it."""
+    folds = np.array_split(rng.permutation(pairs), FOLDS)
+    splits = []
+    for number, held in enumerate(folds):
+        stop = folds[(number + 1) % FOLDS]
+        rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
+        splits.append(Split(np.sort(rest), np.sort(stop), held))
+    return splits
+
+
+def trajectory_folds(pairs: Pairs, trajectories: int, rng: np.random.Generator) -> list[Split]:
+    """Tested on pairs whose trajectories were both kept out of training."""
+    fold = rng.integers(TRAJECTORY_FOLDS, size=trajectories)
+    splits = []
+    for held in range(TRAJECTORY_FOLDS):
+        out_a, out_b = fold[pairs.a] == held, fold[pairs.b] == held
+        inside, test = np.flatnonzero(~out_a & ~out_b), np.flatnonzero(out_a & out_b)
+        if len(inside) < FOLDS or not len(test):
+            continue
+        inside = rng.permutation(inside)
+        stop = max(1, len(inside) // FOLDS)
+        splits.append(Split(inside[stop:], inside[:stop], test))
+    return splits
+
+
+def ranking_accuracy(rewards: np.ndarray, pairs: Pairs) -> float:
+    """Share of the pairs, ties left out, whose better trajectory has the higher reward; nan where all are ties.
+
+    Args:
+        rewards: (N,) one reward per trajectory.
+    """
+    return share_right(rewards[pairs.a] - rewards[pairs.b], pairs.label)
+
+
+def share_right(x: np.ndarray, label: np.ndarray) -> float:
+    """The same from differences r_a − r_b and labels."""
+    hits = right(x, label)
+    return float(np.mean(hits)) if len(hits) else math.nan
+
+
+def right(x: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """(M,) bool, one per pair that is no tie: whether the better one has the higher reward, from x = r_a − r_b."""
+    clear = label != 0.5
+    return (x[clear] > 0) == (label[clear] == 1.0)
+
+
+def _fraction(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -1,7 +1,8 @@
 """What the reward model sees of a trajectory: features of its frames, its actions and its state.
 
 `Features` is one trajectory in memory, `write_features` and `read_features` are its file, `FeatureFiles` a list of
-such files that are read when asked for.
+such files that are read when asked for. `collate` pads a batch, `fit_normalization` measures what the model subtracts
+and scales by. Pure numpy.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HEADER = 1024
 """Bytes within which a file's header ends."""
 PARTS = ("frames", "actions", "state")
+FITTED_FRAMES = 20_000
+"""Frames that the principal components are fitted on; more change them by less than the labels' noise."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,24 @@ class FeatureFiles(Sequence[Features]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What the model subtracts and multiplies with, measured on the training pool."""
+
+    frame_mean: np.ndarray
+    """(D,) float32."""
+    frame_projection: np.ndarray
+    """(D, P) float32: principal directions, all scaled alike, so that the first component has variance 1."""
+    action_mean: np.ndarray
+    """(A,) float32."""
+    action_scale: np.ndarray
+    """(A,) float32: 1 / standard deviation; 0 for a constant column, which tells nothing."""
+    state_mean: np.ndarray
+    """(S,) float32."""
+    state_scale: np.ndarray
+    """(S,) float32."""
 
 
 def write_features(features: Features, path: Path) -> None:
@@ -120,6 +141,125 @@ def check_sizes(paths: Mapping[str, Path], sizes: Mapping[str, int], model: Path
                     f"{trajectory_id}, {name}: {model} was trained on {size} values in every step, found {found}.",
                     fix="Pool only robots of the kind that it was trained on.",
                 )
+
+
+def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (B, T, D), actions (B, T, A) and state (B, T, S), all float32 and padded with zeros, and mask (B, T)."""
+    features = list(features)
+    longest = max(len(item) for item in features)
+    mask = np.zeros((len(features), longest), dtype=bool)
+    padded = []
+    for name in ("frames", "actions", "state"):
+        size = getattr(features[0], name).shape[1]
+        out = np.zeros((len(features), longest, size), dtype=np.float32)
+        for row, item in enumerate(features):
+            out[row, : len(item)] = getattr(item, name)
+        padded.append(out)
+    for row, item in enumerate(features):
+        mask[row, : len(item)] = True
+    return padded[0], padded[1], padded[2], mask
+
+
+def fit_normalization(features: Sequence[Features], projection: int, rng: np.random.Generator) -> Normalization:
+    """Means, scales and principal directions over the steps of the pool; no label is looked at.
+
+    Args:
+        projection: P, how many principal components of the frame features are kept.
+        rng: Draws the frames that they are fitted on, where the pool has more than enough.
+    """
+    # copies: a view would keep its file open
+    both = [(np.array(item.actions), np.array(item.state)) for item in features]
+    action_mean, action_scale = _standardization([actions for actions, _ in both])
+    state_mean, state_scale = _standardization([state for _, state in both])
+    frame_mean, directions = _principal(_some_frames(features, rng), projection)
+    return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
+
+
+def check_features(
+    features: Sequence[Features], names: Sequence[str], sizes: Mapping[str, int], inputs: Sequence[str]
+) -> None:
+    """Refuse what nothing can be learned from, before anything is.
+
+    Args:
+        names: trajectory_id of each, for the message.
+        sizes: Values per step that frames, actions and state should have.
+        inputs: Which of these the model uses.
+
+    Raises:
+        DataError: trajectories differ in their number of values, hold nan or infinity, have no step, or an input that
+            the model uses is the same in every step of every trajectory.
+    """
+    low, high = {}, {}
+    for item, trajectory in zip(features, names, strict=True):
+        if not len(item):
+            raise DataError(f"{trajectory}: it has no step.", fix="Leave it out of the pool.")
+        for name, size in sizes.items():
+            if (found := getattr(item, name).shape[1]) != size:
+                raise DataError(
+                    f"{trajectory}, {name}: expected {size} values in every step, as {names[0]} has; found {found}.",
+                    fix="Pool only robots of one kind.",
+                )
+        for name in inputs:
+            # ten times faster than looking for the extremes of half-precision values
+            values = np.asarray(getattr(item, name), dtype=np.float32)
+            least, most = values.min(axis=0), values.max(axis=0)
+            if not (np.isfinite(least).all() and np.isfinite(most).all()):
+                raise DataError(
+                    f"{trajectory}, {name}: holds nan or infinity.", fix="Correct the dataset, or leave it out."
+                )
+            low[name] = np.minimum(low.get(name, least), least)
+            high[name] = np.maximum(high.get(name, most), most)
+    for name in inputs:
+        if sizes[name] and (low[name] == high[name]).all():
+            raise DataError(
+                f"{name}: the same in every step of all {len(features)} trajectories.",
+                fix=f"See what the dataset holds there, or leave {name} out of reward.inputs.",
+            )
+
+
+def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.ndarray:
+    """(≤ FITTED_FRAMES, D) float32; only those are read from the disk."""
+    ends = np.cumsum([len(item) for item in features])
+    if ends[-1] <= FITTED_FRAMES:
+        return np.concatenate([item.frames for item in features]).astype(np.float32)
+    drawn = np.sort(rng.choice(ends[-1], FITTED_FRAMES, replace=False))
+    parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
+    starts = [0, *ends[:-1]]
+    return np.concatenate(
+        [item.frames[rows - start] for item, rows, start in zip(features, parts, starts, strict=True) if len(rows)]
+    ).astype(np.float32)
+
+
+def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    values = np.concatenate(parts).astype(np.float64)
+    mean, sd = values.mean(axis=0), values.std(axis=0)
+    constant = sd <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _principal(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and directions (D, P); directions beyond the rank are 0, and so are all of constant frames.
+
+    Components keep their relative size, which is a prior: what varies little in the pictures is believed to matter
+    little. On 260 of the benchmark's episodes (442 pairs to train on, 12 steps, hidden 32, no bootstrap; ten seeds that
+    it does not use) a random network's frames, scaled to variance 1 each, gave 0.862; as they are, 0.871; none, 0.867.
+    """
+    size = frames.shape[1]
+    if size == 0:
+        return np.zeros(0, np.float32), np.zeros((0, projection), np.float32)
+    mean = frames.mean(axis=0, dtype=np.float64)
+    centred = frames.astype(np.float64) - mean
+    variance, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(frames)))
+    order = np.argsort(variance)[::-1][:projection]
+    variance, vectors = variance[order], vectors[:, order]
+    # eigenvectors have no sign of their own: fix it, so that the same pool gives the same projection everywhere
+    vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(order))] < 0, -1.0, 1.0)
+    kept = variance > 1e-9 * max(1.0, float(np.abs(mean).max()) ** 2)
+    directions = np.zeros((size, projection))
+    if kept.any():
+        directions[:, : len(order)][:, kept] = vectors[:, kept] / np.sqrt(variance[0])
+    return mean.astype(np.float32), directions.astype(np.float32)
 
 
 def _header(path: Path) -> tuple[np.dtype, int, int]:

@@ -11,24 +11,25 @@ that does best on the validation pairs is kept; a checkpoint after each epoch le
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
 
-from ml_backend.reward import checkpoint
-from ml_backend.reward.train import Progress, Split
+from ml_backend.reward.checkpoint import TrainingState, save
+from ml_backend.reward.dataset import Pairs, Split
+from ml_backend.reward.encoder import load
+from ml_backend.reward.losses import slipped_loss
+from ml_backend.reward.weights import EncoderSettings
 from preference.config import Reward
 from preference.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-    from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.weights import EncoderSettings
 
 LEARNING_RATE = 1e-4
 """The protocol's."""
@@ -95,36 +96,33 @@ def finetune(
         UserError: the loss is no number any more.
         DataError: the checkpoint is broken or another's.
     """
-    import time
-
-    import torch
-
     with _process_group() as place:
-        course = _Course(settings, reward, place, seed)
+        run = _FineTuning(settings, reward, place, seed)
+        state = run.state
         key = json.dumps([out.name, reward.model_dump(), epochs, accumulate, seed], sort_keys=True)
         if checkpoint_to and checkpoint_to.exists():
-            course.restore(checkpoint.resume(checkpoint_to, key))
-            on_step(len(course.losses))
+            state.resume(checkpoint_to, key)
+            on_step(len(state.losses))
         seconds, done = 0.0, 0
-        left = step_count(len(split.train), epochs, accumulate, most_steps) - len(course.losses)
-        while left > 0 and not course.progress.finished(course.epoch, epochs, PATIENCE):
+        left = step_count(len(split.train), epochs, accumulate, most_steps) - len(state.losses)
+        while left > 0 and not state.finished(epochs, PATIENCE):
             start = time.perf_counter()
-            for rows in _steps(course.rng.permutation(split.train), accumulate)[:left]:
-                course.step(frames_of, pairs, rows)
+            for rows in _steps(state.rng.permutation(split.train), accumulate)[:left]:
+                run.step(frames_of, pairs, rows)
                 left -= 1
                 done += len(rows)
                 on_step(1)
             seconds += time.perf_counter() - start
-            course.finish_epoch(frames_of, pairs, split.validation)
+            run.finish_epoch(frames_of, pairs, split.validation)
             if checkpoint_to and place.rank == 0:
-                checkpoint.save({"key": key, **course.state()}, checkpoint_to)
+                state.save(checkpoint_to, key)
         if place.rank == 0:
-            checkpoint.save(course.progress.best, out)
+            save(state.best, out)
             if checkpoint_to:
                 checkpoint_to.unlink(missing_ok=True)
         peak = torch.cuda.max_memory_allocated() / 1e6 if place.device != "cpu" else 0.0
     rate = done / seconds if seconds else 0.0
-    return Tuned(place.rank, len(course.losses), course.progress.best_epoch, course.losses, rate, peak)
+    return Tuned(place.rank, len(state.losses), state.best_epoch, state.losses, rate, peak)
 
 
 def step_count(pairs: int, epochs: int, accumulate: int, most_steps: int = 0) -> int:
@@ -138,29 +136,22 @@ def _steps(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-class _Course:
-    """A fine-tuning between its epochs: the encoder, the reward on top of it, and everything a checkpoint holds."""
+class _FineTuning:
+    """The encoder, and the linear reward on top of it, while they are trained."""
 
     def __init__(self, settings: EncoderSettings, reward: Reward, place: Place, seed: int) -> None:
-        import torch
-
-        from ml_backend.reward.encoder import load
-
         torch.manual_seed(seed)
         encoder = load(settings)
         self.reward, self.place = reward, place
         self.module = encoder.module.to(place.device).requires_grad_(True)
-        self.head = torch.nn.Linear(encoder.size, 1, bias=False, device=place.device)
-        self.log_nu = torch.zeros(1, device=place.device, requires_grad=True)
+        self.head = nn.Linear(encoder.size, 1, bias=False, device=place.device)
+        self.log_nu = nn.Parameter(torch.zeros(1, device=place.device))
         """Of Davidson's ν; without gradients where ties are not modelled by it."""
         self.parameters = [*self.module.network.parameters(), *self.head.parameters(), self.log_nu]
         self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
-        self.rng = np.random.default_rng(seed)  # the same order in every process
-        self.epoch = 0
-        self.losses: list[float] = []
-        self.since = 0
-        """How many of the losses are of epochs before this one."""
-        self.progress = Progress(_weights(self.module.network))
+        parts = {"head": self.head, "ties": nn.ParameterList([self.log_nu]), "optimizer": self.optimizer}
+        rng = np.random.default_rng(seed)  # the same order in every process
+        self.state = TrainingState(self.module.network, parts, rng)
 
     def step(self, frames_of: FRAMES_OF_A, pairs: Pairs, rows: np.ndarray) -> None:
         """One optimizer step on `rows`, of which this process takes its share, one pair in memory at a time.
@@ -182,56 +173,22 @@ class _Course:
         _average(self.parameters, self.place)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(mean)
+        self.state.losses.append(mean)
 
     def finish_epoch(self, frames_of: FRAMES_OF_A, pairs: Pairs, validation: np.ndarray) -> None:
         """Judge the epoch on the validation pairs, and keep its weights if it is the best."""
-        import torch
-
         self.module.eval()
         x = torch.zeros(len(validation), device=self.place.device)
         with torch.no_grad():
             for at in range(self.place.rank, len(validation), self.place.size):
                 x[at] = self._difference(frames_of, pairs, int(validation[at]))
             if self.place.size > 1:
-                torch.distributed.all_reduce(x)
+                dist.all_reduce(x)
             loss = float(self._loss(x, pairs, validation)) if len(validation) else 0.0
-        self.epoch += 1
-        trained = float(np.mean(self.losses[self.since :]))
-        self.since = len(self.losses)
-        self.progress.add(trained, loss, x.double().cpu().numpy(), pairs.take(validation))
-        self.progress.keep_if_better(lambda: _weights(self.module.network), len(validation))
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {
-            "epoch": self.epoch,
-            "losses": self.losses,
-            "network": self.module.network.state_dict(),
-            "head": self.head.state_dict(),
-            "log_nu": self.log_nu.detach(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": json.dumps(self.rng.bit_generator.state),
-            "progress": asdict(self.progress),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        import torch
-
-        self.epoch, self.losses, self.since = state["epoch"], state["losses"], len(state["losses"])
-        self.module.network.load_state_dict(state["network"])
-        self.head.load_state_dict(state["head"])
-        with torch.no_grad():
-            self.log_nu.copy_(state["log_nu"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = json.loads(state["rng"])
-        self.progress = Progress(**state["progress"])
+        self.state.finish_epoch(loss, x.double().cpu().numpy(), pairs.label[validation])
 
     def _difference(self, frames_of: FRAMES_OF_A, pairs: Pairs, row: int) -> torch.Tensor:
         """(1,) r_a − r_b of one pair."""
-        import torch
-
         both = [frames_of(int(pairs.a[row])), frames_of(int(pairs.b[row]))]
         batch = torch.from_numpy(np.concatenate(both)).to(self.place.device, non_blocking=True)
         with torch.autocast("cuda", torch.bfloat16) if self.place.device != "cpu" else nullcontext():
@@ -241,10 +198,6 @@ class _Course:
 
     def _loss(self, x: torch.Tensor, pairs: Pairs, rows: np.ndarray) -> torch.Tensor:
         """Mean over pairs, without their weights, from x (B,)."""
-        import torch
-
-        from ml_backend.reward.losses import slipped_loss
-
         reward = self.reward
         label = torch.tensor(pairs.label[rows], dtype=torch.float32, device=self.place.device)
         return slipped_loss(x.unsqueeze(0), label, self.log_nu, reward.ties, reward.margin, reward.slip).mean()
@@ -252,8 +205,6 @@ class _Course:
 
 def _freeze_statistics(module: torch.nn.Module) -> None:
     """Batch statistics stay: a batch is one pair's frames, which are all alike."""
-    import torch
-
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
             part.eval()
@@ -263,8 +214,6 @@ def _average(parameters: list[torch.Tensor], place: Place) -> None:
     """Sum the processes' gradients; each is already a share of the step's mean."""
     if place.size == 1:
         return
-    import torch.distributed as dist
-
     for parameter in parameters:
         if parameter.grad is None:  # this process had no pair in the step
             parameter.grad = parameter.new_zeros(parameter.shape)
@@ -274,9 +223,6 @@ def _average(parameters: list[torch.Tensor], place: Place) -> None:
 @contextmanager
 def _process_group() -> Iterator[Place]:
     """As torchrun arranged it in the environment; alone where it did not."""
-    import torch
-    import torch.distributed as dist
-
     cuda = torch.cuda.is_available()
     if not (dist.is_available() and dist.is_torchelastic_launched()):
         yield Place(0, 1, "cuda" if cuda else "cpu")
@@ -289,7 +235,3 @@ def _process_group() -> Iterator[Place]:
         yield Place(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
-
-
-def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in network.state_dict().items()}

@@ -1,46 +1,47 @@
-"""Training: features and preferences in, a reward model and its split out.
+"""Training: features and preferences in, a reward model out.
 
 The ensemble is trained as one computation: members share the inputs and differ in their initial weights and in a
 bootstrap weight per pair. Adam with a cosine schedule; of the epochs whose ranking accuracy on validation pairs is
 within a standard error of the best, the one with the lowest validation loss is kept. The same seed gives the same
-weights on a CPU, also where the training was killed and went on from its checkpoint.
+weights on a CPU, also where the training was killed and resumed from its checkpoint.
+
+The inputs of the compared trajectories are normalized once and stay in memory; a step takes the trajectories of its
+pairs from there, embeds each once for all members, and cuts the padding at the longest of them.
+
+Importing this module imports torch: do it inside the function that needs it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import softplus
 
-from ml_backend.reward.dataset import Pairs, check_features, fit_normalization
+from ml_backend.reward.checkpoint import TrainingState
+from ml_backend.reward.dataset import Pairs, Split
+from ml_backend.reward.features import Features, check_features, collate, fit_normalization
+from ml_backend.reward.losses import crowd_loss, slipped_loss
+from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.config import Reward
 from preference.errors import NotReady
-from preference.records import Preference
 
-if TYPE_CHECKING:
-    import torch
-
-    from ml_backend.reward.features import Features
-    from ml_backend.reward.model import ModelSpec, RewardModel
-
-SPLITS = ("train", "validation", "test")
-SHARES = (0.70, 0.15, 0.15)
-"""Of the pairs; the protocol's."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a `Pairs`, by what they are for."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+CHUNK = 256
+"""Trajectories that are read from the disk at once."""
+RELIABILITY_PRIOR = (8.0, 2.0)
+"""Every annotator starts as if seen to be right 8 times and wrong 2: without an anchor, everybody lying about the
+opposite reward would explain the answers just as well (Chen et al. 2013)."""
+RELIABILITY_RATE = 30.0
+"""Times the learning rate: a log odds has to travel some units in a few hundred steps, a weight some hundredths."""
 
 
 @dataclass(frozen=True)
@@ -55,59 +56,6 @@ class Trained:
     """Per epoch: `train_loss`, `validation_loss`, `validation_accuracy`."""
     reliability: dict[str, float] = field(default_factory=dict)
     """Annotator → probability that they mean what they say; empty unless it was learned."""
-
-
-def split_pairs(keys: Sequence[str], seed: int) -> Split:
-    """70/15/15, decided by a hash of each pair's key: a pair keeps its place when later rounds add others, so a test
-    pair of today is never a training pair of tomorrow. The shares are met in expectation."""
-    draws = np.array([_fraction(f"{seed} {key}") for key in keys])
-    first, second = SHARES[0], SHARES[0] + SHARES[1]
-    return Split(
-        np.flatnonzero(draws < first),
-        np.flatnonzero((draws >= first) & (draws < second)),
-        np.flatnonzero(draws >= second),
-    )
-
-
-def pair_keys(preferences: Sequence[Preference]) -> list[str]:
-    """What `split_pairs` goes by for the labelled ones: the two trajectories, so that a pair that was asked twice, also
-    under another id or the other way round, is in one split."""
-    labelled = [p for p in preferences if p.preference is not None]
-    return [" ".join(sorted((p.trajectory_a_id, p.trajectory_b_id))) for p in labelled]
-
-
-def _fraction(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-def check_labels(labels: Sequence[float | None], minimum: int) -> None:
-    """Refuse what nothing can be learned from.
-
-    Args:
-        labels: 1.0 (A), 0.0 (B), 0.5 (tie), or None where a pair has none.
-
-    Raises:
-        NotReady: too few labels, or all of them say the same.
-    """
-    known = [label for label in labels if label is not None]
-    clear = [label for label in known if label != 0.5]
-    if len(known) < minimum:
-        raise NotReady(
-            f"{len(known)} pairs have a label; training needs at least {minimum}.",
-            fix="Ask more pairs, or lower reward.min_preferences.",
-        )
-    if not clear:
-        raise NotReady(
-            f"All {len(known)} labelled pairs are ties: nothing says which behaviour is better.",
-            fix="Ask pairs that differ more: `robopref pairs` draws them from distant quartiles too.",
-        )
-    if len(clear) > 1 and len(set(clear)) == 1:
-        ties = f" ({len(known) - len(clear)} ties aside)" if len(clear) < len(known) else ""
-        raise NotReady(
-            f"All {len(clear)} labelled pairs say {'A' if clear[0] else 'B'}{ties}: that tells of the sides, not of "
-            "the behaviour.",
-            fix="If one side always had the better one by plan, swap the sides of half of the pairs.",
-        )
 
 
 def train_model(
@@ -138,60 +86,28 @@ def train_model(
         DataError: the features are of different sizes, constant or no numbers; the checkpoint is broken or another's.
         NotReady: no pair is there to train on.
     """
-    from ml_backend.reward.checkpoint import resume, save
-    from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.trainer import Training
-
     if not len(split.train):
         reason = f"None of the {len(pairs)} labelled pairs is among the 70 % to train on."
         raise NotReady(reason, fix="Ask more pairs.")
     check_features(features, names or [f"trajectory {i}" for i in range(len(features))], spec.sizes, spec.inputs)
     with _one_thread():
         rng = np.random.default_rng(seed)
-        model = RewardModel(spec, _generator(seed))
+        model = RewardModel(spec, torch.Generator().manual_seed(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng))
         run = Training(model, features, pairs, split, reward, rng)
-        progress = Progress(_weights(model))
-        key = run.key(seed) if checkpoint else ""
+        state, key = run.state, run.key(seed) if checkpoint else ""
         if checkpoint and checkpoint.exists():
-            found = resume(checkpoint, key)
-            run.restore(found["training"])
-            progress = Progress(**found["progress"])
-            on_epoch(run.epoch)
-        while not progress.finished(run.epoch, reward.epochs, reward.patience):
-            progress.add(run.run_epoch(), *run.validate(), pairs.take(split.validation))
-            progress.keep_if_better(lambda: _weights(model), len(split.validation))
+            state.resume(checkpoint, key)
+            on_epoch(state.epoch)
+        while not state.finished(reward.epochs, reward.patience):
+            run.run_epoch()
             if checkpoint:
-                save({"key": key, "training": run.state(), "progress": asdict(progress)}, checkpoint)
-            on_curves(run.epoch, {name: values[-1] for name, values in progress.curves.items()})
+                state.save(checkpoint, key)
+            on_curves(state.epoch, {name: values[-1] for name, values in state.curves.items()})
             on_epoch(1)
-        model.load_state_dict(progress.best)
+        model.load_state_dict(state.best)
         model.eval().centre(features)
-    return Trained(model, run.epoch, progress.best_epoch, progress.curves, run.reliability())
-
-
-@dataclass
-class Progress:
-    """The best weights, and the curves that chose them; it travels in the checkpoint."""
-
-    best: dict[str, torch.Tensor]
-    best_epoch: int = 0
-    curves: dict[str, list[float]] = field(
-        default_factory=lambda: {"train_loss": [], "validation_loss": [], "validation_accuracy": []}
-    )
-
-    def add(self, train_loss: float, validation_loss: float, x: np.ndarray, validation: Pairs) -> None:
-        figures = (train_loss, validation_loss, share_right(x, validation.label))
-        for name, value in zip(self.curves, figures, strict=True):
-            self.curves[name].append(value)
-
-    def keep_if_better(self, weights: Callable[[], dict[str, torch.Tensor]], pairs: int) -> None:
-        """After `add`: `weights()` are the best so far where the newest epoch is the better one."""
-        if is_better(self.curves, self.best_epoch, pairs):
-            self.best, self.best_epoch = weights(), len(self.curves["train_loss"])
-
-    def finished(self, epoch: int, epochs: int, patience: int) -> bool:
-        return epoch >= epochs or (self.best_epoch > 0 and epoch - self.best_epoch >= patience)
+    return Trained(model, state.epoch, state.best_epoch, state.curves, run.reliability())
 
 
 @contextmanager
@@ -199,8 +115,6 @@ def _one_thread() -> Iterator[None]:
     """A step's matrices are small, so threads cost more than they bring: on two idle cores 30 epochs on the sample pool
     took 1.7 s with one thread and 2.3 s with two, and 6 s against 32 s beside another busy process. It also makes the
     weights the same on machines with different numbers of cores."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -209,43 +123,154 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_better(curves: dict[str, list[float]], best_epoch: int, pairs: int) -> bool:
-    """Whether the newest epoch takes the place of `best_epoch` (from 1; 0 = none yet).
-
-    Thirty pairs tell an accuracy to within 0.07, so its highest value is often luck, and was seen at epoch 1 or 2: the
-    ranking was as good as later, but rewards were up to 20 times too small for σ(r_a − r_b) to be a probability.
-    Without validation pairs nothing tells epochs apart, and the last one is kept.
-    """
-    accuracy, loss = curves["validation_accuracy"], curves["validation_loss"]
-    if best_epoch == 0 or not pairs:
-        return True
-    if not math.isfinite(accuracy[-1]):  # nothing but ties
-        return loss[-1] < loss[best_epoch - 1]
-    top = max(accuracy)
-    good_enough = top - math.sqrt(top * (1.0 - top) / pairs)
-    return accuracy[-1] >= good_enough and (loss[-1] < loss[best_epoch - 1] or accuracy[best_epoch - 1] < good_enough)
-
-
-def ranking_accuracy(rewards: np.ndarray, pairs: Pairs) -> float:
-    """Share of the pairs, ties left out, whose better trajectory has the higher reward; nan where all are ties.
+class Training:
+    """A reward model on its way.
 
     Args:
-        rewards: (N,) one reward per trajectory.
+        model: With its normalization set.
+        features: Of the pool; only those of compared trajectories are read.
+        pairs, train: What to fit, and which rows of it.
+        rng: Draws the bootstrap now, and the order of pairs in every epoch.
     """
-    return share_right(rewards[pairs.a] - rewards[pairs.b], pairs.label)
+
+    def __init__(
+        self,
+        model: RewardModel,
+        features: Sequence[Features],
+        pairs: Pairs,
+        split: Split,
+        reward: Reward,
+        rng: np.random.Generator,
+    ) -> None:
+        self.model, self.pairs, self.split, self.reward = model, pairs, split, reward
+        used = np.unique(np.concatenate([pairs.a, pairs.b]))
+        self.a, self.b = np.searchsorted(used, pairs.a), np.searchsorted(used, pairs.b)
+        self.inputs, self.mask = _inputs(model, features, used)
+        self.lengths = self.mask.sum(dim=1)
+        self.steps = max(1, math.ceil(len(split.train) / reward.batch_pairs))
+        annotators = len(pairs.judgments.annotators) if pairs.judgments else 0
+        right, wrong = RELIABILITY_PRIOR
+        self.log_odds = nn.Parameter(torch.full((model.spec.members, annotators), math.log(right / wrong)))
+        weights = [parameter for name, parameter in model.named_parameters() if name != "log_nu"]
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": reward.weight_decay},
+            {"params": [model.log_nu]},
+        ]
+        if annotators:
+            groups.append({"params": [self.log_odds], "lr": RELIABILITY_RATE * reward.learning_rate})
+        self.optimizer = torch.optim.Adam(groups, lr=reward.learning_rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, reward.epochs * self.steps)
+        self.bootstrap = balanced_bootstrap(model.spec.members, len(pairs), rng)
+        parts = {
+            "annotators": nn.ParameterList([self.log_odds]),
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+        self.state = TrainingState(model, parts, rng)
+
+    def run_epoch(self) -> None:
+        """All training pairs once, in a new order; then the epoch is judged on the validation pairs."""
+        for rows in np.array_split(self.state.rng.permutation(self.split.train), self.steps):
+            loss = self._training_loss(rows)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.state.losses.append(loss.item())
+        self.state.finish_epoch(*self._validated(), self.pairs.label[self.split.validation])
+
+    @torch.no_grad()
+    def _validated(self) -> tuple[float, np.ndarray]:
+        """The loss on the validation pairs, and the mean reward of a minus that of b, (V,)."""
+        rows = self.split.validation
+        if not len(rows):
+            return 0.0, np.zeros(0)
+        x = self._differences(rows)
+        return self._vote_loss(x, rows, None).item(), x.mean(dim=0).double().numpy()
+
+    def reliability(self) -> dict[str, float]:
+        """Annotator → η, the probability that they mean what they say, mean over members; empty without Crowd-BT."""
+        names = self.pairs.judgments.annotators if self.pairs.judgments else ()
+        return dict(zip(names, torch.sigmoid(self.log_odds.detach()).mean(dim=0).tolist(), strict=True))
+
+    def key(self, seed: int) -> str:
+        """Of everything that the weights depend on."""
+        digest = hashlib.sha256(json.dumps([self.model.spec.__dict__, self.reward.model_dump(), seed]).encode())
+        arrays = [self.a, self.b, self.pairs.label, self.pairs.weight, self.split.train, self.split.validation]
+        if self.pairs.judgments:
+            judgments = self.pairs.judgments
+            arrays += [judgments.start, judgments.annotator, judgments.label, judgments.weight]
+        for array in [*arrays, self.inputs.numpy(), self.mask.numpy()]:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _training_loss(self, rows: np.ndarray) -> torch.Tensor:
+        """Weighted mean over pairs (or answers), summed over members."""
+        x, drawn = self._differences(rows), torch.from_numpy(self.bootstrap[:, rows])
+        judgments = self.pairs.judgments
+        if judgments is None:
+            return self._vote_loss(x, rows, drawn)
+        answers, place = judgments.of(rows)
+        if not len(answers):
+            return x.sum() * 0.0
+        label, weight = (torch.from_numpy(v[answers]).to(x.dtype) for v in (judgments.label, judgments.weight))
+        log_odds = self.log_odds[:, judgments.annotator[answers]]
+        reward = self.reward
+        losses = crowd_loss(x[:, place], label, self.model.log_nu, reward.ties, reward.margin, log_odds)
+        right, wrong = RELIABILITY_PRIOR
+        prior = right * softplus(-self.log_odds) + wrong * softplus(self.log_odds)
+        # The prior counts once an epoch, as each answer does
+        share = len(answers) / max(1, self._answers())
+        fit = (losses * weight * drawn[:, place]).sum(dim=1) + share * prior.sum(dim=1)
+        return (fit / len(answers)).sum()
+
+    def _answers(self) -> int:
+        """How many answers the training pairs have."""
+        judgments = self.pairs.judgments
+        return int(np.diff(judgments.start)[self.split.train].sum()) if judgments else 0
+
+    def _vote_loss(self, x: torch.Tensor, rows: np.ndarray, drawn: torch.Tensor | None) -> torch.Tensor:
+        label, weight = (torch.from_numpy(v[rows]).to(x.dtype) for v in (self.pairs.label, self.pairs.weight))
+        reward = self.reward
+        losses = slipped_loss(x, label, self.model.log_nu, reward.ties, reward.margin, reward.slip)
+        return (losses * (weight if drawn is None else weight * drawn)).mean(dim=1).sum()
+
+    def _differences(self, rows: np.ndarray) -> torch.Tensor:
+        """(K, B) r_a − r_b; each trajectory of the batch is embedded once."""
+        used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
+        chosen = torch.from_numpy(used)
+        longest = int(self.lengths[chosen].max())
+        inputs, mask = self.inputs[chosen, :longest], self.mask[chosen, :longest]
+        rewards = self.model.rewards(self.model.embed(inputs, mask))
+        a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
+        return rewards[:, a] - rewards[:, b]
 
 
-def share_right(x: np.ndarray, label: np.ndarray) -> float:
-    """The same from differences r_a − r_b and labels."""
-    clear = label != 0.5
-    return float(np.mean((x[clear] > 0) == (label[clear] == 1.0))) if clear.any() else math.nan
+def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each member sees each pair, (K, N) float32: K draws of each pair, dealt to the members at random.
+
+    Balanced (Davison, Hinkley and Schechtman 1986): members differ as in a plain bootstrap, while all of them together
+    see every pair equally often, so their mean reward is fitted to all labels. On the benchmark's episodes (actions and
+    state, six seeds that it does not use) plain Poisson weights gave 0.865, these 0.875, none at all 0.878 with
+    `temporal = "mean"`; with `conv1d`, 12 steps and hidden 32, 0.877, 0.882 and 0.883.
+
+    One draw per pair, and not per answer: answers to one pair are no independent evidence about others.
+    """
+    return rng.multinomial(members, np.full(members, 1.0 / members), size=pairs).T.astype(np.float32)
 
 
-def _generator(seed: int) -> torch.Generator:
-    import torch
-
-    return torch.Generator().manual_seed(seed)
-
-
-def _weights(model: RewardModel) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+@torch.no_grad()
+def _inputs(model: RewardModel, features: Sequence[Features], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """(U, T, F) normalized and (U, T): the frames' features take a small part of the room that they do on the disk."""
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        chunk = [features[i] for i in rows[start : start + CHUNK]]
+        frames, actions, state, present = (torch.from_numpy(array) for array in collate(chunk))
+        parts.append((model.normalize(frames, actions, state) * present.unsqueeze(-1), present))
+    longest = max(present.shape[1] for _, present in parts)
+    inputs = torch.zeros(len(rows), longest, model.spec.width)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for start, (values, present) in zip(range(0, len(rows), CHUNK), parts, strict=True):
+        place = slice(start, start + len(present)), slice(0, present.shape[1])
+        inputs[place], mask[place] = values, present
+    return inputs, mask

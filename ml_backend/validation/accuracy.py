@@ -16,13 +16,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from importer.pairs.batches import REPLACEMENT
-from ml_backend.reward.dataset import Pairs
-from ml_backend.reward.train import Split, Trained, train_model
+from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajectory_folds
+from ml_backend.reward.features import Features
+from ml_backend.reward.model import ModelSpec
+from ml_backend.reward.train import Trained, train_model
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
 from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
@@ -30,13 +32,6 @@ from preference.errors import UserError
 from preference.records import Preference, Trajectory
 from preference.work import HERE, Workers, parallel_map
 
-if TYPE_CHECKING:
-    from ml_backend.reward.features import Features
-    from ml_backend.reward.model import ModelSpec
-
-FOLDS = 5
-TRAJECTORY_FOLDS = 3
-"""Of trajectories: a third held out leaves a ninth of the pairs with both ends unseen, in each of three trainings."""
 DRAWS = 1000
 TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
 """The protocol's."""
@@ -102,32 +97,6 @@ def validate(
     }
 
 
-def pair_folds(pairs: int, rng: np.random.Generator) -> list[Split]:
-    """Each pair is tested once, by a model that was neither trained on it nor stopped by it."""
-    folds = np.array_split(rng.permutation(pairs), FOLDS)
-    splits = []
-    for number, held in enumerate(folds):
-        stop = folds[(number + 1) % FOLDS]
-        rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
-        splits.append(Split(np.sort(rest), np.sort(stop), held))
-    return splits
-
-
-def trajectory_folds(pairs: Pairs, trajectories: int, rng: np.random.Generator) -> list[Split]:
-    """Tested on pairs whose trajectories were both kept out of training."""
-    fold = rng.integers(TRAJECTORY_FOLDS, size=trajectories)
-    splits = []
-    for held in range(TRAJECTORY_FOLDS):
-        out_a, out_b = fold[pairs.a] == held, fold[pairs.b] == held
-        inside, test = np.flatnonzero(~out_a & ~out_b), np.flatnonzero(out_a & out_b)
-        if len(inside) < FOLDS or not len(test):
-            continue
-        inside = rng.permutation(inside)
-        stop = max(1, len(inside) // FOLDS)
-        splits.append(Split(inside[stop:], inside[:stop], test))
-    return splits
-
-
 def noise_ceiling(preferences: Sequence[Preference]) -> float:
     """The accuracy that no model can pass on these labels, from how often two annotators agree.
 
@@ -182,12 +151,6 @@ def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str,
 def _hits(rewards: np.ndarray, pairs: Pairs) -> np.ndarray:
     """(M,) bool, one per pair that is no tie."""
     return right(rewards[pairs.a] - rewards[pairs.b], pairs.label)
-
-
-def right(differences: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(M,) bool, one per pair that is no tie: whether the better one has the higher reward."""
-    clear = labels != 0.5
-    return (differences[clear] > 0) == (labels[clear] == 1.0)
 
 
 def accuracy(hits: np.ndarray, rng: np.random.Generator) -> dict[str, float]:

@@ -102,9 +102,9 @@ def ours(ws: Any, store: Any, features: Any, inputs: tuple[str, ...], a: Any, b:
     """Rewards by the reward model with the default settings, looking at `inputs` alone."""
     from dataclasses import replace
 
-    from ml_backend.loop.inputs import describe
-    from ml_backend.reward.dataset import Pairs
-    from ml_backend.reward.train import Split, train_model
+    from ml_backend.loop.features import describe
+    from ml_backend.reward.dataset import Pairs, Split
+    from ml_backend.reward.train import train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     spec = replace(describe(ws, store, trajectories), inputs=inputs)

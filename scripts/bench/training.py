@@ -67,7 +67,8 @@ def labelled_pairs() -> Any:
 
 
 def fast(features: Any) -> float:
-    from ml_backend.reward.train import split_pairs, train_model
+    from ml_backend.reward.dataset import split_pairs
+    from ml_backend.reward.train import train_model
 
     spec, reward = settings()
     pairs = labelled_pairs()
@@ -82,8 +83,8 @@ def slow(features: Any) -> tuple[float, float]:
     """Seconds of the same training, extrapolated: without cache and batches; with the cache, without batches."""
     import torch
 
-    from ml_backend.reward.dataset import collate, fit_normalization
     from ml_backend.reward.encoder import load
+    from ml_backend.reward.features import collate, fit_normalization
     from ml_backend.reward.losses import pair_loss
     from ml_backend.reward.model import RewardModel
     from ml_backend.reward.weights import settle
@@ -116,7 +117,7 @@ def slow(features: Any) -> tuple[float, float]:
 def scoring(features: Any) -> float:
     import torch
 
-    from ml_backend.reward.dataset import fit_normalization
+    from ml_backend.reward.features import fit_normalization
     from ml_backend.reward.model import RewardModel
 
     spec, _ = settings()

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ml_backend.reward.dataset import Pairs
-from ml_backend.reward.train import Split
+from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.reward.weights import settle
 
 SETTINGS = replace(settle("resnet10t", "none"), image_size=32)

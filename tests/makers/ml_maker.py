@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ml_backend.reward.dataset import index_pairs
+from ml_backend.reward.dataset import index_pairs, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
-from ml_backend.reward.train import split_pairs, train_model
+from ml_backend.reward.train import train_model
 from preference.config import Reward
 from preference.records import ModelVersion, Preference, Trajectory
 
@@ -64,7 +64,7 @@ def pairs_of(truth, **kwargs):
 
 def crowd(truth, rights=(0.95, 0.9, 0.5, 0.1), count=300, seed=0):
     """Pairs with an answer by every annotator, who is right with a probability of their own; and those names."""
-    from ml_backend.reward.judgments import index_judgments
+    from ml_backend.reward.dataset import index_judgments
     from qc_reports.answers import Answered
 
     rng = np.random.default_rng(seed)

@@ -187,10 +187,10 @@ def test_a_checkpoint_of_another_configuration_is_named_and_nothing_else_is_touc
     code, told = robopref(project)
     assert code == 1
     assert f"{two} is the checkpoint of another configuration: expected '" in told
-    assert f"Delete {two} and train anew." in told
+    assert f"Delete {two} and train again." in told
     two.write_bytes(two.read_bytes()[:1000])
     code, told = robopref(project)
-    assert code == 1 and f"{two} is no checkpoint, or was cut short" in told
+    assert code == 1 and f"{two} is not a checkpoint, or is truncated" in told
     two.unlink()
     assert robopref(project)[0] == 0
     assert list(checkpoints.iterdir()) == [one]

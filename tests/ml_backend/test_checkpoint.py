@@ -65,7 +65,7 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
     path = tmp_path / "checkpoint.pt"
     fit(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"checkpoint\.pt is no checkpoint, or was cut short"):
+    with pytest.raises(DataError, match=r"checkpoint\.pt is not a checkpoint, or is truncated"):
         fit(path)
 
 

@@ -13,7 +13,7 @@ from paths import MAKERS, ROOT
 
 from ml_backend.loop import models
 from ml_backend.loop import train as stages
-from ml_backend.loop.inputs import OWN_ENCODER
+from ml_backend.loop.features import OWN_ENCODER
 from ml_backend.loop.train import finetuned
 from ml_backend.reward.encoder import load
 from ml_backend.reward.finetune import PATIENCE, finetune, step_count

@@ -5,9 +5,9 @@ import pytest
 import torch
 from ml_maker import crowd, features, spec
 
-from ml_backend.reward.judgments import index_judgments
+from ml_backend.reward.dataset import index_judgments, split_pairs
 from ml_backend.reward.losses import crowd_loss
-from ml_backend.reward.train import split_pairs, train_model
+from ml_backend.reward.train import train_model
 from preference import bradley_terry as bt
 from preference.config import Reward
 from qc_reports.answers import Answered

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ml_maker import features, spec
 
-from ml_backend.reward.dataset import collate, fit_normalization
+from ml_backend.reward.features import collate, fit_normalization
 from ml_backend.reward.losses import pair_loss, slipped_loss
 from ml_backend.reward.model import RewardModel
 from preference import bradley_terry as bt

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from preference_maker import put_preferences
 
-from ml_backend.loop import inputs, models, queue_order, rounds
+from ml_backend.loop import features, models, queue_order, rounds
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool
 from ml_backend.loop.rounds import run_round
@@ -87,13 +87,13 @@ def test_tensorboard_reads_the_curves(ws):
 def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
     """`imagenet` where they could not be had, and later where they can."""
 
-    settled = inputs.encoder_settings
+    settled = features.encoder_settings
     stages.train(ws)
     other = "none of before"
-    monkeypatch.setattr(inputs, "encoder_settings", lambda reward: replace(settled(reward), digest=other))
+    monkeypatch.setattr(features, "encoder_settings", lambda reward: replace(settled(reward), digest=other))
     with pytest.raises(DataError, match=r"model\.pt does not match this configuration.*none of before"):
         models.score_pool(ws)
-    monkeypatch.setattr(stages, "encoder_settings", inputs.encoder_settings)
+    monkeypatch.setattr(stages, "encoder_settings", features.encoder_settings)
     assert stages.train(ws).version == "rm-0002"
 
 
@@ -123,7 +123,7 @@ def test_single_answers_are_fitted_where_reliability_is_learned(ws):
 
 
 def test_a_pair_that_was_asked_twice_is_in_one_split():
-    from ml_backend.reward.train import pair_keys
+    from ml_backend.reward.dataset import pair_keys
     from preference.records import Preference
 
     asked = [Preference(i, a, b, 1.0, 3.0, 2, 1.0, [], "unanimous") for i, a, b in (("p", "x", "y"), ("q", "y", "x"))]

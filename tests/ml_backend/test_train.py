@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from ml_maker import features, pairs_of, preferences, spec
 
-from ml_backend.reward.dataset import index_pairs
-from ml_backend.reward.train import SHARES, Split, check_labels, is_better, ranking_accuracy, split_pairs, train_model
+from ml_backend.reward.checkpoint import is_better
+from ml_backend.reward.dataset import SHARES, Split, check_labels, index_pairs, ranking_accuracy, split_pairs
+from ml_backend.reward.train import train_model
 from preference.config import Reward
 from preference.errors import DataError, NotReady
 
@@ -177,7 +178,7 @@ def test_without_validation_pairs_the_last_epoch_is_kept_and_not_the_first():
 
 
 def test_members_see_different_pairs_and_all_together_every_pair_equally_often():
-    from ml_backend.reward.trainer import balanced_bootstrap
+    from ml_backend.reward.train import balanced_bootstrap
 
     weights = balanced_bootstrap(5, 2000, np.random.default_rng(0))
     assert weights.shape == (5, 2000)

@@ -7,16 +7,9 @@ import pytest
 import scipy.stats
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
-from ml_backend.reward.train import split_pairs, train_model
-from ml_backend.validation.accuracy import (
-    accuracy,
-    fit_folds,
-    noise_ceiling,
-    pair_folds,
-    tiers,
-    trajectory_folds,
-    validate,
-)
+from ml_backend.reward.dataset import pair_folds, split_pairs, trajectory_folds
+from ml_backend.reward.train import train_model
+from ml_backend.validation.accuracy import accuracy, fit_folds, noise_ceiling, tiers, validate
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference

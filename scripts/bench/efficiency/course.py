@@ -117,9 +117,9 @@ def _answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.
 
 
 def _fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
-    from ml_backend.reward.dataset import Pairs
+    from ml_backend.reward.dataset import Pairs, Split
     from ml_backend.reward.model import ModelSpec
-    from ml_backend.reward.train import Split, train_model
+    from ml_backend.reward.train import train_model
     from preference.config import Reward
 
     reward = Reward(**SETTINGS)
