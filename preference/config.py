@@ -302,9 +302,15 @@ class Service(Section):
     """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
-    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD."""
+    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Default: the webhook secret, if there is one."""
     webhook_secret: SecretStr = SecretStr("")
     """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
+
+    @property
+    def login(self) -> str:
+        """What Basic auth asks for: the password or, where none is set, the webhooks' secret; empty = nobody is asked.
+        """
+        return self.password.get_secret_value() or self.webhook_secret.get_secret_value()
 
 
 class Release(Section):

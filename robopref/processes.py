@@ -33,14 +33,14 @@ def serve(ws: Workspace) -> None:
     from ml_backend.service.app import MAX_BODY, create_app
 
     host, port = ws.config.service.host, ws.config.service.port
-    if host not in ("127.0.0.1", "localhost", "::1") and not ws.config.service.password.get_secret_value():
+    if host not in ("127.0.0.1", "localhost", "::1") and not ws.config.service.login:
         raise UserError(
             f"Other machines can reach service.host = {host}, and no password is set.",
             fix="Set ROBOPREF_SERVICE_PASSWORD (and ROBOPREF_WEBHOOK_SECRET), or serve on 127.0.0.1.",
         )
     app = create_app(ws)
     try:
-        server = create_server(app, host=host, port=port, threads=8, ident=None, max_request_body_size=2 * MAX_BODY)
+        server = create_server(app, host=host, port=port, threads=8, ident=None, max_request_body_size=MAX_BODY + 1)
     except OSError as error:
         raise UserError(
             f"The ML backend cannot listen on {host}:{port}: {error.strerror}.",

@@ -25,6 +25,8 @@ settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
 FAULTS = 10
 """Kills of each process in `make test-slow`."""
+BODIES = 300
+"""Random annotations that the service is sent."""
 LONGEST = ("test_demo", "test_faults")
 EMPTY_STUDIO = "empty-studio"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -32,6 +34,7 @@ POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 def pytest_addoption(parser):
     parser.addoption("--faults", type=int, default=FAULTS, help=f"Kills of each process; default: {FAULTS}.")
+    parser.addoption("--bodies", type=int, default=BODIES, help=f"Random annotations; default: {BODIES}.")
 
 
 def pytest_collection_modifyitems(items):

@@ -227,9 +227,13 @@ class LabelStudio:
             self._client.projects.update(project_id, model_version=target)
         return target
 
-    def annotations(self, project_id: int, since: str = "") -> Iterator[list[StudioTask]]:
-        """Pages of the tasks that changed at or after `since` (ISO 8601), with all their annotations."""
+    def annotations(
+        self, project_id: int, since: str = "", *, tasks: Sequence[int] | None = None
+    ) -> Iterator[list[StudioTask]]:
+        """Pages of the tasks that changed at or after `since` (ISO 8601), or of `tasks`, with all their annotations."""
         query = task_filter("updated_at", "greater_or_equal", "Datetime", since) if since else None
+        if tasks is not None:
+            query = task_filter("id", "in_list", "List", list(tasks))
         for page in self._pages(project_id, ANNOTATION_FIELDS, query):
             yield [StudioTask(int(task["id"]), task["updated_at"], task["annotations"]) for task in page]
 

@@ -1,27 +1,26 @@
 """Label Studio's annotations into judgments, or into rejections that say why not.
 
-In: annotation JSON as a pull or a webhook brings it. Out: rows of `judgments` and `rejected`. The rows of a task are a
-function of the newest version of each of its annotations and of nothing else, so webhook and pull, early, late or
-twice, end the same:
+In: all annotations of a task, as Label Studio gives them when asked (importer.studio.pull). Out: rows of `judgments`
+and `rejected`, a function of these annotations and of nothing else:
 
-- the valid annotation with the highest id is the judgment;
-- a valid one with a lower id was superseded; it and every unusable one are rejections, and keep their raw JSON.
+- the valid annotation with the highest id is the judgment; in a test it is the one with the lowest: the first answer
+  counts, and once the whole test is answered nothing about it changes any more;
+- every other valid one and every unusable one are rejections, and keep their raw JSON.
 
-A task is settled in one transaction: two webhooks about it wait for each other, and a kill leaves the old rows or the
-new ones.
-
-Label Studio checks an answer in the browser only: its API stores anything, so everything is checked here.
+A task is settled in one transaction: two pulls of it wait for each other, and a kill leaves the old rows or the new
+ones. Label Studio checks an answer in the browser only: its API stores anything, so everything is checked here.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from importer.studio.queues import is_test
 from labeling_config.contract import BadAnswer, answer_of, preference_of
-from preference.errors import DataError
 from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
 
@@ -89,52 +88,41 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
 
 
 def settle(
-    annotations: Iterable[Raw], assignment: Assignment | None, annotator: Annotator | None
+    annotations: Iterable[Raw], assignment: Assignment | None, annotator: Annotator | None, *, first: bool = False
 ) -> tuple[Judgment | None, list[Rejection]]:
-    """All annotations of one task, each in its newest version → its judgment, if any, and the rest as rejections."""
+    """All annotations of one task, each in one version → its judgment, if any, and the rest as rejections.
+
+    Args:
+        first: The oldest valid annotation counts, not the newest.
+    """
     outcomes = [judge(annotation, assignment, annotator) for annotation in annotations]
     rejections = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
-    valid = sorted((o for o in outcomes if isinstance(o, Judgment)), key=lambda j: j.annotation_id or 0)
-    for older in valid[:-1]:
-        reason = f"superseded by annotation {valid[-1].annotation_id}"
-        rejections.append(Rejection(older.annotation_id or 0, older.task_id, reason, older.raw))
+    valid = sorted((o for o in outcomes if isinstance(o, Judgment)), key=lambda j: j.annotation_id or 0, reverse=first)
+    for other in valid[:-1]:
+        counts = valid[-1].annotation_id
+        reason = (
+            f"repeats annotation {counts}: a test is answered once" if first else f"superseded by annotation {counts}"
+        )
+        rejections.append(Rejection(other.annotation_id or 0, other.task_id, reason, other.raw))
     return (valid[-1] if valid else None), sorted(rejections, key=lambda r: r.annotation_id)
 
 
-def record_annotations(store: Store, annotations: Iterable[Raw]) -> Recorded:
-    """Store what these annotations say; the same ones again, or older versions, change nothing."""
-    by_task: dict[int | None, list[Raw]] = defaultdict(list)
-    for annotation in annotations:
-        by_task[task_of(annotation)].append(annotation)
-    recorded = _record(store, {task: by_task[task] for task in by_task if task is not None})
-    if orphans := by_task.get(None):
-        store.put_judgments([], [Rejection(_id_of(a), None, "no task", dict(a)) for a in orphans])
-        recorded += Recorded(rejected=len(orphans))
-    return recorded
-
-
-def delete_annotations(store: Store, annotation_ids: Sequence[int]) -> Recorded:
-    """Forget annotations that were deleted in Label Studio; one that they had superseded counts again."""
-    wanted = set(annotation_ids)
-    found = store.annotation_rows("annotation_id", wanted)
-    tasks = {row["task_id"] for row in found if row["task_id"] is not None}
-    recorded = _record(store, {task: [] for task in tasks}, gone=lambda row: row["annotation_id"] in wanted)
-    if orphans := [row["annotation_id"] for row in found if row["task_id"] is None]:
-        store.delete_judgments(orphans)
-    return recorded
-
-
-def replace_annotations(store: Store, tasks: Mapping[int, Sequence[Raw]], *, whole: bool = False) -> Recorded:
+def replace_annotations(
+    store: Store, tasks: Mapping[int, Sequence[Raw]], before: Mapping[int, str] | None = None
+) -> Recorded:
     """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio.
 
     Args:
-        whole: The given versions count whatever their time stamps say: Label Studio's clock may have been set
-            back. Otherwise a webhook that came meanwhile with a newer version wins.
+        tasks: Task → its annotations; those without a usable id are left aside.
+        before: `store.annotation_stamps` from before the annotations were read. What is known now and was not then came
+            after the reading, and stays unless the reading has a newer version. None: nothing can have come meanwhile.
     """
-    present = {_id_of(annotation) for annotations in tasks.values() for annotation in annotations}
-    if whole:
-        return _record(store, tasks, gone=lambda row: True)
-    return _record(store, tasks, gone=lambda row: row["annotation_id"] not in present)
+    usable = {task: [a for a in annotations if is_id(a.get("id"))] for task, annotations in tasks.items()}
+
+    def gone(row: dict[str, Any]) -> bool:
+        return before is None or before.get(row["annotation_id"]) == _stamp(row["raw"])
+
+    return _record(store, usable, gone)
 
 
 def rejudge_unknown(store: Store) -> Recorded:
@@ -157,7 +145,7 @@ def is_id(value: object) -> TypeGuard[int]:
 
 
 def _record(
-    store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool] = lambda row: False
+    store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool] = lambda _: False
 ) -> Recorded:
     """Settle each task anew from what is known and what is given, and write the rows that differ.
 
@@ -198,12 +186,18 @@ def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[d
     known = _known(store, tasks)
     assignments = store.assignments_of_tasks(tasks)
     annotators = {annotator.annotator_id: annotator for annotator in store.annotators()}
+    finished = functools.cache(store.finished)
     outcome = _Outcome()
     for task, given in tasks.items():
         before = known.get(task, {})
-        newest = _newest([*(row["raw"] for row in before.values() if not gone(row)), *given])
         assignment = assignments.get(task)
-        judgment, refused = settle(newest, assignment, annotators.get(assignment.annotator_id) if assignment else None)
+        annotator = annotators.get(assignment.annotator_id) if assignment else None
+        test = assignment is not None and annotator is not None and is_test(assignment.batch_id, annotator)
+        final = assignment is not None and test and finished(assignment.annotator_id, assignment.batch_id)
+        if final:
+            given = [annotation for annotation in given if _id_of(annotation) not in before]
+        newest = _newest([*(row["raw"] for row in before.values() if final or not gone(row)), *given])
+        judgment, refused = settle(newest, assignment, annotator, first=test)
         changed = _changed(before, judgment, refused)
         if changed != Recorded() or len(before) != len(newest):
             outcome.recorded += changed
@@ -257,9 +251,7 @@ def _storable(text: str) -> str:
 
 
 def _id_of(annotation: Raw) -> int:
-    if (found := _integer(annotation.get("id"))) is None:
-        raise DataError(f"An annotation has no id: found {annotation.get('id')!r}, expected a whole number.")
-    return found
+    return int(annotation["id"])
 
 
 def _integer(value: object) -> int | None:

@@ -1,28 +1,35 @@
 """Fetch what was answered in Label Studio since the last time.
 
-In: the tasks of the database. Out: judgments and rejections, the same that the webhook writes
-(importer.studio.judgments). A project whose number of annotations differs from ours is read as a whole, so whatever was
-lost is found.
+In: the tasks of the database. Out: judgments and rejections (importer.studio.judgments). `pull` reads what changed
+since the last time; a project whose number of annotations differs from ours is read as a whole, so whatever was lost is
+found. `pull_tasks` reads the tasks that a webhook named.
+
+Before a page is read, what is known of its tasks is noted: an answer that another pull brings meanwhile is not on the
+page, and stays.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from importer.studio.client import LabelStudio, connect
 from importer.studio.judgments import Recorded, rejudge_unknown, replace_annotations
 from importer.studio.queues import all_pushed, database_mark
 from importer.studio.repair import check_present, edits
-from importer.studio.replies import StudioProject
+from importer.studio.replies import StudioProject, StudioTask
 from preference.artifacts import replacing
 from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
 """A pull goes back this far before the newest change that it saw: a transaction may end later than its time stamp."""
+NAMED = 100
+"""Tasks asked for by name in one request: their ids stand in its address."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
     """Fetch what was answered since the last pull; the webhook may already have delivered it.
 
     Args:
-        whole: Read every task anew and trust no time stamp, in case Label Studio's clock was set back.
+        whole: Read every task, whatever its time stamp says, in case Label Studio's clock was set back.
 
     Raises:
         StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
@@ -60,31 +67,58 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
     return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(pushed, list(projects.values())))
 
 
+def pull_tasks(ws: Workspace, studio: LabelStudio, task_ids: Iterable[int]) -> Recorded:
+    """Fetch what Label Studio has of these tasks now; ids that are not ours, and tasks that are gone, change nothing.
+
+    Raises:
+        StudioError: Label Studio is down or refuses us.
+    """
+    by_project: dict[int, list[int]] = defaultdict(list)
+    for task_id, assignment in ws.store.assignments_of_tasks(sorted(set(task_ids))).items():
+        if assignment.project_id is not None:
+            by_project[assignment.project_id].append(task_id)
+    recorded = Recorded()
+    for project_id, tasks in by_project.items():
+        for start in range(0, len(tasks), NAMED):
+            named = tasks[start : start + NAMED]
+            before = ws.store.annotation_stamps(named)
+            for page in studio.annotations(project_id, tasks=named):
+                recorded += replace_annotations(ws.store, _read(page), before)
+    return recorded
+
+
 def _pull_project(
     ws: Workspace, studio: LabelStudio, project: StudioProject, tasks: Sequence[int], cursor: _Cursor
 ) -> Recorded:
     since = cursor.since(project.project_id)
-    recorded = _pull_pages(ws, studio, project.project_id, since, cursor)
+    recorded = _pull_pages(ws, studio, project.project_id, tasks, since, cursor)
     if since and ws.store.count_annotations(tasks) != project.annotations:
-        recorded += _pull_pages(ws, studio, project.project_id, "", cursor)
+        recorded += _pull_pages(ws, studio, project.project_id, tasks, "", cursor)
     return recorded
 
 
-def _pull_pages(ws: Workspace, studio: LabelStudio, project_id: int, since: str, cursor: _Cursor) -> Recorded:
+def _pull_pages(
+    ws: Workspace, studio: LabelStudio, project_id: int, tasks: Sequence[int], since: str, cursor: _Cursor
+) -> Recorded:
     recorded = Recorded()
-    for page in studio.annotations(project_id, since):
-        read = {task.task_id: task.annotations for task in page}
-        recorded += replace_annotations(ws.store, read, whole=cursor.whole)
+    pages = studio.annotations(project_id, since)
+    while True:
+        before = ws.store.annotation_stamps(tasks)
+        if (page := next(pages, None)) is None:
+            return recorded
+        recorded += replace_annotations(ws.store, _read(page), before)
         for task in page:
             cursor.saw(project_id, task.updated_at)
-    return recorded
+
+
+def _read(page: Iterable[StudioTask]) -> dict[int, list[dict[str, Any]]]:
+    return {task.task_id: task.annotations for task in page}
 
 
 class _Cursor:
     """Up to when each project was pulled, by Label Studio's clock; only a shortcut: losing it costs a full pull."""
 
     def __init__(self, ws: Workspace, *, whole: bool = False) -> None:
-        self.whole = whole
         self._path = ws.root / "pull.json"
         self._database = database_mark(ws.store.batches())
         self._started = time.monotonic()

@@ -180,7 +180,7 @@ def _connect(ws: Workspace, studio: LabelStudio, project_id: int, backend: str |
     if webhook := webhook or (backend and f"{backend.rstrip('/')}/webhook"):
         studio.ensure_webhook(project_id, webhook, service.webhook_secret.get_secret_value())
     if backend:
-        studio.ensure_backend(project_id, backend, service.user, service.password.get_secret_value())
+        studio.ensure_backend(project_id, backend, service.user, service.login)
 
 
 def _push_tasks(

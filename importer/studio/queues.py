@@ -89,6 +89,11 @@ def phases_of(batches: Iterable[Batch]) -> dict[str, str]:
     return {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
 
 
+def is_test(phase: str, annotator: Annotator) -> bool:
+    """Whether it is a test of this annotator, which is answered once; the expert's answers are its truth."""
+    return phase.startswith("calibration") and annotator.role != "expert"
+
+
 def title_of(phase: str, annotator_id: str) -> str:
     return f"{phase.replace('-', ' ').capitalize()} · {annotator_id}"
 
@@ -131,7 +136,7 @@ def project_mark(queue: Queue, database: str) -> str:
 def project_description(queue: Queue, database: str, *, watch_to_end: bool) -> str:
     """Title, owner (whom the plugin lets in), what the plugin enforces, and mark, a line each."""
     lines = [queue.title, owner_line(queue.annotator.email), watch_line(to_end=watch_to_end)]
-    if queue.phase.startswith("calibration") and queue.annotator.role != "expert":
+    if is_test(queue.phase, queue.annotator):
         lines.append(final_line())
     return "\n".join([*lines, project_mark(queue, database)])
 

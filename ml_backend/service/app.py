@@ -3,7 +3,7 @@
     GET  /health        is it up, and with which model
     POST /setup         Label Studio introduces a project; answered with the model version
     POST /predict       tasks → one score each and an empty result: ranks, pre-selects nothing
-    POST /webhook       stores the judgment and returns; never trains (the worker does)
+    POST /webhook       notes which task changed and returns: `hints` asks Label Studio about it; never trains
     GET  /versions      the model versions
     GET  /metrics       for Prometheus
     GET  /              the same for a person
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.queues import SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
+from ml_backend.service.hints import Hints
 from ml_backend.service.status import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
     from flask import Flask, Response
 
 T = TypeVar("T")
-MAX_BODY = 32 * 1024 * 1024
-"""Label Studio posts a whole batch of tasks at once; 32 MiB is some ten thousand of ours."""
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes. Label Studio posts a whole batch of tasks at once; this is some three thousand of ours."""
 log = logging.getLogger("robopref.service")
 
 
-def create_app(ws: Workspace) -> Flask:
-    """The service over one workspace; each call makes an app of its own."""
+def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
+    """The service over one workspace; each call makes an app of its own.
+
+    Args:
+        hints: Where webhooks leave what they name; default: one that asks the workspace's Label Studio.
+    """
     from flask import Flask
 
     app = Flask("robopref", static_folder=None)
@@ -48,7 +53,7 @@ def create_app(ws: Workspace) -> Flask:
     metrics = Metrics()
     _measure(app, metrics)
     _guard(app, ws)
-    _answer_label_studio(app, ws, QueueScores(ws), metrics)
+    _answer_label_studio(app, ws, QueueScores(ws), hints or Hints(ws), metrics)
     _answer_people(app, ws, metrics)
     _answer_managers(app, ws)
     _answer_mistakes(app)
@@ -72,9 +77,12 @@ def _measure(app: Flask, metrics: Metrics) -> None:
 def _guard(app: Flask, ws: Workspace) -> None:
     """Nobody past /health without the password; for webhooks, which carry none, the secret header will do."""
     from flask import Response, request
+    from werkzeug.exceptions import RequestEntityTooLarge
 
     @app.before_request
     def check() -> Response | None:
+        if (request.content_length or 0) > MAX_BODY:
+            raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
         if request.path == "/health" or _password_fits(request.authorization, ws):
             return None
         if request.path == "/webhook" and _secret_fits(request.headers.get(SECRET_HEADER), ws):
@@ -83,7 +91,7 @@ def _guard(app: Flask, ws: Workspace) -> None:
         return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
 
 
-def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics: Metrics) -> None:
+def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: Hints, metrics: Metrics) -> None:
     from flask import jsonify
 
     @app.get("/health")
@@ -105,30 +113,16 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, metrics
     @app.post("/webhook")
     def webhook():
         event = _body()
-        _take_event(ws, event)
+        if event.get("action") == "START_TRAINING":
+            ws.store.request_training()
+        else:
+            hints.note(event)
         metrics.heard(event.get("action"))
         return jsonify(status="ok"), 201
 
     @app.get("/versions")
     def versions():
         return jsonify(versions=[record.version for record in ws.store.model_versions()])
-
-
-def _take_event(ws: Workspace, event: dict[str, Any]) -> None:
-    """Store what one webhook says; events that do not concern us pass."""
-    from importer.studio.judgments import delete_annotations, is_id, record_annotations
-
-    action = event.get("action")
-    if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
-        annotation = dict(_object(event.get("annotation")))
-        if "task" not in annotation and isinstance(event.get("task"), dict):
-            annotation["task"] = event["task"].get("id")
-        record_annotations(ws.store, [annotation])
-    elif action == "ANNOTATIONS_DELETED":
-        ids = [_object(item).get("id") for item in _list(event.get("annotations"))]
-        delete_annotations(ws.store, [found for found in ids if is_id(found)])
-    elif action == "START_TRAINING":
-        ws.store.request_training()
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
@@ -230,8 +224,8 @@ def _secret_fits(found: str | None, ws: Workspace) -> bool:
 
 
 def _password_fits(authorization: Any, ws: Workspace) -> bool:
-    """Both halves are compared, so that the time taken tells neither; no password set = nothing to check."""
-    password = ws.config.service.password.get_secret_value()
+    """Both halves are compared, so that the time taken tells neither; nothing configured = nothing to check."""
+    password = ws.config.service.login
     if not password:
         return True
     user = hmac.compare_digest(str(getattr(authorization, "username", "")).encode(), ws.config.service.user.encode())

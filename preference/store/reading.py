@@ -120,6 +120,25 @@ class Reader(Counts):
             for row in self._rows_in(table, column, chunk)
         ]
 
+    def annotation_stamps(self, tasks: Iterable[int]) -> dict[int, str]:
+        """Annotation id → when its version that we know was last changed, of these tasks, rejected ones too."""
+        with self._reading() as connection:
+            return {
+                row[0]: row[1]
+                for chunk in chunks(tasks)
+                for table in (t.judgments, t.rejected)
+                for row in connection.execute(_stamps(table).where(table.c.task_id.in_(chunk)))
+            }
+
+    def finished(self, annotator_id: str, batch_id: str) -> bool:
+        """Whether this annotator has answered everything in the batch that was assigned to them."""
+        a, j = t.assignments.c, t.judgments.c
+        joined = t.assignments.outerjoin(t.judgments, j.assignment_id == a.assignment_id)
+        counts = sa.select(sa.func.count(), sa.func.count(j.assignment_id)).select_from(joined)
+        with self._reading() as connection:
+            asked, done = connection.execute(counts.where(a.annotator_id == annotator_id, a.batch_id == batch_id)).one()
+        return asked == done > 0
+
     def count_annotations(self, tasks: Iterable[int]) -> int:
         """How many annotations of these tasks there are, rejected ones too."""
         count = sa.select(sa.func.count())
@@ -221,6 +240,12 @@ def chunks(values: Iterable[V]) -> Iterator[list[V]]:
     remaining = iter(values)
     while chunk := list(islice(remaining, 500)):
         yield chunk
+
+
+def _stamps(table: sa.Table) -> sa.Select[int, str]:
+    raw = table.c.raw
+    stamp = sa.func.coalesce(raw["updated_at"].as_string(), raw["created_at"].as_string(), "")
+    return sa.select(table.c.annotation_id, stamp)
 
 
 def _prefixed(table: sa.Table) -> list[sa.Label[Any]]:

@@ -12,9 +12,9 @@ HEADER = {"X-Robopref-Secret": SECRET}
 TOML = f"[service]\npassword = '{PASSWORD}'\nwebhook_secret = '{SECRET}'\n[annotators]\nexpert = 'e'\n"
 
 
-def planned(folder, more=""):
-    """A workspace in which alice has three tasks."""
-    (folder / "robopref.toml").write_text(more + TOML)
+def planned(folder, more="", url="http://127.0.0.1:9"):
+    """A workspace in which alice has three tasks; its Label Studio is at `url`, by default nowhere."""
+    (folder / "robopref.toml").write_text(more + TOML + f"[label_studio]\nurl = '{url}'\ntoken = 'x'\n")
     ws = Workspace.open(folder / "robopref.toml")
     ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(4)])
     ws.store.put_annotators([Annotator("alice", "alice@example.org", studio_user_id=5)])

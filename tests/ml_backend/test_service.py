@@ -1,28 +1,62 @@
-"""The ML backend speaks Label Studio's protocol, keeps every answer, and lets nobody in without the secret."""
+"""The ML backend speaks Label Studio's protocol, believes no webhook, and lets nobody in without the secret."""
 
 import base64
 import json
+import random
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
 from service_maker import BASIC, HEADER, PASSWORD, SECRET, annotation, event, planned
+from told_maker import Told
 
 from preference.locks import WORKER, exclusively
 from preference.records import ModelVersion
 
 
 @pytest.fixture
-def ws(tmp_path):
-    ws = planned(tmp_path)
+def studio():
+    """What Label Studio has."""
+    told = Told()
+    yield told
+    told.end()
+
+
+@pytest.fixture
+def ws(tmp_path, studio):
+    ws = planned(tmp_path, more="", url=studio.url)
     yield ws
     ws.store.close()
 
 
 @pytest.fixture
-def client(ws):
+def hints(ws):
+    from ml_backend.service.hints import Hints
+
+    hints = Hints(ws, waits_s=[0.1] * 5)
+    yield hints
+    assert hints.settled(30)
+
+
+@pytest.fixture
+def client(ws, hints):
     from ml_backend.service.app import create_app
 
-    return create_app(ws).test_client()
+    return create_app(ws, hints).test_client()
+
+
+@pytest.fixture
+def hear(client, hints):
+    """Send a webhook and wait until the service has looked after it; returns the status."""
+
+    def send(action, **rest):
+        answer = client.post("/webhook", json=event(action, **rest), headers=HEADER)
+        assert hints.settled(30)
+        return answer.status_code
+
+    return send
 
 
 def test_health_needs_no_password_and_says_up(client):
@@ -53,36 +87,103 @@ def test_a_task_that_is_not_ours_comes_last(client):
     assert ours["score"] < foreign["score"]
 
 
-def test_a_webhook_stores_the_judgment_mapped_to_the_pair(client, ws):
-    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
-    assert answer.status_code == 201
+def test_what_a_webhook_names_is_stored_as_label_studio_has_it(ws, studio, hear):
+    studio.say(annotation())
+    forged = annotation("right") | {"completed_by": 99, "result": []}
+    assert hear("ANNOTATION_CREATED", annotation=forged) == 201
     (judgment,) = ws.store.judgments()
     assert (judgment.preference, judgment.confidence, judgment.free_text_reason) == ("B", 4, "steadier")
+    assert ws.store.rejections() == []
 
 
-def test_the_same_webhook_twice_is_one_judgment_and_an_update_replaces_it(client, ws):
+def test_a_forged_annotation_supersedes_nothing(ws, studio, hear):
+    studio.say(annotation())
+    hear("ANNOTATION_CREATED", annotation=annotation())
+    before = ws.store.judgments()
+    assert hear("ANNOTATION_CREATED", annotation=annotation("right", identifier=2**31 - 1)) == 201
+    assert hear("ANNOTATIONS_DELETED", annotations=[{"id": 77}]) == 201
+    assert (ws.store.judgments(), ws.store.rejections()) == (before, [])
+
+
+def test_the_same_webhook_twice_is_one_judgment_and_an_update_replaces_it(ws, studio, hear):
     for action, side in (
         ("ANNOTATION_CREATED", "left"),
         ("ANNOTATION_CREATED", "left"),
         ("ANNOTATION_UPDATED", "equal"),
     ):
-        client.post("/webhook", json=event(action, annotation=annotation(side)), headers=HEADER)
+        studio.say(annotation(side))
+        hear(action, annotation=annotation(side))
     assert [judgment.preference for judgment in ws.store.judgments()] == ["equal"]
 
 
-def test_a_deleted_annotation_is_forgotten(client, ws):
-    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
-    client.post("/webhook", json=event("ANNOTATIONS_DELETED", annotations=[{"id": 77}]), headers=HEADER)
+def test_a_deleted_annotation_is_forgotten(ws, studio, hear):
+    studio.say(annotation())
+    hear("ANNOTATION_CREATED", annotation=annotation())
+    studio.tasks[10] = []
+    hear("ANNOTATIONS_DELETED", annotations=[{"id": 77}])
     assert ws.store.judgments() == []
 
 
-def test_a_bogus_answer_is_kept_as_rejected_with_its_reason(client, ws):
-    wrong = annotation() | {"result": []}
-    assert (
-        client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=wrong), headers=HEADER).status_code == 201
-    )
+def test_a_bogus_answer_is_kept_as_rejected_with_its_reason(ws, studio, hear):
+    studio.say(annotation() | {"result": []})
+    assert hear("ANNOTATION_CREATED", annotation=annotation()) == 201
     assert ws.store.judgments() == []
     assert ws.store.rejections()[0].reason
+
+
+def test_a_label_studio_that_is_away_for_a_moment_is_asked_again(ws, studio, client, hints):
+    studio.say(annotation())
+    studio.down = True
+    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    while not studio.asked:
+        pass
+    studio.down = False
+    assert hints.settled(30)
+    assert len(ws.store.judgments()) == 1
+
+
+KEYS = st.sampled_from(["id", "task", "result", "value", "choices", "text", "from_name", "type"])
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+ACTIONS = st.sampled_from(["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"])
+
+
+@pytest.mark.timeout(1200)
+def test_no_random_annotation_is_an_error_of_ours_announced_or_stored(request, ws, studio, client, hints):
+    """`--bodies 10000` tries as many. Each is sent as a webhook, and stands in Label Studio as an annotation."""
+    seen = []
+
+    @settings(
+        max_examples=request.config.getoption("--bodies"), deadline=None, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(action=ACTIONS, body=ANY_JSON, regions=st.lists(ANY_JSON, max_size=3), task=st.integers(9, 13))
+    def sent(action, body, regions, task):
+        number = len(seen) + 1
+        seen.append(number)
+        own = body if isinstance(body, dict) else {"result": body}
+        studio.say({**annotation(identifier=number, task=task), "result": regions, **own, "id": number, "task": task})
+        said = {"action": action, "annotation": body, "annotations": body, "task": random.choice([task, body])}
+        for announced in (said, {**said, "annotation": {"id": number, "task": task}}):
+            answer = client.post(
+                "/webhook", data=json.dumps(announced), headers=HEADER, content_type="application/json"
+            )
+            assert answer.status_code == 201, answer.text
+        if number % 50 == 0:
+            assert hints.settled(60)
+            studio.tasks = {task: own[-1:] for task, own in studio.tasks.items()}
+
+    sent()
+    assert hints.settled(60)
+    good = [annotation(identifier=2**30 + task, task=task) for task in (10, 11, 12)]
+    studio.say(*good)
+    for one in good:
+        client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=one), headers=HEADER)
+    assert hints.settled(60)
+    assert sorted(j.annotation_id for j in ws.store.judgments()) == [a["id"] for a in good], "the neighbours are stored"
 
 
 def test_start_training_only_leaves_a_request_for_the_worker(client, ws):
@@ -110,6 +211,25 @@ def test_without_the_right_secret_nothing_is_done(client, ws, path, headers):
     answer = client.post(path, json=event("ANNOTATION_CREATED", annotation=annotation(), tasks=[]), headers=headers)
     assert answer.status_code == 401
     assert ws.store.judgments() == []
+
+
+def test_a_secret_is_asked_for_where_no_password_is_set(ws, studio, hints):
+    from ml_backend.service.app import create_app
+
+    ws.config.service.password = SecretStr("")
+    client = create_app(ws, hints).test_client()
+    studio.say(annotation())
+    for action in ("ANNOTATION_CREATED", "START_TRAINING"):
+        for headers in ({}, {"X-Robopref-Secret": "wrong"}, BASIC):
+            made = client.post("/webhook", json=event(action, annotation=annotation()), headers=headers)
+            assert made.status_code == 401
+    for path in ("/reports", "/", "/metrics", "/versions", "/openapi.json"):
+        assert client.get(path).status_code == 401
+    assert hints.settled(30)
+    assert (ws.store.judgments(), ws.store.training_request()) == ([], None)
+    with_secret = {"Authorization": "Basic " + base64.b64encode(f"robopref:{SECRET}".encode()).decode()}
+    assert client.get("/reports", headers=with_secret).status_code == 200
+    assert client.post("/webhook", json=event("START_TRAINING"), headers=HEADER).status_code == 201
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/versions"])
@@ -147,28 +267,27 @@ def test_what_is_no_json_is_refused_and_never_our_error(client, body):
     assert client.post("/predict", data="tasks=1", headers=BASIC).status_code == 415
 
 
-def test_a_body_without_end_is_refused(client):
-    answer = client.post(
-        "/webhook", data=b" " * (32 * 1024 * 1024 + 1), headers=HEADER, content_type="application/json"
-    )
+@pytest.mark.parametrize("headers", [{}, HEADER])
+def test_a_body_without_end_is_refused_before_anybody_is_asked_who_they_are(client, headers):
+    body = b" " * (8 * 1024 * 1024 + 1)
+    answer = client.post("/webhook", data=body, headers=headers, content_type="application/json")
     assert (answer.status_code, "error" in answer.json) == (413, True)
 
 
 @pytest.mark.parametrize("number", [2**31, 2**70, -1, True, "7", None])
-def test_an_id_that_no_database_holds_is_the_clients_mistake(client, ws, number):
-    made = event("ANNOTATION_CREATED", annotation=annotation(identifier=number))
-    assert client.post("/webhook", json=made, headers=HEADER).status_code == 400
-    gone = event("ANNOTATIONS_DELETED", annotations=[{"id": number}])
-    assert client.post("/webhook", json=gone, headers=HEADER).status_code == 201
-    assert (ws.store.count_judgments(), ws.store.count_rejections()) == (0, 0)
+def test_an_id_that_no_database_holds_names_nothing(ws, studio, hear, number):
+    asked = studio.asked
+    assert hear("ANNOTATION_CREATED", annotation=annotation(task=number)) == 201
+    assert hear("ANNOTATIONS_DELETED", annotations=[{"id": number}]) == 201
+    assert (studio.asked, ws.store.count_judgments(), ws.store.count_rejections()) == (asked, 0, 0)
 
 
-def test_a_bug_is_logged_and_its_traceback_stays_here(client, monkeypatch, caplog):
+def test_a_bug_is_logged_and_its_traceback_stays_here(client, ws, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("sesame")
 
-    monkeypatch.setattr("importer.studio.judgments.record_annotations", broken)
-    answer = client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+    monkeypatch.setattr(ws.store, "request_training", broken)
+    answer = client.post("/webhook", json=event("START_TRAINING"), headers=HEADER)
     assert (answer.status_code, answer.json) == (500, {"error": "internal error; see the service's log"})
     assert "sesame" in caplog.text
 
@@ -201,8 +320,9 @@ def test_unknown_paths_are_json_too(client):
     assert (answer.status_code, "error" in answer.json) == (404, True)
 
 
-def test_metrics_count_what_is_there(client, ws):
-    client.post("/webhook", json=event("ANNOTATION_CREATED", annotation=annotation()), headers=HEADER)
+def test_metrics_count_what_is_there(client, ws, studio, hear):
+    studio.say(annotation())
+    hear("ANNOTATION_CREATED", annotation=annotation())
     ws.store.put_model_version(
         ModelVersion(
             "rm-0001",
