@@ -13,7 +13,7 @@ from studio_maker import SECRET, answer, exactly_one_task_each, make_workspace, 
 
 from importer.studio.client import LabelStudio, connect
 from importer.studio.order import rescore
-from importer.studio.pull import pull
+from importer.studio.pull import pull, pull_tasks
 from importer.studio.push import credentials, push
 from importer.studio.queues import PLANNED, SECRET_HEADER
 from importer.studio.replies import next_version
@@ -277,6 +277,28 @@ def test_pull_finds_what_its_cursor_would_pass_over(ws):
     (ws.root / "pull.json").write_text(json.dumps(cursor))
     answer(ws, ann, assignment(ws, "p-1").task_id)
     assert pull(ws).new == 1
+
+
+def test_an_answer_that_comes_after_its_page_was_read_stays(ws, monkeypatch):
+    """It is fetched by name, as after a webhook, before the page that lacks it is written."""
+    plan(ws, "production-001", "ann", 3)
+    push(ws)
+    ann, late = sign_in(ws, "ann"), assignment(ws, "p-1")
+    answer(ws, ann, assignment(ws, "p-0").task_id)
+    read = LabelStudio.annotations
+
+    def late_answer(studio, project_id, since="", *, tasks=None):
+        pages = list(read(studio, project_id, since, tasks=tasks))
+        if tasks is None and not ws.store.count_judgments():
+            answer(ws, ann, late.task_id, "right")
+            assert pull_tasks(ws, studio, [late.task_id, 10**9]).new == 1
+        yield from pages
+
+    monkeypatch.setattr(LabelStudio, "annotations", late_answer)
+    assert pull(ws).new == 1
+    assert {j.assignment_id[-1] for j in ws.store.judgments()} == {"0", "1"}
+    assert pull(ws).new == 0
+    assert len(ws.store.judgments()) == 2
 
 
 def test_passwords_are_kept_for_the_manager_alone(ws):
