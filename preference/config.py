@@ -308,7 +308,7 @@ class Service(Section):
 
     @property
     def login(self) -> str:
-        """What Basic auth asks for: the password or, where none is set, the webhooks' secret; empty = nobody is asked."""
+        """What Basic auth asks for: the password, or else the webhook secret; empty = nobody is asked."""
         return self.password.get_secret_value() or self.webhook_secret.get_secret_value()
 
 
