@@ -5,7 +5,6 @@ A file appears only when it is complete, however the run ends. In JSON, a number
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import json
@@ -13,7 +12,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from io import StringIO
@@ -76,11 +75,12 @@ def read_jsonl(path: Path, *, fix: str = "") -> list[Any]:
     return [_decoded(path, line, f", line {number}", fix) for number, line in lines if line.strip()]
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+def write_csv(path: Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
+    """Missing values become empty cells, booleans `true` and `false`."""
+    logical = table.select_dtypes(["bool", "boolean"])
+    words: dict[str, Any] = {str(name): logical[name].astype("string").str.lower() for name in logical}
+    with replacing(path) as temporary:
+        table.assign(**words).to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
 def read_csv(path: Path, *, fix: str = "") -> pd.DataFrame:

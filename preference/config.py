@@ -12,20 +12,30 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from preference.errors import ConfigError
 
 CONFIG_NAME = "robopref.toml"
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Agreement = Annotated[float, Field(ge=-1, le=1)]
 
 
 class Section(BaseModel):
     """A table of robopref.toml. An unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Columns(Section):
@@ -147,7 +157,7 @@ class Calibration(Section):
     """Pairs in each of the two test sets; the protocol says 30-50."""
     training_pairs: Annotated[int, Field(ge=0)] = 10
     """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning."""
-    min_kappa: float = 0.65
+    min_kappa: Agreement = 0.65
     """Cohen's kappa against the expert that certifies an annotator."""
 
 
@@ -155,11 +165,11 @@ ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
 
 
 class Quality(Section):
-    min_alpha: float = 0.55
+    min_alpha: Agreement = 0.55
     """A batch below this Krippendorff's alpha is held."""
     max_gold_disagreement: Fraction = 0.2
     """Limit for a flag: share of gold items answered against the gold answer."""
-    min_response_s: float = 3.0
+    min_response_s: Annotated[float, Field(ge=0)] = 3.0
     """Limit for a flag: mean or median response time, without idle time."""
     min_self_consistency: Fraction = 0.8
     """Limit for a flag: share of an annotator's duplicates that were answered alike."""
@@ -186,8 +196,9 @@ class SimulatedAnnotator(Section):
 
 
 class Annotators(Section):
-    expert: str = "expert"
-    """E-mail address (or simulated id) of the person whose calibration answers are the truth."""
+    expert: str = ""
+    """E-mail address (or simulated id) of the person whose calibration answers are the truth. `robopref calibration
+    build` needs it."""
     people: list[str] = []
     """E-mail addresses of the annotators."""
     simulated: list[SimulatedAnnotator] = []
@@ -228,7 +239,7 @@ class LabelStudio(Section):
     """Target of the guidelines link on the screen: the plugin's page, or your own on a server without the plugin."""
     watch_to_end: bool = True
     """Accept an answer only after both clips were watched to the end. Fixed for a project when it is created."""
-    request_timeout_s: float = 30.0
+    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
 
     @model_validator(mode="after")
     def _reachable(self) -> LabelStudio:
@@ -247,7 +258,7 @@ class Reward(Section):
     weights: str = "imagenet"
     """`imagenet`, `none` (a fixed random network) or a local file. If ImageNet weights cannot be downloaded, training
     says so and continues with `none`."""
-    inputs: list[Literal["frames", "actions", "state"]] = ["frames", "actions", "state"]
+    inputs: Annotated[list[Literal["frames", "actions", "state"]], Field(min_length=1)] = ["frames", "actions", "state"]
     sample_fps: Annotated[float, Field(gt=0)] = 5.0
     """Frames per second that the model sees."""
     max_frames: Annotated[int, Field(ge=2)] = 64
@@ -259,7 +270,7 @@ class Reward(Section):
     """Size of the ensemble."""
     ties: Literal["soft", "davidson", "margin", "drop"] = "soft"
     """How `equal` is learned: as a label of 0.5, with Davidson's model, with a margin, or not at all."""
-    margin: float = 0.3
+    margin: Annotated[float, Field(ge=0)] = 0.3
     """Of `margin`: tied rewards should differ by less."""
     reliability: Literal["vote", "crowd_bt"] = "vote"
     """`vote`: learn from each pair's resolved label. `crowd_bt`: learn from every answer, and each annotator's
@@ -291,7 +302,7 @@ class Active(Section):
     """Share of each round that is drawn uniformly: the unbiased test set."""
     most_per_point: Annotated[int, Field(ge=0)] = 2000
     """Stop when the learning curve predicts that one more point of accuracy takes more comparisons; 0 = never stop."""
-    within_sd: float = 0.5
+    within_sd: Annotated[float, Field(gt=0)] = 0.5
     """Of `closest`: candidates' rewards differ by less than this many standard deviations."""
 
 
@@ -332,7 +343,7 @@ class Config(Section):
     """Folder for everything that Robopref writes, relative to robopref.toml."""
     database: SecretStr = SecretStr("")
     """Database URL (may contain a password); default: SQLite in the work folder."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     salt: Annotated[int, Field(ge=0)] = 0
     """Secret number from which each annotator's order and sides and the codes on the clips are drawn. 0 = the project
     draws its own and keeps it in the database. Set it only to repeat a course exactly, as the demo does."""
@@ -352,6 +363,12 @@ class Config(Section):
     active: Active = Active()
     service: Service = Service()
     release: Release = Release()
+    _file: Path = PrivateAttr(Path(CONFIG_NAME))
+
+    @property
+    def file(self) -> Path:
+        """Where the settings were read from."""
+        return self._file
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
@@ -394,6 +411,7 @@ def load_config(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_describe(error)}") from None
+    config._file = path
     return _with_absolute_paths(config, path.resolve().parent)
 
 
@@ -409,34 +427,66 @@ def _describe(error: ValidationError) -> str:
     """One clause for each wrong field; the values of secrets are not shown."""
     lines = []
     for item in error.errors():
-        *outer, name = item["loc"]
-        section = _section(outer)
-        field = section.model_fields.get(str(name))
+        place = item["loc"]
+        wanted = _schema_at(place)
         if item["type"] == "extra_forbidden":
-            message = _unknown(str(name), section)
-        elif item["type"] in ("missing", "value_error") or (field and field.annotation is SecretStr):
-            message = item["msg"]
+            message = _unknown(str(place[-1]), list(_schema_at(place[:-1]).get("properties", {})))
+        elif item["type"] == "value_error":
+            message = item["msg"].removeprefix("Value error, ")
+        elif item["type"] == "missing" or wanted.get("format") == "password":
+            message = f"expected {_expected(wanted)}"
         else:
-            message = f"{item['msg']}, found {item['input']!r}"
-        message = message.removeprefix("Value error, ").removeprefix("Input ")
-        lines.append(f"{'.'.join(map(str, item['loc']))}: {message}")
+            message = f"found {_found(item['input'])}, expected {_expected(wanted)}"
+        where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
+        lines.append(f"{where}: {message}")
     return "; ".join(lines) + ("" if lines[-1].endswith("?") else ".")
 
 
-def _section(place: Sequence[str | int]) -> type[Section]:
-    """The table at `place`, such as ("pool", "dataset", 0)."""
-    section: Any = Config
+def _schema_at(place: Sequence[str | int]) -> dict[str, Any]:
+    """The part of the JSON Schema that describes the setting at `place`, such as ("pool", "dataset", 0)."""
+    schema = Config.model_json_schema()
+    known, found = schema["$defs"], schema
     for key in place:
-        if isinstance(key, str) and key in getattr(section, "model_fields", {}):
-            annotation = section.model_fields[key].annotation
-            section = next(iter(get_args(annotation)), annotation)
-    return section if isinstance(section, type) and issubclass(section, Section) else Section
+        if isinstance(key, int):
+            found = found.get("items", {})
+        else:
+            found = found.get("properties", {}).get(key, found.get("additionalProperties") or {})
+        found = found["anyOf"][0] if "anyOf" in found else found  # the other one is null, which TOML does not have
+        found = known[found["$ref"].rpartition("/")[2]] if "$ref" in found else found
+    return found
 
 
-def _unknown(name: str, section: type[Section]) -> str:
-    near = difflib.get_close_matches(name, section.model_fields, n=1)
-    known = ", ".join(section.model_fields)
-    return f"no such setting, did you mean {near[0]}?" if near else f"no such setting; known here: {known}"
+_TYPES = {
+    "integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text in quotes",
+    "array": "a list", "object": "a table",
+}  # fmt: skip
+
+
+def _expected(schema: dict[str, Any]) -> str:
+    """In words what a setting may be."""
+    if options := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return f"one of {', '.join(options)}"
+    words = _TYPES.get(schema.get("type", ""), "another value")
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    limits = [f"of at least {low}"] if low is not None else [f"above {above}"] if above is not None else []
+    limits += [f"of at most {high}"] if high is not None else [f"below {below}"] if below is not None else []
+    if low is not None and high is not None:
+        limits = [f"from {low} to {high}"]
+    if "multipleOf" in schema:
+        limits.append(f"divisible by {schema['multipleOf']}")
+    if schema.get("minItems"):
+        limits.append("that is not empty")
+    return " ".join([words, " and ".join(limits)]).strip()
+
+
+def _found(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"no such setting, did you mean {near[0]}?" if near else f"no such setting; known here: {', '.join(known)}"
 
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:
@@ -449,7 +499,8 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     names = [dataset.name for dataset in config.pool.dataset]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
-            f"pool.dataset: the name {repeated[0]!r} is used twice.", fix="Give each dataset its own `name`."
+            f"{config.file}: pool.dataset: the name {repeated[0]!r} is used twice.",
+            fix="Give each dataset its own `name`.",
         )
     return config
 

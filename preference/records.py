@@ -159,6 +159,7 @@ class Judgment(Record):
     annotator_id: str
     pair_id: str
     preference: Answer
+    """`A`, `B` or `equal`."""
     confidence: int
     """1 (guess) to 5 (sure)."""
     response_time_ms: int
@@ -260,7 +261,7 @@ class Preference(Record):
     trajectory_a_id: str
     trajectory_b_id: str
     preference: float | None
-    """1.0 (A), 0.0 (B), 0.5 (tie); None where the pair has no label."""
+    """1.0 (A), 0.0 (B), 0.5 (tie); missing where the pair has no label."""
     confidence_mean: float
     num_annotators: int
     agreement: float

@@ -205,7 +205,8 @@ def revoke(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certificat
 def _attempts(ws: Workspace, annotator_id: str) -> list[Certification]:
     people = [a.annotator_id for a in ws.store.annotators()]
     if annotator_id not in people:
-        raise UserError(f"There is no annotator {annotator_id!r}.", fix=f"There are: {', '.join(people)}.")
+        fix = f"Annotators: {', '.join(people)}." if people else "Name them in [annotators] of robopref.toml."
+        raise UserError(f"There is no annotator {annotator_id!r}.", fix=fix)
     return [record for record in ws.store.certifications() if record.annotator_id == annotator_id]
 
 

@@ -65,4 +65,5 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
 def _check_batch(ws: Workspace, batch_id: str) -> None:
     known = [batch.batch_id for batch in ws.store.batches(calibration=False)]
     if batch_id not in known:
-        raise UserError(f"There is no batch {batch_id!r}.", fix=f"There are: {', '.join(known) or 'none'}.")
+        fix = f"Batches: {', '.join(known)}." if known else "No batch has been made yet; run `robopref pairs` first."
+        raise UserError(f"There is no batch {batch_id!r}.", fix=fix)

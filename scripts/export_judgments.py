@@ -28,7 +28,7 @@ def main(
         ws = Workspace.open(config)
         if fresh:
             pull(ws)
-        print(f"{export_judgments(ws.store, file)} judgments in {file}")
+        print(f"{export_judgments(ws, file)} judgments in {file}")
     except UserError as error:
         console.print(str(error), style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None

@@ -80,7 +80,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
     passed = {record.annotator_id: record.certified for record in ws.store.certifications()}
     for name in annotator_ids:
         if name not in people:
-            raise UserError(f"There is no active annotator {name!r}.", fix=f"There are: {', '.join(people)}.")
+            raise UserError(f"No active annotator has the id {name!r}.", fix=f"Active: {', '.join(people)}.")
         if name not in passed:
             raise NotReady(f"{name} has no result of the first calibration set.", fix="Run `robopref certify` first.")
     if SETS[1] not in {batch.batch_id for batch in ws.store.batches()}:

@@ -47,7 +47,7 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
         _local_part(annotator.email)
     found += [Annotator(_local_part(address), address) for address in people]
     expert_id = _local_part(expert) if "@" in expert else expert
-    if "@" not in expert and expert not in simulated:
+    if expert and "@" not in expert and expert not in simulated:
         raise ConfigError(
             f"annotators.expert: {settings.expert!r} is neither an e-mail address nor the id of a simulated annotator.",
             fix="Name the person whose calibration answers are the truth.",
@@ -61,7 +61,8 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
                 fix="Ids must differ: use another address for one of them.",
             )
         by_id[annotator.annotator_id] = annotator
-    by_id[expert_id] = replace(by_id[expert_id], role="expert")
+    if expert:
+        by_id[expert_id] = replace(by_id[expert_id], role="expert")
     return list(by_id.values())
 
 
@@ -93,8 +94,9 @@ def expert_and_people(ws: Workspace) -> tuple[str, list[str]]:
     people = [annotator.annotator_id for annotator in active if annotator.role == "annotator"]
     if not experts or not people:
         raise NotReady(
-            f"Calibration needs an expert and annotators; there are {len(experts)} and {len(people)}.",
-            fix="Name them in [annotators] of robopref.toml.",
+            f"Calibration needs an expert and annotators; robopref.toml names {'one' if experts else 'no'} expert and "
+            f"{len(people) or 'no'} annotators.",
+            fix="Set expert and people in [annotators].",
         )
     return experts[0], people
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from importer.pool.outside import guarded
 from importer.pool.picture import draw_pool
 from importer.pool.quality import grasp_stability, path_efficiency, rank_pool, smoothness
 from importer.pool.trim import trim
-from preference.config import Clips, Dataset, Pool
-from preference.errors import UserError
+from preference.config import Clips, Config, Dataset, Pool
+from preference.errors import ConfigError, UserError
 from preference.records import Trajectory
 from preference.work import HERE, Workers, parallel_map
 from preference.workspace import Workspace
@@ -64,21 +65,34 @@ def build_pool(ws: Workspace) -> PoolResult:
     """Read and measure every configured episode; write the manifest, its picture, the failures and the rows.
 
     Raises:
-        UserError: no dataset is configured, or not one episode could be read.
+        ConfigError: no dataset is configured, or one does not exist.
+        UserError: none of the episodes could be read.
     """
     if not ws.config.pool.dataset:
-        raise UserError("No dataset is configured.", fix="Add [[pool.dataset]] to robopref.toml.")
+        raise ConfigError(f"{ws.config.file}: no dataset is configured.", fix="Add a [[pool.dataset]] with its path.")
+    _check_paths(ws.config)
     result = read_pool(ws.config.pool, ws.config.clips, ws.workers)
     write_failures(ws.manifest.with_name("failures.csv"), result.failures)
     if not result.trajectories:
         first = f" The first: {result.failures[0]}" if result.failures else ""
-        raise UserError(f"Not one of {len(result.failures)} episodes could be read.{first}")
+        raise UserError(f"None of the {len(result.failures)} episodes could be read.{first}")
     known = {t.trajectory_id: t for t in ws.store.trajectories()}
     trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]
     _store(ws, trajectories, known)
     draw_pool(ws.manifest.with_name("pool.png"), trajectories)
     write_manifest(ws.manifest, trajectories)
     return replace(result, trajectories=trajectories)
+
+
+def _check_paths(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: a dataset, or its sidecar file, does not exist.
+    """
+    for index, dataset in enumerate(config.pool.dataset):
+        for name, path in (("path", dataset.path), ("sidecar", Path(dataset.sidecar or dataset.path))):
+            if not path.exists():
+                raise ConfigError(f"{config.file}: pool.dataset[{index}].{name}: {path} does not exist.")
 
 
 def _with_known_clip(trajectory: Trajectory, known: Trajectory | None) -> Trajectory:

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from importer.pool.episode import BadInput
 from importer.pool.outside import printable
 from preference.artifacts import write_csv
+from preference.frames import trajectory_frame
 from preference.records import Trajectory
 
 COLUMNS = (
@@ -66,22 +65,14 @@ def failure_of(dataset: str, episode_index: int | None, error: Exception) -> Fai
 
 def write_manifest(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """One row per trajectory; nan and unknown become empty cells."""
-    rows = ([_cell(getattr(t, name)) for name in COLUMNS] for t in sorted(trajectories, key=lambda t: t.trajectory_id))
-    write_csv(path, COLUMNS, rows)
+    write_csv(path, trajectory_frame(trajectories).sort_values("trajectory_id")[list(COLUMNS)])
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """The failures of the newest run; no failures, no file."""
+    import pandas as pd
+
     if not failures:
         path.unlink(missing_ok=True)
         return
-    names = [f.name for f in fields(Failure)]
-    write_csv(path, names, ([_cell(getattr(failure, name)) for name in names] for failure in failures))
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
+    write_csv(path, pd.DataFrame(map(asdict, failures)).astype({"episode_index": "Int64"}))

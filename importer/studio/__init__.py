@@ -4,7 +4,7 @@
 - `pull.pull(ws)`: annotations → rows of `judgments` and `rejected`.
 - `judgments.judge(annotation, assignment, annotator)`: one annotation → a `Judgment`, or a `Rejection` with its reason.
 - `order.rescore(ws, scores, model_version)`: a new order of the open tasks.
-- `export.export_judgments(store, path)`: the judgments as CSV, JSON Lines or Parquet.
+- `export.export_judgments(ws, path)`: the judgments as CSV, JSON Lines or Parquet.
 
 `client` is the only file that imports label_studio_sdk.
 """

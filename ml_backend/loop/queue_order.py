@@ -9,7 +9,6 @@ Flask service answers from `QueueScores`, which is the same order kept in memory
 
 from __future__ import annotations
 
-import csv
 import logging
 import threading
 from collections import defaultdict
@@ -19,7 +18,7 @@ from typing import Any
 from importer.studio.queues import PLANNED, score_of_place
 from labeling_config.contract import ASSIGNMENT_ID
 from ml_backend.ranking import pair_score
-from preference.artifacts import confined, read_json, write_json
+from preference.artifacts import confined, read_csv, read_json, write_json
 from preference.errors import DataError
 from preference.records import AssignmentView
 from preference.workspace import Workspace
@@ -89,12 +88,12 @@ def rewards_in_use(ws: Workspace) -> dict[str, float]:
     record = ws.store.active_model()
     if record is None:
         return {}
-    path = confined(ws.root, record.path) / "rewards.csv"
+    path, fix = confined(ws.root, record.path) / "rewards.csv", "Run `robopref train` again."
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["trajectory_id"]: float(row["reward"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is missing or broken: {error}.", fix="Run `robopref train` again.") from None
+        table = read_csv(path, fix=fix)
+        return dict(zip(table["trajectory_id"], map(float, table["reward"]), strict=True))
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is broken: {error}.", fix=fix) from None
 
 
 def _informativeness(ws: Workspace) -> Informativeness:

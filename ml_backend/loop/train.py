@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
@@ -164,8 +165,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         settings |= {"curves": trained.curves, "reliability": trained.reliability}
         write_json(folder / "training.json", settings)
         write_json(folder / "validation.json", figures)
-        rows = zip(ids, rewards.tolist(), members.std(axis=0).tolist(), strict=True)
-        write_csv(folder / "rewards.csv", ["trajectory_id", "reward", "member_sd"], rows)
+        table = {"trajectory_id": ids, "reward": rewards.tolist(), "member_sd": members.std(axis=0).tolist()}
+        write_csv(folder / "rewards.csv", pd.DataFrame(table))
         files = digests(folder)
     took = {"files": files, "training_s": round(time.monotonic() - started, 1)}
     record = ModelVersion(

@@ -7,11 +7,12 @@ added here, since they take longer than a training. Where a probe fires, pairs a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from importer.pairs.batches import shown
 from importer.pairs.sampling import asked
@@ -130,8 +131,9 @@ def _record(ws: Workspace, version: str) -> ModelVersion:
     known = {record.version: record for record in ws.store.model_versions()}
     record = known.get(version) if version else ws.store.active_model()
     if record is None:
-        here = f"There are {', '.join(known)}." if known else "There is none."
-        raise NotReady(f"There is no reward model {version or 'yet'}. {here}", fix="Run `robopref train` first.")
+        if known and version:
+            raise NotReady(f"There is no reward model {version!r}.", fix=f"Models: {', '.join(known)}.")
+        raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
     return record
 
 
@@ -186,5 +188,5 @@ def _proposals(
 
 def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
     """As `scripts/import_pairs.py` reads it."""
-    columns = ("trajectory_a_id", "trajectory_b_id", "probe")
-    write_csv(path, columns, ([getattr(proposal, name) for name in columns] for proposal in proposals))
+    columns = ["trajectory_a_id", "trajectory_b_id", "probe"]
+    write_csv(path, pd.DataFrame(map(asdict, proposals), columns=columns))

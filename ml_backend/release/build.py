@@ -40,7 +40,7 @@ from ml_backend.release.versions import (
     released_before,
 )
 from ml_backend.reward import checkpoint
-from preference.artifacts import read_json, replacing, sha256_of, write_json, write_jsonl, write_text
+from preference.artifacts import read_json, replacing, sha256_of, write_csv, write_json, write_jsonl, write_text
 from preference.errors import UserError
 from preference.workspace import Workspace
 from qc_reports.report.files import write_folder
@@ -176,7 +176,7 @@ def write_contents(source: Source, version: str, changelog: str, folder: Path) -
     for name in ("preferences.parquet", "judgments.parquet"):
         write_parquet(tables[name], folder / name)
     write_jsonl(folder / "preferences.jsonl", source.labels.to_dict("records"))
-    tables["rewards.csv"].to_csv(folder / "rewards.csv", index=False, float_format="%.6f", lineterminator="\n")
+    write_csv(folder / "rewards.csv", tables["rewards.csv"], float_format="%.6f")
     write_manifest(folder / "manifest.csv", source.trajectories)
     contract, parity = _write_model(source, version, folder)
     _write_training(source, folder)

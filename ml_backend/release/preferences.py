@@ -15,6 +15,7 @@ import pandas as pd
 
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady, UserError
+from preference.frames import RESPONSES, judgment_frame, preference_frame
 from preference.records import Annotator, AssignmentView, Judgment, Preference
 
 COLUMNS = (
@@ -103,7 +104,7 @@ def preference_table(
             f"{len(new)} labelled pairs are new{_example(new)}, {len(gone)} are gone{_example(gone)}.",
             fix="Run `robopref train`, then release again.",
         )
-    table = pd.DataFrame([p.to_dict() for p in preferences])[list(COLUMNS)]
+    table = preference_frame(preferences)[list(COLUMNS)]
     table["annotator_ids"] = [sorted(names[a] for a in p.annotator_ids) for p in preferences]
     return table.assign(split=table["pair_id"].map(split))
 
@@ -115,25 +116,10 @@ def _example(ids: Sequence[str]) -> str:
 def judgment_table(
     judgments: Iterable[Judgment], views: Iterable[AssignmentView], names: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The single answers, duplicates included, in a fixed order; the first eight columns are those of the `responses`
-    view."""
-    by_id = {view.assignment.assignment_id: view for view in views}
-    rows = [
-        {
-            "pair_id": judgment.pair_id,
-            "trajectory_a_id": (view := by_id[judgment.assignment_id]).pair.trajectory_a_id,
-            "trajectory_b_id": view.pair.trajectory_b_id,
-            "annotator_id": names[judgment.annotator_id],
-            "preference": judgment.preference,
-            "confidence": judgment.confidence,
-            "response_time_ms": judgment.response_time_ms,
-            "free_text_reason": redacted(judgment.free_text_reason, names),
-            "kind": view.pair.kind,
-            "stratum": view.pair.stratum,
-            "batch_id": view.pair.batch_id,
-            "left": view.assignment.left,
-            "is_duplicate": view.assignment.duplicate_of is not None,
-        }
-        for judgment in judgments
-    ]
-    return pd.DataFrame(rows).sort_values(["pair_id", "annotator_id", "is_duplicate"], kind="stable", ignore_index=True)
+    """The single answers, duplicates included, in a fixed order; the first eight columns are the protocol's."""
+    table = judgment_frame(judgments, views)
+    table["annotator_id"] = table["annotator_id"].map(names)
+    table["free_text_reason"] = [redacted(text, names) for text in table["free_text_reason"]]
+    order = ["pair_id", "annotator_id", "is_duplicate"]
+    columns = [*RESPONSES, "kind", "stratum", "batch_id", "left", "is_duplicate"]
+    return table.sort_values(order, kind="stable", ignore_index=True)[columns]

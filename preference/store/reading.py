@@ -91,12 +91,6 @@ class Reader(Counts):
             query = query.where(t.assignments.c.batch_id == batch_id)
         return self._read(Judgment, query)
 
-    def responses(self) -> list[dict[str, Any]]:
-        """The view `responses`: one row per judgment with the protocol's eight columns, by pair and annotator."""
-        query = sa.text("SELECT * FROM responses ORDER BY pair_id, annotator_id, response_time_ms")
-        with self._reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
     def tasks(self) -> list[tuple[str, str, int, int]]:
         """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
         c = t.assignments.c

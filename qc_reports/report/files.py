@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from preference.artifacts import plain, write_json, write_text
+from preference.artifacts import plain, write_csv, write_json, write_text
 from preference.errors import UserError
 from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.tables import tables
@@ -17,7 +17,7 @@ def write_folder(folder: Path, report: BatchReport, page: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the report is a folder.", fix="Name another place with --out.")
     for name, table in tables(report).items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_csv(folder / f"{name}.csv", table)
     write_text(folder / "report.html", page)
     write_json(folder / "qc.json", as_json(report))
 

@@ -3,7 +3,7 @@
 Columns: pair_id, annotator_id and preference (A, B, equal) must be there. Used when present, and an empty cell means
 unknown: confidence (1-5), response_time_ms, gold (the expected answer), duplicate_of (the pair_id that this row shows
 again; A and B mean what they mean there), left (the trajectory on the left: A or B), created_at (ISO 8601; without a
-zone it is UTC), stratum, task_type. Other columns are ignored.
+zone it is UTC), stratum, task_type. Other columns are ignored, with a warning.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 from preference.config import Quality
 from preference.errors import DataError
 from preference.records import ANSWERS, Pair, Stratum
+from preference.work import console
 from qc_reports.answers import Answered
 from qc_reports.report.batch_report import BatchReport, figures
 from qc_reports.report.files import write_folder
@@ -151,6 +152,10 @@ def _cells(path: Path) -> pd.DataFrame:
         )
     if doubled := [name for name in header if name and header.count(name) > 1]:
         raise DataError(f"{path}, line 1: the column {doubled[0]!r} is there twice.")
+    if unknown := [name for name in header if name not in COLUMNS]:
+        known = f"Known: {', '.join(COLUMNS)}."
+        warning = f"{path}: ignored the {'columns' if len(unknown) > 1 else 'column'} {', '.join(unknown)}. {known}"
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     for line, cells in found[1:]:
         if len(cells) != len(header):
             raise DataError(f"{path}, line {line}: found {len(cells)} cells, expected {len(header)}, as in the header.")

@@ -5,11 +5,9 @@ The numbers are those of qc.json, unrounded; what is not known is nan, and an em
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-
 import pandas as pd
 
-from preference.records import Preference
+from preference.frames import preference_frame
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.annotators.statistics import SHARES
 from qc_reports.report.batch_report import BatchReport
@@ -31,7 +29,7 @@ def tables(report: BatchReport) -> dict[str, pd.DataFrame]:
     ]  # fmt: skip
     divided = [{"way": way} | row for way, rows in report.parts.items() for row in rows]
     parts = pd.json_normalize(divided, sep="_") if divided else pd.DataFrame(columns=["way", "name"])
-    pairs = pd.DataFrame(map(asdict, report.labels), columns=[field.name for field in fields(Preference)])
+    pairs = preference_frame(report.labels)
     return {
         "annotators": stats.drop(columns="intervals"),
         "kappa": pd.DataFrame(report.kappa, columns=["annotator_1", "annotator_2", "shared", "kappa"]),

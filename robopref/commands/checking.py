@@ -96,6 +96,8 @@ def qc(
     Example: `robopref qc --judgments judgments.csv --out report`
     """
     if judgments is not None:
+        if batch:
+            raise typer.BadParameter("give one of the two", param_hint="--batch / --judgments")
         from qc_reports.report.judgments_file import check_file
 
         settings = load_config(config) if config.exists() or config != DEFAULT else Config()

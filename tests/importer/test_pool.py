@@ -23,7 +23,7 @@ from importer.pool.dataset import open_dataset, trajectory_id
 from importer.pool.episode import BadInput
 from importer.pool.manifest import COLUMNS, Failure
 from preference.config import Clips, Dataset, Pool
-from preference.errors import DataError, NotReady, UserError
+from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.work import Workers
 from preference.workspace import Workspace
 
@@ -341,10 +341,13 @@ def test_a_trajectory_that_left_the_pool_keeps_its_row_but_is_not_ranked(tmp_pat
 
 
 def test_no_dataset_and_no_good_episode_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No dataset is configured"):
+    with pytest.raises(ConfigError, match="no dataset is configured"):
         build_pool(workspace(tmp_path))
-    with pytest.raises(UserError, match="folder is missing"):
+    with pytest.raises(ConfigError, match=r"robopref\.toml: pool\.dataset\[0\]\.path: .*nowhere does not exist"):
         build_pool(workspace(tmp_path, tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"None of the 1 episodes could be read\..*empty"):
+        build_pool(workspace(tmp_path, tmp_path / "empty"))
     with pytest.raises(NotReady):
         build_clips(workspace(tmp_path, tmp_path / "nowhere"))
 

@@ -122,7 +122,7 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     assert page.count("<svg") == 6
     assert record.version in page
     assert validate_model(ws, record.version).verdict == found.verdict
-    with pytest.raises(NotReady, match=r"no reward model rm-0009\. There are rm-0001"):
+    with pytest.raises(NotReady, match=r"no reward model 'rm-0009'\. Models: rm-0001"):
         validate_model(ws, "rm-0009")
     (folder / "split.json").write_text("{")
     with pytest.raises(DataError, match=r"split\.json is not JSON"):

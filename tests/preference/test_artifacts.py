@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from preference.artifacts import (
@@ -113,8 +114,9 @@ def test_a_broken_file_is_named_with_its_line_and_what_to_do(tmp_path):
 
 
 def test_a_table_has_plain_line_ends(tmp_path):
-    write_csv(tmp_path / "a.csv", ["x", "y"], [(1, "a,b")])
-    assert (tmp_path / "a.csv").read_bytes() == b'x,y\n1,"a,b"\n'
+    table = pd.DataFrame({"x": [1.0, None], "y": ["a,b", ""], "z": pd.array([True, None], "boolean")})
+    write_csv(tmp_path / "a.csv", table)
+    assert (tmp_path / "a.csv").read_bytes() == b'x,y,z\n1.0,"a,b",true\n,,\n'
 
 
 def test_a_files_checksum_is_its_sha_256(tmp_path):

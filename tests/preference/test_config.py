@@ -83,6 +83,39 @@ def test_a_misspelt_setting_is_told_its_name(tmp_path, text, said):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("quality.min_alpha = 7.5", "quality.min_alpha: found 7.5, expected a number from -1 to 1"),
+        ("calibration.min_kappa = -2", "calibration.min_kappa: found -2, expected a number from -1 to 1"),
+        ("quality.min_response_s = -3", "quality.min_response_s: found -3, expected a number of at least 0"),
+        ("pairs.duplicates = 1.5", "pairs.duplicates: found 1.5, expected a number from 0 to 1"),
+        ("reward.members = 0", "reward.members: found 0, expected a whole number of at least 1"),
+        ("reward.slip = 0.5", "reward.slip: found 0.5, expected a number of at least 0 and below 0.5"),
+        ("reward.learning_rate = 0", "reward.learning_rate: found 0, expected a number above 0"),
+        ("reward.learning_rate = inf", "reward.learning_rate: found inf, expected a number above 0"),
+        ("reward.inputs = []", "reward.inputs: found [], expected a list that is not empty"),
+        ("reward.inputs = ['sound']", "reward.inputs[0]: found 'sound', expected one of frames, actions, state"),
+        ("clips.size = 65", "clips.size: found 65, expected a whole number of at least 64 and divisible by 2"),
+        ("clips.fps = 'fast'", "clips.fps: found 'fast', expected a whole number from 1 to 60"),
+        ("active.within_sd = -1", "active.within_sd: found -1, expected a number above 0"),
+        ("seed = 1.5", "seed: found 1.5, expected a whole number of at least 0"),
+        ("name = 3", "name: found 3, expected a text in quotes"),
+        ("release.pseudonyms = 'perhaps'", "release.pseudonyms: found 'perhaps', expected true or false"),
+        ("release.units = { x = 1 }", "release.units.x: found 1, expected a text in quotes"),
+        ("executor = 'dask'", "executor: found 'dask', expected one of processes, ray"),
+        ("[[pool.dataset]]\nname = 'd'", "pool.dataset[0].path: expected a text in quotes"),
+        ("[[pool.dataset]]\npath = 'd'\nsuccess = 'maybe'", "pool.dataset[0].success: found 'maybe', expected true"),
+        ("pool = 'here'", "pool: found 'here', expected a table"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "[label_studio]\ntoken = 12345678",

@@ -116,5 +116,5 @@ def test_a_certificate_taken_back_stays_taken_back(ws):
 
 def test_nobodys_id_is_a_clear_sentence(ws):
     for act in (allow_attempt, revoke):
-        with pytest.raises(UserError, match=r"no annotator 'nobody'.*There are: bob, chief"):
+        with pytest.raises(UserError, match=r"no annotator 'nobody'.*Annotators: bob, chief"):
             act(ws, "nobody", **MANAGER)

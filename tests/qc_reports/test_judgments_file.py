@@ -35,7 +35,7 @@ def test_three_columns_are_enough(csv_file):
     ]
 
 
-def test_every_known_column_is_used_and_others_are_left_aside(csv_file):
+def test_every_known_column_is_used_and_others_are_left_aside_with_a_warning(csv_file, capsys):
     path = csv_file(
         f"comment,{FULL}",
         '"two\nlines",p1,x,A,5,1200.4,B,,A,2026-01-31T09:30:00,same,push',
@@ -46,6 +46,7 @@ def test_every_known_column_is_used_and_others_are_left_aside(csv_file):
         "p1", "x", "A", 5, 1200, "2026-01-31T09:30:00+00:00", "", "A", False, "B", "", "same", "push"
     )
     assert (again.pair_id, again.duplicate, again.side, again.confidence) == ("p1", True, "left", None)
+    assert f"{path}: ignored the column comment. Known: pair_id, annotator_id" in capsys.readouterr().err
 
 
 def test_a_spreadsheets_mark_windows_lines_blank_lines_and_spaces_are_read(csv_file):

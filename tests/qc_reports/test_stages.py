@@ -207,7 +207,7 @@ def test_a_decision_needs_a_batch_who_and_why(ws):
     for missing in ({"by": " ", "why": "x"}, {"by": "maria", "why": ""}):
         with pytest.raises(UserError, match="Who decides and why is recorded"):
             decide(ws, "production-001", "accepted", **missing)
-    with pytest.raises(UserError, match=r"no batch 'production-009'.*There are: production-001"):
+    with pytest.raises(UserError, match=r"no batch 'production-009'.*Batches: production-001"):
         decide(ws, "production-009", "held", **MARIA)
     assert ws.store.batches()[0].decisions == []
 

@@ -33,7 +33,7 @@ def project(tmp_path_factory):
     assert robopref("init", ROOT / "examples" / "pool", cwd=folder).returncode == 0
     path = folder / "robopref.toml"
     text = path.read_text().replace("people = []", 'people = ["ann@example.org", "ben@example.org"]')
-    path.write_text(text.replace('expert = "expert"', 'expert = "eve@example.org"').replace(":8080", ":1"))
+    path.write_text(text.replace('expert = ""', 'expert = "eve@example.org"').replace(":8080", ":1"))
     return folder
 
 
@@ -75,6 +75,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported(arguments):
     [
         (["nonsense"], 2, "No such command"),
         (["qc", "--colour"], 2, "No such option"),
+        (["qc", "--judgments", "a.csv", "--batch", "production-001"], 2, "give one of the two"),
         (["pool", "-c", "nowhere.toml"], 2, "robopref init"),
     ],
 )
@@ -83,6 +84,17 @@ def test_wrong_usage_is_exit_code_2(tmp_path, arguments, code, said):
     assert run.returncode == code
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_fresh_project_can_plan_before_it_has_an_expert_and_calibration_asks_for_one(tmp_path):
+    assert robopref("init", cwd=tmp_path).returncode == 0
+    planned = robopref("pairs", "--plan", cwd=tmp_path)
+    assert planned.returncode == 3 and "robopref pool" in planned.stderr
+    calibration = robopref("calibration", "build", cwd=tmp_path)
+    assert calibration.returncode == 3 and "names no expert and no annotators" in calibration.stderr
+    pool = robopref("pool", cwd=tmp_path)
+    assert pool.returncode == 2
+    assert "robopref.toml: pool.dataset[0].path: " in pool.stderr and "does not exist" in pool.stderr
 
 
 def test_init_does_not_overwrite(project):

@@ -13,8 +13,9 @@ from plan_maker import certify, open_workspace, trajectories
 from importer.pairs import batches
 from importer.pairs.annotators import add_annotators
 from importer.pairs.pair_file import read_pairs
-from importer.studio.export import COLUMNS, export_judgments
+from importer.studio.export import export_judgments
 from preference.errors import DataError, NotReady, UserError
+from preference.frames import RESPONSES
 from preference.records import Judgment
 
 
@@ -107,12 +108,12 @@ def test_judgments_come_out_with_the_protocols_eight_columns(ws, tmp_path, suffi
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     else:
         rows = pq.read_table(file).to_pylist()
-    assert len(rows) == 12 and list(rows[0]) == list(COLUMNS)
+    assert len(rows) == 12 and list(rows[0]) == list(RESPONSES)
     assert {(r["preference"], int(r["confidence"]), r["free_text_reason"]) for r in rows} == {
         ("A", 4, 'It said "stop", ä')
     }
     before = file.read_bytes()
-    export_judgments(ws.store, file)
+    export_judgments(ws, file)
     assert file.read_bytes() == before
 
 
