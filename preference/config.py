@@ -154,11 +154,13 @@ class Pairs(Section):
 
 class Calibration(Section):
     pairs: Annotated[int, Field(ge=4)] = 40
-    """Pairs in each of the two test sets; the protocol says 30-50."""
+    """Pairs of each test set that everybody answers; the protocol says 30-50."""
+    more_pairs: Annotated[int, Field(ge=0)] = 10
+    """Pairs of each test set for those whose kappa is still too uncertain to certify or refuse them."""
     training_pairs: Annotated[int, Field(ge=0)] = 10
     """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning."""
     min_kappa: Agreement = 0.65
-    """Cohen's kappa against the expert that certifies an annotator."""
+    """Cohen's kappa with the expert that certifies an annotator: by its interval, not by its value alone."""
 
 
 ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
@@ -166,7 +168,8 @@ ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
 
 class Quality(Section):
     min_alpha: Agreement = 0.55
-    """A batch below this Krippendorff's alpha is held."""
+    """Krippendorff's alpha that is asked of stratified batches and of the whole dataset; a stratified batch below it is
+    held. Active batches only report it: their pairs are chosen to be hard."""
     max_gold_disagreement: Fraction = 0.2
     """Limit for a flag: share of gold items answered against the gold answer."""
     min_response_s: Annotated[float, Field(ge=0)] = 3.0

@@ -251,6 +251,8 @@ class Certification(Record):
     """Who allowed an attempt after the second, when and why; empty for the first two."""
     revoked: str = ""
     """Who took the certificate back, when and why; then `certified` is False."""
+    undecided: bool = False
+    """The interval of kappa holds the threshold: more pairs decide. Then `certified` is False."""
 
 
 @dataclass(frozen=True)

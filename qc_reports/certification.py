@@ -1,5 +1,8 @@
 """Certification over a workspace: Cohen's kappa with the expert decides who may annotate; every decision is recorded.
 
+Its interval certifies, refuses, or asks for more pairs (`agreement.kappa_test`): the rest of the set, and after that
+the second set, together with what was answered of the first. Whoever was refused is judged by the second set alone.
+
 Two attempts are everybody's: the first set, and after a second training session the other set. A third, on a set of its
 own, needs a manager, and a certificate can be taken back; who did it, when and why stays in the database.
 """
@@ -20,12 +23,14 @@ from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
 from preference.records import Answer, Batch, Certification, Judgment
 from preference.workspace import Workspace
-from qc_reports.agreement.coefficients import cohen_kappa_interval
+from qc_reports.agreement.coefficients import cohen_kappa_interval, confusion
+from qc_reports.agreement.kappa_test import outcome
 from qc_reports.annotators.error_patterns import findings, missed_pairs
 from qc_reports.annotators.reviews import signature, task_url
 from qc_reports.answers import Answered, by_annotator, join
 
 FREE_ATTEMPTS = 2
+FIRST, SECOND = "calibration-1", "calibration-2"
 SET = re.compile(r"calibration-(\d+)")
 
 
@@ -34,7 +39,7 @@ def template_version() -> str:
     return hashlib.sha256(load_template("pair_compare").encode()).hexdigest()[:12]
 
 
-def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certification]:
+def certify(ws: Workspace, batch_id: str = FIRST) -> list[Certification]:
     """Compare everybody who finished the calibration set with the expert; the results are stored.
 
     A result that is there stays as it is while the answers are the same, with its date; so does one taken back.
@@ -51,17 +56,20 @@ def certify(ws: Workspace, batch_id: str = "calibration-1") -> list[Certificatio
     answers = by_annotator(join(judgments, views))
     truth = _expert_truth(ws, batch_id, [j for j in judgments if j.annotator_id in experts], answers, experts)
     assigned = Counter(view.assignment.annotator_id for view in views)
-    known = {record.annotator_id: record for record in ws.store.certifications() if record.batch_id == batch_id}
+    records = ws.store.certifications()
+    known = {record.annotator_id: record for record in records if record.batch_id == batch_id}
+    earlier, earlier_truth = _undecided_answers(ws, records) if batch_id == SECOND else ({}, {})
     results = []
     for name, own in answers.items():
         if name in experts or len(own) < assigned[name]:
             continue
         result = compare(
-            own,
-            truth,
+            [*earlier.get(name, []), *own],
+            earlier_truth | truth,
             threshold=ws.config.calibration.min_kappa,
             attempt=int(number[1]),
             batch_id=batch_id,
+            last=batch_id != FIRST and assigned[name] >= len(truth),
             draws=ws.config.quality.bootstrap,
             rng=ws.rng(f"certify {batch_id} {name}"),
         )
@@ -78,6 +86,7 @@ def compare(
     threshold: float,
     attempt: int,
     batch_id: str,
+    last: bool,
     draws: int,
     rng: np.random.Generator,
 ) -> Certification:
@@ -86,11 +95,13 @@ def compare(
     Args:
         answers: This annotator's, at least one of them on a pair of `truth`.
         truth: Pair → the expert's answer.
+        last: There are no more pairs to ask.
     """
     judged = [answer for answer in answers if answer.pair_id in truth and not answer.duplicate]
     given: list[Answer] = [answer.preference for answer in judged]
     right: list[Answer] = [truth[answer.pair_id] for answer in judged]
     kappa = cohen_kappa_interval(given, right, draws=draws, rng=rng)
+    said = outcome(confusion(given, right), threshold, last=last)
     return Certification(
         annotator_id=answers[0].annotator_id,
         batch_id=batch_id,
@@ -98,12 +109,23 @@ def compare(
         kappa=kappa.value,
         kappa_low=kappa.low,
         kappa_high=kappa.high,
-        certified=kappa.value >= threshold,
+        certified=said == "certified",
+        undecided=said == "undecided",
         pairs=len(judged),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         findings=findings(judged, truth),
         review=missed_pairs(judged, truth),
     )
+
+
+def _undecided_answers(
+    ws: Workspace, records: Sequence[Certification]
+) -> tuple[dict[str, list[Answered]], dict[str, Answer]]:
+    """What those said of the first set whom it did not decide, and what the expert said of it."""
+    names = {record.annotator_id for record in records if record.batch_id == FIRST and record.undecided}
+    truth: dict[str, Answer] = {p.pair_id: p.expected for p in ws.store.pairs(FIRST) if p.expected is not None}
+    said = by_annotator(join(ws.store.judgments(FIRST), ws.store.assignments(FIRST)))
+    return {name: own for name, own in said.items() if name in names}, truth
 
 
 def _expert_truth(
@@ -134,9 +156,9 @@ def _kept(new: Certification, old: Certification | None) -> Certification:
     if old is None:
         return new
     if old.revoked:
-        return replace(new, certified=False, created_at=old.created_at, template=old.template,
+        return replace(new, certified=False, undecided=False, created_at=old.created_at, template=old.template,
                        override=old.override, revoked=old.revoked)  # fmt: skip
-    same = (new.kappa, new.pairs, new.certified) == (old.kappa, old.pairs, old.certified)
+    same = (new.kappa, new.pairs, new.certified, new.undecided) == (old.kappa, old.pairs, old.certified, old.undecided)
     new = replace(new, override=old.override)
     return replace(new, created_at=old.created_at, template=old.template or new.template) if same else new
 
@@ -167,10 +189,10 @@ def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Cer
     """
     own = _attempts(ws, annotator_id)
     last = own[-1] if own else None
-    if last is None or (last.attempt < FREE_ATTEMPTS and not last.revoked):
+    if last is None or ((last.attempt < FREE_ATTEMPTS or last.undecided) and not last.revoked):
         raise UserError(
             f"{annotator_id} has not used both attempts.",
-            fix="Run `robopref certify --retest` for the other set; no override is needed for it.",
+            fix="Run `robopref certify --retest` for what comes next; no override is needed for it.",
         )
     if last.certified:
         raise UserError(f"{annotator_id} is certified.")
@@ -197,7 +219,7 @@ def revoke(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certificat
     own = _attempts(ws, annotator_id)
     if not own or not own[-1].certified:
         raise UserError(f"{annotator_id} holds no certificate.")
-    record = replace(own[-1], certified=False, revoked=_signed(by, why))
+    record = replace(own[-1], certified=False, undecided=False, revoked=_signed(by, why))
     ws.store.put_certification(record)
     return record
 

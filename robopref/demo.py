@@ -171,14 +171,16 @@ def _calibrate(ws: Workspace) -> None:
         push(ws)
         simulate(ws)
         pull(ws)
-    failed = [result.annotator_id for result in certify(ws, "calibration-1") if not result.certified]
-    if failed:
-        console.print(f"Not certified in the first test: {', '.join(failed)}. They get the second set.")
-        calibrate.retest(ws, failed)
-        push(ws)
-        simulate(ws)
-        pull(ws)
-        certify(ws, "calibration-2")
+    for batch_id in ("calibration-1", "calibration-1", "calibration-2", "calibration-2"):
+        results = certify(ws, batch_id)
+        if undecided := [r.annotator_id for r in results if r.undecided]:
+            console.print(f"Not decided by these pairs yet: {', '.join(undecided)}. They get more.")
+        if refused := [r.annotator_id for r in results if not r.certified and not r.undecided]:
+            console.print(f"Not certified by {batch_id}: {', '.join(refused)}.")
+        if calibrate.retest(ws, [*undecided, *refused]):
+            push(ws)
+            simulate(ws)
+            pull(ws)
 
 
 def _produce(ws: Workspace) -> None:

@@ -24,15 +24,25 @@ def certifications(results: Sequence[Certification], links: Mapping[str, Mapping
         return
     rows = [
         [r.annotator_id, figure(r.kappa, 3), f"{figure(r.kappa_low)} to {figure(r.kappa_high)}",
-         "certified" if r.certified else "not certified", " ".join(r.findings[:2])]
+         _outcome(r), " ".join(r.findings[:2])]
         for r in results
     ]  # fmt: skip
     table("Agreement with the expert", ["annotator", "kappa", "95 % interval", "", "what to look at"], rows)
+    if any(r.undecided for r in results):
+        say("Undecided: more pairs decide. `robopref certify --retest` assigns them, then `robopref push`.")
     for r in results:
         if not r.certified and r.review:
             say(f"{r.annotator_id} should review in the second training session:")
             for line in (*r.findings, *(links.get(r.annotator_id, {}).get(pair) or pair for pair in r.review)):
                 say(f"  {line}")
+
+
+def _outcome(record: Certification) -> str:
+    if record.certified:
+        return "certified"
+    if not record.pairs:
+        return "not taken yet"
+    return "undecided" if record.undecided else "not certified"
 
 
 def certificates(records: Sequence[Certification], template: str, as_json: bool) -> None:
@@ -42,7 +52,7 @@ def certificates(records: Sequence[Certification], template: str, as_json: bool)
         return
     rows = [
         [r.annotator_id, r.batch_id, r.created_at[:10] or UNKNOWN, figure(r.kappa),
-         "certified" if r.certified else "not certified" if r.pairs else "not taken yet",
+         _outcome(r),
          f"{r.template} (outdated)" if r.template not in ("", template) else r.template or UNKNOWN,
          " ".join(filter(None, (r.override and f"Allowed by {r.override}", r.revoked and f"Revoked by {r.revoked}")))]
         for r in records

@@ -3,7 +3,8 @@
 1. `build` proposes a training set and two test sets; the expert gets all of them.
 2. Run again when the expert has answered the training set, it gives every annotator the training set, with the expert's
    answers and reasons to be shown after their own, and the first test set, which shows nothing.
-3. `retest` gives the second test set to those who failed the first.
+3. `retest` gives those who are not certified what comes next: the rest of their set where it is undecided, else the
+   second test set. A set has `calibration.more_pairs` more than everybody answers; the expert answers all of them.
 
 Running it again gives annotators who came later what they lack, and changes nothing else.
 """
@@ -20,7 +21,7 @@ from importer.pairs.assignments import assign_everyone
 from importer.pairs.batches import append, now, shown
 from importer.pairs.sampling import asked, likely_answers
 from preference.errors import NotReady, UserError
-from preference.records import Assignment, Batch, Judgment, Pair
+from preference.records import Assignment, Batch, Certification, Judgment, Pair
 from preference.workspace import Workspace
 
 
@@ -67,25 +68,47 @@ def _keep_expert_answers(ws: Workspace) -> None:
 
 
 def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
-    """The second calibration set for those who failed the first; a third attempt is `further_set`.
+    """What comes next for those who are not certified: the rest of their set where its result is undecided, else the
+    second set. A third attempt is `further_set`.
 
     Returns:
-        The new assignments; none for those who have the second set already, or passed.
+        The new assignments; none for those who have all of it already, or passed.
 
     Raises:
         NotReady: somebody has no result of the first set, or there is no second set.
         UserError: an id is unknown.
     """
     _, people = expert_and_people(ws)
-    passed = {record.annotator_id: record.certified for record in ws.store.certifications()}
+    latest = {record.annotator_id: record for record in ws.store.certifications()}
     for name in annotator_ids:
         if name not in people:
             raise UserError(f"No active annotator has the id {name!r}.", fix=f"Active: {', '.join(people)}.")
-        if name not in passed:
+        if name not in latest:
             raise NotReady(f"{name} has no result of the first calibration set.", fix="Run `robopref certify` first.")
     if SETS[1] not in {batch.batch_id for batch in ws.store.batches()}:
         raise NotReady("There is no second calibration set.", fix="Run `robopref calibration build` first.")
-    return _assign_set(ws, SETS[1], [name for name in annotator_ids if not passed[name]])
+    made: list[Assignment] = []
+    for name in annotator_ids:
+        record = latest[name]
+        own = [v.assignment for v in ws.store.assignments(record.batch_id) if v.assignment.annotator_id == name]
+        if record.undecided and len(own) < len(ws.store.pairs(record.batch_id)):
+            made += _assign_rest(ws, record, own)
+        elif not record.certified and record.pairs >= len(own):
+            made += _assign_set(ws, SETS[1], [name])
+    return made
+
+
+def _assign_rest(ws: Workspace, record: Certification, have: Sequence[Assignment]) -> list[Assignment]:
+    """The pairs of a set that the annotator does not have yet, at the end of their queue."""
+    known = {a.pair_id for a in have}
+    pairs = [pair for pair in ws.store.pairs(record.batch_id) if pair.pair_id not in known]
+    likely = likely_answers(pairs, ws.store.trajectories())
+    rng = ws.rng(f"{record.batch_id} {record.annotator_id} more")
+    made = assign_everyone(pairs, [record.annotator_id], batch_id=record.batch_id, rng=rng, likely=likely)
+    first = 1 + max(a.position for a in have)
+    made = [replace(a, position=first + a.position) for a in made]
+    append(ws, made)
+    return made
 
 
 def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignment]:
@@ -101,7 +124,7 @@ def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignmen
     expert, _ = expert_and_people(ws)
     if not ws.store.pairs(batch_id):
         known = asked(ws.store.pairs())
-        proposed = propose_calibration(shown(ws), ws.config.calibration.pairs, ws.rng(batch_id), known)
+        proposed = propose_calibration(shown(ws), _set_size(ws), ws.rng(batch_id), known)
         pairs = [replace(pair, batch_id=batch_id) for pair in proposed.first]
         ws.store.put_pairs(Batch(batch_id, "calibration", created_at=now(), notes=proposed.notes), pairs, [])
     _assign_set(ws, batch_id, [expert])
@@ -111,11 +134,9 @@ def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignmen
 def _make_sets(ws: Workspace, names: Sequence[str]) -> None:
     """Write the pairs of the sets that are missing."""
     known = ws.store.pairs()
-    settings = ws.config.calibration
     other = asked(pair for pair in known if pair.batch_id not in names)
-    proposed = propose_calibration(
-        shown(ws), settings.pairs, ws.rng("calibration"), other, training=settings.training_pairs
-    )
+    training = ws.config.calibration.training_pairs
+    proposed = propose_calibration(shown(ws), _set_size(ws), ws.rng("calibration"), other, training=training)
     sets: dict[str, list[Pair]] = dict(zip((*SETS, TRAINING), proposed[:3], strict=True))
     present = {batch.batch_id for batch in ws.store.batches()}
     taken = {pair.pair_id for pair in known}
@@ -126,9 +147,17 @@ def _make_sets(ws: Workspace, names: Sequence[str]) -> None:
             ws.store.put_pairs(Batch(name, "calibration", created_at=now(), notes=proposed.notes), fresh, [])
 
 
+def _set_size(ws: Workspace) -> int:
+    return ws.config.calibration.pairs + ws.config.calibration.more_pairs
+
+
 def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
-    """The set to those of `annotators` who do not have it yet."""
-    made = _new_assignments(ws, batch_id, annotators)
+    """The set to those of `annotators` who do not have it yet: all of it to an expert, the first `calibration.pairs`
+    of a test set to others."""
+    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
+    whole = [name for name in annotators if batch_id == TRAINING or name in experts]
+    made = _new_assignments(ws, batch_id, whole)
+    made += _new_assignments(ws, batch_id, [n for n in annotators if n not in whole], ws.config.calibration.pairs)
     append(ws, made)
     return made
 
@@ -146,9 +175,12 @@ def _expert_sides(ws: Workspace) -> dict[str, Literal["A", "B"]]:
     return {a.pair_id: a.left for a in views if a.assignment_id in spoken}
 
 
-def _new_assignments(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
+def _new_assignments(
+    ws: Workspace, batch_id: str, annotators: Sequence[str], count: int | None = None
+) -> list[Assignment]:
+    """The first `count` pairs of the set, or all, to those of `annotators` who have none of it."""
     have = {view.assignment.annotator_id for view in ws.store.assignments(batch_id)}
-    pairs = ws.store.pairs(batch_id)
+    pairs = ws.store.pairs(batch_id)[:count]
     likely = likely_answers(pairs, ws.store.trajectories())
     made: list[Assignment] = []
     for name in annotators:

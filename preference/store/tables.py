@@ -182,6 +182,7 @@ certifications = sa.Table(
     _text("template", server_default=""),
     _text("override", server_default=""),
     _text("revoked", server_default=""),
+    sa.Column("undecided", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 reviews = sa.Table(

@@ -107,7 +107,7 @@ def cohen_kappa_interval(
 
     1.0 where both always gave one and the same answer, which leaves nothing to correct for; nan without items.
     """
-    table = _confusion(first, second)
+    table = confusion(first, second)
     items = int(table.sum())
     if not items:
         return NOTHING
@@ -118,7 +118,8 @@ def cohen_kappa_interval(
     return Interval(value, *_percentiles(kappas_of_tables(samples)))
 
 
-def _confusion(first: Sequence[Answer], second: Sequence[Answer]) -> np.ndarray:
+def confusion(first: Sequence[Answer], second: Sequence[Answer]) -> np.ndarray:
+    """(3, 3) counts over SCALE: rows what the first said, columns what the second said of the same item."""
     table = np.zeros((len(SCALE), len(SCALE)))
     for a, b in zip(first, second, strict=True):
         table[PLACE[a], PLACE[b]] += 1
@@ -133,6 +134,23 @@ def kappas_of_tables(tables: np.ndarray) -> np.ndarray:
         expected = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1) / total**2
         kappa = (observed - expected) / (1 - expected)
     return np.where(expected == 1, 1.0, kappa)
+
+
+def kappa_standard_errors(tables: np.ndarray) -> np.ndarray:
+    """(N,) standard error of kappa of (N, 3, 3) confusion matrices, for large samples (Fleiss, Cohen & Everitt 1969,
+    equation 13); 0 where all agree."""
+    total = tables.sum(axis=(1, 2))
+    share = tables / total[:, None, None]
+    rows, columns = share.sum(axis=2), share.sum(axis=1)
+    observed, expected = np.trace(share, axis1=1, axis2=2), (rows * columns).sum(axis=1)
+    left, diagonal = 1.0 - expected, np.diagonal(share, axis1=1, axis2=2)
+    agreeing = (diagonal * (left[:, None] - (rows + columns) * (1.0 - observed)[:, None]) ** 2).sum(axis=1)
+    squares = share * (columns[:, :, None] + rows[:, None, :]) ** 2
+    differing = (1.0 - observed) ** 2 * (squares.sum(axis=(1, 2)) - np.trace(squares, axis1=1, axis2=2))
+    both = (observed * expected - 2.0 * expected + observed) ** 2
+    variance = np.maximum(agreeing + differing - both, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(left > 0, np.sqrt(variance / total) / left**2, 0.0)
 
 
 def pairwise_kappas(

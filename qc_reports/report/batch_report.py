@@ -13,7 +13,7 @@ import numpy as np
 
 from preference.config import Quality
 from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
-from qc_reports.agreement.coefficients import confusions, krippendorff_alpha, pairwise_kappas
+from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.flags import flags
 from qc_reports.annotators.reviews import ReviewStatus, review_status
@@ -91,12 +91,25 @@ def figures(
     kept = [answer for answer in answers if answer.annotator_id not in dropped]
     ballots = votes(planned(kept))
     alpha = krippendorff_alpha(ballots, draws=quality.bootstrap, rng=rng)
+    stratified = stratified_pairs(pairs)
+    asked = {"": alpha} if stratified else {}
+    if stratified and len(stratified) < len(pairs):
+        own = {pair_id: said for pair_id, said in ballots.items() if pair_id in stratified}
+        part = krippendorff_alpha(own, draws=quality.bootstrap, rng=rng)
+        asked = {" of the stratified pairs": part, " of the whole dataset": alpha}
     waiting = None if open_assignments is None else waiting_by_pair(open_assignments)
     with_all = resolve_pairs(pairs, answers, waiting=waiting)
     counting = [answer for answer in kept if answer.annotator_id not in where.pending]
     without = resolve_pairs(pairs, counting, waiting=waiting, aside=set_aside(answers, where))
     resolved, used = (without, counting) if leave_out else (with_all, answers)
-    status, reasons = gate(alpha, found, quality, waiting=len(open_assignments or ()), where=where)
+    status, reasons = gate(
+        asked,
+        found,
+        quality,
+        waiting=len(open_assignments or ()),
+        where=where,
+        reported=NOTHING if stratified else alpha,
+    )
     names, tables = confusions(votes(planned(answers)))
     return BatchReport(
         batch_id=batch_id,
@@ -131,6 +144,12 @@ def figures(
         methods=[asdict(difference) for difference in differences(pairs, used, resolved)],
         labels=resolved,
     )
+
+
+def stratified_pairs(pairs: Sequence[Pair]) -> set[str]:
+    """The pairs of batches that no selection rule filled."""
+    active = {pair.batch_id for pair in pairs if pair.kind == "active"}
+    return {pair.pair_id for pair in pairs if pair.batch_id not in active}
 
 
 def flags_rng(batch_id: str) -> np.random.Generator:

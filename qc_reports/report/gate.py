@@ -1,8 +1,9 @@
 """Pass or hold: may the next batch be opened?
 
-A batch is held when its answers do not agree enough (alpha under the threshold), or when somebody is flagged and not
-reviewed yet: the protocol has flagged work reviewed before it becomes part of the dataset. A person's own decision,
-by `robopref batch accept` or `hold`, stands above the gate until the next one.
+A stratified batch is held when its answers do not agree enough (alpha under the threshold); any batch, when somebody is
+flagged and not reviewed yet: the protocol has flagged work reviewed before it becomes part of the dataset. An active
+batch's alpha is only reported: a rule chose its pairs because they are hard, and good people differ on them. A person's
+own decision, by `robopref batch accept` or `hold`, stands above the gate until the next one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from preference.config import Quality
+from preference.formats import interval
 from preference.records import BatchStatus
-from qc_reports.agreement.coefficients import Interval
+from qc_reports.agreement.coefficients import NOTHING, Interval
 from qc_reports.annotators.flag import Flag
 from qc_reports.annotators.reviews import ReviewStatus, sentences
 
@@ -20,25 +22,39 @@ VERBS = {"accepted": "Accepted", "held": "Held"}
 
 
 def gate(
-    alpha: Interval, flags: Sequence[Flag], quality: Quality, *, waiting: int, where: ReviewStatus
+    asked: Mapping[str, Interval],
+    flags: Sequence[Flag],
+    quality: Quality,
+    *,
+    waiting: int,
+    where: ReviewStatus,
+    reported: Interval = NOTHING,
 ) -> tuple[BatchStatus, list[str]]:
     """The batch's status and the reasons for it, as sentences.
 
     Args:
-        alpha: Of the judgments that count once all reviews are done.
+        asked: Alphas that have to reach `quality.min_alpha`, by the words for what they are of, such as ` of all pairs`
+            or nothing; of the judgments that count once all reviews are done.
         waiting: Assignments of the batch without an answer.
         where: Who is flagged and not reviewed, and what reviews said of the others.
+        reported: Alpha of pairs that a rule chose, which holds nothing.
     """
     if waiting:
         return "open", [f"{waiting} answers are still missing."]
-    reasons = []
-    if not math.isnan(alpha.value) and alpha.value < quality.min_alpha:
-        reasons.append(f"Krippendorff's alpha is {alpha.value:.2f}, below {quality.min_alpha:.2f}.")
+    known = {words: alpha for words, alpha in asked.items() if not math.isnan(alpha.value)}
+    low = {words: alpha for words, alpha in known.items() if alpha.value < quality.min_alpha}
+    reasons = [f"{_sentence(words, alpha)}, below {quality.min_alpha:.2f}." for words, alpha in low.items()]
     reasons += [flag.sentence for flag in flags if flag.annotator_id in where.pending]
     if reasons:
         return "held", [*reasons, *sentences(where)]
-    passed = [] if math.isnan(alpha.value) else [f"Krippendorff's alpha is {alpha.value:.2f}."]
+    passed = [f"{_sentence(words, alpha)}." for words, alpha in known.items()]
+    if not math.isnan(reported.value):
+        passed.append(f"{_sentence('', reported)}; it does not hold pairs that a rule chose.")
     return "accepted", [*passed, *(sentences(where) or ["No annotator needs a review."])]
+
+
+def _sentence(words: str, alpha: Interval) -> str:
+    return f"Krippendorff's alpha{words} is {interval(alpha.value, alpha.low, alpha.high)}"
 
 
 def by_hand(decision: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from qc_reports.agreement.contested import (
 )
 from qc_reports.answers import Answered, planned, votes
 from qc_reports.report import plots, plots_agreement
+from qc_reports.report.batch_report import stratified_pairs
 from qc_reports.report.cards import cards
 from qc_reports.report.clip_strips import Strips
 from qc_reports.report.next_steps import next_steps
@@ -102,6 +103,7 @@ def write_report(
         subject=subject,
         verdict=_verdict(report, FILE_VERDICTS if of_file else VERDICTS),
         alpha=_alpha_scale(report.alpha, quality.min_alpha),
+        alpha_asked=not pairs or bool(stratified_pairs(pairs)),
         steps=next_steps(report) if steps is None else steps,
         resolved=_resolved(report.resolved),
         people=people,

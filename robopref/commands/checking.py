@@ -25,11 +25,17 @@ Why = Annotated[str, typer.Option("--why", help="The reason; recorded.")]
 def certify(
     context: typer.Context,
     batch: Annotated[str, typer.Option(help="The calibration set.")] = "calibration-1",
-    retest: Annotated[bool, typer.Option("--retest", help="Give the second set to those who failed.")] = False,
+    retest: Annotated[
+        bool, typer.Option("--retest", help="Give those not certified what comes next: more pairs, or the second set.")
+    ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Certify annotators by Cohen's kappa against the expert, and list what the others should review."""
+    """Certify annotators by Cohen's kappa with the expert, and list what the others should review.
+
+    The interval decides: certified, refused, or undecided. `--retest` gives the undecided the rest of their set, and
+    after that the second set; whoever was refused gets the second set.
+    """
     from importer.calibration import build as calibrate
     from qc_reports import certification
 

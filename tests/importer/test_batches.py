@@ -14,7 +14,7 @@ from importer.pairs.sampling import asked
 from importer.pairs.strata import StratumError
 from importer.pairs.third_opinions import ask_third
 from preference.errors import ConfigError, NotReady, UserError
-from preference.records import Judgment
+from preference.records import Certification, Judgment
 from preference.store import Store
 
 
@@ -102,11 +102,11 @@ def test_the_first_set_goes_to_everybody_and_the_second_to_the_expert(ws):
     made = calibrate.build(ws)
     assert [(b.batch_id, b.kind) for b in made] == [("calibration-1", "calibration"), ("calibration-2", "calibration")]
     first, second = (ws.store.pairs(b.batch_id) for b in made)
-    assert len(first) == len(second) == 20
+    assert len(first) == len(second) == 30, "ten are kept for those whom twenty do not decide"
     assert not asked(first) & asked(second)
     loads = Counter((v.assignment.batch_id, v.assignment.annotator_id) for v in ws.store.assignments())
-    everybody = [*GOOD, "hasty", "rosa"]
-    assert loads == {("calibration-2", "rosa"): 20, **{("calibration-1", name): 20 for name in everybody}}
+    test = {("calibration-1", name): 20 for name in (*GOOD, "hasty")}
+    assert loads == test | {("calibration-1", "rosa"): 30, ("calibration-2", "rosa"): 30}
 
 
 def test_calibration_again_changes_nothing_and_a_newcomer_gets_the_first_set(ws, tmp_path):
@@ -131,6 +131,20 @@ def test_who_fails_gets_the_second_set_once_and_no_third(ws):
     certify(ws, ["hasty"], passed=False, batch_id="calibration-2")
     assert calibrate.retest(ws, ["hasty"]) == []
     assert len([v for v in ws.store.assignments("calibration-2") if v.assignment.annotator_id == "hasty"]) == 20
+
+
+def test_who_is_undecided_gets_the_rest_of_the_set_and_then_the_second(ws):
+    calibrate.build(ws)
+    record = Certification("bo", "calibration-1", 1, 0.7, 0.5, 0.9, False, 20, undecided=True)
+    ws.store.put_certification(record)
+    more = calibrate.retest(ws, ["bo"])
+    assert {(a.batch_id, a.annotator_id) for a in more} == {("calibration-1", "bo")}
+    own = [v.assignment for v in ws.store.assignments("calibration-1") if v.assignment.annotator_id == "bo"]
+    assert len(more) == 10 and len({a.pair_id for a in own}) == 30 and own[20:] == more
+    assert calibrate.retest(ws, ["bo"]) == [], "the ten come first"
+    ws.store.put_certification(replace(record, pairs=30))
+    second = calibrate.retest(ws, ["bo"])
+    assert len(second) == 20 and {a.batch_id for a in second} == {"calibration-2"}
 
 
 def test_a_retest_of_nobody_or_of_somebody_untested_is_refused(ws):
@@ -169,7 +183,7 @@ def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the
     calibrate.build(ws)
     tasks = Counter((v.assignment.annotator_id, v.pair.batch_id) for v in ws.store.assignments())
     assert tasks["alice", "training"] == 6 and tasks["alice", "calibration-1"] == 20
-    assert ("alice", "calibration-2") not in tasks and tasks["rosa", "calibration-2"] == 20
+    assert ("alice", "calibration-2") not in tasks and tasks["rosa", "calibration-2"] == 30
     assert {(p.expected, p.reasoning) for p in ws.store.pairs("training")} == {("B", "It let go.")}
     assert {p.expected for p in ws.store.pairs("calibration-1")} == {None}
     pairs = [{pair.pair_id for pair in ws.store.pairs(name)} for name in ("training", "calibration-1", "calibration-2")]
@@ -228,7 +242,7 @@ def test_no_pair_is_ever_asked_in_two_batches(ws):
     certify(ws)
     for _ in range(4):
         batches.next_batch(ws, force=True)
-    assert len(asked(ws.store.pairs())) == len(ws.store.pairs()) == 2 * 20 + 4 * 60
+    assert len(asked(ws.store.pairs())) == len(ws.store.pairs()) == 2 * 30 + 4 * 60
 
 
 def test_trajectories_without_a_clip_are_not_asked(ws):

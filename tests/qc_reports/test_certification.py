@@ -7,11 +7,13 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from preference.records import ANSWERS
+from qc_reports.agreement.coefficients import kappa_standard_errors, kappas_of_tables
 from qc_reports.answers import Answered
 from qc_reports.certification import compare
 
 TRUTH = {f"p{i:02d}": ANSWERS[i % 3] for i in range(42)}
 DIMENSIONS = ("smoothness", "efficiency", "grasp")
+OPTIONS = {"threshold": 0.65, "attempt": 1, "batch_id": "c", "last": True, "draws": 0, "rng": np.random.default_rng(0)}
 
 
 def answers(given):
@@ -22,7 +24,7 @@ def answers(given):
 
 
 def attempt(given, **changes):
-    options = {"threshold": 0.65, "attempt": 1, "batch_id": "calibration-1", "draws": 300}
+    options = {"threshold": 0.65, "attempt": 1, "batch_id": "calibration-1", "last": True, "draws": 300}
     return compare(answers(given), TRUTH, rng=np.random.default_rng(0), **options | changes)
 
 
@@ -36,13 +38,35 @@ def test_answering_as_the_expert_certifies():
 
 
 @pytest.mark.parametrize(("wrong", "certified"), [(9, True), (10, False)])
-def test_the_threshold_is_kappa_065(wrong, certified):
+def test_without_more_pairs_the_threshold_is_kappa_065(wrong, certified):
     given = wrong_on(list(TRUTH)[::4][:wrong])
     result = attempt(given)
     assert result.kappa == pytest.approx(cohen_kappa_score(list(TRUTH.values()), list(given.values())))
     assert result.certified is certified
     assert result.certified == (result.kappa >= 0.65)
     assert result.kappa_low < result.kappa < result.kappa_high
+
+
+@pytest.mark.parametrize(
+    ("wrong", "certified", "undecided"), [(0, True, False), (6, True, False), (8, False, True), (13, False, True),
+                                          (14, False, False), (30, False, False)]
+)  # fmt: skip
+def test_an_interval_that_holds_the_threshold_asks_for_more_pairs(wrong, certified, undecided):
+    result = attempt(wrong_on(list(TRUTH)[:wrong]), last=False)
+    assert (result.certified, result.undecided) == (certified, undecided)
+
+
+def test_the_standard_error_of_kappa_is_that_of_repeated_sets():
+    rng = np.random.default_rng(3)
+    truth, other = (rng.choice(3, (4000, 40), p=(0.44, 0.12, 0.44)) for _ in range(2))
+    given = np.where(rng.random((4000, 40)) < 0.65, truth, other)
+    tables = np.zeros((4000, 3, 3))
+    for i in range(40):
+        np.add.at(tables, (np.arange(4000), truth[:, i], given[:, i]), 1)
+    spread = kappas_of_tables(tables).std()
+    assert kappa_standard_errors(tables).mean() == pytest.approx(spread, rel=0.05)
+    assert kappa_standard_errors(np.diag([3.0, 4.0, 5.0])[None])[0] < 1e-6
+    assert kappa_standard_errors(np.diag([3.0, 0.0, 0.0])[None])[0] == 0.0
 
 
 def test_random_answers_never_certify():
@@ -72,7 +96,14 @@ def test_a_weak_stratum_and_swapped_sides_are_named():
     own = [
         replace(a, stratum="same" if i < 14 else "distant") for i, a in enumerate(answers(wrong_on(list(TRUTH)[:9])))
     ]
-    options = {"threshold": 0.65, "attempt": 1, "batch_id": "c", "draws": 0, "rng": np.random.default_rng(0)}
+    options = {
+        "threshold": 0.65,
+        "attempt": 1,
+        "batch_id": "c",
+        "last": True,
+        "draws": 0,
+        "rng": np.random.default_rng(0),
+    }
     assert "Missed 9 of 14 pairs of same quartiles." in compare(own, TRUTH, **options).findings
     swapped = {"A": "B", "B": "A", "equal": "equal"}
     found = attempt({p: swapped[t] for p, t in TRUTH.items()}).findings
@@ -88,5 +119,7 @@ def test_the_pairs_to_go_over_again_are_the_missed_ones_opposite_sides_first():
 def test_answers_on_other_pairs_and_second_showings_do_not_count():
     own = answers(TRUTH)
     more = [replace(own[0], pair_id="elsewhere", preference="B"), replace(own[0], preference="B", duplicate=True)]
-    result = compare(own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", draws=0, rng=np.random.default_rng(0))
+    result = compare(
+        own + more, TRUTH, threshold=0.65, attempt=1, batch_id="c", last=True, draws=0, rng=np.random.default_rng(0)
+    )
     assert result.pairs == 42 and result.kappa == 1.0

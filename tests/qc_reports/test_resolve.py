@@ -3,6 +3,7 @@
 import math
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from preference.config import Quality
@@ -11,6 +12,7 @@ from qc_reports.agreement.coefficients import NOTHING, Interval
 from qc_reports.annotators.flag import Flag, Kind
 from qc_reports.annotators.reviews import review_status
 from qc_reports.answers import Answered
+from qc_reports.report.batch_report import figures
 from qc_reports.report.gate import gate
 from qc_reports.resolution.vote import resolve
 
@@ -106,7 +108,7 @@ def flag(kind, name="eve"):
 
 
 def status(alpha=GOOD, flags=(), waiting=0, reviews=()):
-    return gate(alpha, flags, Quality(), waiting=waiting, where=review_status(flags, reviews))
+    return gate({"": alpha}, flags, Quality(), waiting=waiting, where=review_status(flags, reviews))
 
 
 def review(verdict, *kinds):
@@ -114,7 +116,10 @@ def review(verdict, *kinds):
 
 
 def test_a_good_batch_is_accepted():
-    assert status() == ("accepted", ["Krippendorff's alpha is 0.70.", "No annotator needs a review."])
+    assert status(Interval(0.7, 0.61, 0.78)) == (
+        "accepted",
+        ["Krippendorff's alpha is 0.700 (95 % interval 0.610 to 0.780).", "No annotator needs a review."],
+    )
 
 
 def test_an_unfinished_batch_stays_open_whatever_its_figures():
@@ -124,6 +129,38 @@ def test_an_unfinished_batch_stays_open_whatever_its_figures():
 @pytest.mark.parametrize(("alpha", "expected"), [(0.5499, "held"), (0.55, "accepted"), (-0.2, "held")])
 def test_alpha_under_055_holds(alpha, expected):
     assert status(Interval(alpha, alpha, alpha))[0] == expected
+
+
+def test_pairs_that_a_rule_chose_are_never_held_for_being_hard_but_for_people():
+    def active(*flags):
+        where = review_status(flags, ())
+        return gate({}, flags, Quality(), waiting=0, where=where, reported=Interval(0.2, 0.1, 0.3))
+
+    words = "Krippendorff's alpha is 0.200 (95 % interval 0.100 to 0.300); it does not hold pairs that a rule chose."
+    assert active() == ("accepted", [words, "No annotator needs a review."])
+    assert active(flag("gold")) == ("held", ["eve has gold."])
+
+
+def test_alpha_is_asked_of_the_stratified_pairs_and_of_the_whole_dataset():
+    """Production and an active round in which people differ on half of the pairs, as they should there."""
+
+    def batch(name, kind, differing):
+        pairs = [Pair(f"{name}{i}", f"{name}{i}a", f"{name}{i}b", "push", "same", kind, name) for i in range(60)]
+        words = [("AB"[i % 2], "BA"[i % 2] if i < differing else "AB"[i % 2]) for i in range(60)]
+        return pairs, [Answered(p.pair_id, who, w) for p, own in zip(pairs, words, strict=True)
+                       for who, w in zip(("x", "y"), own, strict=True)]  # fmt: skip
+
+    (easy, agreed), (hard, differed) = batch("p", "production", 3), batch("q", "active", 40)
+
+    def reasons(pairs, answers):
+        report = figures("b", answers, pairs, Quality(), rng=np.random.default_rng(0), open_assignments=[])
+        return report.status, [r for r in report.reasons if "alpha" in r]
+
+    assert reasons(hard, differed)[0] == "accepted"
+    assert reasons(easy, agreed)[0] == "accepted"
+    status, said = reasons([*easy, *hard], [*agreed, *differed])
+    assert status == "held"
+    assert said[0].startswith("Krippendorff's alpha of the whole dataset is 0.2") and len(said) == 1
 
 
 def test_a_batch_without_overlap_is_not_held_for_an_alpha_that_does_not_exist():

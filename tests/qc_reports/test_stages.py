@@ -90,6 +90,17 @@ def test_the_second_set_is_a_second_attempt_and_replaces_the_first(ws):
     assert ws.store.certified() == ["bob"]
 
 
+def test_what_the_first_set_left_undecided_is_decided_by_both_sets_together(ws):
+    results = []
+    for batch_id, wrong in (("calibration-1", 3), ("calibration-2", 1)):
+        make_batch(ws, batch_id, ["chief", "bob"], kind="calibration")
+        answer(ws, batch_id, "chief")
+        answer(ws, batch_id, "bob")
+        answer(ws, batch_id, "bob", opposite, pairs=[0, 3, 6][:wrong])
+        results += certification.certify(ws, batch_id)
+    assert [(r.undecided, r.certified, r.pairs) for r in results] == [(True, False, 12), (False, True, 24)]
+
+
 def test_certifying_twice_changes_no_figure(ws):
     make_batch(ws, "calibration-1", ["chief", "alice"], kind="calibration")
     for name in ("chief", "alice"):
