@@ -103,7 +103,7 @@ def _assign_rest(ws: Workspace, record: Certification, have: Sequence[Assignment
     known = {a.pair_id for a in have}
     pairs = [pair for pair in ws.store.pairs(record.batch_id) if pair.pair_id not in known]
     likely = likely_answers(pairs, ws.store.trajectories())
-    rng = ws.rng(f"{record.batch_id} {record.annotator_id} more")
+    rng = ws.secret_rng(f"{record.batch_id} {record.annotator_id} more")
     made = assign_everyone(pairs, [record.annotator_id], batch_id=record.batch_id, rng=rng, likely=likely)
     first = 1 + max(a.position for a in have)
     made = [replace(a, position=first + a.position) for a in made]
