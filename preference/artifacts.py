@@ -169,10 +169,19 @@ def confined(root: Path, relative: str | Path, *links: Path) -> Path:
     return resolved
 
 
+def check_text_size(path: Path) -> None:
+    """
+    Raises:
+        DataError: the file is larger than `MOST_TEXT`.
+        OSError: it is missing.
+    """
+    if (size := path.stat().st_size) > MOST_TEXT:
+        raise DataError(f"{path}: expected at most {MOST_TEXT:,} bytes, found {size:,}.")
+
+
 def _text_of(path: Path, fix: str) -> str:
     try:
-        if (size := path.stat().st_size) > MOST_TEXT:
-            raise DataError(f"{path}: expected at most {MOST_TEXT:,} bytes, found {size:,}.", fix=fix)
+        check_text_size(path)
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"File not found: {path}.", fix=fix) from None

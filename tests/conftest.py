@@ -24,6 +24,7 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
 FAULTS = 10
+FUZZ = 20
 """Kills of each process in `make test-slow`."""
 BODIES = 300
 """Random annotations that the service is sent."""
@@ -33,6 +34,7 @@ POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, default=FUZZ, help=f"Damaged files for each reader; default: {FUZZ}.")
     parser.addoption("--faults", type=int, default=FAULTS, help=f"Kills of each process; default: {FAULTS}.")
     parser.addoption("--bodies", type=int, default=BODIES, help=f"Random annotations; default: {BODIES}.")
 

@@ -24,8 +24,8 @@ from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Schema, map_columns, usual_columns
 from importer.pool.npz import open_npz
-from importer.pool.outside import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, check_array, check_inside, parse_json, read_text
-from importer.pool.parquet import is_numeric, matrix
+from importer.pool.outside import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, check_inside, parse_json, read_text
+from importer.pool.parquet import is_numeric, matrix, read_limited
 from importer.pool.rows import Load, Rows, rows_of
 from importer.pool.video import TOLERANCE_FRAMES, check_span, probe
 from preference.config import Dataset
@@ -188,8 +188,8 @@ def _open_flat(file: Path) -> tuple[dict[str, Column], Load]:
         if file.suffix == ".csv":
             table = _read_csv(file)
         else:
-            names = _numeric(file)
-            table = pyarrow.parquet.read_table(file, columns=names).select(names)
+            names = [field.name for field in pyarrow.parquet.read_schema(file) if is_numeric(field.type)]
+            table = read_limited(file, names)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(file, "", f"cannot be read as {file.suffix[1:]}: {error}") from None
     groups = _members(table.column_names)
@@ -216,25 +216,6 @@ def _read_csv(file: Path) -> pa.Table:
     if (size := file.stat().st_size) * 4 > MOST_BYTES:  # a digit and a comma become eight bytes
         raise BadInput(file, "", f"expected at most {MOST_BYTES // 4:,} bytes, found {size:,}")
     return pyarrow.csv.read_csv(file)
-
-
-def _numeric(file: Path) -> list[str]:
-    """The columns of numbers; a text that is stored once can stand in a million rows.
-
-    Raises:
-        BadInput: there are more numbers than an episode can have.
-    """
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(file) as parquet:
-        about, schema = parquet.metadata, parquet.schema_arrow
-        if len(schema.names) > MOST_COLUMNS:
-            raise BadInput(file, "", f"expected at most {MOST_COLUMNS:,} columns, found {len(schema.names):,}")
-        groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        numbers = sum(g.column(i).num_values for g in groups for i in range(g.num_columns))
-        check_array(about.num_rows, 1, file, "")
-        check_array(1, numbers, file, "")
-        return [field.name for field in schema if is_numeric(field.type)]
 
 
 def _members(names: Sequence[str]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from importer.pool.episode import BadInput
 from importer.pool.mapping import Column, Mapping, Schema
-from importer.pool.outside import MOST_ROWS, caches_of, check_inside, parse_json, read_text
+from importer.pool.outside import MOST_ROWS, caches_of, check_inside, check_ordinary, parse_json, read_text
 from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
 from preference.artifacts import confined
@@ -121,9 +121,11 @@ def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[s
     except (KeyError, ValueError, IndexError, AttributeError, MemoryError, OverflowError) as error:
         raise BadInput(place, template, f"{info.get(template)!r} cannot be filled in: {error!r}") from None
     try:
-        return confined(root, name, *caches_of(root))
+        file = confined(root, name, *caches_of(root))
     except UserError as error:
         raise BadInput(place, template, error.message, fix=error.fix) from None
+    check_ordinary(file)
+    return file
 
 
 def check_there(video: Path, root: Path, camera: str) -> None:

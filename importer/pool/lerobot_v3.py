@@ -15,8 +15,8 @@ from importer.pool.episode import BadInput, Episode, VideoSpan
 from importer.pool.labels import assemble, labels_of, real
 from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of
 from importer.pool.mapping import map_columns
-from importer.pool.outside import MOST_BYTES, MOST_ROWS, check_inside
-from importer.pool.parquet import read_rows
+from importer.pool.outside import check_inside
+from importer.pool.parquet import read_limited, read_rows
 from importer.pool.rows import Rows
 from importer.pool.video import TOLERANCE_FRAMES, check_span
 from preference.config import Dataset
@@ -136,20 +136,12 @@ def _names(file: Path) -> list[str]:
 def _read_columns(file: Path, wanted: set[str]) -> pa.Table:
     """Those of the `wanted` columns that the file has; the statistics beside them are many times as large."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     names = _names(file)
     if missing := [name for name in REQUIRED if name not in names]:
         raise BadInput(file, missing[0], "the column is missing")
     try:
-        with pq.ParquetFile(file) as parquet:
-            batches, size = [], 0
-            for batch in parquet.iter_batches(1024, columns=[name for name in names if name in wanted]):
-                size += batch.nbytes
-                if size > MOST_BYTES or len(batches) * 1024 > MOST_ROWS:
-                    raise BadInput(file, "", f"expected at most {MOST_BYTES >> 30} GiB and {MOST_ROWS:,} rows")
-                batches.append(batch)
-            table = pa.Table.from_batches(batches).combine_chunks() if batches else parquet.schema_arrow.empty_table()
+        table = read_limited(file, [name for name in names if name in wanted])
     except (pa.ArrowException, OSError) as error:
         raise BadInput(file, "", f"cannot be read as parquet: {error}") from None
     return table.append_column("file", pa.array([str(file)] * table.num_rows, pa.string()).dictionary_encode())

@@ -79,7 +79,15 @@ def check_inside(file: Path, root: Path) -> None:
         raise BadInput(file, "", f"the link leads out of the dataset {root}", fix="Copy the file there.") from None
     except (OSError, RuntimeError) as error:
         raise BadInput(file, "", f"the link leads nowhere: {error}") from None
-    if found.exists() and not found.is_file():
+    check_ordinary(found)
+
+
+def check_ordinary(file: Path) -> None:
+    """
+    Raises:
+        BadInput: the file is a pipe, which nobody may ever write to, or a folder or device.
+    """
+    if file.exists() and not file.is_file():
         raise BadInput(file, "", "expected an ordinary file")
 
 
@@ -92,9 +100,8 @@ def read_text(file: Path, root: Path) -> str:
     """
     check_inside(file, root)
     try:
-        if file.stat().st_size > MOST_TEXT:
-            found = f"found {file.stat().st_size:,}"
-            raise BadInput(file, "", f"expected at most {MOST_TEXT:,} bytes, {found}")
+        if (size := file.stat().st_size) > MOST_TEXT:
+            raise BadInput(file, "", f"expected at most {MOST_TEXT:,} bytes, found {size:,}")
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise

@@ -6,10 +6,10 @@ same group, so a pass over a dataset reads each group once and its memory does n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EPISODE = "episode_index"
+BATCH = 4096
+"""Rows that are read at once."""
 
 
 def read_rows(file: Path, episode_index: int, columns: Collection[str]) -> pa.Table:
@@ -29,19 +31,19 @@ def read_rows(file: Path, episode_index: int, columns: Collection[str]) -> pa.Ta
         BadInput: the file is missing, broken, has no column `episode_index`, or has no row of the episode.
     """
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
     try:
         stamp = file.stat().st_mtime_ns
-        schema, ranges, sizes = _groups(file, stamp)
+        fragment = _fragment(file, stamp)
+        schema = fragment.physical_schema
         if EPISODE not in schema.names:
             raise BadInput(file, EPISODE, "the column is missing")
-        groups = tuple(i for i, r in enumerate(ranges) if r is None or r[0] <= episode_index <= r[1])
         wanted = tuple(name for name in schema.names if name in columns or name == EPISODE)
         for name in wanted:  # a text that is stored once can stand in a million rows
             check_numbers(schema.field(name).type, file, name)
-        check_array(sum(sizes[i][0] for i in groups), 1, file, "")
-        check_array(1, sum(sizes[i][1].get(name, 0) for i in groups for name in wanted), file, "")
-        table = _read(file, stamp, groups, wanted)
+        parts = fragment.split_by_row_group(ds.field(EPISODE) == episode_index)
+        table = _read(file, stamp, tuple(group.id for part in parts for group in part.row_groups), wanted)
     except FileNotFoundError:
         raise BadInput(file, "", "the data file is missing") from None
     except (pa.ArrowException, OSError) as error:
@@ -55,41 +57,40 @@ def read_rows(file: Path, episode_index: int, columns: Collection[str]) -> pa.Ta
 
 
 @lru_cache(maxsize=8)
-def _groups(
-    file: Path, _mtime_ns: int
-) -> tuple[pa.Schema, list[tuple[int, int] | None], list[tuple[int, dict[str, int]]]]:
-    """The file's columns; first and last episode of each row group (None = its footer does not say); and each group's
-    rows and numbers per column."""
-    import pyarrow.parquet as pq
+def _fragment(file: Path, _mtime_ns: int) -> Any:
+    """The file with its footer, which tells what episodes each row group holds. pyarrow's own classes for the footer
+    would end the process where it is damaged; this one raises."""
+    import pyarrow.dataset as ds
 
-    with pq.ParquetFile(file) as parquet:
-        metadata = parquet.metadata
-        leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-        ranges: list[tuple[int, int] | None] = []
-        sizes: list[tuple[int, dict[str, int]]] = []
-        for group in range(metadata.num_row_groups):
-            about = metadata.row_group(group)
-            sizes.append(
-                (
-                    about.num_rows,
-                    {leaves[i].partition(".list.")[0]: about.column(i).num_values for i in range(about.num_columns)},
-                )
-            )
-            statistics = (
-                metadata.row_group(group).column(leaves.index(EPISODE)).statistics if EPISODE in leaves else None
-            )
-            known = statistics is not None and statistics.has_min_max
-            ranges.append((statistics.min, statistics.max) if known and statistics is not None else None)
-        return parquet.schema_arrow, ranges, sizes
+    return next(iter(ds.dataset(file, format="parquet").get_fragments()))
 
 
 @lru_cache(maxsize=2)
 def _read(file: Path, _mtime_ns: int, groups: tuple[int, ...], columns: tuple[str, ...]) -> pa.Table:
+    return read_limited(file, columns, groups)
+
+
+def read_limited(file: Path, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
+    """The columns as a table, read in pieces, so that what a few bytes can claim is never in memory as a whole.
+
+    Raises:
+        BadInput: there are more rows or bytes than an episode or a list of episodes can have.
+        ArrowException, OSError: the file is broken.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    batches: list[pa.RecordBatch] = []
+    rows = size = 0
     with pq.ParquetFile(file) as parquet:
         # a name selects nested columns that begin with it too; the second selection drops those
-        return parquet.read_row_groups(list(groups), columns=list(columns), use_threads=False).select(list(columns))
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
+        for batch in parquet.iter_batches(BATCH, groups, list(columns), use_threads=False) if groups != () else ():
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            check_array(rows, 1, file, "")
+            check_array(1, size // 8, file, "")
+            batches.append(batch.select(list(columns)))
+    return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
 def check_numbers(kind: pa.DataType, file: Path, column: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from preference.artifacts import check_text_size
 from preference.config import Quality
 from preference.errors import DataError
 from preference.records import ANSWERS, Pair, Stratum
@@ -129,6 +130,7 @@ def read_judgments_csv(path: Path) -> list[Answered]:
 def _cells(path: Path) -> pd.DataFrame:
     """The known columns as text without the spaces around it, "" where nothing is known; the index is the line."""
     try:
+        check_text_size(path)
         text = path.read_bytes().decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]

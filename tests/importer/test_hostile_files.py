@@ -297,6 +297,8 @@ def many_rows(file: Path) -> None:
     ("break_it", "said"),
     [
         (lambda data, video: text_for_numbers(data), "action: expected numbers, found"),
+        (lambda data, video: pipe(data), "expected an ordinary file"),
+        (lambda data, video: pipe(video), "expected an ordinary file"),
         (lambda data, video: many_rows(data), "expected at most 4,000,000 rows, found 4,000,001"),
         (lambda data, video: replaced_by_link(data, 3), "leads out of"),
         (lambda data, video: replaced_by_link(video, 4), "leads out of"),

@@ -25,6 +25,7 @@ import json
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ import numpy as np
 RANGE_TOLERANCE = 5.0
 """A value further from the trained range than so many of its widths, or of its largest value where that is more, is
 taken for another unit, and refused."""
+
+
+MOST_BYTES = 4 << 30
+"""Of an episode in memory: two and a half minutes of 640x480 at 30 frames a second."""
+MOST_PIXELS = 4096 * 4096
+"""Of one frame; 4K video has half as many."""
+MOST_TEXT = 512 << 20
+"""Bytes of a list of episodes: those of a million take 200 MB."""
+CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file,pipe"}
+"""FFmpeg goes by the content, whatever a file is called: playlists name other files, which it then opens."""
 
 
 KEYS = ("images", "actions", "state", "fps", "start_s", "end_s")
@@ -242,8 +253,8 @@ def _known(episode: Mapping[str, Any]) -> dict[str, Any]:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)
-"""What numpy says of a file that is none of its own."""
+UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What numpy says of a file that is none of its own; an encrypted one is a RuntimeError."""
 
 
 def _why(error: Exception) -> str:
@@ -255,9 +266,15 @@ def _why(error: Exception) -> str:
 
 def load_npz(path: Path) -> dict[str, Any]:
     """An episode from an npz with images, actions and, where given, state, fps, start_s and end_s."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no ordinary file.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            episode = _known({name: file[name] for name in file.files})
+            # a member unpacks to the size that the zip lists, whatever its own header claims
+            size = sum(member.file_size for member in file.zip.infolist() if member.filename[:-4] in KEYS)
+            if size > MOST_BYTES:
+                raise InputError(f"it holds {size:,} bytes; expected at most {MOST_BYTES:,}.")
+            episode = {name: file[name] for name in _known(dict.fromkeys(file.files))}
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except UNREADABLE as error:
@@ -274,8 +291,10 @@ def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) ->
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=CONTAINERS) as container:
             stream = container.streams.video[0]
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            size = stream.codec_context.width * stream.codec_context.height * 3
             fps = float(stream.average_rate or 0)
             if start_s > 0:
                 container.seek(int(start_s / stream.time_base), stream=stream, backward=True)
@@ -287,7 +306,13 @@ def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) ->
                 if frame.time >= end_s - half:
                     break
                 frames.append(frame.to_ndarray(format="rgb24"))
-    except (av.FFmpegError, IndexError) as error:
+                if len(frames) * size > MOST_BYTES:
+                    raise InputError(
+                        f"{path}: the span has more than {MOST_BYTES:,} bytes of frames; name a shorter one."
+                    )
+    except InputError:
+        raise
+    except (av.FFmpegError, IndexError, ValueError, MemoryError) as error:
         raise InputError(f"{path} cannot be decoded: {error}.") from None
     if not frames:
         raise InputError(f"{path} has no frame between {start_s:g} and {end_s:g} s.")
@@ -310,8 +335,8 @@ def load_lerobot(
         start_s: Where the span begins, in seconds from the episode's first frame.
         end_s: Where it ends.
     """
-    info = _read_json(root / "meta" / "info.json")
-    features = info.get("features", {})
+    info = _read_info(root)
+    features = info["features"]
     cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
     camera = camera or (cameras[0] if len(cameras) == 1 else columns["camera"])
     if camera not in cameras:
@@ -324,8 +349,8 @@ def load_lerobot(
         data, video, offset, end = _places_v3(root, info, episode, camera)
     else:
         where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
-        data, offset, end = root / info["data_path"].format(**where), 0.0, float("inf")
-        video = root / info["video_path"].format(video_key=camera, **where)
+        data, offset, end = _place(root, info, "data_path", where), 0.0, float("inf")
+        video = _place(root, info, "video_path", {"video_key": camera, **where})
     table = _read_parquet(data, wanted, [("episode_index", "=", episode)])
     if not table[wanted[0]]:
         raise InputError(f"{data} has no row of episode {episode}.")
@@ -343,7 +368,11 @@ def lerobot_episodes(root: Path) -> list[int]:
     """The indices of all episodes that a LeRobot dataset lists."""
     listed = root / "meta" / "episodes.jsonl"
     if listed.is_file():
-        return [json.loads(line)["episode_index"] for line in listed.read_text(encoding="utf-8").splitlines() if line]
+        lines = _read(root, listed).splitlines()
+        try:
+            return [int(json.loads(line)["episode_index"]) for line in lines if line]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{listed}: expected an object with episode_index on each line: {error!r}.") from None
     return [index for table in _episode_tables(root, ["episode_index"]) for index in table["episode_index"]]
 
 
@@ -355,21 +384,60 @@ def _places_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -
     for table in _episode_tables(root, wanted, [("episode_index", "=", episode)]):
         if table[wanted[0]]:
             chunk, file, video_chunk, video_file, begin, end = (table[name][0] for name in wanted)
-            data = root / info["data_path"].format(chunk_index=chunk, file_index=file)
+            data = _place(root, info, "data_path", {"chunk_index": chunk, "file_index": file})
             place = {"video_key": camera, "chunk_index": video_chunk, "file_index": video_file}
-            return data, root / info["video_path"].format(**place), begin, end
+            return data, _place(root, info, "video_path", place), begin, end
     raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
 
 
 def _episode_tables(root: Path, columns: list[str], filters: Any = None) -> Iterable[dict[str, list]]:
-    return (_read_parquet(path, columns, filters) for path in sorted((root / "meta" / "episodes").rglob("*.parquet")))
+    paths = sorted((root / "meta" / "episodes").rglob("*.parquet"))
+    return (_read_parquet(_inside(root, path), columns, filters) for path in paths)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_info(root: Path) -> dict[str, Any]:
+    path = root / "meta" / "info.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        info = json.loads(_read(root, path))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
+    features = info.get("features") if isinstance(info, dict) else None
+    if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
+        raise InputError(f"{path}: expected an object with features.")
+    fps = info.get("fps")
+    if not isinstance(fps, (int, float)) or not 0 < fps < 1e6:
+        raise InputError(f"{path}: expected fps, a number above 0, found {fps!r}.")
+    return info
+
+
+def _read(root: Path, path: Path) -> str:
+    try:
+        if _inside(root, path).stat().st_size > MOST_TEXT:
+            raise InputError(f"{path}: expected at most {MOST_TEXT:,} bytes.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def _place(root: Path, info: Mapping[str, Any], template: str, numbers: Mapping[str, Any]) -> Path:
+    """The file that a template of info.json names."""
+    try:
+        return _inside(root, root / str(info[template]).format(**numbers))
+    except (KeyError, ValueError, IndexError, AttributeError, MemoryError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{root}: {template} of meta/info.json cannot be filled in: {error!r}.") from None
+
+
+def _inside(root: Path, path: Path) -> Path:
+    """`path`, which may not lead out of the dataset, except that a Hugging Face cache links into its own `blobs`."""
+    blobs = [root.parent.parent / "blobs"] if root.parent.name == "snapshots" else []
+    found = path.resolve()
+    if not any(found.is_relative_to(folder.resolve()) for folder in (root, *blobs)):
+        raise InputError(f"{path} leads out of {root}.")
+    if found.exists() and not found.is_file():
+        raise InputError(f"{path} is no ordinary file.")
+    return path
 
 
 def _read_parquet(path: Path, columns: list[str], filters: Any = None) -> dict[str, list]:
@@ -378,8 +446,13 @@ def _read_parquet(path: Path, columns: list[str], filters: Any = None) -> dict[s
     except ImportError:
         raise InputError("Reading a LeRobot dataset needs pyarrow: pip install pyarrow. Or pass an npz.") from None
     try:
+        rows = parquet.read_metadata(path).num_rows
+        if rows * len(columns) * 8 > MOST_BYTES:
+            raise InputError(f"{path}: expected at most {MOST_BYTES:,} bytes, found {rows:,} x {len(columns)} values.")
         return parquet.read_table(path, columns=columns, filters=filters).to_pydict()
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, MemoryError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
