@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 from format_maker import make_folder, make_lerobot_v2, make_robomimic, make_robosuite
+from inference_maker import inference
 from lerobot_maker import Made, make_dataset
 
 from importer.pairs.pair_file import read_pairs
 from importer.pool import read_episode, read_pool
 from importer.pool.video import clean_frames
 from ml_backend.release.archive import verify_release, write_archive, write_sums
-from ml_backend.release.templates import inference
 from preference.artifacts import read_csv, read_json, read_jsonl
 from preference.config import Clips, Dataset, Pool
 from preference.errors import UserError

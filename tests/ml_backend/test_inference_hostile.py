@@ -7,9 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 from format_maker import make_lerobot_v2
+from inference_maker import inference
 from lerobot_maker import Made, write_video
-
-from ml_backend.release.templates import inference
 
 COLUMNS = {"camera": "", "actions": [["action", [0, 1]]], "state": []}
 
