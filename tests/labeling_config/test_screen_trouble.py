@@ -53,6 +53,7 @@ def begin(page, server, name, **how):
     return project
 
 
+@pytest.mark.slow
 def test_the_longer_clip_plays_on_when_the_shorter_has_ended(page, label_studio):
     begin(page, label_studio, "unequal", clips=("a", "long"))
     page.wait_for_function(BOTH_PLAY)
@@ -117,7 +118,7 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
     page.clock.run_for(1000)
     (made,) = annotations(label_studio, project)["t0"]
     answer = contract.answer_of(made)
-    assert 30_000 < answer.response_ms < 60_000  # thirty seconds of the five minutes count
+    assert 30_000 < answer.response_ms < 150_000  # thirty seconds of the five minutes count, beside the playing
     assert answer.watch["active_ms"] >= answer.response_ms + 2_000
     assert answer.lead_time_s * 1000 > 5 * 60_000
 

@@ -184,7 +184,7 @@ def test_the_release_is_whole_and_says_which_weights_were_used(finished, summary
     folder = archive.parent / archive.name.removesuffix(".tar.gz")
     with tarfile.open(archive) as packed:
         inside = {name.partition("/")[2] for name in packed.getnames()} - {""}
-    assert inside == {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert inside == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {
         "README.md",
         "preferences.jsonl",
