@@ -1,6 +1,7 @@
-"""Each adapter is one file: whoever looks for how we talk to a library finds one place."""
+"""The house: no import goes in a circle, ml_backend stays small, and each adapter is one file."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from paths import MAKERS, ROOT
@@ -14,6 +15,72 @@ def imports_of(path):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.split(".")[0]
+
+
+def modules():
+    """Dotted name → file, of every module of ours; templates of files that a release writes are none."""
+    files = (path.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    return {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files
+        if "templates" not in path.parts
+    }
+
+
+def imports_of_ours(path, known):
+    """Modules of ours that a file imports, wherever the statement stands: in functions and for types only as well."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: a relative import"
+            for alias in node.names:
+                yield from [name for name in (f"{node.module}.{alias.name}", node.module) if name in known][:1]
+
+
+def circle(graph):
+    """The first one found, or none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " imports ".join(reversed(error.args[1]))
+    return None
+
+
+def test_no_import_goes_in_a_circle():
+    known = modules()
+    graph = {name: set(imports_of_ours(path, known)) - {name} for name, path in known.items()}
+    assert sum(map(len, graph.values())) > 500, "the imports were found"
+    assert circle(graph) is None
+
+
+@pytest.mark.parametrize("room", ["ml_backend", "importer", "qc_reports"])
+def test_no_folder_of_a_room_needs_one_that_needs_it(room):
+    """A folder is one node, and so is each file that stands beside the folders."""
+    known = modules()
+
+    def part(name):
+        return ".".join(name.split(".")[:2])
+
+    graph = {}
+    for name, path in known.items():
+        if name.startswith(f"{room}."):
+            needed = {part(other) for other in imports_of_ours(path, known) if other.startswith(f"{room}.")}
+            graph[part(name)] = graph.get(part(name), set()) | needed - {part(name)}
+    assert any(graph.values())
+    assert circle(graph) is None
+
+
+def test_circle_finds_one():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) is None
+
+
+def test_ml_backend_stays_small():
+    """Room by room a newcomer looks through it; each `__init__.py` counts."""
+    files = [path for path in modules().values() if path.parts[0] == "ml_backend"]
+    assert len(files) <= 45
+    assert len({path.parent for path in files}) <= 9
 
 
 def importers(library):

@@ -1,1 +1,12 @@
-"""What runs by itself over a workspace: train, validate, rank and round; models, the queue's order, the worker."""
+"""What runs by itself over a workspace.
+
+| file | idea |
+| --- | --- |
+| `features` | the pool as a model sees it: one cached file per trajectory |
+| `train` | labels and features in, a validated and registered model out |
+| `models` | which model is in use, promoting and rolling back, what it says of the pool |
+| `validate` | the stage: probes, learning curve, verdict, page |
+| `queue_order` | each open task's place in its annotator's queue |
+| `rounds` | the active-learning round: labels, training, ranking, the next batch |
+| `worker` | looks at the database and runs a round when enough is new |
+"""

@@ -1,4 +1,4 @@
-"""The release: one versioned package that the policy team can use the same day.
+"""What leaves the house: the release, one versioned package that the policy team can use the same day, and exports.
 
 `build_release(ws, version)`: resolved preferences and the active model in, `robopref-NAME-VERSION` under work/releases
 out. `verify_release(path)`: a folder or an archive in, whether every byte is as it was released out.
@@ -7,11 +7,12 @@ out. `verify_release(path)`: a folder or an archive in, whether every byte is as
 | --- | --- |
 | `build` | the release as a folder, an archive and a checksum |
 | `gather` | what goes in, checked to belong together |
-| `preferences` | the released tables, without anybody's name |
+| `preferences` | the released tables, without anybody's name; chosen and rejected trajectories for DPO |
 | `onnx` | the ONNX file |
 | `card` | what the card states, its plots, and the same for machines |
 | `archive` | the archive, and its verification |
 | `versions` | which version comes next |
+| `lerobot`, `lerobot_tables` | a LeRobot dataset of the pool with the model's rewards |
 | `templates/` | the card's text, inference.py, the notebook |
 """
 

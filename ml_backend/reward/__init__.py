@@ -1,4 +1,14 @@
 """The reward model: features of frames, actions and state in, one reward per trajectory out.
 
 Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and slips. Arrays in, a model out.
+
+| file | idea |
+| --- | --- |
+| `weights`, `encoder` | which weights an encoder gets; the encoder, in torch or ONNX Runtime |
+| `features` | what the model sees of a trajectory, as a file, a batch, and normalized |
+| `dataset` | labels and single answers as arrays, and their splits |
+| `model` | layers over time, the ensemble, its file |
+| `losses` | the losses |
+| `checkpoint` | what a training knows between its epochs |
+| `train`, `finetune` | the ensemble on features; the encoder end to end |
 """

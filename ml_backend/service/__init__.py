@@ -1,1 +1,1 @@
-"""The ML backend that Label Studio talks to (`app.create_app`), its status page, metrics and live reports."""
+"""The ML backend that Label Studio talks to (`app.create_app`), and the pages that people read (`pages`)."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from importer.studio.queues import SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
 from ml_backend.service.hints import Hints
-from ml_backend.service.status import METRICS_TYPE, Metrics, status_page
+from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
 
@@ -147,7 +147,7 @@ def _answer_managers(app: Flask, ws: Workspace) -> None:
     from flask import Response, request
     from werkzeug.exceptions import NotFound
 
-    from ml_backend.service.reports import AGAIN_S, LiveReports
+    from ml_backend.service.pages import AGAIN_S, LiveReports
 
     reports = LiveReports(ws)
 

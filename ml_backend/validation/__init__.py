@@ -1,1 +1,9 @@
-"""Can a reward model be trusted? Held-out pairs in; accuracy, calibration, probes, learning curve out."""
+"""Can a reward model be trusted? A model and held-out pairs in; figures, a verdict and a page out.
+
+| file | idea |
+| --- | --- |
+| `accuracy` | ranking accuracy, cross-validation, calibration, noise ceiling, tiers |
+| `probes` | can the reward be had without the behaviour, and pairs that teach otherwise |
+| `learning_curve` | what more comparisons would bring, and when to stop |
+| `page` | the verdict and the page |
+"""

@@ -67,7 +67,7 @@ def export_lerobot(
 
     Example: `robopref export lerobot ../datasets/kitchen_rewarded`
     """
-    from ml_backend.export.lerobot import export_lerobot as export
+    from ml_backend.release.lerobot import export_lerobot as export
 
     made = export(Workspace.open(config), folder, dataset=dataset, column=column, copy=copy)
     show.record(made, json)
@@ -86,6 +86,6 @@ def export_dpo(
 
     Example: `robopref export dpo pairs.jsonl`
     """
-    from ml_backend.export.dpo import export_dpo as export
+    from ml_backend.release.preferences import export_dpo as export
 
     show.record(export(Workspace.open(config), file), json)

@@ -21,8 +21,8 @@ from format_maker import make_lerobot_v2, make_robomimic
 from lerobot_maker import Made
 from paths import SAMPLE_POOL
 
-from ml_backend.export.lerobot import MARKER, export_lerobot, rewards_of
-from ml_backend.export.lerobot_tables import Rewarded
+from ml_backend.release.lerobot import MARKER, export_lerobot, rewards_of
+from ml_backend.release.lerobot_tables import Rewarded
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
 

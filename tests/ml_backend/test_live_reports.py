@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from qc_maker import draw_batch
 
-from ml_backend.service import reports
-from ml_backend.service.reports import LiveReports
+from ml_backend.service import pages
+from ml_backend.service.pages import LiveReports
 from preference.errors import UserError
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
@@ -140,7 +140,7 @@ class Hands:
 
 @pytest.fixture
 def hands(monkeypatch):
-    monkeypatch.setattr(reports, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(pages, "PATIENCE_S", 0.0)
     return Hands()
 
 

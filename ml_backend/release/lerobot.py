@@ -26,8 +26,8 @@ from importer.pool import read_episode
 from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
-from ml_backend.export.lerobot_tables import Added, Rewarded, check_free, write_table
 from ml_backend.loop.features import features_for
+from ml_backend.release.lerobot_tables import Added, Rewarded, check_free, write_table
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
