@@ -210,7 +210,7 @@ class Annotators(Section):
 
 
 class S3(Section):
-    """An S3-compatible store for the clips: `robopref push` uploads them, Label Studio serves presigned links."""
+    """An S3-compatible store for the clips: `robopref push` uploads them, Label Studio passes them on."""
 
     bucket: str = ""
     prefix: str = "clips"

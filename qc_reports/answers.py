@@ -36,6 +36,8 @@ class Answered:
     """The two quartiles, the lower first: `1 / 4`."""
     third: bool = False
     """Asked because two others differed."""
+    impossible: bool | None = None
+    """Whether the server's clock rules out the time that it claims (`annotators.clock`); None = not known."""
 
     @property
     def side(self) -> str | None:

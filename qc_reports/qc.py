@@ -10,6 +10,7 @@ from preference.errors import NotReady, UserError
 from preference.records import AssignmentView, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
+from qc_reports.annotators.clock import with_clock
 from qc_reports.annotators.reviews import by_batch, review_list
 from qc_reports.answers import Answered, join, planned, unanswered
 from qc_reports.report.batch_report import BatchReport, figures
@@ -61,7 +62,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
     if any(view.pair.kind == "calibration" for view in views):
         raise UserError(f"{batch_id} is a calibration set, no batch for QC.", fix="Use `robopref certify` for it.")
     judgments = ws.store.judgments(batch_id)
-    answers = join(judgments, views, ws.store.trajectories())
+    answers = with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments)
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
     report = _decided(ws, check(ws, batch_id, views, answers, by_batch(ws.store.reviews()).get(batch_id, [])))
@@ -81,7 +82,7 @@ def check_all(ws: Workspace) -> Checked:
     dropped = {(r.batch_id, r.annotator_id) for r in reviews if r.verdict == "leave_out"}
     views = ws.store.assignments(calibration=False)
     judgments = ws.store.judgments()
-    everybody = join(judgments, views, ws.store.trajectories())
+    everybody = with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments)
     answers = [a for a in everybody if (a.batch_id, a.annotator_id) not in dropped]
     pairs = ws.store.pairs(calibration=False)
     report = figures(

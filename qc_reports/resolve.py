@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from preference.artifacts import plain, write_json, write_jsonl
-from preference.records import Pair, Preference, Resolution, ResolutionReason
+from preference.records import AssignmentView, Pair, Preference, Resolution, ResolutionReason
 from preference.workspace import Workspace
+from qc_reports.annotators.clock import clock_flags, with_clock
 from qc_reports.annotators.flags import flags
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats
@@ -28,7 +29,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     held have no label until it is accepted.
     """
     views = ws.store.assignments(calibration=False)
-    answers = join(ws.store.judgments(), views)
+    answers = answers_to(ws, views)
     pairs = ws.store.pairs(calibration=False)
     held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
     where = review_statuses(ws, answers)
@@ -70,7 +71,13 @@ def lost(ws: Workspace) -> list[Pair]:
 def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
     """(batch, annotator) whose judgments do not count at present."""
     views = ws.store.assignments(calibration=False)
-    return _left_out(review_statuses(ws, join(ws.store.judgments(), views)))
+    return _left_out(review_statuses(ws, answers_to(ws, views)))
+
+
+def answers_to(ws: Workspace, views: Sequence[AssignmentView]) -> list[Answered]:
+    """Every answer to these assignments, held against the server's clock."""
+    judgments = ws.store.judgments()
+    return with_clock(ws, join(judgments, views), judgments)
 
 
 def _left_out(where: Mapping[str, ReviewStatus]) -> set[tuple[str, str]]:
@@ -86,6 +93,6 @@ def review_statuses(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Rev
     found = {}
     for batch_id, own in groups.items():
         stats = annotator_stats(own, ws.config.quality)
-        accused = flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
+        accused = clock_flags(own) + flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
         found[batch_id] = review_status(accused, reviews.get(batch_id, []))
     return found

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "gold", "speed", "self_consistency", "majority", "side_bias", "one_answer", "guessing", "swapped", "turned", "copy"
+    "gold",
+    "speed",
+    "self_consistency",
+    "majority",
+    "side_bias",
+    "one_answer",
+    "guessing",
+    "swapped",
+    "turned",
+    "copy",
+    "clock",
 ]
 
 

@@ -15,6 +15,7 @@ from preference.config import Quality
 from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
 from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
+from qc_reports.annotators.clock import clock_flags
 from qc_reports.annotators.flags import flags
 from qc_reports.annotators.reviews import ReviewStatus, review_status
 from qc_reports.annotators.statistics import annotator_stats
@@ -85,7 +86,7 @@ def figures(
             there `left_out` says what it would change.
     """
     stats = annotator_stats(answers, quality)
-    found = flags(answers, stats, quality, rng=flags_rng(batch_id))
+    found = clock_flags(answers) + flags(answers, stats, quality, rng=flags_rng(batch_id))
     where = review_status(found, reviews)
     dropped = {review.annotator_id for review in where.dropped}
     kept = [answer for answer in answers if answer.annotator_id not in dropped]

@@ -84,6 +84,12 @@ def sign_in(ws, who):
     return annotator_session(ws.config.label_studio.url, annotator.email, credentials(ws)[annotator.email])
 
 
+def serve(ws, session, project_id):
+    """The next task as "Label All Tasks" asks for it."""
+    answer = session.post(f"{ws.config.label_studio.url}/api/dm/actions?id=next_task&project={project_id}", json={})
+    return answer.json() if answer.is_success else None
+
+
 def answer(ws, session, task_id, side="left", **body):
     body = {"result": result_of(side, 4), "lead_time": 5.0, **body}
     made = session.post(f"{ws.config.label_studio.url}/api/tasks/{task_id}/annotations/", json=body)
