@@ -12,8 +12,9 @@ import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from io import StringIO
 from pathlib import Path
@@ -24,6 +25,8 @@ from preference.errors import DataError, DiskFull, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\n")
+"""What Excel, LibreOffice and Google Sheets take for the beginning of a formula, or skip before one."""
 MOST_TEXT = 512 << 20
 """Bytes of a text file that are read: preferences of a million pairs take 300 MB, and a table takes several times its
 file in memory."""
@@ -76,11 +79,28 @@ def read_jsonl(path: Path, *, fix: str = "") -> list[Any]:
 
 
 def write_csv(path: Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
-    """Missing values become empty cells, booleans `true` and `false`."""
+    """Missing values become empty cells, booleans `true` and `false`. A text that a spreadsheet would take for a
+    formula gets a `'` in front, which it does not show; numbers stay numbers."""
     logical = table.select_dtypes(["bool", "boolean"])
     words: dict[str, Any] = {str(name): logical[name].astype("string").str.lower() for name in logical}
+    texts = table.select_dtypes(["object", "string"])
+    words |= {str(name): texts[name].map(_no_formula) for name in texts}
     with replacing(path) as temporary:
         table.assign(**words).to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
+
+
+def _no_formula(cell: Any) -> Any:
+    """https://owasp.org/www-community/attacks/CSV_Injection"""
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves \r unquoted: it would end the row
+    if not cell.startswith(FORMULAS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_csv(path: Path, *, fix: str = "") -> pd.DataFrame:
@@ -102,6 +122,15 @@ def read_csv(path: Path, *, fix: str = "") -> pd.DataFrame:
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def keep_private(path: Path) -> None:
+    """Nobody but its owner may read `path`, which may have been made before this was so; missing is fine, and so is a
+    file of somebody else."""
+    with suppress(FileNotFoundError, PermissionError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
 
 
 def sha256_of(path: Path) -> str:

@@ -17,6 +17,7 @@ import httpx
 
 import labeling_config
 from labeling_config.plugin.subnets import banned
+from preference.artifacts import keep_private
 from preference.errors import StudioError, needs
 from preference.locks import Lock
 from robopref.child import HOST, Child, claim_port
@@ -89,6 +90,7 @@ class LabelStudioServer:
             return self
         needs("label_studio")
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        keep_private(self.data_dir)
         self.document_root.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:

@@ -30,7 +30,7 @@ from importer.studio.repair import check_present, release_lost
 from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
-from preference.artifacts import replacing
+from preference.artifacts import keep_private, replacing
 from preference.errors import StoreError, StudioError
 from preference.locks import PUSH, exclusively
 from preference.work import progress
@@ -106,6 +106,7 @@ def push(
 def credentials(ws: Workspace) -> dict[str, str]:
     """E-mail address → password of every account that push made."""
     path = ws.root / "credentials.json"
+    keep_private(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

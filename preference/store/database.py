@@ -6,9 +6,10 @@ Reading takes no lock: SQLite in WAL mode and PostgreSQL both show a reader what
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 
+from preference.artifacts import keep_private
 from preference.errors import StoreError
 
 READS = "reads"
@@ -84,6 +86,7 @@ def connect(url: str, patience_s: float) -> sa.Engine:
         raise StoreError(f"The database URL cannot be used: {error}.", fix=fix) from None
     milliseconds = round(1000 * patience_s)
     if engine.dialect.name == "sqlite":
+        _private(engine.url.database)
         event.listen(engine, "connect", lambda raw, _: _prepare_sqlite(raw, milliseconds))
         event.listen(engine, "begin", _begin)
     else:
@@ -106,6 +109,16 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         ) from error
     except DBAPIError as error:
         raise StoreError(f"The database {place} answered: {str(error.orig).strip()}.") from error
+
+
+def _private(file: str | None) -> None:
+    """Answers name people: nobody else on the machine reads them. SQLite gives `-wal` and `-shm` the file's mode."""
+    if not file or file == ":memory:":
+        return
+    with suppress(OSError):  # connecting says what is wrong
+        os.close(os.open(file, os.O_CREAT, 0o600))
+    for name in (file, f"{file}-wal", f"{file}-shm"):
+        keep_private(Path(name))
 
 
 def _with_driver(url: str) -> str:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import math
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from preference.artifacts import (
     confined,
+    keep_private,
     plain,
     read_json,
     read_jsonl,
@@ -122,3 +124,23 @@ def test_a_table_has_plain_line_ends(tmp_path):
 def test_a_files_checksum_is_its_sha_256(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"content").hexdigest()
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_a_text_and_numbers_stay_numbers(tmp_path):
+    texts = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "\rx", "-0.5", "+3e2", "a=b", "", None, "'quoted"]
+    table = pd.DataFrame({"text": texts, "number": [-0.5] * len(texts), "mixed": [-1, "=1", 2.5, True] * 3})
+    write_csv(tmp_path / "t.csv", table)
+    read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    expected = ["'=1+1", "'+cmd|' /C calc'!A0", "'-2+3", "'@SUM(A1)", "'\tx", "'\nx", "-0.5", "+3e2", "a=b", "", ""]
+    assert list(read["text"]) == [*expected, "'quoted"]
+    assert list(read["number"]) == [-0.5] * len(texts)
+    assert list(read["mixed"][:4]) == ["-1", "'=1", "2.5", "True"]
+
+
+def test_what_others_could_read_is_made_private_and_what_is_missing_is_left_alone(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0o644)
+    keep_private(tmp_path / "secret")
+    keep_private(tmp_path / "missing")
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]

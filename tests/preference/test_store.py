@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -342,3 +343,16 @@ def test_calibration_can_be_left_out(store):
     assert store.batches(calibration=False) == [BATCH]
     assert store.pairs(calibration=False) == [PAIR]
     assert [view.assignment for view in store.assignments(calibration=False)] == [FIRST, AGAIN]
+
+
+def test_nobody_else_on_the_machine_reads_the_database(tmp_path):
+    """A new one, and one that an earlier version left open, with the files that SQLite keeps beside it."""
+    store = Store.open(f"sqlite:///{tmp_path / 'robopref.db'}")
+    store.put_annotators([Annotator("ann", "ann@example.org")])
+    files = [tmp_path / name for name in ("robopref.db", "robopref.db-wal", "robopref.db-shm")]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+    for file in files:
+        file.chmod(0o644)
+    Store.open(f"sqlite:///{tmp_path / 'robopref.db'}").close()
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    store.close()
