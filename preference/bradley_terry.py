@@ -151,12 +151,3 @@ def _damped(step: np.ndarray, theta: np.ndarray, value: Callable[[np.ndarray], f
             break
         step = step / 2.0
     return step
-
-
-def accuracy_ceiling(agreement: float) -> float:
-    """How often one annotator is right, from how often two agree; no model beats it on their held-out answers.
-
-    With annotators who are independently right with probability a, p = 2a² − 2a + 1, hence a = ½(1 + √(2p − 1)).
-    Below p = ½ they agree less than by chance, and the ceiling is ½.
-    """
-    return 0.5 * (1.0 + math.sqrt(max(0.0, 2.0 * agreement - 1.0)))

@@ -146,6 +146,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         {pair.pair_id: pair.stratum for pair in asked},
         seed=seed,
         strategies={pair.pair_id: pair.strategy for pair in asked},
+        answers=join(ws.store.judgments(), ws.store.assignments(calibration=False)),
         workers=ws.workers,
     )
     tuned = _tuned(ws, encoder)

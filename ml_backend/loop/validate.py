@@ -23,6 +23,7 @@ from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
 from ml_backend.reward.model import RewardModel
 from ml_backend.validation.accuracy import fit_folds
+from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
 from ml_backend.validation.page import check, film_strips, verdict_of, write_page
 from ml_backend.validation.probes import (
@@ -41,6 +42,7 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import console
 from preference.workspace import Workspace
+from qc_reports.answers import join
 
 PAGE, PROPOSED = "validation.html", "proposed_pairs.csv"
 
@@ -96,6 +98,8 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     figures["counterfactuals"] = counterfactuals(
         lambda changed: model.score(changed)[0], features, trajectories, rewards, columns, rng
     )
+    answers = join(ws.store.judgments(), ws.store.assignments(calibration=False))
+    figures["noise_ceiling"] = noise_ceiling(ws.store.labelled(), answers, rng)
     figures["learning_curve"] = learning_curve(split.train, accuracies, rng)
     checks = check(figures)
     figures["checks"] = [vars(one) for one in checks]

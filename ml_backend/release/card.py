@@ -163,7 +163,7 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
     for kind in ("by_stratum", "by_task_type"):
         measures |= {f"ranking accuracy on test pairs, {name}": row for name, row in v.get(kind, {}).items()}
     measures |= {
-        "highest accuracy that the annotators' agreement allows": v.get("noise_ceiling"),
+        "what a perfect model would score on these labels": v.get("noise_ceiling"),
         "expected calibration error": v.get("calibration", {}).get("error"),
         "best epoch": v.get("best_epoch"),
     }

@@ -8,6 +8,7 @@ validation.json. Every figure says what it was measured on:
   because they rest on all pairs
 - `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audited`)
 - `unseen_trajectories`: pairs of which neither trajectory was in any training pair
+- `noise_ceiling`: what a model would score on all labels that always knows the better one (`ceiling`)
 - `spearman`, `kendall`: with the simulator's return (or the ground-truth quality) over the whole pool, per task type
 """
 
@@ -25,12 +26,13 @@ from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajector
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import Trained, train_model
+from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
-from preference.bradley_terry import accuracy_ceiling
 from preference.config import Reward
 from preference.errors import UserError
 from preference.records import Preference, Trajectory
 from preference.work import HERE, Workers, parallel_map
+from qc_reports.answers import Answered
 
 DRAWS = 1000
 TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
@@ -53,11 +55,13 @@ def validate(
     *,
     seed: int,
     strategies: Mapping[str, str] | None = None,
+    answers: Sequence[Answered] = (),
     workers: Workers = HERE,
 ) -> dict[str, Any]:
     """All figures of one model.
 
     Args:
+        answers: Of which `preferences` were made, for the noise ceiling.
         features: Of `trajectories`, in the same order; `pairs` index into both.
         strata: pair_id → stratum.
         strategies: pair_id → the selection rule that chose it; empty or missing for stratified pairs.
@@ -87,7 +91,7 @@ def validate(
         "calibration": calibration(differences, pairs.label, reward.slip if reward.reliability == "vote" else 0.0),
         "ties": ties(differences, pairs.label),
         "unseen_trajectories": accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
-        "noise_ceiling": noise_ceiling(preferences),
+        "noise_ceiling": noise_ceiling(preferences, answers, rng),
         **_truth(rewards, trajectories),
         "tiers": tiers(rewards, trajectories),
         "probes": correlations(rewards, trajectories, measures(features)),
@@ -95,18 +99,6 @@ def validate(
         "epochs": trained.epochs,
         "pairs": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
     }
-
-
-def noise_ceiling(preferences: Sequence[Preference]) -> float:
-    """The accuracy that no model can pass on these labels, from how often two annotators agree.
-
-    Pairs with a third annotator are those on which the first two differed. nan where agreement is below a coin's.
-    """
-    judged = [p for p in preferences if p.num_annotators >= 2]
-    if not judged:
-        return math.nan
-    agree = sum(p.num_annotators == 2 and p.reason == "unanimous" for p in judged) / len(judged)
-    return accuracy_ceiling(agree) if agree >= 0.5 else math.nan
 
 
 def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:

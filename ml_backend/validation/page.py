@@ -22,6 +22,7 @@ from ml_backend.validation.accuracy import TARGETS
 from ml_backend.validation.probes import HACKING, ground_truth, standardized
 from preference.errors import UserError
 from preference.film_strip import film_strip
+from preference.formats import known
 from preference.pages import render
 from preference.records import ModelVersion, Trajectory
 from preference.work import progress
@@ -185,11 +186,11 @@ def _accuracy_picture(figures: Mapping[str, Any]) -> str:
         axes.plot(row["value"], place, "o", color=INK)
     axes.axvline(figures["target"], color=ACCENT, lw=1)
     ceiling = figures["noise_ceiling"]
-    if ceiling is not None and math.isfinite(ceiling):
-        axes.axvspan(ceiling, 1.0, color=GREY, alpha=0.25)
+    if known(ceiling["value"]):
+        axes.axvspan(ceiling["value"], 1.0, color=GREY, alpha=0.25)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_xlim(min(0.45, *(row["low"] for _, row in rows)), 1.0)
-    axes.set_xlabel("ranking accuracy; red: the target; grey: beyond what the annotators' agreement allows")
+    axes.set_xlabel("ranking accuracy; red: the target; grey: beyond what a perfect model scores on these labels")
     return _svg(axes)
 
 

@@ -1,6 +1,7 @@
 """The figures mean what they say: ceilings by hand, nothing tested on what it was trained on, probes that fire."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,28 +10,48 @@ from ml_maker import features, pairs_of, preferences, spec, trajectories
 
 from ml_backend.reward.dataset import pair_folds, split_pairs, trajectory_folds
 from ml_backend.reward.train import train_model
-from ml_backend.validation.accuracy import accuracy, fit_folds, noise_ceiling, tiers, validate
+from ml_backend.validation.accuracy import accuracy, fit_folds, tiers, validate
+from ml_backend.validation.ceiling import noise_ceiling
 from preference.config import Reward
 from preference.errors import DataError
-from preference.records import Preference
+from preference.records import Pair
 from preference.work import Workers
+from qc_reports.answers import Answered
+from qc_reports.resolution.vote import resolve
 
 REWARD = Reward(inputs=["actions", "state"], epochs=10, hidden=8, members=2)
 
 
-def voted(agree, differ):
-    def one(i, annotators, reason):
-        return Preference(f"p{i}", "a", "b", 1.0, 3.0, annotators, 1.0, [], reason)
+def voted(agree, differ, label=1.0):
+    """(labels, answers): pairs on which two agree, and pairs that a third decided."""
 
-    return [one(i, 2, "unanimous") for i in range(agree)] + [one(i, 3, "majority") for i in range(differ)]
+    def ballot(i, words):
+        return [Answered(f"p{i}", f"h{n}", word, third=n == 2) for n, word in enumerate(words)]
+
+    words = ["AA"] * agree + ["ABA"] * differ
+    answers = [answer for i, own in enumerate(words) for answer in ballot(i, own)]
+    made = [Pair(f"p{i}", "a", "b", "push", "same", "production") for i in range(len(words))]
+    return resolve(made, answers), answers
 
 
-def test_the_noise_ceiling_of_82_percent_agreement_is_90_percent():
-    """a = 0.9 gives p = 2·0.81 − 1.8 + 1 = 0.82."""
-    assert noise_ceiling(voted(82, 18)) == pytest.approx(0.9)
-    assert noise_ceiling(voted(100, 0)) == 1.0
-    assert math.isnan(noise_ceiling(voted(3, 7)))
-    assert math.isnan(noise_ceiling([]))
+def test_people_right_in_eighty_percent_leave_a_perfect_model_ninety():
+    """d = 0.32 gives ρ = 0.2: two who agree are right in 16/17, a vote of two to one in 0.8, together 0.896."""
+    found = noise_ceiling(*voted(680, 320), np.random.default_rng(0))
+    assert found["value"] == pytest.approx(0.896) and found["pairs"] == 1000
+    assert 0.86 < found["low"] < 0.896 < found["high"] < 0.93
+    assert noise_ceiling(*voted(100, 0), np.random.default_rng(0))["value"] == 1.0
+    assert noise_ceiling(*voted(30, 70), np.random.default_rng(0))["value"] == 0.5
+    assert math.isnan(noise_ceiling([], [], np.random.default_rng(0))["value"])
+
+
+def test_the_ceiling_counts_only_the_votes_that_made_the_label():
+    labels, answers = voted(680, 320)
+    noise = [Answered(f"p{i}", "left out", "B") for i in range(1000)]
+    again = [replace(answer, preference="B", duplicate=True) for answer in answers]
+    found, same = (
+        noise_ceiling(labels, own, np.random.default_rng(0)) for own in (answers, [*answers, *noise, *again])
+    )
+    assert found == same
 
 
 def test_an_accuracy_of_few_pairs_never_claims_certainty():
