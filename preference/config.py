@@ -167,6 +167,9 @@ ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
 
 
 class Quality(Section):
+    flags: Literal["tested", "protocol"] = "tested"
+    """What a flag is. `tested`: beyond a limit by more than chance and hard pairs explain, of all people and kinds 5 %
+    false at most. `protocol`: beyond one of the protocol's plain limits, which every report shows in either case."""
     min_alpha: Agreement = 0.55
     """Krippendorff's alpha that is asked of stratified batches and of the whole dataset; a stratified batch below it is
     held. Active batches only report it: their pairs are chosen to be hard."""
@@ -179,7 +182,7 @@ class Quality(Section):
     min_majority_agreement: Fraction = 0.6
     """Limit for a flag: share of answers that agree with the majority of the others."""
     min_answers: Annotated[int, Field(ge=1)] = 10
-    """No flag is raised on fewer answers of the relevant kind."""
+    """No flag is raised on fewer answers of the relevant kind; of repeats, 5 are enough."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Resamples per confidence interval."""
     resolution: ResolutionMethod = "vote"

@@ -38,6 +38,8 @@ class Answered:
     """Asked because two others differed."""
     impossible: bool | None = None
     """Whether the server's clock rules out the time that it claims (`annotators.clock`); None = not known."""
+    expected_by_expert: bool = False
+    """`expected` is an expert's word, and no heuristic."""
 
     @property
     def side(self) -> str | None:

@@ -2,7 +2,7 @@
 
 References: Clopper & Pearson 1934 · Student 1908 · a median's interval by order statistics, Thompson 1936 · the
 change-point scan is a standardized CUSUM (Page 1954) with its null distribution by permutation, so it is exact for any
-mixture of easy and hard answers given in random order.
+mixture of easy and hard answers given in random order · Chernoff 1952 · Benjamini & Hochberg 1995.
 """
 
 from __future__ import annotations
@@ -61,6 +61,58 @@ def at_most(hits: int, n: int, p: float) -> float:
     return at_least(n - hits, n, 1 - p)
 
 
+def weighted_at_most(groups: Sequence[tuple[int, int, int]], p: float) -> float:
+    """P(Σ weight · X ≤ Σ weight · hits) for independent X ~ Binomial(n, p): batches that count differently. Exact.
+
+    Args:
+        groups: (hits, n, weight), weights in whole numbers.
+    """
+    from scipy.stats import binom
+
+    mass = np.ones(1)
+    for _, n, weight in groups:
+        spaced = np.zeros(n * weight + 1)
+        spaced[::weight] = binom.pmf(np.arange(n + 1), n, p)
+        mass = np.convolve(mass, spaced)
+    seen = sum(hits * weight for hits, _, weight in groups)
+    return float(min(1.0, mass[: seen + 1].sum()))
+
+
+def hits_bound(
+    hits: np.ndarray, chances: np.ndarray, weights: np.ndarray, *, above: bool, spread: float = 1.0
+) -> float:
+    """How often Σ weight · X is at least as far from its mean, for independent X ~ Bernoulli(chance): Chernoff's bound,
+    which is never too small, whatever the weights and however few the answers.
+
+    Args:
+        hits, chances, weights: (N,) 0 or 1; in (0, 1); ≥ 0.
+        above: Whether many hits count, or few.
+        spread: ≥ 1: so many times the variance that independence gives, as measured beside it.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not above:
+        hits, chances = 1 - hits, 1 - chances
+    seen = float(weights @ hits)
+    most = float(weights.max(initial=0.0))
+    if most == 0 or seen <= weights @ chances:
+        return 1.0
+
+    def exponent(slope: float) -> float:
+        return float(np.log1p(chances * np.expm1(slope * weights)).sum() - slope * seen)
+
+    found = minimize_scalar(exponent, bounds=(0.0, 30 / most), method="bounded")
+    return math.exp(min(0.0, float(found.fun)) / spread)
+
+
+def false_discoveries(p: Sequence[float], share: float) -> float:
+    """The largest p-value that Benjamini and Hochberg (1995) reject, so that of all rejected no more than `share` are
+    expected to be false; 0 where none is."""
+    ordered = np.sort(np.asarray(p, dtype=float))
+    passed = np.flatnonzero(ordered <= share * np.arange(1, len(ordered) + 1) / max(len(ordered), 1))
+    return float(ordered[passed[-1]]) if len(passed) else 0.0
+
+
 def two_sided(hits: int, n: int) -> float:
     """Sign test: how often a fair coin is at least as far from one half; nan without answers."""
     from scipy.stats import binomtest
@@ -106,8 +158,19 @@ def worst_drop(values: np.ndarray, rng: np.random.Generator, *, shortest: int, l
     if before - after < least:
         return Drop(at, before, after, 1.0)
     shuffled = rng.permuted(np.tile(values, (shuffles, 1)), axis=1)
-    as_clear = (_scan(shuffled, shortest).max(axis=1) >= scores.max() - 1e-12).sum()
-    return Drop(at, before, after, float(1 + as_clear) / (1 + shuffles))
+    clearest = _scan(shuffled, shortest).max(axis=1)
+    as_clear = int((clearest >= scores.max() - 1e-12).sum())
+    p = (1 + as_clear) / (1 + shuffles)
+    return Drop(at, before, after, p if as_clear else min(p, _gumbel_tail(clearest, float(scores.max()))))
+
+
+def _gumbel_tail(maxima: np.ndarray, value: float) -> float:
+    """P(maximum ≥ value) beyond what was drawn: Gumbel's distribution with the mean and spread of the drawn maxima,
+    whose tail is heavier than that of the maximum of sums."""
+    scale = float(maxima.std()) * math.sqrt(6) / math.pi
+    if not scale:
+        return 1.0
+    return -math.expm1(-math.exp(-(value - float(maxima.mean())) / scale - np.euler_gamma))
 
 
 def _scan(rows: np.ndarray, shortest: int) -> np.ndarray:

@@ -1,28 +1,27 @@
 """A good annotator who turned bad half-way: a change-point in the answers' order in time.
 
-Each answer is held against what is known: the gold answer, the annotator's own first answer to the same pair, or the
-others' answers. What counts is how much better or worse than everybody in such a case, so that a run of hard pairs is
-no change. A permutation test then says whether the fall is more than the order of luck.
+Each answer is held against what is known: the annotator's own first answer to the same pair, or what the others'
+answers and gold make one expect. What counts is how much better or worse than most people on such a pair, so that a run
+of hard pairs is no change. A permutation test then says whether the fall is more than the order of luck.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from preference.records import Answer
 from qc_reports.agreement.exact_tests import interval_of_share, worst_drop
+from qc_reports.annotators.comparison import Comparison
 from qc_reports.annotators.flag import Flag
-from qc_reports.answers import Answered
+from qc_reports.annotators.tested import Tested
+from qc_reports.answers import Answered, by_annotator
 
 SHORTEST = 20
 """Checks on each side of a change."""
 DROP = 0.2
-"""Least fall, in share of right answers."""
-TURNED_P = 0.005
+"""Least fall, in share of right answers, beside what most people would have had on the same pairs."""
 SHUFFLES = 999
 
 
@@ -31,53 +30,64 @@ class Check:
     """One answer held against something."""
 
     pair_id: str
-    right: float
-    """0 to 1; a share where several others answered."""
-    case: str
-    """`gold`, `repeat`, or the stratum of a pair that only the others tell about."""
+    right: bool
+    chance: float
+    """How often most people would be right there."""
 
 
-def checks_of(
-    own: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]], out: Collection[str]
-) -> list[Check]:
-    """One annotator's checks in their order in time; nobody is held against who is in `out`."""
-    first = {a.pair_id: a.preference for a in own if not a.duplicate}
-    timed = all(a.created_at for a in own)
-    found = []
-    for a in sorted(own, key=lambda a: a.created_at) if timed else own:
-        if a.duplicate:
-            if a.pair_id in first:
-                found.append(Check(a.pair_id, float(a.preference == first[a.pair_id]), "repeat"))
-        elif a.expected is not None:
-            found.append(Check(a.pair_id, float(a.preference == a.expected), "gold"))
-        else:
-            others = [v for who, v in ballots[a.pair_id].items() if who != a.annotator_id and who not in out]
-            if others:
-                found.append(Check(a.pair_id, others.count(a.preference) / len(others), a.stratum))
-    return found
+def tests_for_change(
+    batches: Sequence[Sequence[Answered]], people: Mapping[str, Comparison], rng: np.random.Generator
+) -> Iterator[Tested]:
+    """Whether somebody's answers became clearly worse, and where; over all batches, in their order in time.
+
+    Args:
+        batches: Answers, the newest batch first.
+        people: From the same answers.
+    """
+    own = by_annotator(answer for batch in reversed(batches) for answer in batch)
+    repeats = [check.right for answers in own.values() for _, check in _repeats(answers, 0.0)]
+    usual = sum(repeats) / max(len(repeats), 1)
+    for name, compared in people.items():
+        answers = own[name]
+        checks = _checks(answers, compared, usual)
+        if len(checks) >= 2 * SHORTEST:
+            yield _tested(name, checks, rng)
 
 
-def usual_rates(checks: Mapping[str, Sequence[Check]]) -> dict[str, float]:
-    """Case → how often everybody is right in it."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for own in checks.values():
-        for check in own:
-            values[check.case].append(check.right)
-    return {case: float(np.mean(found)) for case, found in values.items()}
-
-
-def turned_flag(name: str, own: Sequence[Check], usual: Mapping[str, float], rng: np.random.Generator) -> Flag | None:
-    """Whether one annotator's answers became clearly worse, and where."""
-    right = np.array([check.right for check in own])
-    surplus = right - np.array([usual[check.case] for check in own])
+def _tested(name: str, own: Sequence[Check], rng: np.random.Generator) -> Tested:
+    right = np.array([check.right for check in own], dtype=float)
+    surplus = right - np.array([check.chance for check in own])
     drop = worst_drop(surplus, rng, shortest=SHORTEST, least=DROP, shuffles=SHUFFLES)
-    if drop.p >= TURNED_P:
-        return None
+    if drop.at == len(own):
+        return Tested(Flag(name, "turned", float(right.mean()), float(right.mean()), len(own), "", p=1.0), False)
     before, after, n = float(right[: drop.at].mean()), float(right[drop.at :].mean()), len(own) - drop.at
     since = own[drop.at].pair_id
     sentence = (
         f"{name} was right in {before:.0%} of the first {drop.at} checks and in {after:.0%} of the {n} from pair "
         f"{since} on."
     )
-    interval = interval_of_share(round(after * n), n)
-    return Flag(name, "turned", after, before, len(own), sentence, *interval, minimum=2 * SHORTEST, since=since)
+    expected = after - (drop.after - drop.before)
+    flag = Flag(name, "turned", after, before, len(own), sentence, *interval_of_share(round(after * n), n),
+                minimum=2 * SHORTEST, since=since, expected=expected, p=drop.p)  # fmt: skip
+    return Tested(flag, drop.p < 1)
+
+
+def _checks(answers: Sequence[Answered], compared: Comparison, usual: float) -> list[Check]:
+    """One annotator's checks in their order in time; with one other person to compare with only the repeats."""
+    hits = compared.answer == compared.expected.argmax(axis=1)
+    known = {pair_id: Check(pair_id, bool(hit), float(chance)) for pair_id, hit, chance in
+             zip(compared.pair_ids, hits, compared.expected.max(axis=1), strict=True)}  # fmt: skip
+    again = {id(answer): check for answer, check in _repeats(answers, usual)}
+    timed = all(a.created_at for a in answers)
+    found = []
+    for a in sorted(answers, key=lambda a: a.created_at) if timed else answers:
+        check = again.get(id(a)) if a.duplicate else known.get(a.pair_id) if compared.others > 1 else None
+        if check:
+            found.append(check)
+    return found
+
+
+def _repeats(answers: Sequence[Answered], usual: float) -> list[tuple[Answered, Check]]:
+    first = {a.pair_id: a.preference for a in answers if not a.duplicate}
+    return [(a, Check(a.pair_id, a.preference == first[a.pair_id], usual))
+            for a in answers if a.duplicate and a.pair_id in first]  # fmt: skip

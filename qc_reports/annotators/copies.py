@@ -16,14 +16,13 @@ from preference.records import Answer
 from qc_reports.agreement.coefficients import confusions
 from qc_reports.agreement.exact_tests import interval_of_share, sum_at_least
 from qc_reports.annotators.flag import Flag
+from qc_reports.annotators.tested import Tested
 from qc_reports.answers import Answered
 
 ENOUGH = 30
 """Shared pairs."""
 CLOSER = 1 / 5
 """Two who copy differ at most so much less often than two others do. Like-minded honest people come to a third."""
-COPY_P = 0.01
-"""After dividing by the number of couples (Bonferroni)."""
 LATER = 0.8
 """Share of the shared pairs that the copier answered later."""
 
@@ -35,17 +34,18 @@ class Couple(NamedTuple):
     """Stratum → of them, answered alike."""
 
 
-def copy_flags(
+def copy_tests(
     answers: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]], accused: Collection[str]
-) -> list[Flag]:
-    """Every couple with the same answers.
+) -> list[Tested]:
+    """Every couple with the same answers. The p-values are multiplied by the number of others that somebody could have
+    copied, so that the test is of a person.
 
     Args:
         accused: Whose answers say nothing of how often two careful people agree.
     """
     couples = _couples(answers, ballots)
     total = _sum(couple for names, couple in couples.items() if not set(names) & set(accused))
-    found: list[Flag] = []
+    found: list[Tested] = []
     for names, couple in couples.items():
         shared, alike = sum(couple.shared.values()), sum(couple.alike.values())
         if shared < ENOUGH:
@@ -56,8 +56,8 @@ def copy_flags(
         usual = sum(n * rate for n, rate in expected) / max(sum(n for n, _ in expected), 1)
         if sum(n for n, _ in expected) < shared or shared - alike > CLOSER * (1 - usual) * shared:
             continue
-        if sum_at_least(alike, expected) * len(couples) < COPY_P:
-            found += _flags_of(names, alike, shared, usual, answers)
+        p = min(1.0, sum_at_least(alike, expected) * max(sum(name in other for other in couples) for name in names))
+        found += [Tested(flag, True) for flag in _flags_of(names, alike, shared, usual, p, answers)]
     return found
 
 
@@ -100,7 +100,9 @@ def _own(own: Couple | None, strata: Sequence[str]) -> tuple[int, int]:
     return sum(own.shared.get(s, 0) for s in strata), sum(own.alike.get(s, 0) for s in strata)
 
 
-def _flags_of(names: tuple[str, str], alike: int, shared: int, usual: float, answers: Sequence[Answered]) -> list[Flag]:
+def _flags_of(
+    names: tuple[str, str], alike: int, shared: int, usual: float, p: float, answers: Sequence[Answered]
+) -> list[Flag]:
     """One flag for who answers later; two where that cannot be told."""
     times: dict[str, dict[str, str]] = {name: {} for name in names}
     for a in answers:
@@ -119,5 +121,6 @@ def _flags_of(names: tuple[str, str], alike: int, shared: int, usual: float, ans
             f"{name} answered as {other} in {alike} of {shared} shared pairs{when}; two others agree in {usual:.0%}."
         )
         found.append(Flag(name, "copy", alike / shared, usual, shared, sentence,
-                          *interval_of_share(alike, shared), minimum=ENOUGH, other=other))  # fmt: skip
+                          *interval_of_share(alike, shared), minimum=ENOUGH, other=other, expected=usual,
+                          p=p))  # fmt: skip
     return found

@@ -30,7 +30,7 @@ class Flag:
     value: float
     threshold: float
     n: int
-    """Answers that it rests on."""
+    """Answers that it rests on; each of the annotator's counts once, however many others answered the pair."""
     sentence: str
     low: float = math.nan
     high: float = math.nan
@@ -40,3 +40,12 @@ class Flag:
     """For `copy`: whose answers these are too."""
     since: str = ""
     """For `turned`: the pair with which the worse part begins."""
+    expected: float = math.nan
+    """What `value` would be of somebody like most people, on the same pairs; or the protocol's limit."""
+    p: float = math.nan
+    """How often chance alone would show as much; an upper bound."""
+
+    @property
+    def effect(self) -> float:
+        """How far `value` is from `expected`, in the unit of both."""
+        return self.value - self.expected

@@ -1,78 +1,115 @@
 """Who needs a review, and why: answers and figures go in, flags come out.
 
-With two annotators a pair, "the others" are one person, who may be the one at fault. So gold answers, own repeats and
-times speak first, and whoever they accuse is no measure for anybody else. Then the others' answers are used, the
-clearest case first, and whoever is found leaves the others' side too.
+A flag is an accusation, so it has an error rate: every test knows how hard the pairs were, counts each of a person's
+answers once, and all tests of all people are judged together (`standing`). What was seen must also be large enough to
+matter. Answers of earlier batches count, the newest most; nobody is held against gold that people contradict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from preference.config import Quality
-from preference.records import Answer
-from qc_reports.annotators.change_point import checks_of, turned_flag, usual_rates
-from qc_reports.annotators.copies import copy_flags
-from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.guessing import gold_tallies, peer_tallies, side_flag
+from qc_reports.annotators.against_others import tests_against_others
+from qc_reports.annotators.change_point import tests_for_change
+from qc_reports.annotators.comparison import BATCHES, compare
+from qc_reports.annotators.copies import copy_tests
+from qc_reports.annotators.flag import Flag, Kind
+from qc_reports.annotators.gold import GoldCheck, check_gold
+from qc_reports.annotators.own_answers import speed_tests, tests_of_own
+from qc_reports.annotators.protocol import Threshold, protocol_flags, thresholds
 from qc_reports.annotators.statistics import AnnotatorStats
-from qc_reports.annotators.thresholds import one_answer, threshold_flags
-from qc_reports.answers import Answered, by_annotator, planned, votes
+from qc_reports.annotators.tested import Tested, standing
+from qc_reports.answers import Answered, planned, votes
 
 ORDER = ("swapped", "side_bias", "one_answer", "copy", "turned", "guessing", "gold", "speed", "self_consistency",
          "majority")  # fmt: skip
 """What explains most comes first."""
 
+CAUSES: dict[Kind, tuple[Kind, ...]] = {
+    "guessing": ("side_bias", "one_answer"), "copy": ("side_bias", "one_answer"), "side_bias": ("swapped",),
+}  # fmt: skip
+"""Flag → flags that explain it, beside which it is not raised."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a batch's answers, with those of the batches before, say of its annotators."""
+
+    flags: list[Flag]
+    thresholds: list[Threshold]
+    """Everybody beside the protocol's plain limits."""
+    gold: GoldCheck
+    reliability: dict[str, float] = field(default_factory=dict)
+    """Annotator → share of careful answers, as `qc_reports.agreement.pair_model` has it."""
+
+
+def examine(
+    answers: Sequence[Answered],
+    stats: Sequence[AnnotatorStats],
+    quality: Quality,
+    *,
+    rng: np.random.Generator,
+    earlier: Sequence[Sequence[Answered]] = (),
+) -> Examination:
+    """Everything there is to say of the annotators of one batch.
+
+    Args:
+        answers: Of the batch.
+        stats: The figures of the same answers.
+        earlier: Answers of the batches before it, the newest first, without those that a review settled.
+    """
+    here = {answer.annotator_id for answer in answers}
+    batches = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))][
+        :BATCHES
+    ]
+    gold = check_gold(batches)
+    everybody, reliability = compare(batches, gold.usable)
+    people = {name: own for name, own in everybody.items() if name in here}
+    rows = thresholds(stats, quality)
+    if quality.flags == "protocol":
+        return Examination(protocol_flags(rows, stats, quality), rows, gold, reliability)
+    tests = [*tests_of_own(batches, gold.usable, quality), *speed_tests(stats, quality)]
+    newest = {name: own.newest() for name, own in people.items()} if len(batches) > 1 else {}
+    tests += _either(tests_against_others(people, quality), tests_against_others(newest, quality))
+    tests += tests_for_change(batches, people, rng)
+    accused = {flag.annotator_id for flag in standing(tests)}
+    everything = [answer for batch in batches for answer in batch]
+    tests += copy_tests(everything, votes(everything), accused)
+    found = [flag for flag in _without_consequences(standing(tests)) if flag.annotator_id in here]
+    found.sort(key=lambda flag: (flag.annotator_id, ORDER.index(flag.kind)))
+    return Examination(found, rows, gold, reliability)
+
 
 def flags(
-    answers: Sequence[Answered], stats: Sequence[AnnotatorStats], quality: Quality, *, rng: np.random.Generator
-) -> list[Flag]:
-    """All flags, by annotator."""
-    answers = planned(answers)
-    people, ballots = by_annotator(answers), votes(answers)
-    found = [flag for row in stats for flag in threshold_flags(row, quality)]
-    found += [flag for name, own in people.items() if (flag := one_answer(name, own, _others(own, ballots), quality))]
-    gold = gold_tallies(people)
-    found += [flag for name in gold if (flag := side_flag(name, gold, "the gold answer"))]
-    accused = {flag.annotator_id for flag in found if flag.kind != "majority"}
-    while news := list(_by_others(people, ballots, accused, gold, found, rng)):
-        clearest = max(news, key=lambda flag: abs(flag.value - flag.threshold))
-        found.append(clearest)
-        accused.add(clearest.annotator_id)
-    found += copy_flags(answers, ballots, accused)
-    return sorted(_without_consequences(found), key=lambda flag: (flag.annotator_id, ORDER.index(flag.kind)))
-
-
-def _by_others(
-    people: Mapping[str, Sequence[Answered]],
-    ballots: Mapping[str, Mapping[str, Answer]],
-    accused: set[str],
-    gold: Mapping[str, object],
-    found: Sequence[Flag],
+    answers: Sequence[Answered],
+    stats: Sequence[AnnotatorStats],
+    quality: Quality,
+    *,
     rng: np.random.Generator,
-) -> Iterator[Flag]:
-    """What the others' answers say of who has no flag of that kind yet."""
-    done = {(flag.annotator_id, flag.kind) for flag in found}
-    peers = peer_tallies({name: own for name, own in people.items() if name not in gold}, ballots, accused)
-    for name in peers:
-        flag = side_flag(name, peers, "the others")
-        if flag and name not in accused:
-            yield flag
-    checks = {name: checks_of(own, ballots, accused) for name, own in people.items()}
-    usual = usual_rates(checks)
-    for name, own in checks.items():
-        if (name, "turned") not in done and (flag := turned_flag(name, own, usual, rng)):
-            yield flag
+    earlier: Sequence[Sequence[Answered]] = (),
+) -> list[Flag]:
+    """All flags, by annotator; as `examine`."""
+    return examine(answers, stats, quality, rng=rng, earlier=earlier).flags
 
 
-def _others(own: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]]) -> list[Answer]:
-    """Every other annotator's answers to the same pairs."""
-    return [word for a in own if not a.duplicate for who, word in ballots[a.pair_id].items() if who != a.annotator_id]
+def _either(over_all: Iterable[Tested], newest: Iterable[Tested]) -> list[Tested]:
+    """Of two looks at the same, at all batches and at the newest alone, the one that says more; its p-value doubled."""
+    found = {(test.flag.annotator_id, test.flag.kind): [test] for test in over_all}
+    second = list(newest)
+    for test in second:
+        found.setdefault((test.flag.annotator_id, test.flag.kind), []).append(test)
+    best = [min(looks, key=lambda test: (not test.matters, test.flag.p)) for looks in found.values()]
+    return [Tested(replace(test.flag, p=min(1.0, 2 * test.flag.p)), test.matters) for test in best] if second else best
 
 
 def _without_consequences(found: Sequence[Flag]) -> list[Flag]:
-    """Always the same side, or the same answer, looks like guessing, and two who do it like copies of each other."""
-    plain = {flag.annotator_id for flag in found if flag.kind in ("side_bias", "one_answer")}
-    return [flag for flag in found if flag.annotator_id not in plain or flag.kind not in ("guessing", "copy")]
+    """Always the same side, or the same answer, looks like guessing, and two who do it like copies of each other; sides
+    swapped look like a preference for one of them."""
+    kinds = {(flag.annotator_id, flag.kind) for flag in found}
+    return [
+        flag for flag in found if not any((flag.annotator_id, cause) in kinds for cause in CAUSES.get(flag.kind, ()))
+    ]

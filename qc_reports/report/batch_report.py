@@ -16,7 +16,7 @@ from preference.records import AssignmentView, BatchStatus, Pair, Preference, Re
 from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.clock import clock_flags
-from qc_reports.annotators.flags import flags
+from qc_reports.annotators.flags import examine
 from qc_reports.annotators.reviews import ReviewStatus, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, planned, votes, waiting_by_pair
@@ -47,6 +47,11 @@ class BatchReport:
     annotator_stats: list[dict[str, Any]]
     resolved: dict[str, int]
     flags: list[dict[str, Any]]
+    """`annotators.flag.Flag` with its `effect`."""
+    thresholds: list[dict[str, Any]] = field(default_factory=list)
+    """Everybody beside the protocol's plain limits: `annotators.protocol.Threshold`."""
+    gold: dict[str, Any] = field(default_factory=dict)
+    """How much of gold people contradict, and whether it is suspended: `annotators.gold.GoldCheck`."""
     warnings: list[str] = field(default_factory=list)
     """What the figures cannot tell, and why; see `qc_reports.report.warnings`."""
     notes: list[str] = field(default_factory=list)
@@ -76,6 +81,7 @@ def figures(
     open_assignments: Sequence[AssignmentView] | None = None,
     reviews: Sequence[Review] = (),
     leave_out: bool = True,
+    earlier: Sequence[Sequence[Answered]] = (),
 ) -> BatchReport:
     """The figures of any answers, from a workspace or from elsewhere.
 
@@ -84,9 +90,11 @@ def figures(
         reviews: What people made of those who were flagged in this batch before.
         leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
             there `left_out` says what it would change.
+        earlier: Answers of the batches before, the newest first, which count less: see `annotators.flags.examine`.
     """
     stats = annotator_stats(answers, quality)
-    found = clock_flags(answers) + flags(answers, stats, quality, rng=flags_rng(batch_id))
+    examined = examine(answers, stats, quality, rng=flags_rng(batch_id), earlier=earlier)
+    found = clock_flags(answers) + examined.flags
     where = review_status(found, reviews)
     dropped = {review.annotator_id for review in where.dropped}
     kept = [answer for answer in answers if answer.annotator_id not in dropped]
@@ -130,8 +138,10 @@ def figures(
         ],
         annotator_stats=[asdict(row) for row in stats],
         resolved=count_resolved(resolved),
-        flags=[asdict(flag) for flag in found],
-        warnings=warnings(answers),
+        flags=[asdict(flag) | {"effect": flag.effect} for flag in found],
+        thresholds=[asdict(row) for row in examined.thresholds],
+        gold={key: value for key, value in asdict(examined.gold).items() if key != "usable"},
+        warnings=[*filter(None, [examined.gold.sentence]), *warnings(answers)],
         parts=parts(planned(kept), draws=quality.bootstrap, rng=rng),
         left_out=asdict(
             left_out(

@@ -20,8 +20,9 @@ import numpy as np
 from preference.config import ResolutionMethod
 from preference.records import LABELS, Pair, Preference
 from qc_reports.agreement.coefficients import SCALE
+from qc_reports.agreement.vote_table import table_of
 from qc_reports.answers import Answered, votes
-from qc_reports.resolution.dawid_skene import dawid_skene, table_of
+from qc_reports.resolution.dawid_skene import dawid_skene
 from qc_reports.resolution.exclusions import word_of
 from qc_reports.resolution.weighted_bradley_terry import outcomes, reliabilities, weighted_bt
 

@@ -20,7 +20,7 @@ import numpy as np
 from preference.bradley_terry import davidson_loss
 from preference.records import Answer, Pair
 from qc_reports.agreement.coefficients import SCALE, confusions, kappas_of_tables
-from qc_reports.resolution.dawid_skene import VoteTable
+from qc_reports.agreement.vote_table import VoteTable
 
 PENALTY = 0.1
 """λ of the prior on scores; a normal one of variance 1 / (2λ) = 5, so that a trajectory that always wins has a finite

@@ -69,7 +69,9 @@ def test_nobody_is_flagged_from_a_few_answers():
 
 def test_a_flag_says_who_what_and_how_much():
     fast = [Answered(f"p{i}", "x", "A", 1, 1500) for i in range(10)]
-    assert flagged(fast) == [Flag("x", "speed", 1.5, 3.0, 10, ANY, 1.5, 1.5, QUALITY.min_answers)]
+    found = Flag("x", "speed", 1.5, 3.0, 10, ANY, 1.5, 1.5, QUALITY.min_answers, expected=3.0, p=ANY)
+    assert flagged(fast) == [found] and flagged(fast)[0].p == pytest.approx(2 / 2**10)
+    assert flagged(fast)[0].effect == -1.5, "seconds under the limit"
     assert flagged(fast)[0].sentence == "x answers in 1.5 s on average, 100% in less than 3 s."
 
 
@@ -84,7 +86,7 @@ def gold(right, of):
 
 
 @pytest.mark.parametrize(
-    ("right", "of", "kinds"), [(8, 10, []), (7, 10, []), (6, 10, ["gold"]), (32, 40, []), (31, 40, ["gold"])]
+    ("right", "of", "kinds"), [(8, 10, []), (6, 10, []), (4, 10, ["gold"]), (31, 40, []), (24, 40, ["gold"])]
 )
 def test_more_than_a_fifth_of_gold_missed_is_a_flag_when_few_answers_do_not_explain_it(right, of, kinds):
     assert [flag.kind for flag in flagged(gold(right, of))] == kinds
@@ -143,4 +145,5 @@ def test_a_random_order_looks_like_a_fall_as_often_as_its_p_says():
     assert 0.06 < np.mean(np.array(found) <= 0.1) < 0.15
     falling = np.r_[np.ones(40), np.zeros(30)]
     drop = worst_drop(falling, np.random.default_rng(0), shortest=10, least=0.2, shuffles=99)
-    assert (drop.at, drop.before, drop.after, drop.p) == (40, 1.0, 0.0, 0.01)
+    assert (drop.at, drop.before, drop.after) == (40, 1.0, 0.0)
+    assert drop.p < 1e-4, "beyond what 99 shuffles can show"

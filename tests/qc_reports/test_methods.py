@@ -12,10 +12,11 @@ from preference.records import LABELS, Annotator, Assignment, Batch, Judgment, P
 from preference.workspace import Workspace
 from qc_reports import resolve as resolution
 from qc_reports.agreement.coefficients import SCALE
+from qc_reports.agreement.vote_table import table_of
 from qc_reports.annotators.flag import Kind
 from qc_reports.answers import Answered, votes
 from qc_reports.report.batch_report import figures
-from qc_reports.resolution.dawid_skene import dawid_skene, table_of
+from qc_reports.resolution.dawid_skene import dawid_skene
 from qc_reports.resolution.methods import apply, differences, labels
 from qc_reports.resolution.vote import resolve
 from qc_reports.resolution.weighted_bradley_terry import PENALTY, outcomes, reliabilities, weighted_bt

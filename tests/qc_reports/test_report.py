@@ -88,7 +88,9 @@ def test_a_held_batch_says_why_who_and_what_to_do(held):
     page = text(write_report(*held))
     assert "This batch is on hold." in page
     first_screen = page[: page.index("Those with a flag come first")]
-    assert re.search(r"eve Took the side of the gold answer in \d+% of \d+ cases, as guessing would", first_screen)
+    assert re.search(
+        r"eve Took the side that the others make likelier in \d+% of \d+ pairs, where most would in", first_screen
+    )
     assert re.search(r"Disagrees with \d+% of \d+ gold pairs\. Answers in [\d.]+ s on average", first_screen)
     assert "Go through the answers with eve." in first_screen
     assert "robopref batch review eve --batch production-001 --keep" in first_screen

@@ -1,0 +1,71 @@
+"""Claim: where everybody is alike, hardly anybody is accused: fewer than 0.5 people a run of 79, on average.
+
+Real judgments (sigir2010: 79 workers, 281 pairs, ten votes each; PandaLM: three annotators, 999 pairs) are dealt out
+anew among those who answered the same pair. Then nobody differs from anybody else but by luck, and every flag is
+false; but pairs stay as hard as they are, people answer as many as they did, and in the order they did, or in a random
+one. With ten, five, three and two votes a pair; two are what the product asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from preference.config import Quality
+from qc_reports.annotators.flags import flags
+from qc_reports.annotators.statistics import annotator_stats
+from qc_reports.answers import Answered
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
+
+from real_judgments import PANDALM, SIGIR2010, exchangeable, pandalm, sigir2010
+
+RUNS, MOST = 40, 0.5
+QUALITY = Quality()
+
+
+def accused(answers: list[Answered], seed: int) -> list[tuple[str, str]]:
+    """(annotator, kind) of every flag."""
+    found = flags(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed))
+    return [(flag.annotator_id, flag.kind) for flag in found]
+
+
+def measure(answers: list[Answered], votes: int, runs: int, *, shuffle_order: bool) -> tuple[float, Counter[str]]:
+    """Mean number of people accused in a run, and how often for what."""
+    people, kinds = 0, Counter[str]()
+    for seed in range(runs):
+        rng = np.random.default_rng([seed, votes])
+        found = accused(exchangeable(answers, votes, rng, shuffle_order=shuffle_order), seed)
+        people += len({name for name, _ in found})
+        kinds.update(kind for _, kind in found)
+    return people / runs, kinds
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    if not SIGIR2010.exists():
+        print(json.dumps({"name": "null", "figures": {}, "target": f"{SIGIR2010.name} is not here", "met": None}))
+        return
+    data = [("sigir2010", sigir2010(), (10, 5, 3, 2)), ("PandaLM", pandalm() if PANDALM.exists() else [], (3, 2))]
+    print(f"{'data':<11}{'votes':>6}{'order':>9}{'accused a run':>15}   for what")
+    rows = []
+    for name, answers, votes in data:
+        for count in votes if answers else ():
+            for shuffle_order in (False, True):
+                mean, kinds = measure(answers, count, runs, shuffle_order=shuffle_order)
+                order = "random" if shuffle_order else "file"
+                said = ", ".join(f"{kind} {n / runs:.2f}" for kind, n in kinds.most_common())
+                print(f"{name:<11}{count:>6}{order:>9}{mean:>15.2f}   {said}", flush=True)
+                rows.append({"data": name, "votes": count, "order": order, "accused": mean})
+    target = f"fewer than {MOST:g} people accused a run, on average"
+    met = all(row["accused"] < MOST for row in rows)
+    print(json.dumps({"name": "null", "figures": {"runs": runs, "rows": rows}, "target": target, "met": met}))
+    sys.exit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()
