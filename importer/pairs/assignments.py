@@ -200,9 +200,14 @@ def _repeated(
 
 
 def _sides(order: Sequence[str], likely: Mapping[str, Letter], rng: np.random.Generator) -> dict[str, Letter]:
-    """`pair_id` → what is on the left: A and B in turn through the pairs where A is likely better, then the others."""
+    """`pair_id` → what is on the left: A as often as B among the pairs where A is likely better, and among the others.
+
+    In turn through each group, but the group in an order of its own: taken as the pairs are asked, the better one would
+    change sides with every second pair, and who knows the last answer could guess the next.
+    """
     start = int(rng.integers(2))
-    ranked = sorted(order, key=lambda pair_id: likely.get(pair_id, ""))  # stable: `order` is random already
+    shuffled = rng.spawn(1)[0].permutation(order).tolist()
+    ranked = sorted(shuffled, key=lambda pair_id: likely.get(pair_id, ""))  # stable
     return {pair_id: "A" if (place + start) % 2 else "B" for place, pair_id in enumerate(ranked)}
 
 

@@ -28,7 +28,7 @@ from qc_reports.annotators.flag import Flag
 from qc_reports.answers import Answered, by_annotator
 
 TOLERATED = 0.05
-"""Share of impossible answers that honest people stay under; `scripts/bench/clock.py` finds 1 % at most."""
+"""Share of impossible answers that honest people stay under: they give 1.0 % in `scripts/bench/clock.py`."""
 BY_CHANCE = 0.001
 FEWEST = 10
 """Answers with both stamps that a flag needs."""

@@ -182,3 +182,13 @@ def test_fewer_than_five_annotators_are_warned_of():
     warnings = plan_table(plan(make_pairs(600), NAMES[:3], duplicates=0.0)).warnings
     assert len(warnings) == 1
     assert "3 annotators" in warnings[0]
+
+
+def test_who_knows_where_the_better_one_was_cannot_tell_where_it_is_next():
+    pairs = make_pairs(3000)
+    likely = {pair.pair_id: "AB"[i % 3 == 0] for i, pair in enumerate(pairs)}
+    for own in by_annotator(plan(pairs, NAMES[:2], duplicates=0.0, likely=likely)).values():
+        left = np.array([a.left == likely[a.pair_id] for a in sorted(own, key=lambda a: a.position)])
+        assert abs(left.mean() - 0.5) < 0.001  # as often on either side
+        for back in (1, 2, 3):
+            assert abs(np.mean(left[back:] == left[:-back]) - 0.5) < 0.04  # four standard errors
