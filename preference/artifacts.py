@@ -50,8 +50,14 @@ def to_json(value: Any, *, sort_keys: bool = False) -> str:
     return json.dumps(plain(value), indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n"
 
 
-def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
-    write_text(path, to_json(value, sort_keys=sort_keys))
+def write_json(path: Path, value: Any, *, sort_keys: bool = False, private: bool = False) -> None:
+    """
+    Args:
+        private: For its owner's eyes only (mode 0600).
+    """
+    with replacing(path) as temporary:
+        temporary.touch(mode=0o600 if private else 0o666)
+        temporary.write_text(to_json(value, sort_keys=sort_keys), encoding="utf-8")
 
 
 def read_json(path: Path, *, fix: str = "") -> Any:

@@ -463,7 +463,7 @@ def _schema_at(place: Sequence[str | int]) -> dict[str, Any]:
 
 
 _TYPES = {
-    "integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text in quotes",
+    "integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text in quotes",
     "array": "a list", "object": "a table",
 }  # fmt: skip
 

@@ -47,7 +47,7 @@ class Workspace:
         try:
             workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"The work folder {workspace.root} cannot be made: {error.strerror}.") from None
+            raise UserError(f"The work folder {workspace.root} cannot be created: {error.strerror}.") from None
         return workspace
 
     @cached_property

@@ -141,7 +141,7 @@ def _expert_truth(
     if len({answer.pair_id for answer in expert}) < len(pairs):
         raise NotReady(
             f"The expert has answered {len(expert)} of {len(pairs)} pairs of {batch_id}.",
-            fix="The expert's answers are the truth that the others are held against; they come first.",
+            fix="Annotators are compared with the expert, who therefore answers first.",
         )
     truth: dict[str, Answer] = {answer.pair_id: answer.preference for answer in expert}
     reasons = {judgment.pair_id: judgment.free_text_reason for judgment in said}

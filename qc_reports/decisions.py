@@ -54,7 +54,7 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
         people = sorted({flag["annotator_id"] for flag in report.flags})
         raise UserError(
             f"{annotator_id} has no flag in {batch_id}, so all judgments count.",
-            fix=f"Flagged are: {', '.join(people) or 'nobody'}.",
+            fix=f"Flagged: {', '.join(people) or 'nobody'}.",
         )
     record = Review(batch_id, annotator_id, verdict, kinds, who, at, reason)
     ws.store.put_review(record)

@@ -60,7 +60,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
     """
     views = ws.store.assignments(batch_id)
     if any(view.pair.kind == "calibration" for view in views):
-        raise UserError(f"{batch_id} is a calibration set, no batch for QC.", fix="Use `robopref certify` for it.")
+        raise UserError(f"{batch_id} is a calibration set, not a batch.", fix="Check it with `robopref certify`.")
     judgments = ws.store.judgments(batch_id)
     answers = with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments)
     if not answers:

@@ -147,7 +147,7 @@ def claim_port(port: int | None, who: str) -> int:
         except OSError as error:
             raise UserError(
                 f"{who} cannot listen on {HOST}:{port}: {error.strerror}.",
-                fix="Choose another port, or name none to get a free one.",
+                fix="Choose another port, or leave it out to get a free one.",
             ) from None
         return int(probe.getsockname()[1])
 

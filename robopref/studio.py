@@ -7,7 +7,6 @@ nothing leaves the machine.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from pathlib import Path
@@ -17,8 +16,8 @@ import httpx
 
 import labeling_config
 from labeling_config.plugin.subnets import banned
-from preference.artifacts import keep_private
-from preference.errors import StudioError, needs
+from preference.artifacts import keep_private, read_json, write_json
+from preference.errors import DataError, StudioError, needs
 from preference.locks import Lock
 from robopref.child import HOST, Child, claim_port
 
@@ -139,12 +138,11 @@ class LabelStudioServer:
                 "password": secrets.token_urlsafe(12),
                 "token": secrets.token_hex(20),
             }
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(made, file)
+            write_json(path, made, private=True)
         try:
-            kept = json.loads(path.read_text())
+            kept = read_json(path)
             self.username, self.password, self.token = kept["username"], kept["password"], kept["token"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (DataError, KeyError, TypeError):
             raise StudioError(
                 f"{path} is missing or unreadable, but the server's database is there.",
                 fix=f"Restore it, or delete {self.data_dir} to start over.",

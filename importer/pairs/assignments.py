@@ -47,7 +47,7 @@ def assign(
     """
     if len(annotators) < overlap:
         raise UserError(
-            f"{overlap} annotators are wanted for each pair, and there are {len(annotators)}.",
+            f"Each pair goes to {overlap} annotators, but only {len(annotators)} can be asked.",
             fix="Certify more annotators, or lower pairs.overlap.",
         )
     shares: dict[str, list[Pair]] = {name: [] for name in annotators}

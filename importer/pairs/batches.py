@@ -209,7 +209,7 @@ def draft_active(
         if (key := frozenset(ids)) not in seen:
             fresh.setdefault(key, (ids, strategy))
     if not fresh:
-        raise NotReady(f"All {len(chosen)} chosen pairs were asked before.", fix="Rank again: `robopref round`.")
+        raise NotReady(f"All {len(chosen)} chosen pairs have been asked before.", fix="Rank again: `robopref round`.")
     wanted, rules = zip(*fresh.values(), strict=True)
     pairs = active_pairs(wanted, rules, pool, batch_id, rng=ws.rng(f"pairs {batch_id}"))
     return _assigned(ws, batch_id, "active", pairs, annotators, pool, notes)

@@ -29,7 +29,7 @@ def stratum_of(first: Trajectory, second: Trajectory) -> Stratum:
     if first.task_type != second.task_type:
         raise UserError(
             f"{first.trajectory_id} ({first.task_type}) and {second.trajectory_id} ({second.task_type}) "
-            "are of different task types.",
+            "have different task types.",
             fix="Only trajectories of one task type can be compared.",
         )
     for trajectory in (first, second):

@@ -170,7 +170,7 @@ class StratifiedPool:
             return
         each = ", ".join(f"{task}: {number}" for task, number in room.items())
         raise StratumError(
-            f"{wanted} {stratum} pairs are wanted and {left} are left that were not asked before"
+            f"{wanted} {stratum} pairs are needed, but only {left} have not been asked yet"
             f" ({len(self.trajectories)} ranked trajectories{'; ' + each if each else ''}).",
             fix="Ask fewer pairs (pairs.batch), add trajectories, change pairs.strata, or take them from the nearest "
             "stratum with --fill.",

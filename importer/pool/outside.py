@@ -88,7 +88,7 @@ def check_ordinary(file: Path) -> None:
         BadInput: the file is a pipe, which nobody may ever write to, or a folder or device.
     """
     if file.exists() and not file.is_file():
-        raise BadInput(file, "", "expected an ordinary file")
+        raise BadInput(file, "", "expected a regular file")
 
 
 def read_text(file: Path, root: Path) -> str:

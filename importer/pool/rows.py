@@ -139,7 +139,7 @@ class _Columns:
         if values is None:
             if not fps > 0:
                 fix = "Set `fps` of the dataset in robopref.toml."
-                raise BadInput(self.file, "fps", "the data do not say how many rows a second has", fix=fix)
+                raise BadInput(self.file, "fps", "the data do not give the number of rows per second", fix=fix)
             return self._not_too_long(np.arange(self.count) / fps, "fps")
         self._as_long(values, column)
         time = finite(values, column, self.file)[:, 0]

@@ -132,7 +132,7 @@ class _Person:
                 return
             key = str(task["data"].get(ASSIGNMENT_ID))
             if key not in views:
-                raise StudioError(f"{queue.title!r} has the task {task['id']}, which is not of this database.")
+                raise StudioError(f"{queue.title!r} has the task {task['id']}, which does not belong to this database.")
             if key in skipped:  # it comes back at the end, forever
                 return
             said = self._answer(views[key])

@@ -61,7 +61,7 @@ class LabelStudio:
     def check(self) -> None:
         """Raise a StudioError unless the server answers, runs a known version and accepts the token."""
         if not (release := self.version()):
-            raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL)
+            raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL)
         if ".".join(release.split(".")[:2]) != EXPECTED_VERSION:
             raise StudioError(
                 f"{self.url} runs Label Studio {release}; Robopref works with {EXPECTED_VERSION}.",
@@ -280,11 +280,11 @@ class LabelStudio:
                     fix="Set ROBOPREF_LABEL_STUDIO_TOKEN to a manager's token, from Account & Settings.",
                 ) from None
             if status < 400:
-                raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL) from None
+                raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL) from None
             said = said_in(error.body)
             raise StudioError(f"Label Studio at {self.url} could not {what}: HTTP {status}, {said}") from None
         except ValueError:
-            raise StudioError(f"What answers at {self.url} is not Label Studio.", fix=WRONG_URL) from None
+            raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL) from None
 
 
 def connect(ws: Workspace) -> LabelStudio:

@@ -10,7 +10,6 @@ page, and stays.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,8 @@ from importer.studio.judgments import Recorded, rejudge_unknown, replace_annotat
 from importer.studio.queues import all_pushed, database_mark
 from importer.studio.repair import check_present, edits
 from importer.studio.replies import StudioProject, StudioTask
-from preference.artifacts import replacing
+from preference.artifacts import read_json, write_json
+from preference.errors import DataError
 from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
@@ -124,8 +124,8 @@ class _Cursor:
         self._started = time.monotonic()
         self._newest: dict[str, str] = {}
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            kept = read_json(self._path)
+        except DataError:
             kept = {}
         ours = isinstance(kept, dict) and kept.get("database") == self._database and not whole
         self._seen: dict[str, str] = kept.get("seen", {}) if ours else {}
@@ -146,5 +146,4 @@ class _Cursor:
         for key, newest in self._newest.items():
             at = (datetime.fromisoformat(newest) - took).isoformat()
             self._seen[key] = max(self._seen.get(key, ""), at)
-        with replacing(self._path) as temporary:
-            temporary.write_text(json.dumps({"database": self._database, "seen": self._seen}), encoding="utf-8")
+        write_json(self._path, {"database": self._database, "seen": self._seen})

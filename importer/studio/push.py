@@ -8,7 +8,6 @@ work/credentials.json (mode 0600) has the passwords of the accounts that were ma
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +29,8 @@ from importer.studio.repair import check_present, release_lost
 from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
-from preference.artifacts import keep_private, replacing
-from preference.errors import StoreError, StudioError
+from preference.artifacts import keep_private, read_json, write_json
+from preference.errors import StoreError
 from preference.locks import PUSH, exclusively
 from preference.work import progress
 from preference.workspace import Workspace
@@ -107,12 +106,7 @@ def credentials(ws: Workspace) -> dict[str, str]:
     """E-mail address → password of every account that push made."""
     path = ws.root / "credentials.json"
     keep_private(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        raise StudioError(f"{path} is not JSON.", fix="Put back a backup of it.") from None
+    return read_json(path, fix="Restore it from a backup.") if path.exists() else {}
 
 
 def _task_data(ws: Workspace, queues: Sequence[Queue]) -> dict[str, dict[str, str | float]]:
@@ -153,9 +147,7 @@ def _push_users(ws: Workspace, studio: LabelStudio, queues: Sequence[Queue]) -> 
 
 
 def _keep_credentials(ws: Workspace, passwords: Mapping[str, str]) -> None:
-    with replacing(ws.root / "credentials.json") as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps(passwords, indent=2, sort_keys=True), encoding="utf-8")
+    write_json(ws.root / "credentials.json", dict(passwords), sort_keys=True, private=True)
 
 
 def _ensure_project(

@@ -44,8 +44,8 @@ def create_annotator(base_url: str, admin_token: str, email: str, password: str)
             # when the form is not accepted it is shown again, with status 200
             if (status := _submit(visitor, f"/user/signup/?token={invite}", form)) != 302:
                 raise StudioError(
-                    f"Label Studio at {base_url} did not sign up {email} (HTTP {status}).",
-                    fix="A password has 8 to 128 characters and is unlike the address.",
+                    f"Label Studio at {base_url} refused to sign up {email} (HTTP {status}).",
+                    fix="A password must have 8 to 128 characters and differ from the address.",
                 )
         found = _user_id(admin, email)
     if found is None:
@@ -63,7 +63,7 @@ def annotator_session(base_url: str, email: str, password: str) -> httpx.Client:
     with _client(base_url) as visitor:
         if (status := _submit(visitor, "/user/login/", form)) != 302:
             raise StudioError(
-                f"Label Studio at {base_url} did not let {email} in (HTTP {status}).",
+                f"Label Studio at {base_url} rejected the sign-in of {email} (HTTP {status}).",
                 fix="Check the address and the password.",
             )
         # Django asks for a referer over https

@@ -6,13 +6,13 @@ in Label Studio's data folder. Nothing here stops anything: the template works w
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
 from labeling_config import STUDIO_VERSION
+from preference.artifacts import read_json, write_json
+from preference.errors import DataError
 
 FOUND_AT_START: list[str] = []
 """What failed when Label Studio started."""
@@ -34,15 +34,13 @@ def note_trouble(sentence: str) -> None:
         known = troubles()
         if sentence[:LONGEST] in known or len(known) >= MOST:
             return
-        temporary = _kept().with_suffix(".part")
-        temporary.write_text(json.dumps([*known, sentence[:LONGEST]]), encoding="utf-8")
-        os.replace(temporary, _kept())
+        write_json(_kept(), [*known, sentence[:LONGEST]])
 
 
 def troubles() -> list[str]:
     try:
-        return list(json.loads(_kept().read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return list(read_json(_kept()))
+    except (DataError, TypeError):
         return []
 
 

@@ -89,7 +89,7 @@ class FeatureStore(Mapping[str, Features]):
         why = str(self.failures.get(missing[0], "it is not in the pool"))
         raise DataError(
             f"{len(missing)} compared trajectories have no features. The first is {missing[0]} ({why}).",
-            fix=f"Restore or repair them (all are in {FAILURES}); their pairs cannot be trained on without.",
+            fix=f"Restore or repair them (all are in {FAILURES}); training needs both trajectories of a pair.",
         )
 
 

@@ -230,7 +230,7 @@ def _unlabelled(ws: Workspace, preferences: Sequence[Preference]) -> list[str]:
 def _check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
     """NotReady with the reasons, unless every batch is answered and accepted; a finished batch gets its QC here."""
     if reasons := _unanswered(ws):
-        raise NotReady(f"B{reasons[0][1:]}.", fix="Or go on with --force.")
+        raise NotReady(f"B{reasons[0][1:]}.", fix="Or continue with --force.")
     for batch in ws.store.batches(calibration=False):
         if batch.status == "accepted":
             continue
@@ -239,10 +239,10 @@ def _check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
             raise NotReady(
                 f"Batch {batch.batch_id} is held by QC: {'; '.join(report.reasons)}.",
                 fix=f"See its report.html; then `robopref batch review` or `robopref batch accept {batch.batch_id}`, "
-                "or go on with --force.",
+                "or continue with --force.",
             )
     if reasons := _unlabelled(ws, preferences):
         raise NotReady(
             f"{reasons[0]}.",
-            fix="Run `robopref pairs` and `robopref push` for a stratified batch first, or go on with --force.",
+            fix="Run `robopref pairs` and `robopref push` for a stratified batch first, or continue with --force.",
         )

@@ -154,7 +154,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     rewards, members = trained.model.score(features)
     kept_back = why_worse(rewards, _rewards_before(ws), ids, pairs.take(split.test))
     if kept_back:
-        console.print(f"[yellow]{version} does not take over: {kept_back}.[/]", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]{version} was not promoted: {kept_back}.[/]", highlight=False, soft_wrap=True)
     with replacing(ws.models / version) as folder:
         folder.mkdir()
         trained.model.save(folder / "model.pt")
@@ -203,7 +203,7 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
     encoder = encoder_settings(reward)
     if encoder is None:
         raise ConfigError(
-            "--finetune trains the encoder, and the model sees no frames.", fix="Add frames to reward.inputs."
+            "--finetune trains the encoder, but the model does not use frames.", fix="Add frames to reward.inputs."
         )
     preferences = _labels(ws)
     trajectories = ws.store.trajectories()

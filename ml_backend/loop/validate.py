@@ -151,7 +151,7 @@ def _as_trained(
     parts = [np.array([place[i] for i in rows[name] if i in place], dtype=np.int64) for name in SPLITS]
     if any(rows[name] and not len(part) for name, part in zip(SPLITS, parts, strict=True)):
         raise DataError(
-            f"{folder / 'split.json'}: the pairs of this model have no labels any more.", fix="Run `robopref train`."
+            f"{folder / 'split.json'}: the pairs of this model no longer have labels.", fix="Run `robopref train`."
         )
     return pairs, Split(*parts)
 
@@ -165,7 +165,7 @@ def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardMo
             rows = sample_rows(episode.time, t.start_s, t.end_s, model.spec.sample_fps, model.spec.max_frames)
             positions.append(np.asarray(episode.gripper, float)[rows])
     except UserError as error:
-        console.print(f"[yellow]Without the gripper's probe: {error.message}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]Skipped the gripper probe: {error.message}[/]", highlight=False, soft_wrap=True)
         return None
     return positions if all(np.isfinite(own).all() for own in positions) else None
 

@@ -78,7 +78,7 @@ def export_lerobot(
     chosen = _dataset(ws, dataset)
     trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name]
     if not trajectories:
-        raise UserError(f"The pool holds no episode of {chosen.name}.", fix="Run `robopref pool` first.")
+        raise UserError(f"The pool has no episodes of {chosen.name}.", fix="Run `robopref pool` first.")
     record = _active_model(ws)
     folder = folder.absolute()
     _check_place(chosen.path, folder)
@@ -179,7 +179,7 @@ def _dataset(ws: Workspace, name: str) -> Dataset:
         raise UserError(f"The pool has {len(known)} datasets: {names}.", fix="Choose one with --dataset.")
     found = [one for one in known if one.name == name] if name else known
     if not found:
-        raise UserError(f"There is no dataset {name!r} in robopref.toml; there are: {names}.")
+        raise UserError(f"robopref.toml has no dataset named {name!r}.", fix=f"Datasets: {names}.")
     if not (kind := format_of(found[0])).startswith("lerobot"):
         raise UserError(
             f"{found[0].path} is {kind}, and `export lerobot` adds rewards to LeRobot datasets.",

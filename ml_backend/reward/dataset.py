@@ -156,9 +156,9 @@ def check_labels(labels: Sequence[float | None], minimum: int) -> None:
     if len(clear) > 1 and len(set(clear)) == 1:
         ties = f" ({len(known) - len(clear)} ties aside)" if len(clear) < len(known) else ""
         raise NotReady(
-            f"All {len(clear)} labelled pairs say {'A' if clear[0] else 'B'}{ties}: that tells of the sides, not of "
-            "the behaviour.",
-            fix="If one side always had the better one by plan, swap the sides of half of the pairs.",
+            f"All {len(clear)} labelled pairs say {'A' if clear[0] else 'B'}{ties}: that says nothing about which "
+            "behaviour is better.",
+            fix="If the better trajectory was always on one side, swap the sides of half of the pairs.",
         )
 
 

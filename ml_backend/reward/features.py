@@ -192,7 +192,7 @@ def check_features(
     low, high = {}, {}
     for item, trajectory in zip(features, names, strict=True):
         if not len(item):
-            raise DataError(f"{trajectory}: it has no step.", fix="Leave it out of the pool.")
+            raise DataError(f"{trajectory}: it has no steps.", fix="Leave it out of the pool.")
         for name, size in sizes.items():
             if (found := getattr(item, name).shape[1]) != size:
                 raise DataError(

@@ -169,7 +169,7 @@ class _FineTuning:
             total += float(loss.detach())
         mean = total / max(1, len(own))
         if not np.isfinite(mean):
-            raise UserError("Fine-tuning went astray: the loss is no number any more.", fix="Use fewer epochs.")
+            raise UserError("Fine-tuning diverged: the loss is no longer a number.", fix="Use fewer epochs.")
         _average(self.parameters, self.place)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -92,7 +92,7 @@ class Hints:
                 return
             except UserError as error:
                 if wait_s is None:
-                    log.warning("%s What webhooks named comes with the next pull.", error)
+                    log.warning("%s The next pull fetches what the webhooks announced.", error)
                     return
                 time.sleep(wait_s)
 

@@ -300,7 +300,7 @@ class LiveReports:
         except BrokenProcessPool:
             if making.name == name:
                 raise UserError(
-                    f"The page of {name} could not be made: its process was ended, for want of memory perhaps.",
+                    f"The page of {name} could not be made: its process was killed, possibly for lack of memory.",
                     fix=f"`robopref qc --batch {name}` makes it on another machine." if name != LIVE else "",
                 ) from None
             return

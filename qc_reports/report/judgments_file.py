@@ -153,7 +153,7 @@ def _cells(path: Path) -> pd.DataFrame:
             fix=f"Columns are separated by commas; {', '.join(REQUIRED)} are needed.",
         )
     if doubled := [name for name in header if name and header.count(name) > 1]:
-        raise DataError(f"{path}, line 1: the column {doubled[0]!r} is there twice.")
+        raise DataError(f"{path}, line 1: the column {doubled[0]!r} appears twice.")
     if unknown := [name for name in header if name not in COLUMNS]:
         known = f"Known: {', '.join(COLUMNS)}."
         warning = f"{path}: ignored the {'columns' if len(unknown) > 1 else 'column'} {', '.join(unknown)}. {known}"

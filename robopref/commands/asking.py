@@ -13,7 +13,7 @@ from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app
 
 @app.command(rich_help_panel=ASK)
 def pairs(
-    plan: Annotated[bool, typer.Option("--plan", help="Only show what the batch would ask of whom.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show the batch and each annotator's share.")] = False,
     fill: Annotated[
         bool, typer.Option("--fill", help="If a stratum has too few pairs, take them from the nearest one.")
     ] = False,

@@ -176,7 +176,7 @@ def batch_review(
 
     The report links the latest ones to Label Studio. A flag of another kind needs another review.
 
-    Example: `robopref batch review bob --batch production-002 --keep --by maria --why "short clips, all looked at"`
+    Example: `robopref batch review bob --batch production-002 --keep --by maria --why "short clips, all were watched"`
     """
     from qc_reports.decisions import review
 

@@ -57,7 +57,7 @@ def validate(
 
     Accuracy, calibration, tiers, hacking probes, a learning curve, and the best and worst trajectories as filmstrips go
     into validation.json and an HTML page beside the model. Proposed pairs go into proposed_pairs.csv;
-    scripts/import_pairs.py asks them.
+    scripts/import_pairs.py makes a batch of them.
     """
     from ml_backend.loop.validate import validate_model
 
@@ -100,7 +100,7 @@ def models_promote(
 
 @models_app.command("rollback")
 def models_rollback(config: ConfigPath = DEFAULT) -> None:
-    """Go back to the next older model that was not kept back."""
+    """Go back to the last older model that was not rejected."""
     from ml_backend.loop.models import roll_back
 
     show.say(f"{roll_back(Workspace.open(config)).version} is active.")

@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_plan():
 
 
 def test_too_few_annotators_are_one_clear_message():
-    with pytest.raises(UserError, match="2 annotators are wanted for each pair, and there are 1"):
+    with pytest.raises(UserError, match="Each pair goes to 2 annotators, but only 1"):
         plan(make_pairs(5), ["alice"])
 
 

@@ -279,7 +279,7 @@ def test_a_draft_says_that_the_batch_before_is_not_accepted_and_how_many_batches
 def test_one_annotator_for_two_per_pair_is_one_clear_message(tmp_path):
     alone = open_workspace(tmp_path, '[annotators]\nexpert = "rosa@lab.example"\npeople = ["bo@lab.example"]')
     alone.store.put_trajectories(trajectories())
-    with pytest.raises(UserError, match="2 annotators are wanted for each pair, and there are 1"):
+    with pytest.raises(UserError, match="Each pair goes to 2 annotators, but only 1"):
         batches.draft(alone)
     assert alone.store.annotators() == []
     add_annotators(alone)
@@ -304,7 +304,7 @@ def test_too_few_certified_annotators_are_named_with_what_they_lack(ws):
 def test_an_exhausted_pool_writes_nothing(ws, tmp_path):
     certify(ws)
     before = snapshot(ws)
-    with pytest.raises(StratumError, match="are wanted"):
+    with pytest.raises(StratumError, match="are needed"):
         batches.next_batch(open_workspace(tmp_path, SETTINGS.replace("batch = 60", "batch = 4000")))
     assert snapshot(ws) == before
 
@@ -334,7 +334,7 @@ def test_an_active_batch_asks_what_was_chosen_and_nothing_that_was_asked(ws):
     again = batches.active_batch(ws, [*chosen, *choose(ws, 3)], ["bald"] * 13, force=True)
     assert again.notes[0] == "Opened with --force: active-001 was open, not accepted."
     assert (again.batch_id, len(ws.store.pairs("active-002"))) == ("active-002", 3)
-    with pytest.raises(NotReady, match="All 10 chosen pairs were asked before"):
+    with pytest.raises(NotReady, match="All 10 chosen pairs have been asked before"):
         batches.active_batch(ws, chosen, ["bald"] * 10, force=True)
 
 

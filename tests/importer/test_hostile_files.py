@@ -127,8 +127,8 @@ def pipe(file: Path) -> None:
         (lambda a: replaced_by_link(a / "arrays.npz"), "arrays.npz: the link leads out of the dataset"),
         (lambda a: replaced_by_link(a / "meta.json"), "meta.json: the link leads out of the dataset"),
         (lambda a: replaced_by_link(a / "front.mp4"), "front.mp4: the link leads out of the dataset"),
-        (lambda a: pipe(a / "arrays.npz"), "expected an ordinary file"),
-        (lambda a: pipe(a / "meta.json"), "expected an ordinary file"),
+        (lambda a: pipe(a / "arrays.npz"), "expected a regular file"),
+        (lambda a: pipe(a / "meta.json"), "expected a regular file"),
         (lambda a: (a / "arrays.npz").unlink() or (a / "arrays.npz").symlink_to(a / "arrays.npz"), "leads nowhere"),
     ],
 )
@@ -297,8 +297,8 @@ def many_rows(file: Path) -> None:
     ("break_it", "said"),
     [
         (lambda data, video: text_for_numbers(data), "action: expected numbers, found"),
-        (lambda data, video: pipe(data), "expected an ordinary file"),
-        (lambda data, video: pipe(video), "expected an ordinary file"),
+        (lambda data, video: pipe(data), "expected a regular file"),
+        (lambda data, video: pipe(video), "expected a regular file"),
         (lambda data, video: many_rows(data), "expected at most 4,000,000 rows, found 4,000,001"),
         (lambda data, video: replaced_by_link(data, 3), "leads out of"),
         (lambda data, video: replaced_by_link(video, 4), "leads out of"),

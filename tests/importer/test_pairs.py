@@ -103,7 +103,7 @@ def test_the_last_pairs_of_a_pool_are_found_and_then_it_says_so_with_the_numbers
     pool = make_pool([16])
     every = sample(pool, 24, strata={"same": 1.0})  # 4 quartiles of 4: 6 pairs each
     assert len(asked(every)) == 24
-    with pytest.raises(StratumError, match=r"1 same pairs are wanted and 0 are left.*16 ranked.*task-0: 0"):
+    with pytest.raises(StratumError, match=r"1 same pairs are needed, but only 0 have not.*16 ranked.*task-0: 0"):
         sample(pool, 1, exclude=asked(every), strata={"same": 1.0})
 
 
@@ -133,7 +133,7 @@ def test_fill_changes_nothing_where_nothing_lacks_and_a_pool_without_pairs_is_st
     pool = make_pool([60])
     filled = sample_pairs(pool, 100, strata=SHARES, rng=np.random.default_rng(0), batch_id="production-001", fill=True)
     assert filled == sample(pool, 100) and shortfalls(filled, SHARES) == []
-    with pytest.raises(StratumError, match="are wanted"):
+    with pytest.raises(StratumError, match="are needed"):
         sample_pairs(make_pool([8]), 29, strata=SHARES, rng=np.random.default_rng(0), batch_id="b", fill=True)
 
 

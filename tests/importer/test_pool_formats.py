@@ -367,7 +367,7 @@ def test_a_robot_that_never_acts_is_shown_from_the_start(tmp_path: Path) -> None
     [
         (lambda file: file.__delitem__("data"), "expected a group `data` with demonstrations, found nothing"),
         (lambda file: [file["data"].__delitem__(name) for name in list(file["data"])], "contains no demonstrations"),
-        (lambda file: file["data"].attrs.__delitem__("env_args"), "do not say how many rows a second has"),
+        (lambda file: file["data"].attrs.__delitem__("env_args"), "do not give the number of rows per second"),
         (lambda file: file["data/demo_0"].__delitem__("actions"), "actions: the column is missing"),
         (lambda file: replaced(file, "actions", np.zeros((50, 0))), "it has no dimensions"),
         (lambda file: replaced(file, "actions", np.zeros((0, 2))), "the episode has no rows"),

@@ -1,7 +1,7 @@
 """The whole loop as processes, small: a Label Studio, the service, the worker, and people who answer as tasks come.
 
 Twenty short trajectories with cached features, two annotators, a batch of eight pairs and then rounds of four. What
-is killed is begun anew by whoever does that in real life: systemd here is the test.
+is killed is restarted by whoever does that in real life; here the test stands in for systemd.
 """
 
 import contextlib

@@ -80,7 +80,7 @@ def test_fewer_labels_than_asked_for_are_counted_before_anything_is_encoded(proj
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        (lambda number: 1.0, "All 20 labelled pairs say A: that tells of the sides"),
+        (lambda number: 1.0, "All 20 labelled pairs say A: that says nothing"),
         (lambda number: 0.0 if number % 4 else 0.5, "All 15 labelled pairs say B (5 ties aside)"),
         (lambda number: 0.5, "All 20 labelled pairs are ties"),
     ],
@@ -300,7 +300,7 @@ def test_a_model_that_had_no_pair_to_validate_on_can_be_validated(project):
     assert robopref(project, "validate")[0] == 0
     file.write_text(json.dumps(split | {"test": ["p77"]}))
     code, told = robopref(project, "validate")
-    assert code == 1 and f"{file}: the pairs of this model have no labels any more." in told
+    assert code == 1 and f"{file}: the pairs of this model no longer have labels." in told
 
 
 def rewrite(project, change):

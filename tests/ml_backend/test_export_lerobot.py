@@ -284,7 +284,7 @@ def test_of_several_datasets_one_has_to_be_named(ws, source, tmp_path):
     try:
         with pytest.raises(UserError, match=r"2 datasets: sample, other.*--dataset"):
             export_lerobot(ws, tmp_path / "out")
-        with pytest.raises(UserError, match="no dataset 'kitchen'"):
+        with pytest.raises(UserError, match="no dataset named 'kitchen'"):
             export_lerobot(ws, tmp_path / "out", dataset="kitchen")
     finally:
         ws.config.pool.dataset = [Dataset(path=source, name="sample")]

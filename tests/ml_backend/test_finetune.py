@@ -141,5 +141,5 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):
 
 def test_a_model_without_eyes_has_no_encoder_to_train(ws):
     blind = ws.config.reward.model_copy(update={"inputs": ["actions"]})
-    with pytest.raises(ConfigError, match="sees no frames"):
+    with pytest.raises(ConfigError, match="does not use frames"):
         finetuned(Workspace(ws.config.model_copy(update={"reward": blind})), epochs=1)

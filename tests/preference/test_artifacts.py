@@ -115,6 +115,12 @@ def test_a_broken_file_is_named_with_its_line_and_what_to_do(tmp_path):
         read_json(tmp_path / "b.json")
 
 
+def test_a_private_file_is_its_owners_alone(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1}, private=True)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+    assert read_json(tmp_path / "a.json") == {"b": 1}
+
+
 def test_a_table_has_plain_line_ends(tmp_path):
     table = pd.DataFrame({"x": [1.0, None], "y": ["a,b", ""], "z": pd.array([True, None], "boolean")})
     write_csv(tmp_path / "a.csv", table)

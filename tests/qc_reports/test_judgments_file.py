@@ -80,7 +80,7 @@ def test_a_spreadsheets_mark_windows_lines_blank_lines_and_spaces_are_read(csv_f
         ([f"{HEADER},created_at", "p1,x,A,yesterday"], "column created_at: found 'yesterday'"),
         (["pair_id,annotator_id", "p1,x"], "line 1: the column 'preference' is missing; found pair_id, annotator_id"),
         ([HEADER.replace(",", ";"), "p1;x;A"], "line 1: the column 'pair_id' is missing.*separated by commas"),
-        ([f"{HEADER},pair_id", "p1,x,A,p1"], "line 1: the column 'pair_id' is there twice"),
+        ([f"{HEADER},pair_id", "p1,x,A,p1"], "line 1: the column 'pair_id' appears twice"),
         ([""], "is empty"),
         ([HEADER], "holds no judgments"),
         ([HEADER, 'p1,x,"A'], "is not CSV"),

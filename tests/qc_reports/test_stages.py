@@ -278,7 +278,7 @@ def test_nobody_waits_for_whom_a_review_left_out(ws):
 
 def test_only_the_flagged_can_be_reviewed(ws):
     make_flagged(ws)
-    with pytest.raises(UserError, match=r"alice has no flag in production-001.*Flagged are: carmen"):
+    with pytest.raises(UserError, match=r"alice has no flag in production-001.*Flagged: carmen"):
         review(ws, "production-001", "alice", "keep", **MARIA)
 
 

@@ -78,7 +78,7 @@ def test_the_loop_runs_by_itself(loop):
 
 @pytest.mark.slow
 def test_the_worker_is_killed_at_random_moments(loop, kills):
-    """In turn its working process, which the other begins anew, and the whole of it, which systemd does."""
+    """In turn its working process, which the supervisor restarts, and both, which systemd restarts."""
     rng = random.Random(11)
     for number in range(kills):
         assert until(loop.working), loop.logs()
