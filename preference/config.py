@@ -168,11 +168,12 @@ ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
 
 class Quality(Section):
     flags: Literal["tested", "protocol"] = "tested"
-    """What a flag is. `tested`: beyond a limit by more than chance and hard pairs explain, of all people and kinds 5 %
-    false at most. `protocol`: beyond one of the protocol's plain limits, which every report shows in either case."""
+    """What raises a flag. `tested`: exceeding a limit by more than chance and hard pairs explain, with at most 5 %
+    false flags over all people and kinds. `protocol`: exceeding one of the protocol's plain limits, which every report
+    shows in any case."""
     min_alpha: Agreement = 0.55
-    """Krippendorff's alpha that is asked of stratified batches and of the whole dataset; a stratified batch below it is
-    held. Active batches only report it: their pairs are chosen to be hard."""
+    """Krippendorff's alpha required of stratified batches, which are held below it, and of the whole dataset. Active
+    batches only report it, because their pairs are chosen to be hard."""
     max_gold_disagreement: Fraction = 0.2
     """Limit for a flag: share of gold items answered against the gold answer."""
     min_response_s: Annotated[float, Field(ge=0)] = 3.0
@@ -352,7 +353,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     salt: Annotated[int, Field(ge=0)] = 0
     """Secret number from which each annotator's order and sides and the codes on the clips are drawn. 0 = the project
-    draws its own and keeps it in the database. Set it only to repeat a course exactly, as the demo does."""
+    draws its own and keeps it in the database. Set it only to repeat a run exactly, as the demo does."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes for work on trajectories; 0 = one per core."""
     executor: Literal["processes", "ray"] = "processes"
