@@ -173,6 +173,7 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
         "model": spec,
         "encoder": spec.encoder if "frames" in spec.inputs else "",
         "weights": spec.weights,
+        "finetuned": v.get("encoder_saw_labels", False),
         "inputs": spec.inputs,
         "parameters": sum(p.numel() for p in source.model.parameters()),
         "ties": source.trained.ties,

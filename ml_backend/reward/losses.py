@@ -27,15 +27,26 @@ def crowd_loss(
 def slipped_loss(
     x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float, slip: float
 ) -> torch.Tensor:
-    """`pair_loss` of people who press the wrong key with probability `slip`: P = (1 − slip) P(label) + slip P(swapped).
+    """`pair_loss` of people who press a wrong key with probability `slip`, each wrong one as likely as the other.
 
-    It bounds what one mistake on an obvious pair can cost (Christiano et al. 2017 assume the same of 10 % of answers).
+    With q the probability of an answer without slips, it is (1 − slip) q + slip (1 − q) of two answers, A and B, and
+    (1 − slip) q + slip/2 (1 − q) of Davidson's three. A soft tie is half a vote for each side, and both halves may be
+    slips. So no answer on an obvious pair, a wrong "equal" included, pulls for ever (Christiano et al. 2017 assume
+    the same of 10 % of answers).
     """
-    honest = pair_loss(x, label, log_nu, ties, margin)
     if slip == 0.0:
-        return honest
-    swapped = pair_loss(x, 1.0 - label, log_nu, ties, margin)
-    return -torch.logaddexp(math.log1p(-slip) - honest, math.log(slip) - swapped)
+        return pair_loss(x, label, log_nu, ties, margin)
+    others = 2 if ties == "davidson" else 1
+
+    def mixed(answer: torch.Tensor) -> torch.Tensor:
+        honest = -pair_loss(x, answer, log_nu, ties, margin)
+        kept = math.log1p(-slip * (1.0 + 1.0 / others))
+        return -torch.logaddexp(kept + honest, torch.full_like(x, math.log(slip / others)))
+
+    if ties == "soft":
+        won, lost = mixed(torch.ones_like(label)), mixed(torch.zeros_like(label))
+        return label * won + (1.0 - label) * lost
+    return torch.where((label == 0.5) & (ties == "drop"), torch.zeros_like(x), mixed(label))
 
 
 def pair_loss(x: torch.Tensor, label: torch.Tensor, log_nu: torch.Tensor, ties: str, margin: float) -> torch.Tensor:

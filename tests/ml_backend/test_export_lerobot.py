@@ -115,6 +115,7 @@ def test_every_row_has_the_reward_of_its_episode_and_the_reward_so_far(exported,
         assert found[-1] == pytest.approx(own.reward, abs=1e-6)
         assert found[own.rows] == pytest.approx(own.so_far, abs=1e-6)
         assert np.ptp(found) > 0
+        assert np.diff(found, prepend=0).sum() == pytest.approx(own.reward, abs=1e-5)  # as docs/release.md says
 
 
 def test_the_reward_so_far_is_that_of_the_part_until_then_and_its_steps_sum_to_the_reward(ws, rewards):

@@ -19,8 +19,11 @@ from paths import SAMPLE_POOL
 from preference_maker import put_preferences
 
 from ml_backend.release import build_release, verify_release
+from ml_backend.release.card import card_facts
+from ml_backend.release.gather import gather
 from preference.config import Config, Dataset, SimulatedAnnotator
 from preference.errors import NotReady, UserError
+from preference.pages import render
 from preference.records import Annotator, Assignment, Batch, Certification, Judgment, Pair
 from preference.workspace import Workspace
 
@@ -224,6 +227,20 @@ def test_the_cards_header_is_one_that_the_hub_reads_and_its_figures_are_those_of
     assert "nan" not in text
     for name in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (built.path / name).exists(), name
+
+
+def test_the_card_says_which_encoders_were_fine_tuned_and_claims_nothing_of_a_local_file(made):
+    facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
+
+    def card(**changes: object) -> str:
+        return render("ml_backend.release", "README.md.jinja", **(facts | changes))
+
+    tuned, local = card(weights="0123.10.pt", finetuned=True), card(weights="resnet18.safetensors")
+    assert "fine-tuned on the training pairs, then frozen" in tuned and "trained end to end" in tuned
+    assert "(frozen)" in local and "What they were trained on is not recorded" in local
+    for text in (tuned, local):
+        assert "not ImageNet" not in text and "no ImageNet" not in text and "random weights" not in text
+    assert facts["finetuned"] is False and "The encoder has random weights" in card()
 
 
 def test_the_card_says_what_the_validation_found_and_the_page_is_beside_it(built, made):

@@ -149,5 +149,41 @@ def test_a_slip_of_the_hand_bounds_what_one_wrong_answer_costs():
     assert float(slipped_loss(x, wrong, nu, "soft", 0.3, 0.1)) == pytest.approx(math.log(10), abs=1e-4)
     both = [float(slipped_loss(torch.tensor([[0.7]]), torch.tensor([y]), nu, "soft", 0.3, 0.1)) for y in (0.0, 1.0)]
     assert sum(math.exp(-loss) for loss in both) == pytest.approx(1.0)
-    tie = torch.tensor([0.5])
-    assert float(slipped_loss(x, tie, nu, "soft", 0.3, 0.1)) == pytest.approx(float(pair_loss(x, tie, nu, "soft", 0.3)))
+
+
+def _slope(x: float, label: float, ties: str, slip: float) -> float:
+    at = torch.tensor([[x]], dtype=torch.float64, requires_grad=True)
+    nu, said = torch.zeros(1, dtype=torch.float64), torch.tensor([label], dtype=torch.float64)
+    slipped_loss(at, said, nu, ties, 0.3, slip).sum().backward()
+    assert at.grad is not None
+    return float(at.grad)
+
+
+def test_a_wrong_equal_on_an_obvious_pair_pulls_no_more_than_a_wrong_winner():
+    assert _slope(6.0, 0.0, "soft", 0.1) == pytest.approx(0.0194, abs=1e-4)
+    for ties, at_six in (("soft", 0.0086), ("margin", 0.0256), ("davidson", 0.274)):
+        assert _slope(6.0, 0.5, ties, 0.0) > 0.45
+        assert _slope(6.0, 0.5, ties, 0.1) == pytest.approx(at_six, rel=0.02), ties
+        assert _slope(20.0, 0.5, ties, 0.1) < 0.001
+        worst = {answer: max(_slope(x, answer, ties, 0.1) for x in np.linspace(0, 12, 49)) for answer in (0.0, 0.5)}
+        assert worst[0.5] <= worst[0.0] + 1e-9, ties
+
+
+@pytest.mark.parametrize("x", [-7.0, -0.4, 1.3, 6.0])
+def test_the_gradients_with_slips_are_those_of_the_mixtures(x):
+    s, p = 0.1, 1 / (1 + math.exp(-x))
+    first, second = s + (1 - 2 * s) * p, s + (1 - 2 * s) * (1 - p)
+    slope = (1 - 2 * s) * p * (1 - p)
+    assert _slope(x, 1.0, "soft", s) == pytest.approx(-slope / first)
+    assert _slope(x, 0.5, "soft", s) == pytest.approx(0.5 * slope * (1 / second - 1 / first))
+    weights = np.array([math.exp(x / 2), 2.0, math.exp(-x / 2)])
+    q = weights / weights.sum()
+    by_x = q * (np.array([0.5, 0.0, -0.5]) - 0.5 * (q[0] - q[2]))
+    mixed = (1 - s) * q + s / 2 * (1 - q)
+    assert mixed.sum() == pytest.approx(1.0)
+    for label, wanted in zip((1.0, 0.5, 0.0), -(1 - 1.5 * s) * by_x / mixed, strict=True):
+        assert _slope(x, label, "davidson", s) == pytest.approx(wanted)
+
+
+def test_dropped_ties_cost_nothing_with_slips_either():
+    assert _slope(2.0, 0.5, "drop", 0.1) == 0.0

@@ -113,12 +113,18 @@ def pair_loss(x, label):
 
 
 def slipped_loss(x, label):
-    """The same of people who press the wrong key with probability `slip`."""
+    """The same of people who press the wrong key with probability `slip`; a tie's halves may both be slips."""
     slip = settings["slip"]
     if not slip:
         return pair_loss(x, label)
-    honest, swapped = math.log1p(-slip) - pair_loss(x, label), math.log(slip) - pair_loss(x, 1 - label)
-    return -torch.logaddexp(honest, swapped)
+
+    def mixed(answer):
+        honest = math.log1p(-2 * slip) - pair_loss(x, answer)
+        return -torch.logaddexp(honest, torch.full_like(x, math.log(slip)))
+
+    if settings["ties"] in ("soft", "davidson"):
+        return label * mixed(torch.ones_like(label)) + (1 - label) * mixed(torch.zeros_like(label))
+    return torch.where((label == 0.5) & (settings["ties"] == "drop"), torch.zeros_like(x), mixed(label))
 
 
 def difference(member, part, rows=None):
