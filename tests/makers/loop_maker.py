@@ -220,7 +220,8 @@ class Loop:
             replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in self.ws.store.trajectories()
         )
         encode_pool(self.ws, self.ws.store.trajectories())
-        self.ws.store.put_annotators([Annotator(who, self.email(who)) for who in PEOPLE])
+        # their times are made up: as people's, the server's clock would call them impossible
+        self.ws.store.put_annotators([Annotator(who, self.email(who), teacher="oracle") for who in PEOPLE])
         ids = [t.trajectory_id for t in self.ws.store.trajectories()]
         name = "production-001"
         pairs = [Pair(f"p{i}", ids[i], ids[i + 1], "reach", "same", "production", name) for i in range(BOOTSTRAP)]
