@@ -308,7 +308,10 @@ class Active(Section):
     audit: Fraction = 0.1
     """Share of each round that is drawn uniformly: the unbiased test set."""
     most_per_point: Annotated[int, Field(ge=0)] = 2000
-    """Stop when the learning curve predicts that one more point of accuracy takes more comparisons; 0 = never stop."""
+    """Stop when one more point of accuracy takes more labelled pairs even at best, by the upper end of the learning
+    curve's interval; 0 = never stop for that."""
+    budget: Annotated[int, Field(ge=0)] = 0
+    """Labelled pairs after which no further round is made; 0 = no limit."""
     within_sd: Annotated[float, Field(gt=0)] = 0.5
     """Of `closest`: candidates' rewards differ by less than this many standard deviations."""
 

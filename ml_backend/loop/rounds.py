@@ -22,7 +22,7 @@ from ml_backend.loop.models import score_pool
 from ml_backend.loop.queue_order import publish, publish_if_changed, queue_scores, version_in_use
 from ml_backend.loop.train import train
 from ml_backend.ranking import Choice, PoolScores, TieProbability, davidson_ties, fitted_ties, rank_pairs
-from ml_backend.validation.learning_curve import no_longer_pays
+from ml_backend.validation.stopping import why_stop
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
@@ -116,7 +116,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
         _check_gate(ws, preferences)
     train(ws)
     model = ws.store.active_model()  # a new one that is worse does not take over
-    if not force and (reason := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point)):
+    if not force and (reason := why_stop(ws.store.model_versions(), ws.config.active)):
         return RoundResult(model, None, 0, {}, waiting_for=reason)
     chosen = rank(ws, count)
     if not chosen:
@@ -203,7 +203,7 @@ def _dry_run(ws: Workspace, count: int) -> RoundResult:
     if model and labelled != model.preferences:
         reasons.append(f"a model of {labelled} labelled pairs would be trained first: {model.version} was trained on "
                        f"{model.preferences}")  # fmt: skip
-    if stopping := no_longer_pays(ws.store.model_versions(), ws.config.active.most_per_point):
+    if stopping := why_stop(ws.store.model_versions(), ws.config.active):
         reasons.append(stopping)
     why = "; ".join(["dry run", *reasons])
     return RoundResult(model, None, len(chosen), _by_rule(chosen), why, tuple(chosen), loads)

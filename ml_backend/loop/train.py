@@ -297,4 +297,4 @@ def _tuned(ws: Workspace, encoder: EncoderSettings | None) -> Path | None:
 def _headline(figures: dict[str, Any]) -> dict[str, Any]:
     """The figures of validation.json that the table of models shows."""
     names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories", "noise_ceiling")
-    return {name: plain(figures[name]) for name in names}
+    return {name: plain(figures[name]) for name in ("target", *names)}

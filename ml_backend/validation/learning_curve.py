@@ -1,4 +1,4 @@
-"""How much would more comparisons bring, and is another round worth people's time? Accuracy by pairs, extrapolated.
+"""How much would more comparisons bring? Accuracy by the number of training pairs, and its extrapolation.
 
 The error is fitted as e(n) = e∞ + a / √n with both at least 0 (Cortes et al. 1994, with the exponent of a parametric
 estimate): three or four noisy points do not carry a third unknown. What is read off is an extrapolation and is told as
@@ -13,18 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from preference.records import ModelVersion
-
 SHARES = (0.25, 0.5, 0.75, 1.0)
 REPEATS = 3
 """Draws of each smaller share."""
 POINT = 0.01
 FURTHEST = 20.0
 """An extrapolation to more than so many times the present pairs means nothing."""
-FEWEST = 4
-"""Models before anything is said: two unknowns are fitted."""
-SPREAD = 1.5
-"""The newest has at least so many times the pairs of the oldest; a shorter curve says nothing of what comes."""
 
 
 def learning_curve(
@@ -64,32 +58,3 @@ def _more(slope: float, now: float) -> int | None:
         return None
     needed = (slope / left) ** 2
     return math.ceil(needed - now) if needed <= FURTHEST * now else None
-
-
-def no_longer_pays(models: Sequence[ModelVersion], most: int) -> str:
-    """Why no more should be asked; empty where more labels pay, or too little is known.
-
-    Args:
-        models: All versions. Their cross-validated accuracy on pairs that no rule chose is what counts: chosen ones get
-            harder as rounds go on, and would make every curve flat.
-        most: Comparisons that one more point of accuracy may cost; 0 = never stop.
-    """
-    known: dict[int, float] = {}
-    for record in models:
-        figures = record.metrics.get("not_chosen") or record.metrics.get("cross_validated") or {}
-        value = figures.get("value")
-        if value is not None:
-            known[record.preferences] = float(value)
-    sizes = sorted(known)
-    if not most or len(sizes) < FEWEST or sizes[-1] < SPREAD * sizes[0]:
-        return ""
-    found = fit(sizes, [known[size] for size in sizes])
-    more = found["more_pairs"]
-    if more is not None and more <= most:
-        return ""
-    cost = f"about {more}" if more else "more comparisons than can be told"
-    now = f"accuracy {known[sizes[-1]]:.2f}"
-    return (
-        f"the learning curve over {len(sizes)} models ({sizes[0]} to {sizes[-1]} pairs, {now}) "
-        f"says that one more point would take {cost}; more than active.most_per_point = {most}. --force goes on"
-    )

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from ml_backend.loop import train as stages
 from ml_backend.loop.models import promote, roll_back, why_worse
-from ml_backend.validation.learning_curve import no_longer_pays
+from ml_backend.validation.stopping import outlook, why_stop
+from preference.config import Active
 from preference.errors import NotReady
 from robopref.cli import app
 
@@ -76,13 +77,42 @@ def test_models_are_listed_promoted_and_rolled_back(ws):
         roll_back(ws)
 
 
-def test_asking_goes_on_while_the_curve_rises_and_stops_where_it_is_flat():
-    sizes = (100, 150, 200, 300)
-    rising = [version(i, n, 0.95 - 3 / n**0.5) for i, n in enumerate(sizes, 1)]
-    flat = [version(i, n, 0.9) for i, n in enumerate(sizes, 1)]
-    assert no_longer_pays(rising, 2000) == ""
-    assert "one more point would take about" in no_longer_pays(rising, 10)
-    assert "300 pairs, accuracy 0.90" in no_longer_pays(flat, 2000)
-    assert no_longer_pays(flat, 0) == ""
-    assert no_longer_pays(flat[:3], 2000) == ""
-    assert no_longer_pays([replace(m, preferences=100 + i) for i, m in enumerate(flat)], 2000) == ""
+def course(accuracy, sizes=range(160, 4000, 160), tested=400, target=0.75):
+    """Models whose accuracy on pairs that no rule chose is `accuracy(labels)`."""
+    found = []
+    for number, size in enumerate(sizes, 1):
+        value = accuracy(size)
+        own = {"value": value, "low": value - 0.04, "high": value + 0.04, "pairs": tested}
+        found.append(replace(version(number, size, value), metrics={"not_chosen": own, "target": target}))
+    return found
+
+
+def test_asking_goes_on_while_more_labels_may_help_and_stops_where_they_cannot():
+    rising, flat = course(lambda n: 0.95 - 3 / n**0.5), course(lambda n: 0.9)
+    noisy = course(lambda n: 0.9 + 0.03 * (-1) ** (n // 160), tested=60)
+    assert why_stop(rising[:12], Active()) == ""
+    said = why_stop(flat, Active())
+    assert said.startswith("the next 50 pairs are expected to bring 0.0") and "(95 % interval" in said
+    assert "accuracy is 0.90 (95 % interval 0.86 to 0.94), above the target of 0.75" in said
+    assert why_stop(flat[:4], Active()) == "" == why_stop(noisy[:6], Active()), "too little is known"
+    assert why_stop(flat, Active(most_per_point=0)) == ""
+    assert why_stop(flat[:3], Active()) == "" == why_stop([], Active())
+    chosen = [replace(m, metrics={"cross_validated": m.metrics["not_chosen"]}) for m in flat]
+    assert why_stop(chosen, Active()) != ""
+
+
+def test_asking_stops_at_the_budget_and_says_whether_the_target_is_reached():
+    low = course(lambda n: 0.6)
+    for accuracy, words in ((0.6, "below the target of 0.75: more of the same"), (0.76, "may or may not be reached")):
+        said = why_stop(course(lambda n, accuracy=accuracy: accuracy)[:2], Active(budget=300))
+        assert "320 pairs have labels, and active.budget is 300" in said and words in said
+    assert why_stop(low[:2], Active(budget=321)) == ""
+
+
+def test_the_expected_gain_is_that_of_the_curve():
+    def curve(n):
+        return 0.9 - 0.6 / n**0.5
+
+    found = outlook([(n, curve(n), 10**6) for n in range(160, 2000, 40)], Active())
+    assert found.gain == pytest.approx(curve(2010) - curve(1960), rel=0.01)
+    assert found.low < found.gain < found.high
