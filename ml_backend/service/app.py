@@ -24,9 +24,9 @@ import time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from importer.studio.hints import Hints
 from importer.studio.queues import SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
-from ml_backend.service.hints import Hints
 from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace

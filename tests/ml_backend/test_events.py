@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from service_maker import HEADER, annotation, planned
 from told_maker import Told
 
+from importer.studio.hints import Hints
 from importer.studio.judgments import replace_annotations
 from ml_backend.service.app import create_app
-from ml_backend.service.hints import Hints
 
 TASKS = (10, 11, 12)
 SIDES = ("left", "right", "equal", "nonsense")

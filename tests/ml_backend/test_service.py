@@ -31,7 +31,7 @@ def ws(tmp_path, studio):
 
 @pytest.fixture
 def hints(ws):
-    from ml_backend.service.hints import Hints
+    from importer.studio.hints import Hints
 
     hints = Hints(ws, waits_s=[0.1] * 5)
     yield hints
