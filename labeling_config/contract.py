@@ -7,7 +7,6 @@ a tie).
 """
 
 import html
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from preference.errors import UserError
+from preference.formats import printable
 from preference.records import SKIPPED, Answer, Side
 
 SIDES: tuple[Side, ...] = ("left", "equal", "right")
@@ -36,8 +36,6 @@ EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 
 LONGEST_REASON = 2000  # characters of a reason that are kept
 LONGEST_S = (2**31 - 1) / 1000  # as many milliseconds as a database column holds
-# Unprintable: control characters (escape sequences for a terminal, NUL) but tab and newline, and lone surrogates.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
@@ -282,13 +280,12 @@ def _reason(result: list[Any]) -> str:
         value = region.get("value")
         text = value.get("text") if isinstance(value, dict) else None
         texts += [part for part in (text if isinstance(text, list) else [text]) if isinstance(part, str)]
-    return printable("\n".join(part.strip() for part in texts if part.strip()))
+    return storable("\n".join(part.strip() for part in texts if part.strip()))
 
 
-def printable(text: str) -> str:
-    """Text that any terminal, spreadsheet or database can take: no control characters, at most `LONGEST_REASON`."""
-    cut = text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …"
-    return _UNPRINTABLE.sub("�", cut.replace("\r\n", "\n"))
+def storable(text: str) -> str:
+    """Printable, and at most `LONGEST_REASON` characters of it."""
+    return printable(text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …")
 
 
 def _shown(value: object) -> str:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 from typing import TypeGuard
 
 UNKNOWN = "–"
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (escape sequences for a terminal, NUL) but tab and newline, turned text, and lone surrogates."""
+
+
+def printable(text: str) -> str:
+    """Text that any terminal, spreadsheet or database can take, whoever wrote it."""
+    return UNPRINTABLE.sub("�", text.replace("\r\n", "\n"))
 
 
 def known(value: float | None) -> TypeGuard[float]:

@@ -128,6 +128,10 @@ class Annotator(Record):
     teacher: str = ""
     """For a simulated annotator its teacher's name; empty for a person."""
     studio_user_id: int | None = None
+    added: str = ""
+    """Who added them by `robopref annotators add`, when and why; empty for those whom robopref.toml names."""
+    away: str = ""
+    """Paused or removed by whom, when and why; then `active` is False whatever robopref.toml says."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,17 @@ class Batch(Record):
     """What there was to say when it was planned: forced, filled from other strata, few people."""
     decisions: list[dict[str, str]] = field(default_factory=list)
     """What people decided against or beside the gate: `status`, `by`, `at`, `why`; the last one holds."""
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """The answers that a batch was accepted for."""
+
+    batch_id: str
+    at: str
+    """ISO 8601, UTC."""
+    answers: dict[str, str]
+    """Assignment → its answer then, such as `A4`."""
 
 
 @dataclass(frozen=True)

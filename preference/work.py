@@ -16,6 +16,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +30,7 @@ from rich.progress import (
 from rich.text import Text
 
 from preference.errors import ConfigError, DiskFull, UserError
+from preference.formats import printable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,6 +38,14 @@ P = ParamSpec("P")
 
 console = Console(stderr=True)
 """Progress and messages go to stderr, so that `--json` on stdout stays clean."""
+
+
+def terminal(text: object) -> str:
+    """Any text as the console shows it: without control characters, and its brackets are no markup of Rich's.
+
+    Names and reasons come from annotators: they must not move a manager's cursor, hide lines or set colours.
+    """
+    return escape(printable(str(text)))
 
 
 class _Rate(ProgressColumn):

@@ -22,11 +22,12 @@ import numpy as np
 from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
 from preference.records import Answer, Batch, Certification, Judgment
+from preference.signed import signed
 from preference.workspace import Workspace
 from qc_reports.agreement.coefficients import cohen_kappa_interval, confusion
 from qc_reports.agreement.kappa_test import outcome
 from qc_reports.annotators.error_patterns import findings, missed_pairs
-from qc_reports.annotators.reviews import signature, task_url
+from qc_reports.annotators.reviews import task_url
 from qc_reports.answers import Answered, by_annotator, join
 
 FREE_ATTEMPTS = 2
@@ -202,7 +203,7 @@ def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Cer
     batch_id = f"calibration-{number}"
     record = Certification(
         annotator_id, batch_id, number, math.nan, math.nan, math.nan, False, 0,
-        override=_signed(by, why),
+        override=signed(by, why),
     )  # fmt: skip
     today = datetime.now(UTC).isoformat(timespec="seconds")
     ws.store.put_pairs(Batch(batch_id, "calibration", created_at=today), [], [])
@@ -219,7 +220,7 @@ def revoke(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Certificat
     own = _attempts(ws, annotator_id)
     if not own or not own[-1].certified:
         raise UserError(f"{annotator_id} holds no certificate.")
-    record = replace(own[-1], certified=False, undecided=False, revoked=_signed(by, why))
+    record = replace(own[-1], certified=False, undecided=False, revoked=signed(by, why))
     ws.store.put_certification(record)
     return record
 
@@ -230,8 +231,3 @@ def _attempts(ws: Workspace, annotator_id: str) -> list[Certification]:
         fix = f"Annotators: {', '.join(people)}." if people else "Name them in [annotators] of robopref.toml."
         raise UserError(f"There is no annotator {annotator_id!r}.", fix=fix)
     return [record for record in ws.store.certifications() if record.annotator_id == annotator_id]
-
-
-def _signed(by: str, why: str) -> str:
-    who, at, reason = signature(by, why)
-    return f"{who}, {at[:10]}: {reason}"

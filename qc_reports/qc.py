@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
-from preference.records import AssignmentView, Pair, Review
+from preference.records import AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.annotators.clock import with_clock
 from qc_reports.annotators.reviews import by_batch, review_list
 from qc_reports.answers import Answered, join, planned, unanswered
+from qc_reports.changes import changed, changed_batches, noted, sentence, without_left_out
 from qc_reports.report.batch_report import BatchReport, figures
 from qc_reports.report.clip_strips import contested_strips
 from qc_reports.report.files import write_folder
@@ -49,7 +50,17 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     checked = check_batch(ws, batch_id)
     write_folder(ws.reports / batch_id, checked.report, checked.page(ws))
     ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
+    if checked.report.status == "accepted":
+        ws.store.put_batch_verdict(batch_id, noted(ws.store.judgments(batch_id)))
     return checked.report
+
+
+def reopen_changed(ws: Workspace) -> list[str]:
+    """Hold every accepted batch of which an answer changed since; returns these batches."""
+    batches = changed_batches(ws)
+    for batch_id in batches:
+        qc(ws, batch_id)
+    return batches
 
 
 def check_batch(ws: Workspace, batch_id: str) -> Checked:
@@ -66,6 +77,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
     report = _decided(ws, check(ws, batch_id, views, answers, by_batch(ws.store.reviews()).get(batch_id, [])))
+    report = _reopened(ws, report, judgments, views)
     report = replace(
         report,
         notes=[*report.notes, *_about_skipped(ws, views)],
@@ -106,6 +118,18 @@ def _decided(ws: Workspace, report: BatchReport) -> BatchReport:
     last = batch.decisions[-1]
     status = "accepted" if last["status"] == "accepted" else "held"
     return replace(report, status=status, reasons=[*report.reasons, by_hand(last)], decision=last)
+
+
+def _reopened(
+    ws: Workspace, report: BatchReport, judgments: Sequence[Judgment], views: Sequence[AssignmentView]
+) -> BatchReport:
+    """The report, on hold where answers are no longer those that the batch was accepted for."""
+    verdict = ws.store.verdicts().get(report.batch_id)
+    gone = without_left_out(ws, report.batch_id, changed(verdict, noted(judgments)))
+    if verdict is None or not gone:
+        return report
+    people = {view.assignment.assignment_id: view.assignment.annotator_id for view in views}
+    return replace(report, status="held", reasons=[sentence(verdict, gone, people), *report.reasons])
 
 
 def check(

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from preference.config import CONFIG_NAME
 from preference.errors import UserError, explained
-from preference.work import console
+from preference.work import console, terminal
 
 
 class Stages(TyperGroup):
@@ -39,9 +38,9 @@ class Stages(TyperGroup):
 
 
 def _fail(error: UserError) -> NoReturn:
-    console.print(f"[bold red]robopref:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold red]robopref:[/] {terminal(error.message)}", highlight=False, soft_wrap=True)
     if error.fix:
-        console.print(escape(error.fix), highlight=False, soft_wrap=True)
+        console.print(terminal(error.fix), highlight=False, soft_wrap=True)
     raise typer.Exit(error.exit_code) from None
 
 

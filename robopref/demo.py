@@ -19,7 +19,7 @@ from ml_backend.reward.weights import NETWORK, packaged_file
 from preference.artifacts import replacing, write_json
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
-from preference.work import console
+from preference.work import console, terminal
 from preference.workspace import Workspace
 from robopref.child import claim_port
 from robopref.processes import BackendProcess
@@ -215,7 +215,7 @@ def _answer_and_check(ws: Workspace) -> None:
     for batch in ws.store.batches(calibration=False):
         if batch.status == "open":
             report = qc(ws, batch.batch_id)
-            console.print(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}", highlight=False)
+            console.print(terminal(f"{batch.batch_id}: {report.status}. {' '.join(report.reasons)}"), highlight=False)
 
 
 def _validate(ws: Workspace) -> None:

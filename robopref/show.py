@@ -13,19 +13,19 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from preference.artifacts import plain, to_json
 from preference.errors import UserError
-from preference.formats import UNKNOWN, figure
+from preference.formats import UNKNOWN, UNPRINTABLE, figure
 from preference.records import Batch, ModelVersion, Pair, Trajectory
-from preference.work import console
+from preference.work import console, terminal
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from importer.clips.build import ClipsResult
     from importer.pairs.batches import Draft
+    from importer.pairs.leave import Standing
     from importer.pool import Failure, PoolResult
     from importer.pool.inspect import Inspection
     from ml_backend.loop.rounds import RoundResult
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(to_json(value))
+    """Control characters as JSON escapes, since stdout may be a terminal."""
+    sys.stdout.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(value)))
 
 
 def say(text: str, colour: str = "") -> None:
     """A sentence for a person."""
-    console.print(f"[{colour}]{escape(text)}[/]" if colour else escape(text), highlight=False, soft_wrap=True)
+    console.print(f"[{colour}]{terminal(text)}[/]" if colour else terminal(text), highlight=False, soft_wrap=True)
 
 
 def warn(sentences: Iterable[str]) -> None:
@@ -49,9 +50,9 @@ def warn(sentences: Iterable[str]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    drawn = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    drawn = Table(*columns, title=terminal(title), title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        drawn.add_row(*(escape(str(cell)) for cell in row))
+        drawn.add_row(*(terminal(cell) for cell in row))
     console.print(drawn)
 
 
@@ -79,6 +80,17 @@ def record(result: Any, as_json: bool) -> None:
             value = "; ".join(map(str, value[:5])) + (f" and {len(value) - 5} more" if len(value) > 5 else "")
         if value not in (None, "", UNKNOWN):
             say(f"{key.replace('_', ' ')}: {value}")
+
+
+def standings(people: Sequence[Standing], as_json: bool) -> None:
+    if as_json:
+        print_json({"annotators": list(people)})
+        return
+    rows = [
+        [p.annotator_id, p.email, p.role, p.state, "certified" if p.certified else "", p.answered, p.open, p.why]
+        for p in people
+    ]
+    table("Annotators", ["annotator", "address", "role", "", "", "answered", "open", "why"], rows)
 
 
 def pool(result: PoolResult, as_json: bool) -> None:
@@ -249,7 +261,7 @@ def verified(result: VerifyResult, as_json: bool) -> None:
         say(f"{result.path}: all {result.files} files are as released.{digest}")
     else:
         for problem in result.problems:
-            console.print(f"[red]✗[/] {escape(problem)}", highlight=False, soft_wrap=True)
+            console.print(f"[red]✗[/] {terminal(problem)}", highlight=False, soft_wrap=True)
     if not result.ok:
         raise UserError(f"{result.path} differs from what was released: {_problems(len(result.problems))}.")
 
@@ -261,7 +273,7 @@ def findings(results: Sequence[Finding], as_json: bool) -> None:
     else:
         marks = {"good": "[green]✓[/]", "note": "[yellow]•[/]", "bad": "[red]✗[/]"}
         for finding in results:
-            text = escape(f"{finding.what} {finding.fix}".strip())
+            text = terminal(f"{finding.what} {finding.fix}".strip())
             console.print(f"{marks[finding.level]} {text}", highlight=False, soft_wrap=True)
     if bad := sum(finding.level == "bad" for finding in results):
         raise UserError(f"{_problems(bad)} found.")

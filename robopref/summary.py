@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from preference.artifacts import read_json
 from preference.formats import figure
-from preference.work import console
+from preference.work import console, terminal
 from preference.workspace import Workspace
 from robopref.show import counted, strata
 
@@ -104,7 +104,7 @@ def tell(summary: dict[str, Any], root: Path) -> None:
     ]
     console.print("\n[bold]What happened[/]")
     for line in lines:
-        console.print(f"• {line}", highlight=False, soft_wrap=True)
+        console.print(f"• {terminal(line)}", highlight=False, soft_wrap=True)
 
 
 def _weights(weights: str) -> str:

@@ -18,6 +18,8 @@ from preference.workspace import Workspace
 def add_annotators(ws: Workspace) -> list[Annotator]:
     """Bring the annotators of robopref.toml into the database; those it no longer names stay, but inactive.
 
+    What `importer.pairs.leave` recorded stands above the file: whoever was added stays, whoever is away stays away.
+
     Raises:
         UserError: two would share an id, an address is invalid, or the expert is unknown.
     """
@@ -82,8 +84,16 @@ def merged(known: Sequence[Annotator], named: Iterable[Annotator]) -> list[Annot
                 f"to {annotator.email}; answers refer to it.",
                 fix="Use another address, or go back to the former one.",
             )
-        after[annotator.annotator_id] = replace(annotator, studio_user_id=own.studio_user_id) if own else annotator
-    gone = [replace(annotator, active=False) for annotator in known if annotator.annotator_id not in after]
+        after[annotator.annotator_id] = (
+            replace(annotator, studio_user_id=own.studio_user_id, added=own.added, away=own.away, active=not own.away)
+            if own
+            else annotator
+        )
+    gone = [
+        replace(annotator, active=bool(annotator.added) and not annotator.away)
+        for annotator in known
+        if annotator.annotator_id not in after
+    ]
     return [annotator for annotator in [*after.values(), *gone] if annotator != before.get(annotator.annotator_id)]
 
 
@@ -128,6 +138,15 @@ def certified(ws: Workspace) -> list[str]:
         f"and each pair goes to {overlap}." + (f" Not certified: {', '.join(others)}." if others else ""),
         fix="Run `robopref calibration build`, let them answer, then `robopref certify`; or lower pairs.overlap.",
     )
+
+
+def id_of(address: str) -> str:
+    """A person's id, which their address makes.
+
+    Raises:
+        ConfigError: it is not an address.
+    """
+    return _local_part(address.strip().lower())
 
 
 def _local_part(address: str) -> str:

@@ -95,7 +95,7 @@ def assign_thirds(
         pairs: Each with the annotators who had it. A pair that all have seen gets nobody.
         start_positions: (annotator, batch) → the first free place in that queue; 0 where it is not named.
     """
-    chosen = _choose_thirds([set(seen) for _, seen in pairs], annotators, rng)
+    chosen = choose_unseen([set(seen) for _, seen in pairs], annotators, rng)
     position = dict(start_positions)
     sides: dict[str, Counter[str]] = {name: Counter() for name in annotators}
     salt = rng.bytes(16)
@@ -113,8 +113,8 @@ def assign_thirds(
     return assignments
 
 
-def _choose_thirds(seen: Sequence[set[str]], annotators: Sequence[str], rng: np.random.Generator) -> list[str | None]:
-    """One of `annotators` for each pair, who is not among those who have seen it; None where there is none."""
+def choose_unseen(seen: Sequence[set[str]], annotators: Sequence[str], rng: np.random.Generator) -> list[str | None]:
+    """One of `annotators` for each pair, who is not among those who have seen it, evenly; None where there is none."""
     load = Counter(dict.fromkeys(annotators, 0))
     ties = dict(zip(annotators, rng.random(len(annotators)), strict=True))
     chosen: list[str | None] = [None] * len(seen)

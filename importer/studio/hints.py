@@ -22,7 +22,7 @@ from preference.workspace import Workspace
 
 MOST = 10_000
 """Tasks that may wait; later ones are left to the next pull."""
-GATHER_S = 0.1
+GATHER_S = 0.25
 """How long a note waits for others, so that one request asks for them all; the answer is committed by then."""
 WAITS_S = (1.0, 4.0, 15.0)
 """Before each further try of tasks that could not be fetched."""

@@ -57,7 +57,9 @@ class Queue:
 
     @property
     def waiting(self) -> list[AssignmentView]:
-        """Those without a task."""
+        """Those without a task; nothing waits for somebody who is away."""
+        if not self.annotator.active:
+            return []
         return [view for view in self.views if view.assignment.task_id is None]
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 from importer.pairs.batches import active_batch, draft_active, shown
 from importer.pairs.sampling import asked
 from importer.pairs.third_opinions import ask_third
+from importer.studio.hand_over import hand_over
 from importer.studio.order import out_of_order, rescore
 from importer.studio.pull import pull
 from importer.studio.push import push
@@ -26,7 +27,7 @@ from ml_backend.validation.stopping import why_stop
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
-from qc_reports.qc import qc
+from qc_reports.qc import qc, reopen_changed
 from qc_reports.resolve import left_out_now, resolve
 
 EXPECTED_YIELD = 0.8
@@ -51,7 +52,8 @@ class RoundResult:
 
 
 def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
-    """Pull, resolve, and ask a third annotator wherever two differ.
+    """Pull, hold batches whose answers changed, hand over what people left open, resolve, and ask a third annotator
+    wherever two differ.
 
     Args:
         whole: Pull every task again, whatever the time stamps say.
@@ -60,6 +62,9 @@ def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
         The current preferences; those with reason `needs_third` now wait for an answer.
     """
     pull(ws, whole=whole)
+    reopen_changed(ws)
+    if hand_over(ws).moved:
+        push(ws, scores=publish(ws))
     preferences = resolve(ws)
     contested = [p.pair_id for p in preferences if p.reason == "needs_third"]
     if contested and ask_third(ws, contested, left_out_now(ws)):

@@ -32,7 +32,8 @@ class Counts(Database):
     def open_by_batch(self) -> dict[str, int]:
         """Batch → assignments that still wait for an answer; calibration aside, and only batches with some.
 
-        A pair that its annotator skipped is not waited for, nor is somebody whom a review left out of the batch.
+        A pair that its annotator skipped is not waited for, nor is somebody who is away or whom a review left out of
+        the batch.
         """
         a, j, r = t.assignments.c, t.judgments.c, t.rejected.c
         skipped = sa.exists().where(r.task_id == a.task_id, r.reason.startswith(SKIPPED))
@@ -41,11 +42,11 @@ class Counts(Database):
         query = (
             sa.select(a.batch_id, sa.func.count())
             .select_from(
-                t.assignments.join(t.pairs, t.pairs.c.pair_id == a.pair_id).outerjoin(
-                    t.judgments, j.assignment_id == a.assignment_id
-                )
+                t.assignments.join(t.pairs, t.pairs.c.pair_id == a.pair_id)
+                .join(t.annotators, t.annotators.c.annotator_id == a.annotator_id)
+                .outerjoin(t.judgments, j.assignment_id == a.assignment_id)
             )
-            .where(t.pairs.c.kind != CALIBRATION, j.assignment_id.is_(None), ~skipped, ~gone)
+            .where(t.annotators.c.active, t.pairs.c.kind != CALIBRATION, j.assignment_id.is_(None), ~skipped, ~gone)
             .group_by(a.batch_id)
             .order_by(a.batch_id)
         )
@@ -53,8 +54,10 @@ class Counts(Database):
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def count_without_task(self) -> int:
-        """Assignments that were planned and are not in Label Studio yet."""
-        query = sa.select(sa.func.count()).where(t.assignments.c.task_id.is_(None))
+        """Assignments that were planned and are not in Label Studio yet; nobody pushes to somebody who is away."""
+        who = t.annotators.c
+        joined = t.assignments.join(t.annotators, who.annotator_id == t.assignments.c.annotator_id)
+        query = sa.select(sa.func.count()).select_from(joined).where(t.assignments.c.task_id.is_(None), who.active)
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
 

@@ -28,6 +28,7 @@ from preference.records import (
     Resolution,
     Review,
     Trajectory,
+    Verdict,
 )
 from preference.store import tables as t
 from preference.store.counting import Counts
@@ -165,6 +166,10 @@ class Reader(Counts):
         """Ids of the active annotators whose latest attempt passed, sorted."""
         latest = {record.annotator_id: record.certified for record in self.certifications()}
         return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Batch → the answers that it was accepted for."""
+        return {found.batch_id: found for found in self._read(Verdict, sa.select(t.verdicts))}
 
     def reviews(self) -> list[Review]:
         return self._read(Review, sa.select(t.reviews).order_by(t.reviews.c.batch_id, t.reviews.c.annotator_id))

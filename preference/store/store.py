@@ -10,7 +10,7 @@ import math
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +31,7 @@ from preference.records import (
     Resolution,
     Review,
     Trajectory,
+    Verdict,
 )
 from preference.store import tables as t
 from preference.store.database import connect, translated
@@ -100,6 +101,21 @@ class Store(Reader):
         with self._transaction() as connection:
             connection.execute(t.assignments.update().where(t.assignments.c.assignment_id == sa.bindparam("key")), rows)
 
+    def reassign(self, moves: Iterable[tuple[str, str, int]], dropped: Iterable[str]) -> None:
+        """Unanswered assignments go to others, to be pushed anew, or are given up.
+
+        Args:
+            moves: `(assignment_id, annotator_id, position)`.
+            dropped: Assignments.
+        """
+        key = t.assignments.c.assignment_id
+        with self._transaction() as connection:
+            for assignment_id, annotator_id, position in moves:
+                values = {"annotator_id": annotator_id, "position": position, "project_id": None, "task_id": None}
+                connection.execute(t.assignments.update().where(key == assignment_id).values(values))
+            for chunk in chunks(dropped):
+                connection.execute(t.assignments.delete().where(key.in_(chunk)))
+
     def detach(self, assignment_ids: Iterable[str]) -> None:
         """These answered assignments have no task in Label Studio any more; the answers stay.
 
@@ -150,6 +166,10 @@ class Store(Reader):
             connection.execute(
                 t.batches.update().where(t.batches.c.batch_id == batch_id).values(status=status, reasons=list(reasons))
             )
+
+    def put_batch_verdict(self, batch_id: str, answers: dict[str, str]) -> None:
+        """A batch counts as accepted for these answers."""
+        self._upsert(t.verdicts, [Verdict(batch_id, datetime.now(UTC).isoformat(timespec="seconds"), answers)])
 
     def put_decision(self, batch_id: str, decision: dict[str, str]) -> None:
         """One more decision of a person about a batch; it is the one that holds."""

@@ -110,6 +110,8 @@ annotators = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False),
     _text("teacher"),
     sa.Column("studio_user_id", sa.Integer),
+    _text("added", server_default=""),
+    _text("away", server_default=""),
     _one_of("role", "annotator", "expert"),
 )
 
@@ -196,6 +198,14 @@ reviews = sa.Table(
     _text("at"),
     _text("why"),
     _one_of("verdict", "keep", "leave_out"),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    _text("batch_id", sa.ForeignKey("batches.batch_id"), primary_key=True),
+    _text("at"),
+    sa.Column("answers", sa.JSON, nullable=False),
 )
 
 model_versions = sa.Table(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from preference.errors import UserError
 from preference.records import AssignmentView, Review
 from qc_reports.annotators.flag import Flag
 from qc_reports.answers import Answered, by_annotator, votes
@@ -72,17 +70,6 @@ def by_batch(reviews: Iterable[Review]) -> Mapping[str, list[Review]]:
     for review in reviews:
         found.setdefault(review.batch_id, []).append(review)
     return found
-
-
-def signature(by: str, why: str) -> tuple[str, str, str]:
-    """(who, the moment now in ISO 8601 and UTC, why).
-
-    Raises:
-        UserError: who or why is not said.
-    """
-    if not by.strip() or not why.strip():
-        raise UserError("Who decides and why is recorded.", fix="Give both --by and --why.")
-    return by.strip(), datetime.now(UTC).isoformat(timespec="seconds"), why.strip()
 
 
 def review_list(

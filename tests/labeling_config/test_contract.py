@@ -97,7 +97,7 @@ def test_what_is_answered_is_what_is_read(side, confidence, reason):
     assert (answer.side, answer.confidence, answer.reason, answer.lead_time_s) == (
         side,
         confidence,
-        contract.printable(reason),
+        contract.storable(reason),
         4.25,
     )
 

@@ -5,53 +5,21 @@ import math
 from dataclasses import replace
 
 import pytest
+from answers_maker import CYCLE, PEOPLE, answer, make_batch, opposite, workspace
 
-from preference.config import Config
 from preference.errors import NotReady, UserError
-from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
-from preference.workspace import Workspace
+from preference.records import OPPOSITE, Assignment, Batch, Judgment, Pair, Rejection
 from qc_reports import certification
 from qc_reports import qc as checks
 from qc_reports import resolve as resolution
 from qc_reports.decisions import decide, review
 
-PEOPLE = ("alice", "bob", "carmen")
-CYCLE = ("A", "B", "equal")
-
 
 @pytest.fixture
 def ws(tmp_path):
-    workspace = Workspace(Config.model_validate({"work": tmp_path / "work", "quality": {"bootstrap": 100}}))
-    workspace.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(8)])
-    people = [Annotator(name, f"{name}@example.org") for name in PEOPLE]
-    workspace.store.put_annotators([*people, Annotator("chief", "chief@example.org", role="expert")])
-    yield workspace
-    workspace.store.close()
-
-
-def make_batch(ws, batch_id, people, pairs=12, kind="production"):
-    """A batch in which everybody of `people` is asked every pair."""
-    made = [
-        Pair(f"{batch_id}-{i:02d}", f"t{i % 7}", f"t{i % 7 + 1}", "push", "same", kind, batch_id, dimension="grasp")
-        for i in range(pairs)
-    ]
-    work = [
-        Assignment(f"{pair.pair_id}-{name}", pair.pair_id, name, batch_id, i, "AB"[i % 2])
-        for i, pair in enumerate(made)
-        for name in people
-    ]
-    ws.store.put_pairs(Batch(batch_id, kind), made, work)
-
-
-def answer(ws, batch_id, name, word=lambda i: CYCLE[i % 3], pairs=range(12), why=""):
-    """`word(i)` is the answer to pair i."""
-    ws.store.put_judgments(
-        Judgment(f"{batch_id}-{i:02d}-{name}", name, f"{batch_id}-{i:02d}", word(i), 4, 9000, why) for i in pairs
-    )
-
-
-def opposite(i):
-    return OPPOSITE[CYCLE[i % 3]]
+    made = workspace(tmp_path)
+    yield made
+    made.store.close()
 
 
 def test_certifying_needs_the_set_and_then_the_expert(ws):

@@ -1,0 +1,112 @@
+"""People: who annotates, who is away, and what becomes of what they left open."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from preference.workspace import Workspace
+from robopref import show
+from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app
+
+annotators_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Add, pause, remove and list annotators.")
+app.add_typer(annotators_app, name="annotators", rich_help_panel=ASK)
+Person = Annotated[str, typer.Argument(help="Id of the annotator.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
+Reason = Annotated[str, typer.Option("--reason", "--why", help="The reason; recorded.")]
+MANAGER = "a manager"
+
+
+@annotators_app.command("list")
+def annotators_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """List everybody with their state, certificate, answers and open pairs."""
+    from importer.pairs.annotators import add_annotators
+    from importer.pairs.leave import standings
+
+    ws = Workspace.open(config)
+    add_annotators(ws)
+    show.standings(standings(ws), json)
+
+
+@annotators_app.command("add")
+def annotators_add(
+    person: Annotated[str, typer.Argument(help="E-mail address; of somebody who is back, the id will do.")],
+    by: By = MANAGER,
+    reason: Reason = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Add an annotator, or end a pause. They need no line in robopref.toml.
+
+    Example: `robopref annotators add carol@example.org --by maria --reason "more hands for March"`
+    """
+    from importer.pairs.annotators import add_annotators
+    from importer.pairs.leave import add
+
+    ws = Workspace.open(config)
+    add_annotators(ws)
+    made = add(ws, person, by=by, why=reason)
+    if json:
+        show.print_json(made)
+        return
+    certified = made.annotator_id in ws.store.certified()
+    follows = "They get pairs with the next batch." if certified else "Next: `robopref calibration build`."
+    show.say(f"{made.annotator_id} is active. {follows}")
+
+
+@annotators_app.command("pause")
+def annotators_pause(
+    annotator: Person, by: By = MANAGER, reason: Reason = "", config: ConfigPath = DEFAULT, json: Json = False
+) -> None:
+    """Pause an annotator: open pairs go to others at once, no new ones come until `annotators add`.
+
+    Example: `robopref annotators pause bob --by maria --reason "ill until Monday"`
+    """
+    from importer.pairs.leave import leave
+
+    ws = Workspace.open(config)
+    _tell(ws, leave(ws, annotator, "Paused", by=by, why=reason).away, annotator, [], json)
+
+
+@annotators_app.command("remove")
+def annotators_remove(
+    annotator: Person,
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Past judgments do not count either.")] = False,
+    by: By = MANAGER,
+    reason: Reason = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Remove an annotator: open pairs go to others at once. Past judgments count unless `--leave-out`.
+
+    Example: `robopref annotators remove eve --leave-out --by maria --reason "did not watch the clips"`
+    """
+    from importer.pairs.leave import leave
+    from qc_reports.decisions import leave_out_everywhere
+
+    ws = Workspace.open(config)
+    away = leave(ws, annotator, "Removed", by=by, why=reason).away
+    batches = leave_out_everywhere(ws, annotator, by=by, why=reason) if leave_out else []
+    _tell(ws, away, annotator, batches, json)
+
+
+def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json: bool) -> None:
+    """Hand the open pairs over, and say what became of them."""
+    from importer.studio import push as studio
+    from importer.studio.hand_over import hand_over
+    from ml_backend.loop.queue_order import publish
+
+    if not as_json:
+        show.say(f"{annotator}: {away}.")
+    result = hand_over(ws)
+    if result.moved:
+        studio.push(ws, scores=publish(ws))
+    if as_json:
+        show.print_json({"annotator": annotator, "away": away, "moved": result.moved, "dropped": result.dropped,
+                         "left_out": left_out})  # fmt: skip
+        return
+    show.say(f"{result.moved} open pairs went to others; {result.dropped} were given up: second showings, and pairs "
+             "that everybody certified has seen.")  # fmt: skip
+    if left_out:
+        show.say(f"Judgments left out in {', '.join(left_out)}. `robopref resolve` updates the labels.")

@@ -1,0 +1,56 @@
+"""What annotators write cannot move a manager's cursor, hide a line or colour the terminal."""
+
+import json
+
+import pytest
+
+from preference.errors import UserError
+from preference.work import terminal
+from robopref import show
+from robopref.cli import app
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m[red]bad[/red]\u202eright\r\x08\x00\ud800 \\"
+
+
+def harmless(text):
+    return not any(ord(c) < 32 and c not in "\n\t" for c in text) and not set("\x7f\x9b\u202e\ud800") & set(text)
+
+
+def test_text_loses_control_characters_and_keeps_its_brackets():
+    assert harmless(terminal(EVIL))
+    assert terminal("[red]x") == "\\[red]x"
+    assert terminal("fünf Paare, 3 − 2") == "fünf Paare, 3 − 2"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda: show.say(EVIL),
+        lambda: show.say(EVIL, "yellow"),
+        lambda: show.warn([EVIL]),
+        lambda: show.table(EVIL, ["who"], [[EVIL]]),
+        lambda: show.record({"reason": EVIL}, as_json=False),
+    ],
+)
+def test_every_way_to_show_something_is_safe(shown, capfd):
+    shown()
+    said = capfd.readouterr().err
+    assert harmless(said) and "[red]bad" in said
+
+
+def test_json_stays_json_and_says_the_same(capfd):
+    show.print_json({"reason": EVIL})
+    said = capfd.readouterr().out
+    assert harmless(said)
+    assert json.loads(said) == {"reason": EVIL}
+
+
+def test_errors_are_safe(capfd, monkeypatch):
+    def fail(*_, **__):
+        raise UserError(EVIL, fix=EVIL)
+
+    monkeypatch.setattr("preference.workspace.Workspace.open", fail)
+    with pytest.raises(SystemExit):
+        app(["pull"])
+    said = capfd.readouterr().err
+    assert harmless(said) and "[red]bad" in said
