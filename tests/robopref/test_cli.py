@@ -15,7 +15,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)
 STAGES = {
     "batch",
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
-    "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration",
+    "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration", "annotators",
 }  # fmt: skip
 
 
