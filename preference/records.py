@@ -6,6 +6,7 @@ a resolved label is the float 1.0 (A), 0.0 (B) or 0.5 (tie); P(a ≻ b) = σ(r_a
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
@@ -92,6 +93,15 @@ class Trajectory(Record):
     clip_sha256: str = ""
     in_pool: bool = True
     """False where a later `robopref pool` no longer found it: it stays, since pairs refer to it."""
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The span that the reward model sees, in seconds from the first frame: from `start_s` to the last frame.
+
+        People's clips end at `end_s`, after success. The model's span does not, because a new rollout has no success
+        flag, and would get another reward without it.
+        """
+        return self.start_s, math.inf
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,7 @@ def trim(episode: Episode, before_s: float, after_s: float) -> Trim:
     moving = first_action_row(episode.actions, episode.state if episode.state.size else episode.effector, episode.fps)
     done = np.flatnonzero(episode.success_rows)
     first = float(episode.time[moving])
-    completion = float(episode.time[done[0]]) if len(done) else episode.length_s
-    first = min(first, completion)
+    completion = max(first, float(episode.time[done[0]]) if len(done) else episode.length_s)
     return Trim(
         first_action_s=first,
         completion_s=completion,

@@ -1,8 +1,8 @@
 """Features of a whole pool: trajectories of a workspace in, a `FeatureStore` out, one cached file per trajectory.
 
 A file's name carries a hash of the source's content and of every setting that its values depend on, so other settings
-never find it, several processes may write it at once, and a killed run resumes. Frames are those of the trimmed span,
-without the overlay that people see.
+never find it, several processes may write it at once, and a killed run resumes. Frames are
+those from the trimmed start to the episode's end, without the overlay that people see.
 
 Without a GPU each process decodes and encodes whole trajectories on one thread, so that reading the next video never
 keeps a core from encoding. With one, processes decode and this one feeds the GPU.
@@ -149,7 +149,7 @@ def plan(
     for t in trajectories:
         try:
             files = files_of(pool, t)
-            span = (t.episode_index, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)
+            span = (t.episode_index, *t.seen, reward.sample_fps, reward.max_frames)
             key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump())
         except UserError as error:
             failures[t.trajectory_id] = _failure(t, error)
@@ -242,7 +242,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class _Read:
-    """Reads a trajectory's trimmed span; picklable.
+    """Reads what the model sees of a trajectory; picklable.
 
     Raises:
         DataError: it cannot be read, or has no images where `pictures` are wanted.
@@ -255,7 +255,7 @@ class _Read:
     def __call__(self, job: Job) -> Sampled:
         t = job.trajectory
         episode = read_episode(self.pool, t)
-        span = (t.start_s, t.end_s, self.reward.sample_fps, self.reward.max_frames)
+        span = (*t.seen, self.reward.sample_fps, self.reward.max_frames)
         if self.pictures:
             frames, rows = clean_frames(episode, *span)
         else:
@@ -327,7 +327,7 @@ def _write(sampled: Sampled, encoder: Encoder | None, job: Job) -> None:
 
 def _frames(jobs: Sequence[Job], reward: Reward) -> int:
     """About how many there are to encode."""
-    lengths = (job.trajectory.end_s - job.trajectory.start_s for job in jobs)
+    lengths = (t.num_frames / t.fps - t.start_s if t.fps else 0.0 for t in (job.trajectory for job in jobs))
     return sum(min(reward.max_frames, int(length * reward.sample_fps) + 1) for length in lengths)
 
 

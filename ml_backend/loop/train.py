@@ -69,7 +69,7 @@ def train(ws: Workspace) -> ModelVersion:
 def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest: str) -> str:
     """Of everything that the weights depend on: labels, settings, seed, trajectories, the encoder's weights."""
     labels = sorted((p.pair_id, p.preference, round(p.confidence_mean, 6)) for p in preferences)
-    spans = [(t.trajectory_id, t.start_s, t.end_s) for t in ws.store.trajectories()]
+    spans = [(t.trajectory_id, *t.seen) for t in ws.store.trajectories()]
     settings = ws.config.reward.model_dump(exclude={"weights"})
     answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
     text = json.dumps([labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers)], default=str)
@@ -233,14 +233,14 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
 
 
 def _frames_reader(ws: Workspace, trajectories: Sequence[Trajectory]) -> Callable[[int], np.ndarray]:
-    """The clean frames of a trajectory's span; those of the last few trajectories are kept."""
+    """The clean frames of what the model sees of a trajectory; those of the last few trajectories are kept."""
     reward = ws.config.reward
 
     @lru_cache(maxsize=FRAMES_KEPT)
     def frames_of(row: int) -> np.ndarray:
         t = trajectories[row]
         episode = read_episode(ws.config.pool, t)
-        return clean_frames(episode, t.start_s, t.end_s, reward.sample_fps, reward.max_frames)[0]
+        return clean_frames(episode, *t.seen, reward.sample_fps, reward.max_frames)[0]
 
     return frames_of
 

@@ -162,7 +162,7 @@ def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardMo
     try:
         for t in trajectories:
             episode = read_episode(ws.config.pool, t)
-            rows = sample_rows(episode.time, t.start_s, t.end_s, model.spec.sample_fps, model.spec.max_frames)
+            rows = sample_rows(episode.time, *t.seen, model.spec.sample_fps, model.spec.max_frames)
             positions.append(np.asarray(episode.gripper, float)[rows])
     except UserError as error:
         console.print(f"[yellow]Skipped the gripper probe: {error.message}[/]", highlight=False, soft_wrap=True)

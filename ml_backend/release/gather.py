@@ -261,12 +261,14 @@ def _examples(
     ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], features: FeatureStore
 ) -> list[Example]:
     """Real trajectories at the model's rate: the shortest, the longest, and some in between."""
-    ranked = sorted((t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: t.end_s - t.start_s)
+    ranked = sorted(
+        (t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: len(features[t.trajectory_id])
+    )
     picks = np.unique(np.linspace(0, len(ranked) - 1, PARITY_EXAMPLES).round().astype(int))
     examples = []
     for t in (ranked[i] for i in picks):
         episode = read_episode(ws.config.pool, t)
-        span = (t.start_s, t.end_s, spec.sample_fps, spec.max_frames)
+        span = (*t.seen, spec.sample_fps, spec.max_frames)
         if "frames" in spec.inputs:
             frames, rows = clean_frames(episode, *span)
         else:

@@ -84,7 +84,7 @@ def export_lerobot(
     _check_place(chosen.path, folder)
     files = _files_of(chosen.path)
     stats = [(str(name), (found := path.stat()).st_size, found.st_mtime_ns) for name, path in files.items()]
-    spans = [(t.trajectory_id, t.start_s, t.end_s) for t in trajectories]
+    spans = [(t.trajectory_id, *t.seen) for t in trajectories]
     digest = sha256_of(confined(ws.root, record.path) / "model.pt")
     inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, stats, spans]).encode()).hexdigest()
     left = _previous(folder, chosen.name)
@@ -119,7 +119,7 @@ def rewards_of(ws: Workspace, trajectories: Sequence[Trajectory]) -> dict[str, R
     with progress("Rewards", len(known)) as advance:
         for t in known:
             time = read_episode(ws.config.pool, t).time
-            rows = sample_rows(time, t.start_s, t.end_s, model.spec.sample_fps, model.spec.max_frames)
+            rows = sample_rows(time, *t.seen, model.spec.sample_fps, model.spec.max_frames)
             whole = store[t.trajectory_id]
             parts = [
                 Features(whole.frames[:end], whole.actions[:end], whole.state[:end]) for end in range(1, len(whole) + 1)

@@ -184,7 +184,6 @@ def contract_of(
         "max_frames": spec.max_frames,
         "length": [min(lengths), max(lengths)],
         "before_s": clips.before_s,
-        "after_s": clips.after_s,
     }
     for key, names in (("actions", spec.action_names), ("state", spec.state_names)):
         if key in spec.inputs:

@@ -220,6 +220,12 @@ def test_the_span_goes_from_one_second_before_to_two_seconds_after() -> None:
     assert found.duration_s == pytest.approx(5.0 - found.first_action_s)
 
 
+def test_success_does_not_move_the_start() -> None:
+    starts = {trim(episode(acting(40, 200), done=done), 1.0, 2.0).start_s for done in (0, 20, 100, None)}
+    assert len(starts) == 1
+    assert trim(episode(acting(40, 200), done=0), 1.0, 2.0).duration_s == 0.0
+
+
 def test_the_span_stays_inside_the_episode() -> None:
     found = trim(episode(acting(5, 50), done=45), 1.0, 2.0)
     assert (found.start_s, found.end_s) == (0.0, 2.5)

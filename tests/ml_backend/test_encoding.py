@@ -136,6 +136,17 @@ def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
     assert all(np.array_equal(found[name].frames, expected[name].frames) for name in expected)
 
 
+def test_the_simulators_success_decides_nothing_of_what_the_model_sees(ws):
+    pool = ws.store.trajectories()
+    blind = [replace(t, success=None, end_s=t.num_frames / t.fps) for t in pool]
+    cut = [replace(t, success=True, end_s=t.start_s + 1.0) for t in pool]
+    store, other = encode_pool(ws, blind), encode_pool(ws, cut)
+    assert store.paths == other.paths and other.encoded == 0
+    for t in pool:
+        seconds = t.num_frames / t.fps - t.start_s
+        assert len(store[t.trajectory_id]) == pytest.approx(2.0 * seconds, abs=1.01)
+
+
 def test_cached_features_are_half_precision_and_memory_mapped(ws):
     store = encode_pool(ws, ws.store.trajectories())
     features = store[next(iter(store))]
