@@ -1,4 +1,4 @@
-"""robopref.toml: everything that a run depends on, typed, with the protocol's numbers as defaults.
+"""robopref.toml: everything that a run depends on, typed; defaults are the protocol's numbers, or say why not.
 
 In: a TOML file and the environment variables in `ENVIRONMENT`, which win over it. Out: a checked `Config`. This is the
 only module that reads environment variables. A field's docstring is its description: `robopref init` writes it as a
@@ -120,7 +120,8 @@ class Clips(Section):
     """Seconds that the last frame is held."""
     watermark: Literal["code", "trajectory_id", "none"] = "code"
     """What the corner shows: a code that `robopref clips --find CODE` resolves, the trajectory's id (which carries the
-    dataset's name, so annotators may learn the source), or nothing."""
+    dataset's name, so annotators may learn the source), or nothing. Differs from the protocol, which shows the id:
+    annotators should not learn who made an episode."""
 
 
 class Strata(Section):
@@ -158,9 +159,12 @@ class Calibration(Section):
     more_pairs: Annotated[int, Field(ge=0)] = 10
     """Pairs of each test set for those whose kappa is still too uncertain to certify or refuse them."""
     training_pairs: Annotated[int, Field(ge=0)] = 10
-    """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning."""
+    """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning. Differs
+    from the protocol, which names no number: they are apart from the test's pairs, so that nobody is tested on what
+    they were shown."""
     min_kappa: Agreement = 0.65
-    """Cohen's kappa with the expert that certifies an annotator: by its interval, not by its value alone."""
+    """Cohen's kappa with the expert that certifies an annotator. Differs from the protocol, which looks at the value
+    alone: its interval decides, because on 40 pairs a true kappa of 0.58 exceeds 0.65 in a quarter of tests."""
 
 
 ResolutionMethod = Literal["vote", "dawid_skene", "weighted_bt"]
@@ -170,10 +174,11 @@ class Quality(Section):
     flags: Literal["tested", "protocol"] = "tested"
     """What raises a flag. `tested`: exceeding a limit by more than chance and hard pairs explain, with at most 5 %
     false flags over all people and kinds. `protocol`: exceeding one of the protocol's plain limits, which every report
-    shows in any case."""
+    shows in any case. `tested` differs from the protocol: its plain limits accuse people who are all alike."""
     min_alpha: Agreement = 0.55
     """Krippendorff's alpha required of stratified batches, which are held below it, and of the whole dataset. Active
-    batches only report it, because their pairs are chosen to be hard."""
+    batches only report it, because their pairs are chosen to be hard. Differs from the protocol, which asks it of
+    the whole dataset only: a bad batch should be seen before the next is asked."""
     max_gold_disagreement: Fraction = 0.2
     """Limit for a flag: share of gold items answered against the gold answer."""
     min_response_s: Annotated[float, Field(ge=0)] = 3.0
@@ -181,9 +186,11 @@ class Quality(Section):
     min_self_consistency: Fraction = 0.8
     """Limit for a flag: share of an annotator's duplicates that were answered alike."""
     min_majority_agreement: Fraction = 0.6
-    """Limit for a flag: share of answers that agree with the majority of the others."""
+    """Limit for a flag: share of answers that agree with the majority of the others. Differs from the protocol, which
+    asks for enough agreement and names no number."""
     min_answers: Annotated[int, Field(ge=1)] = 10
-    """No flag is raised on fewer answers of the relevant kind; of repeats, 5 are enough."""
+    """No flag is raised on fewer answers of the relevant kind; of repeats, 5 are enough. Differs from the
+    protocol, which has no smallest sample: a share of three answers says nothing."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Resamples per confidence interval."""
     resolution: ResolutionMethod = "vote"
@@ -274,7 +281,8 @@ class Reward(Section):
     """The layer over time."""
     hidden: Annotated[int, Field(ge=1)] = 64
     members: Annotated[int, Field(ge=1)] = 5
-    """Size of the ensemble."""
+    """Size of the ensemble. Differs from the protocol, which trains one model: the spread says how sure the reward is,
+    and the active rules need it."""
     ties: Literal["soft", "davidson", "margin", "drop"] = "soft"
     """How `equal` is learned: as a label of 0.5, with Davidson's model, with a margin, or not at all."""
     margin: Annotated[float, Field(ge=0)] = 0.3
@@ -283,30 +291,37 @@ class Reward(Section):
     """`vote`: learn from each pair's resolved label. `crowd_bt`: learn from every answer, and each annotator's
     reliability along with the reward; for annotators of whom some guess."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """The protocol's 1e-4 is for an encoder that is trained as well. With a frozen encoder and a few hundred pairs it
-    still underfits after 100 epochs: 0.82 on test pairs of the sample pool, against 0.87 (means of six seeds)."""
+    """Differs from the protocol, whose 1e-4 is for an encoder that is trained as well. With a frozen encoder and a few
+    hundred pairs it still underfits after 100 epochs: 0.82 on test pairs of the sample pool, against 0.87 (means of six
+    seeds)."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """L2, as a Gaussian prior on the weights. With `slip` it raised accuracy on held-out pairs of 500 Meta-World
-    episodes with 1,000 noisy labels from 0.89 to 0.91 (means of four seeds that the benchmark does not use)."""
+    episodes with 1,000 noisy labels from 0.89 to 0.91 (means of four seeds that the benchmark does not use). Differs
+    from the protocol, which has none."""
     slip: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """Share of answers assumed to be slips; 0 = none. Crowd-BT learns its own."""
+    """Share of answers assumed to be slips; 0 = none. Crowd-BT learns its own. Differs from the protocol, which has
+    none: without it one wrong answer on an obvious pair weighs more than many right ones."""
     batch_pairs: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 20
     """Stop after this many epochs without improvement."""
     min_preferences: Annotated[int, Field(ge=5)] = 20
-    """No model is trained on fewer."""
+    """No model is trained on fewer. Differs from the protocol, which has no smallest sample: fewer leave three pairs
+    to test on."""
 
 
 class Active(Section):
     strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal"] = "d_optimal"
-    """docs/active_learning.md explains the strategies; `scripts/bench/label_efficiency.py` compares them."""
+    """docs/active_learning.md explains the strategies; `scripts/bench/label_efficiency.py` compares them. Differs
+    from the protocol, whose rule is `closest`: where answers on close pairs are coin flips, that learns little."""
     pairs: Annotated[int, Field(ge=1)] = 50
     """Pairs per round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 200
-    """Stratified comparisons before the first active round; the protocol says 200-500."""
+    """Comparisons before the first active round; the protocol says 200-500. Differs from the protocol in how they are
+    drawn: in its strata, not at random, so that gold pairs are among them."""
     audit: Fraction = 0.1
-    """Share of each round that is drawn uniformly: the unbiased test set."""
+    """Share of each round that is drawn uniformly: the unbiased test set. Differs from the protocol, which has none:
+    accuracy on pairs chosen to be hard cannot show whether rounds help."""
     most_per_point: Annotated[int, Field(ge=0)] = 2000
     """Stop when one more point of accuracy takes more labelled pairs even at best, by the upper end of the learning
     curve's interval; 0 = never stop for that."""

@@ -15,8 +15,9 @@ from preference.errors import ConfigError
 SCHEMA_NAME = "robopref.schema.json"
 SECRETS = ", ".join(name for name in ENVIRONMENT if "TOKEN" in name or "PASSWORD" in name)
 HEADER = f"""#:schema ./{SCHEMA_NAME}
-# Settings of a Robopref project. Every value below is the default, which follows the protocol; delete what you do not
-# change. Keep secrets in the environment: {SECRETS}.
+# Settings of a Robopref project. Every value below is the default; delete what you do not change. Defaults are the
+# protocol's numbers, except where a comment says that a setting differs, and why.
+# Keep secrets in the environment: {SECRETS}.
 """
 
 
