@@ -24,7 +24,7 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
 FAULTS = 10
-FUZZ = 20
+FUZZ = 12
 """Kills of each process in `make test-slow`."""
 BODIES = 300
 """Random annotations that the service is sent."""

@@ -152,6 +152,8 @@ def open_reader(dataset: Dataset) -> Reader:
     if not dataset.path.exists():
         what = "file" if dataset.path.suffix in hdf5.SUFFIXES else "folder"
         raise BadInput(dataset.path, "", f"the dataset's {what} is missing", fix="Check pool.dataset.path.")
+    if dataset.path.is_file() and dataset.path.suffix in hdf5.SUFFIXES:
+        hdf5.check_walk(dataset.path)
     return READERS[format_of(dataset)](dataset)
 
 

@@ -19,7 +19,7 @@ from format_maker import make_folder, make_lerobot_v2, make_robomimic, pictures,
 from lerobot_maker import Made, make_dataset, write_video
 
 from importer.clips.build import build_clips
-from importer.pool import build_pool, read_pool
+from importer.pool import build_pool, hdf5, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput
 from importer.pool.images import read_image
@@ -267,6 +267,17 @@ def test_a_hostile_demonstration_of_an_hdf5_file_is_one_line_and_the_next_is_rea
     with h5py.File(path, "a") as file:
         break_it(file["data/demo_0"])
     check_first_fails(path, said)
+
+
+def test_an_hdf5_file_that_hangs_or_crashes_its_library_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    """Stands for a flipped bit in an attribute's heap, which HDF5 2.0 reads in a circle."""
+    path = make_robomimic(tmp_path / "d.hdf5", list(SHORT.values()))
+    monkeypatch.setattr(hdf5, "WALK_S", 1.0)
+    monkeypatch.setattr(hdf5, "WALK", "while True: pass")
+    assert "the HDF5 library does not come back in 1 s" in only_line(path)
+    monkeypatch.setattr(hdf5, "WALK", "import os; os.abort()")
+    os.utime(path)
+    assert "crash (signal 6)" in only_line(path)
 
 
 def test_links_inside_an_hdf5_file_are_followed(tmp_path: Path) -> None:
