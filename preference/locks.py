@@ -117,4 +117,4 @@ def _path(ws: Workspace, name: str) -> Path:
 
 
 def _on_a_server(ws: Workspace) -> bool:
-    return ws.store.engine.dialect.name != "sqlite"
+    return not ws.database.startswith("sqlite")

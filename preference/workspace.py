@@ -54,8 +54,12 @@ class Workspace:
     def store(self) -> Store:
         from preference.store import Store
 
-        url = self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
-        return Store.open(url, patience_s=self._patience_s)
+        return Store.open(self.database, patience_s=self._patience_s)
+
+    @property
+    def database(self) -> str:
+        """The database's URL; it may hold a password."""
+        return self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one stage's draws never shift another's."""

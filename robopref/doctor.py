@@ -124,7 +124,11 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
     from importer.studio.client import connect
 
     studio = connect(ws)
-    yield Finding("good", f"Label Studio {studio.version()} answers at {studio.url} and accepts the token.")
+    version = studio.version()
+    yield Finding("good", f"Label Studio {version} answers at {studio.url} and accepts the token.")
+    if version != STUDIO_VERSION:
+        fix = "What differs for the plugin is said below; docs/upgrade.md says how to try a new version."
+        yield Finding("note", f"The plugin was tested with Label Studio {STUDIO_VERSION}, not {version}.", fix)
     health = studio.plugin_health()
     if health is None:
         fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS} so that annotators see only their own work."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml_backend.loop.rounds import RoundResult
     from ml_backend.ranking import Choice
     from ml_backend.release.archive import VerifyResult
+    from robopref.backup import BackupResult
     from robopref.doctor import Finding
 
 
@@ -250,6 +251,19 @@ def _with_interval(measured: dict[str, Any] | None) -> str:
         return UNKNOWN
     value, low, high = (figure(measured[name]) for name in ("value", "low", "high"))
     return f"{value} ({low} to {high}) of {measured['pairs']}"
+
+
+def backed_up(result: BackupResult, as_json: bool) -> None:
+    if as_json:
+        return print_json(result)
+    say(f"Wrote {result.path}: {result.files} files, {result.size / 1e6:.1f} MB ({', '.join(result.parts)}).")
+    return warn(result.notes)
+
+
+def restored(result: BackupResult, as_json: bool) -> None:
+    if as_json:
+        return print_json(result)
+    return say(f"Restored {result.files} files of {result.path}. Next: `robopref doctor`.")
 
 
 def verified(result: VerifyResult, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from preference.errors import StoreError
+from preference.store.copies import copy_before_migration
 from preference.store.database import READS
 from preference.store.server_lock import hold_for_transaction
 
@@ -46,6 +47,9 @@ def upgrade(engine: sa.Engine) -> None:
         if engine.dialect.name == "postgresql":
             # two processes that start together migrate one after the other (SQLite's BEGIN IMMEDIATE does the same)
             hold_for_transaction(connection, "migrations")
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current != scripts.get_current_head():
+            copy_before_migration(connection, current)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

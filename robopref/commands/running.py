@@ -86,3 +86,54 @@ def doctor(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     from robopref.doctor import examine
 
     show.findings(examine(config), json)
+
+
+StudioData = Annotated[
+    Path | None,
+    typer.Option("--studio-data", help="Label Studio's data folder; default: label_studio beside robopref.toml."),
+]
+StudioDatabase = Annotated[
+    str, typer.Option("--studio-database", help="URL of Label Studio's database, if it is on PostgreSQL.")
+]
+
+
+@app.command(rich_help_panel=RUN)
+def backup(
+    file: Annotated[Path, typer.Argument(help="The backup, such as ../backups/monday.tar.")],
+    studio_data: StudioData = None,
+    studio_database: StudioDatabase = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Write the database, the work folder and Label Studio's database and files to one file.
+
+    Everything may go on running. The file holds answers and passwords: only its owner can read it. Databases on
+    PostgreSQL are copied with `pg_dump`.
+
+    Example: `robopref backup ../backups/monday.tar`
+    """
+    from robopref.backup import Studio, back_up
+
+    show.backed_up(back_up(config, file, Studio.of(config, studio_data, studio_database), force=force), json)
+
+
+@app.command(rich_help_panel=RUN)
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `robopref backup` wrote.")],
+    studio_data: StudioData = None,
+    studio_database: StudioDatabase = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Put a backup back, after every byte of it was compared with its checksum.
+
+    Stop the worker, the service and Label Studio first. A backup of an earlier version is upgraded.
+
+    Example: `robopref restore ../backups/monday.tar`
+    """
+    from robopref.backup import Studio
+    from robopref.backup import restore as put_back
+
+    show.restored(put_back(config, file, Studio.of(config, studio_data, studio_database), force=force), json)

@@ -1,0 +1,286 @@
+"""A workspace as one file, and back: the database, the work folder, and Label Studio's database and files.
+
+The file is a tar archive: `work/`, `database.sqlite3` or `database.dump`, `studio/`, `studio.dump`, `robopref.toml`,
+and last `backup.json`, with the SHA-256 of everything else: without it the backup is incomplete.
+
+People may go on working meanwhile. The databases are copied first, ours before Label Studio's: what was answered in
+between is in Label Studio's copy and the next pull fetches it. No push happens between the two. Files come last; they
+are written once and renamed, so that whatever the databases name is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from preference.artifacts import keep_private, replacing
+from preference.errors import DataError, NotReady, UserError
+from preference.locks import PUSH, WORKER, exclusively, taken
+from preference.store.copies import (
+    copy_sqlite,
+    dump_postgresql,
+    is_empty,
+    is_server,
+    restore_postgresql,
+    sqlite_file,
+)
+from preference.workspace import Workspace
+from robopref.studio import LabelStudioServer
+
+CONTENTS = "backup.json"
+CONFIG = "robopref.toml"
+STUDIO_FILE = "label_studio.sqlite3"
+NOT_KEPT = (".lock", ".pid", ".log", "-wal", "-shm", "-journal")
+PATIENCE_S = 300.0
+"""How long a push that is under way is waited for."""
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Where Label Studio keeps what it knows; None and "" where it is not part of the backup."""
+
+    data: Path | None = None
+    """Its data folder, with label_studio.sqlite3 where it runs on SQLite."""
+    database: str = ""
+    """URL of its PostgreSQL database."""
+
+    @classmethod
+    def of(cls, config: Path, data: Path | None, database: str) -> Studio:
+        """As given; otherwise the folder that `robopref demo` makes beside robopref.toml, where it exists."""
+        beside = config.parent / "label_studio"
+        return cls(data or (beside if (beside / STUDIO_FILE).exists() else None), database)
+
+
+@dataclass(frozen=True)
+class BackupResult:
+    """What a backup holds."""
+
+    path: Path
+    files: int
+    size: int
+    parts: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def back_up(config: Path, target: Path, studio: Studio, *, force: bool = False) -> BackupResult:
+    """Write the workspace of `config` to `target`.
+
+    Raises:
+        UserError: `target` exists and `force` is not given; or a database cannot be copied.
+    """
+    ws = Workspace.open(config)
+    if target.exists() and not force:
+        raise UserError(f"{target} exists.", fix="Name another file, or use --force.")
+    ws.store.close()  # its tables are current now, and a file is there
+    sums: dict[str, str] = {}
+    with replacing(target) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
+        copies = _copied(ws, studio, Path(folder))
+        os.close(os.open(temporary, os.O_CREAT, 0o600))
+        with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name, path in (*copies.items(), (CONFIG, config), *_files(ws, studio)):
+                _add(tar, name, path, sums)
+            _add_contents(tar, ws, sums)
+    parts = sorted({name.split("/")[0] for name in sums})
+    notes = [] if studio.data or studio.database else [NO_STUDIO]
+    return BackupResult(target, len(sums), target.stat().st_size, parts, notes)
+
+
+NO_STUDIO = "Label Studio is not part of it: name its data folder (--studio-data) or its URL (--studio-database)."
+
+
+def _copied(ws: Workspace, studio: Studio, folder: Path) -> dict[str, Path]:
+    """Name in the archive → a copy of each database, of one moment."""
+    copies: dict[str, Path] = {}
+    with exclusively(ws, PUSH, patience_s=PATIENCE_S):
+        if is_server(ws.database):
+            copies["database.dump"] = folder / "database.dump"
+            dump_postgresql(ws.database, copies["database.dump"])
+        else:
+            copies["database.sqlite3"] = folder / "database.sqlite3"
+            copy_sqlite(sqlite_file(ws.database), copies["database.sqlite3"])
+        if studio.database:
+            copies["studio.dump"] = folder / "studio.dump"
+            dump_postgresql(studio.database, copies["studio.dump"])
+        elif studio.data and (studio.data / STUDIO_FILE).exists():
+            copies[f"studio/{STUDIO_FILE}"] = folder / STUDIO_FILE
+            copy_sqlite(studio.data / STUDIO_FILE, folder / STUDIO_FILE)
+    return copies
+
+
+def _files(ws: Workspace, studio: Studio) -> Iterator[tuple[str, Path]]:
+    database = None if is_server(ws.database) else sqlite_file(ws.database).resolve()
+    for part, root in (("work", ws.root), ("studio", studio.data)):
+        for path in sorted(root.rglob("*")) if root else ():
+            relative = path.relative_to(root).as_posix() if root else ""
+            hidden = any(piece.startswith(".") for piece in relative.split("/"))  # half-written
+            if path.is_symlink() or not path.is_file() or hidden or path.name.endswith(NOT_KEPT):
+                continue
+            if path.resolve() != database and path.name not in (STUDIO_FILE, "lock"):
+                yield f"{part}/{relative}", path
+
+
+class _Hashing:
+    """A stream that knows the SHA-256 of what was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest = stream, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        self.digest.update(block)
+        return block
+
+
+def _add(tar: tarfile.TarFile, name: str, path: Path, sums: dict[str, str]) -> None:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return  # replaced or cleared away since it was listed
+    with file:
+        member = tar.gettarinfo(arcname=name, fileobj=file)
+        member.type, member.linkname = tarfile.REGTYPE, ""  # a file with a second name is a file
+        member.size = os.fstat(file.fileno()).st_size
+        content: Any = _Hashing(file)
+        tar.addfile(member, content)
+        sums[name] = content.digest.hexdigest()
+
+
+def _add_contents(tar: tarfile.TarFile, ws: Workspace, sums: dict[str, str]) -> None:
+    kind = "postgresql" if is_server(ws.database) else "sqlite"
+    about = {"robopref": version("robopref"), "database": kind, "made": datetime.now(UTC).isoformat(), "sha256": sums}
+    data = json.dumps(about, indent=2).encode()
+    member = tarfile.TarInfo(CONTENTS)
+    member.size, member.mode = len(data), 0o600
+    tar.addfile(member, io.BytesIO(data))
+
+
+def restore(config: Path, source: Path, studio: Studio, *, force: bool = False) -> BackupResult:
+    """Put a backup in the place of the workspace of `config`, once every byte of it was compared with its checksum.
+
+    Where `config` does not exist yet, the backup's is written there first.
+
+    Raises:
+        DataError: the backup is damaged, incomplete, or holds what no backup does.
+        UserError: something is there already and `force` is not given; a worker is running; or the
+            backup is of another kind of database.
+    """
+    if not source.is_file():
+        raise DataError(f"File not found: {source}.")
+    parent = config.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".restore-") as folder:
+        unpacked = Path(folder)
+        about = _unpack(source, unpacked)
+        if not config.exists():
+            with replacing(config) as temporary:
+                shutil.move(unpacked / CONFIG, temporary)
+        ws = Workspace.open(config)
+        data = studio.data or (parent / "label_studio" if (unpacked / "studio").exists() else None)
+        studio = Studio(data, studio.database)
+        _check_target(ws, about, studio, unpacked, force=force)
+        if taken(ws, WORKER):
+            raise NotReady("A worker is running on this workspace.", fix="Stop it, and the service, first.")
+        if data and data.is_dir():
+            LabelStudioServer(data, ws.root).stop_stale()
+        _put_back(ws, unpacked, studio)
+    Workspace.open(config).store.close()  # migrates a backup of an earlier version
+    parts = sorted({name.split("/")[0] for name in about["sha256"]})
+    return BackupResult(source, len(about["sha256"]), source.stat().st_size, parts)
+
+
+def _unpack(source: Path, folder: Path) -> dict[str, Any]:
+    """Every member below `folder`; returns what backup.json says.
+
+    Raises:
+        DataError: a member leads out of the backup or is no file, or a checksum differs.
+    """
+    found: dict[str, str] = {}
+    try:
+        with tarfile.open(source, "r:") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+                if content is None or not _belongs(member.name) or member.name in found:
+                    raise DataError(f"{source} holds {member.name[:200]!r}, which no backup does.")
+                found[member.name] = _write(folder / member.name, content, member.mode)
+        about = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        expected = about["sha256"]
+        known = isinstance(expected, dict) and about["database"] in ("sqlite", "postgresql")
+    except (tarfile.TarError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(f"{source} is damaged or no complete backup: {error}.") from None
+    del found[CONTENTS]
+    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if wrong or not known:
+        raise DataError(f"{source} is damaged: {', '.join(wrong[:3])} differ from their checksums.")
+    return about
+
+
+def _belongs(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    if name in (CONTENTS, CONFIG, "database.sqlite3", "database.dump", "studio.dump"):
+        return True
+    return len(parts) > 1 and parts[0] in ("work", "studio") and ".." not in parts and "/".join(parts) == name
+
+
+def _write(path: Path, content: IO[bytes], mode: int) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode & 0o755), "wb") as file:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
+
+
+def _check_target(ws: Workspace, about: dict[str, Any], studio: Studio, unpacked: Path, *, force: bool) -> None:
+    kind = "postgresql" if is_server(ws.database) else "sqlite"
+    if about["database"] != kind:
+        fix = "Set `database` in robopref.toml to a database of that kind."
+        raise UserError(f"The backup's database is {about['database']}, this workspace's is {kind}.", fix=fix)
+    if (unpacked / "studio.dump").exists() and not studio.database:
+        raise UserError("The backup holds Label Studio's PostgreSQL database.", fix="Name it with --studio-database.")
+    taken = [ws.root] if ws.root.exists() and any(ws.root.iterdir()) else []
+    if kind == "sqlite" and not taken and sqlite_file(ws.database).exists():
+        taken.append(sqlite_file(ws.database))
+    if studio.data and (unpacked / "studio").exists() and studio.data.exists() and any(studio.data.iterdir()):
+        taken.append(studio.data)
+    servers = [ws.database] * (kind == "postgresql")
+    servers += [studio.database] * (unpacked / "studio.dump").exists()
+    if not force and (taken or not all(is_empty(url) for url in servers)):
+        what = ", ".join(map(str, taken)) or "The database"
+        raise UserError(f"{what} would be overwritten.", fix="Use --force, or restore into an empty place.")
+
+
+def _put_back(ws: Workspace, unpacked: Path, studio: Studio) -> None:
+    if is_server(ws.database):
+        restore_postgresql(ws.database, unpacked / "database.dump")
+    if studio.database and (unpacked / "studio.dump").exists():
+        restore_postgresql(studio.database, unpacked / "studio.dump")
+    work = unpacked / "work"
+    work.mkdir(exist_ok=True)
+    if not is_server(ws.database):
+        file = sqlite_file(ws.database)
+        inside = file.resolve().is_relative_to(ws.root.resolve())
+        target = work / file.resolve().relative_to(ws.root.resolve()) if inside else file
+        with replacing(target) as temporary:
+            shutil.move(unpacked / "database.sqlite3", temporary)
+            keep_private(temporary)
+        for end in ("-wal", "-shm"):
+            target.with_name(target.name + end).unlink(missing_ok=True)
+    for folder, target in ((unpacked / "studio", studio.data), (work, ws.root)):
+        if folder.exists() and target:
+            with replacing(target) as temporary:
+                shutil.move(folder, temporary)
+    if studio.data:
+        keep_private(studio.data)

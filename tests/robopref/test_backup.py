@@ -1,0 +1,280 @@
+"""A backup taken while people work, wiped and restored, is the workspace as it was; nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+import stat
+import tarfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from preference.artifacts import write_text
+from preference.errors import DataError, NotReady, StoreError, UserError
+from preference.locks import WORKER, exclusively
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
+from preference.store import Store, copies
+from preference.workspace import Workspace
+from robopref.backup import Studio, back_up, restore
+
+
+def judgment(number: int) -> Judgment:
+    return Judgment(
+        assignment_id=f"x{number}", annotator_id="ann", pair_id=f"p{number}", annotation_id=number + 1,
+        task_id=number + 1, preference="A", confidence=3, response_time_ms=4000, created_at="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, database_url: str) -> Path:
+    """robopref.toml of a project with a batch of 200 assignments, two answers, a clip, and a Label Studio beside it."""
+    root = tmp_path / "project"
+    root.mkdir()
+    config = root / "robopref.toml"
+    database = "" if database_url.startswith("sqlite") else f'database = "{database_url}"\n'
+    config.write_text(f'name = "drill"\n{database}')
+    ws = Workspace.open(config)
+    ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(201)])
+    ws.store.put_annotators([Annotator("ann", "ann@example.org")])
+    pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(200)]
+    views = [Assignment(f"x{i}", f"p{i}", "ann", "production-001", i, "A") for i in range(200)]
+    ws.store.put_pairs(Batch("production-001", "production"), pairs, views)
+    ws.store.set_tasks([(f"x{i}", 1, i + 1) for i in range(200)])
+    ws.store.put_judgments([judgment(0), judgment(1)])
+    write_text(ws.clips / "t0.mp4", "a clip")
+    write_text(ws.models / "v1" / "training.json", "{}")
+    ws.store.close()
+    studio = root / "label_studio"
+    studio.mkdir()
+    (studio / "credentials.json").write_text("{}")
+    with closing(sqlite3.connect(studio / "label_studio.sqlite3")) as connection:
+        connection.execute("CREATE TABLE task (id INTEGER)")
+        connection.execute("INSERT INTO task VALUES (7)")
+        connection.commit()
+    return config
+
+
+def beside(config: Path) -> Studio:
+    return Studio.of(config, None, "")
+
+
+def wipe(config: Path, database_url: str) -> None:
+    shutil.rmtree(config.parent)
+    if not database_url.startswith("sqlite"):
+        engine = sa.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+            connection.execute(sa.text("CREATE SCHEMA public"))
+        engine.dispose()
+
+
+def tasks_of_studio(config: Path) -> list[tuple[int]]:
+    with closing(sqlite3.connect(config.parent / "label_studio" / "label_studio.sqlite3")) as connection:
+        return connection.execute("SELECT id FROM task").fetchall()
+
+
+def test_back_up_wipe_restore_go_on(project: Path, tmp_path: Path, database_url: str) -> None:
+    made = back_up(project, tmp_path / "b.tar", beside(project))
+    assert stat.S_IMODE((tmp_path / "b.tar").stat().st_mode) == 0o600 and made.notes == []
+    wipe(project, database_url)
+    restore(project, tmp_path / "b.tar", beside(project))
+    ws = Workspace.open(project)
+    assert [j.assignment_id for j in ws.store.judgments()] == ["x0", "x1"]
+    assert (ws.clips / "t0.mp4").read_text() == "a clip" and (ws.models / "v1" / "training.json").exists()
+    assert tasks_of_studio(project) == [(7,)]
+    assert json.loads((project.parent / "label_studio" / "credentials.json").read_text()) == {}
+    assert ws.store.put_judgments([judgment(2)]) == 1  # and on it goes
+    ws.store.close()
+    assert not list(project.parent.glob(".*"))
+
+
+def test_a_backup_while_answers_come_in_holds_a_moment_of_them(project: Path, tmp_path: Path) -> None:
+    ws, stop = Workspace.open(project), threading.Event()
+    stored = [2]
+
+    def answer() -> None:
+        for number in range(2, 200):
+            if stop.is_set():
+                return
+            ws.store.put_judgments([judgment(number)])
+            stored[0] = number + 1
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    before = stored[0]
+    back_up(project, tmp_path / "b.tar", beside(project))
+    after = stored[0]
+    stop.set()
+    thread.join()
+    ws.store.close()
+    restore(project, tmp_path / "b.tar", beside(project), force=True)
+    again = Workspace.open(project)
+    found = sorted(j.annotation_id for j in again.store.judgments())
+    again.store.close()
+    assert found == list(range(1, len(found) + 1)), "a moment has no holes"
+    assert before <= len(found) <= after + 1
+
+
+def test_nothing_is_overwritten_unasked(project: Path, tmp_path: Path) -> None:
+    back_up(project, tmp_path / "b.tar", beside(project))
+    with pytest.raises(UserError, match=r"b\.tar exists"):
+        back_up(project, tmp_path / "b.tar", beside(project))
+    with pytest.raises(UserError, match="would be overwritten"):
+        restore(project, tmp_path / "b.tar", beside(project))
+    ws = Workspace.open(project)
+    with exclusively(ws, WORKER), pytest.raises(NotReady, match="A worker is running"):
+        restore(project, tmp_path / "b.tar", beside(project), force=True)
+    write_text(ws.clips / "later.mp4", "x")
+    ws.store.close()
+    restore(project, tmp_path / "b.tar", beside(project), force=True)
+    assert not (ws.clips / "later.mp4").exists() and (ws.clips / "t0.mp4").exists()
+
+
+# -- what does not depend on the database --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backup(planned_batch: Workspace, tmp_path: Path) -> Path:
+    planned_batch.store.close()
+    made = back_up(tmp_path / "robopref.toml", tmp_path / "b.tar", Studio())
+    assert "Label Studio is not part of it" in made.notes[0]
+    return made.path
+
+
+def test_a_flipped_byte_or_a_missing_end_is_found_before_anything_is_touched(backup: Path, tmp_path: Path) -> None:
+    whole, target = backup.read_bytes(), tmp_path / "new" / "robopref.toml"
+    for number, spoilt in enumerate(
+        [whole[: len(whole) // 2], b"", b"hello", *(_flipped(whole, at) for at in range(600, len(whole), 9973))]
+    ):
+        backup.write_bytes(spoilt)
+        try:
+            restore(target, backup, Studio())
+        except DataError:
+            assert not target.exists(), number
+        else:  # padding, or a header's time: every byte of every file is as it was
+            shutil.rmtree(target.parent)
+    backup.write_bytes(whole)
+    restore(target, backup, Studio())
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "work/../../out", "other/file", "work", "work//x", "work/./x"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_member_that_leads_out_or_is_a_link_is_refused(tmp_path: Path, name: str, link: bool) -> None:
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        member = tarfile.TarInfo("work/link" if link else name)
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, name
+        tar.addfile(member, io.BytesIO())
+    before = set(tmp_path.iterdir())
+    with pytest.raises(DataError, match="which no backup does"):
+        restore(tmp_path / "new" / "robopref.toml", tmp_path / "b.tar", Studio())
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "new"} and not list((tmp_path / "new").iterdir())
+
+
+def test_a_backup_of_another_kind_of_database_says_so(backup: Path, tmp_path: Path) -> None:
+    config = tmp_path / "new" / "robopref.toml"
+    config.parent.mkdir()
+    config.write_text('database = "postgresql://127.0.0.1:1/nowhere"\n')
+    with pytest.raises(UserError, match="The backup's database is sqlite, this workspace's is postgresql"):
+        restore(config, backup, Studio())
+
+
+def test_a_missing_pg_dump_is_said_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StoreError, match="needs pg_dump, which is not installed"):
+        copies.dump_postgresql("postgresql://127.0.0.1:1/nowhere", tmp_path / "d.dump")
+
+
+# -- migrations ----------------------------------------------------------------------------------------------------
+
+
+def old_database(url: str, revision: str) -> None:
+    """A database as an earlier version left it, with a trajectory and a batch."""
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+
+    from preference.store.migrate import MIGRATIONS
+
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(MIGRATIONS))
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, revision)
+        connection.execute(
+            sa.text(
+                "INSERT INTO batches (batch_id, kind, status, created_at, reasons) VALUES "
+                "('production-001', 'production', 'open', '', '[]')"
+            )
+        )
+    engine.dispose()
+
+
+def rows(url: str, query: str) -> list:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(sa.text(query))]
+    engine.dispose()
+    return found
+
+
+def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(database_url: str, tmp_path: Path) -> None:
+    old_database(database_url, "0004")
+    store = Store.open(database_url)
+    assert [batch.batch_id for batch in store.batches()] == ["production-001"]
+    store.put_annotators([Annotator("ann", "ann@example.org")])
+    store.close()
+    Store.open(database_url).close()  # a second start copies nothing
+    if database_url.startswith("sqlite"):
+        copy = tmp_path / "robopref.db.0004"
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        kept = f"sqlite:///{copy}"
+        assert rows(kept, "SELECT version_num FROM alembic_version") == [("0004",)]
+        assert rows(kept, "SELECT batch_id FROM batches") == [("production-001",)]
+        assert len(list(tmp_path.glob("robopref.db.*"))) == 1
+    else:
+        assert rows(database_url, "SELECT version_num FROM robopref_0004.alembic_version") == [("0004",)]
+        assert rows(database_url, "SELECT batch_id FROM robopref_0004.batches") == [("production-001",)]
+
+
+def test_a_backup_of_an_earlier_version_is_upgraded_when_it_is_restored(backup: Path, tmp_path: Path) -> None:
+    """The backup as that version wrote it: the same, with a database of its revision."""
+    old = tmp_path / "old" / "robopref.toml"
+    restore(old, backup, Studio())
+    (old.parent / "work" / "robopref.db").unlink()
+    old_database(f"sqlite:///{old.parent / 'work' / 'robopref.db'}", "0005")
+    database = (old.parent / "work" / "robopref.db").read_bytes()
+    back_up(old, tmp_path / "c.tar", Studio())
+    _replace_database(tmp_path / "c.tar", database)
+    new = tmp_path / "new" / "robopref.toml"
+    restore(new, tmp_path / "c.tar", Studio())
+    ws = Workspace.open(new)
+    assert [batch.batch_id for batch in ws.store.batches()] == ["production-001"]
+    assert (ws.root / "robopref.db.0005").exists()
+    ws.store.close()
+
+
+def _replace_database(path: Path, database: bytes) -> None:
+    import hashlib
+
+    with tarfile.open(path) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    members["database.sqlite3"] = database
+    about = json.loads(members["backup.json"])
+    about["sha256"]["database.sqlite3"] = hashlib.sha256(database).hexdigest()
+    members["backup.json"] = json.dumps(about).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
