@@ -1,9 +1,10 @@
-"""Clips under names that belong to one task: `/robopref/clips/TASK/left.mp4`.
+"""Clips under names that belong to one task: `/robopref/clips/TASK/left`.
 
 A clip's own address names its trajectory, and its size, time stamp and tag are the same wherever it is shown; any of
 them would give a repeat away. Annotators therefore get these addresses instead, and no others are open to them:
 
-- the name is the task's number and the side;
+- the name is the task's number and the side, without `.mp4`: Label Studio then asks for the clip before it plays it,
+  and says so where there is none;
 - all clips of a folder (or of a prefix of a bucket) are served as long as the longest of them: an MP4 box of type
   `free`, which players skip, fills each one up (ISO/IEC 14496-12, 8.1.2);
 - there is no time stamp, and the tag, by which browsers cache, is a keyed hash that differs from task to task.

@@ -95,7 +95,7 @@ def test_an_annotator_gets_the_clip_by_a_name_of_the_tasks_and_no_link_into_the_
     url, first = ws.config.label_studio.url, ws.store.assignments()[0].assignment
     session = annotator_session(url, *next(iter(credentials(ws).items())))
     served = session.post(f"{url}/api/dm/actions/?id=next_task&project={first.project_id}", json={}).json()
-    assert served["data"]["video_left"] == f"/robopref/clips/{served['id']}/left.mp4"
+    assert served["data"]["video_left"] == f"/robopref/clips/{served['id']}/left"
     bucket.objects["clips/longest.mp4"] = (bytes(300_000), {})
     left, right = (session.get(url + served["data"][f"video_{side}"]) for side in ("left", "right"))
     assert left.content.startswith(bucket.objects["clips/d-000000.mp4"][0])

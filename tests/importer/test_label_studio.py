@@ -142,7 +142,7 @@ def test_a_task_tells_two_clips_a_question_and_nothing_of_the_pair(ws, manager, 
         assert not any(word in told for word in (*TELLING, view.pair.pair_id))
         shown = [view.pair.trajectory_a_id, view.pair.trajectory_b_id]
         left, right = shown if a.left == "A" else shown[::-1]
-        assert task["data"]["video_left"] == f"/robopref/clips/{a.task_id}/left.mp4"
+        assert task["data"]["video_left"] == f"/robopref/clips/{a.task_id}/left"
         assert not any(key in told for key in shown)
         data = manager.get(f"{url}/api/tasks/{a.task_id}/").json()["data"]
         assert data["video_left"].endswith(f"{left}.mp4") and data["video_right"].endswith(f"{right}.mp4")

@@ -24,7 +24,7 @@ class Viewer:
         return self.session.post(f"{self.url}/api/dm/actions/?id=next_task&project={self.project}", json={})
 
     def address(self, task, side="left"):
-        return f"{self.url}/robopref/clips/{task}/{side}.mp4"
+        return f"{self.url}/robopref/clips/{task}/{side}"
 
     def clip(self, task, side="left", **headers):
         return self.session.get(self.address(task, side), headers=headers)
@@ -43,8 +43,8 @@ def originals(label_studio):
 
 
 def test_the_tasks_data_name_no_clip(viewer):
-    assert viewer.data["video_left"] == f"/robopref/clips/{viewer.tasks[0]}/left.mp4"
-    assert viewer.data["video_right"] == f"/robopref/clips/{viewer.tasks[0]}/right.mp4"
+    assert viewer.data["video_left"] == f"/robopref/clips/{viewer.tasks[0]}/left"
+    assert viewer.data["video_right"] == f"/robopref/clips/{viewer.tasks[0]}/right"
     read = viewer.session.get(f"{viewer.url}/api/tasks/{viewer.tasks[0]}/")
     assert "local-files" not in read.text and read.json()["data"] == viewer.data
 

@@ -110,7 +110,7 @@ FORBIDDEN = [
     ("PATCH", "/api/annotations/{alice.annotation}/", {"parent_annotation": "{bob.annotation}"}),
     ("POST", "/api/tasks/{alice.tasks[1]}/annotations/", {**ANSWER, "completed_by": "{bob.id}"}),
     ("POST", "/api/tasks/{alice.tasks[1]}/annotations/", {**ANSWER, "draft_id": "{bob.draft}"}),
-    ("GET", "/robopref/clips/{bob.tasks[0]}/left.mp4", None),
+    ("GET", "/robopref/clips/{bob.tasks[0]}/left", None),
     ("GET", "/data/local-files/?d=clips_alice/a.mp4", None),
     ("GET", "/tasks/{alice.tasks[0]}/resolve/?fileuri=czM6Ly94", None),
     ("GET", "/tasks/{alice.tasks[0]}/presign/?fileuri=czM6Ly94", None),
