@@ -146,19 +146,24 @@ def test_nor_does_it_guess_the_answers_of_the_calibration(read, truth):
     assert found.interval(SURE)[0] <= CHANCE
 
 
-@pytest.mark.parametrize("what", ["repeats", "the source of the left clip"])
-def test_the_same_program_finds_them_with_what_a_manager_sees(ws, label_studio, read, truth, what):
-    """So it could: what annotators are sent is why it fails."""
+@pytest.fixture(scope="module")
+def managers_view(ws, label_studio, read):
+    """The production accounts with the addresses and sizes of the clips as a manager sees them."""
+    url = ws.config.label_studio.url
     with admin_session(label_studio.url, label_studio.token) as manager:
-        url = ws.config.label_studio.url
 
         def seen(task):
             data = manager.get(f"{url}/api/tasks/{task}/").json()["data"]
             sizes = {side: len(manager.get(url + data[f"video_{side}"]).content) for side in ("left", "right")}
-            return {"left": data["video_left"], "right": data["video_right"], **sizes}
+            return {**data, **{f"{side} bytes": size for side, size in sizes.items()}}
 
-        accounts = [{task: seen(task) for task in account} for account in read["production-001"]]
-    assert guess(accounts, truth, what).interval(SURE)[0] > 0.8
+        return [{task: seen(task) for task in account} for account in read["production-001"]]
+
+
+@pytest.mark.parametrize("what", ["repeats", "the source of the left clip", "two clips of one source"])
+def test_the_same_program_finds_them_with_what_a_manager_sees(managers_view, truth, what):
+    """So it could: what annotators are sent is why it fails."""
+    assert guess(managers_view, truth, what).interval(SURE)[0] > 0.7
 
 
 def note(what, found):
