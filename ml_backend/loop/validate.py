@@ -25,13 +25,13 @@ from ml_backend.reward.model import RewardModel
 from ml_backend.validation.accuracy import fit_folds
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
+from ml_backend.validation.measures import measures
 from ml_backend.validation.page import check, film_strips, verdict_of, write_page
 from ml_backend.validation.probes import (
     Proposal,
     correlations,
     counterfactuals,
     gripper_columns,
-    measures,
 )
 from ml_backend.validation.probes import (
     propose as propose_pairs,
@@ -91,13 +91,14 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
         )
         return [share_right(differences, label) for differences in found]
 
-    grippers = _grippers(ws, trajectories, model)
-    found = measures(features, grippers)
+    grippers, speeds = _recorded(ws, trajectories, model)
+    found = measures(features, trajectories, grippers, speeds)
     figures["probes"] = correlations(rewards, trajectories, found)
     columns = gripper_columns(features, grippers) if grippers else []
     figures["counterfactuals"] = counterfactuals(
-        lambda changed: model.score(changed)[0], features, trajectories, rewards, columns, rng
-    )
+        lambda changed: model.score(changed)[0], features, trajectories, rewards, columns, rng,
+        max_frames=model.spec.max_frames,
+    )  # fmt: skip
     answers = join(ws.store.judgments(), ws.store.assignments(calibration=False))
     figures["noise_ceiling"] = noise_ceiling(ws.store.labelled(), answers, rng)
     figures["learning_curve"] = learning_curve(split.train, accuracies, rng)
@@ -156,18 +157,27 @@ def _as_trained(
     return pairs, Split(*parts)
 
 
-def _grippers(ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel) -> list[np.ndarray] | None:
-    """Per trajectory the gripper's position at the steps of its features; None where a dataset has no gripper."""
-    positions = []
+def _recorded(
+    ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel
+) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
+    """Per trajectory the gripper's position at the steps of its features, and the effector's mean speed in its span,
+    m/s; None where a dataset does not have it."""
+    positions, speeds = [], []
     try:
         for t in trajectories:
             episode = read_episode(ws.config.pool, t)
             rows = sample_rows(episode.time, *t.seen, model.spec.sample_fps, model.spec.max_frames)
             positions.append(np.asarray(episode.gripper, float)[rows])
+            inside = (episode.time >= t.start_s) & (episode.time <= t.end_s)
+            path = np.linalg.norm(np.diff(episode.effector[inside], axis=0), axis=1).sum()
+            speeds.append(float(path) / max(t.end_s - t.start_s, 1e-9))
     except UserError as error:
-        console.print(f"[yellow]Skipped the gripper probe: {error.message}[/]", highlight=False, soft_wrap=True)
-        return None
-    return positions if all(np.isfinite(own).all() for own in positions) else None
+        console.print(
+            f"[yellow]Without the probes of gripper and effector: {error.message}[/]", highlight=False, soft_wrap=True
+        )
+        return None, None
+    known = all(np.isfinite(own).all() for own in positions)
+    return positions if known else None, np.array(speeds) if np.isfinite(speeds).all() else None
 
 
 def _proposals(

@@ -27,7 +27,8 @@ from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.validation.ceiling import noise_ceiling
-from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
+from ml_backend.validation.measures import measures
+from ml_backend.validation.probes import correlations, ground_truth, groups, standardized
 from preference.config import Reward
 from preference.errors import UserError
 from preference.records import Preference, Trajectory
@@ -94,7 +95,7 @@ def validate(
         "noise_ceiling": noise_ceiling(preferences, answers, rng),
         **_truth(rewards, trajectories),
         "tiers": tiers(rewards, trajectories),
-        "probes": correlations(rewards, trajectories, measures(features)),
+        "probes": correlations(rewards, trajectories, measures(features, trajectories)),
         "best_epoch": trained.best_epoch,
         "epochs": trained.epochs,
         "pairs": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -105,7 +106,7 @@ def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, 
     """Rewards per tier, standardized within each task type, and how far neighbours in quality overlap.
 
     `overlap` of two tiers is the probability that a trajectory of the lower one beats one of the higher: 0 = apart,
-    0.5 = the same.
+    0.5 = the same. `random_over_expert` is that of the two ends, nan where one is missing.
     """
     z = standardized(rewards, trajectories)
     groups: dict[str, list[float]] = {}
@@ -117,7 +118,12 @@ def tiers(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, 
         for i, higher in enumerate(ranked)
         for lower in ranked[i + 1 :]
     }
-    return {"mean": {tier: float(np.mean(groups[tier])) for tier in ranked}, "overlap": overlap}
+    apart = {"expert", "random"} <= groups.keys()
+    random_over_expert = (
+        float(np.mean(np.subtract.outer(groups["random"], groups["expert"]) > 0)) if apart else math.nan
+    )
+    mean = {tier: float(np.mean(groups[tier])) for tier in ranked}
+    return {"mean": mean, "overlap": overlap, "random_over_expert": random_over_expert}
 
 
 def _truth(rewards: np.ndarray, trajectories: Sequence[Trajectory]) -> dict[str, Any]:

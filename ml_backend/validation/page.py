@@ -37,6 +37,8 @@ PICTURES = 6
 INK, GREY, ACCENT = "#2f6ca8", "#8ea3b8", "#a1420f"
 PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#000000": "var(--ink)"}
 """What matplotlib draws in → the colour of the page, which changes in the dark."""
+MOST_OVERLAP = 0.2
+"""Of a random trajectory over an expert's: the two ends of the pool, which any useful reward tells apart."""
 SAID = {
     "still_frames_added": "still frames added",
     "slowed_down": "everything twice as slow",
@@ -76,6 +78,14 @@ def check(figures: dict[str, Any]) -> list[Check]:
             f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
         ),
     ]  # fmt: skip
+    overlap = figures.get("tiers", {}).get("random_over_expert")
+    if known(overlap):
+        words = f"A random trajectory has a higher reward than an expert's with probability {_words(overlap)}"
+        reached = overlap <= MOST_OVERLAP
+        checks.append(
+            Check("random over expert", overlap, MOST_OVERLAP, reached,
+                  f"{words}, {'at most' if reached else 'above'} {MOST_OVERLAP:.2f}.")
+        )  # fmt: skip
     for name, probe in figures["probes"].items():
         value = probe["partial_correlation"]
         words = f"The reward {'follows' if probe['fires'] else 'does not follow'} {_spoken(name)} beyond quality: "

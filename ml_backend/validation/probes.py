@@ -1,7 +1,7 @@
 """Can the reward be had without the behaviour? What it goes with, and what it says when nothing but that is changed.
 
-- Correlations: does the reward still follow a trajectory's length, its stillness, or how long the gripper was closed,
-  when the ground-truth quality is held constant?
+- Correlations: does the reward still follow a trajectory's seconds, the stillness of what moves, or how long the
+  gripper was closed (`measures`), when the ground-truth quality is held constant?
 - Counterfactuals: the same trajectory with the robot standing still at the end, slowed down, with its last third cut
   off, or with the gripper closed throughout. Nobody would call any of these better, so a reward that rises can be had
   for nothing. The change is given in standard deviations of the reward over the pool.
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ml_backend.reward.features import Features
+from ml_backend.validation.measures import absolute_actions
 from preference.records import Trajectory
 
 Score = Callable[[Sequence[Features]], np.ndarray]
@@ -35,8 +36,9 @@ DRAWS = 1000
 GRIPPER_LIKE = 0.8
 """A column is the gripper's where its steps correlate with the gripper's position by more than this."""
 TEACHES = {
-    "length": ("length", 0), "stillness": ("stillness", 0), "closed_gripper": ("closed_gripper", 0),
-    "still_frames_added": ("stillness", 1), "slowed_down": ("length", 1), "cut": ("length", -1),
+    "length": ("length", 0), "closed_gripper": ("closed_gripper", 0),
+    **{f"stillness_of_{what}": (f"stillness_of_{what}", 0) for what in ("actions", "state", "image", "effector")},
+    "still_frames_added": ("stillness_of_actions", 1), "slowed_down": ("length", 1), "cut": ("length", -1),
     "gripper_closed": ("closed_gripper", 1),
 }  # fmt: skip
 """Probe → the measure that its pairs differ in, and which way; 0 = as its correlation says."""
@@ -98,33 +100,23 @@ class GripperColumn:
     """Its median where the gripper is closed."""
 
 
-def measures(features: Sequence[Features], grippers: Sequence[np.ndarray] | None = None) -> dict[str, np.ndarray]:
-    """What a reward should not be had for, (N,) each.
-
-    `length`: sampled steps; `stillness`: minus the mean size of the actions; `closed_gripper`: share of the steps with
-    the gripper closed, where there is a gripper.
-
-    Args:
-        grippers: Per trajectory (T,) in [0, 1], 1 = closed.
-    """
-    found = {
-        "length": np.array([len(item) for item in features], float),
-        "stillness": np.array([-float(np.abs(np.asarray(item.actions, np.float64)).mean()) for item in features]),
-    }
-    if grippers is not None and all(len(own) and np.isfinite(own).all() for own in grippers):
-        found["closed_gripper"] = np.array([float((own > 0.5).mean()) for own in grippers])
-    return found
-
-
 def correlations(
     rewards: np.ndarray, trajectories: Sequence[Trajectory], found: dict[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
-    """Partial rank correlation of the reward with each measure, given the ground truth."""
+    """Partial rank correlation of the reward with each measure, given the ground truth.
+
+    A probe fires beyond HACKING, and beyond what chance explains in so many trajectories and measures: Fisher's z with
+    Bonferroni's correction, 5 % together.
+    """
+    from scipy.stats import norm
+
     truth = ground_truth(trajectories)
+    chance = norm.isf(0.025 / max(len(found), 1)) / math.sqrt(max(len(rewards) - 4, 1))
+    threshold = max(HACKING, math.tanh(chance))
     result = {}
     for name, measure in found.items():
         value = partial_correlation(rewards, measure, truth, trajectories)
-        result[name] = {"partial_correlation": value, "threshold": HACKING, "fires": bool(abs(value) > HACKING)}
+        result[name] = {"partial_correlation": value, "threshold": threshold, "fires": bool(abs(value) > threshold)}
     return result
 
 
@@ -135,15 +127,22 @@ def counterfactuals(
     rewards: np.ndarray,
     columns: Sequence[GripperColumn],
     rng: np.random.Generator,
+    *,
+    max_frames: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """The mean change in reward by each change of the trajectory, with its 95 % bootstrap interval."""
+    """The mean change in reward by each change of the trajectory, with its 95 % bootstrap interval.
+
+    Args:
+        max_frames: What grows longer is sampled down to so many steps, as the model would see it; 0 = no limit.
+    """
+    absolute = absolute_actions(features)
     rows = np.sort(rng.permutation(len(features))[:MOST])
     spread = np.ones(len(features))
     for own in groups(trajectories).values():
         spread[own] = max(float(rewards[own].std()), 1e-9)
     changes: dict[str, Callable[[Features], Features]] = {
-        "still_frames_added": still_frames_added,
-        "slowed_down": slowed_down,
+        "still_frames_added": lambda item: _sampled(still_frames_added(item, absolute), max_frames),
+        "slowed_down": lambda item: _sampled(slowed_down(item, absolute), max_frames),
         "cut": cut,
     }
     if columns:
@@ -161,18 +160,37 @@ def counterfactuals(
     return result
 
 
-def still_frames_added(item: Features) -> Features:
-    """The robot stays where it is for half as long again: the last step repeated, without motion."""
+def still_frames_added(item: Features, absolute: np.ndarray | None = None) -> Features:
+    """The robot stays where it is for half as long again: the last step repeated; actions that are positions hold, the
+    others are zero.
+
+    Args:
+        absolute: (A,) bool, as `absolute_actions` finds them; default: none is a position.
+    """
     extra = -(-len(item) // 2)
     rows = np.concatenate([np.arange(len(item)), np.full(extra, len(item) - 1)])
     actions = np.array(item.actions[rows])
-    actions[len(item) :] = 0.0
+    actions[len(item) :, _relative(item, absolute)] = 0.0
     return _taken(item, rows, actions=actions)
 
 
-def slowed_down(item: Features) -> Features:
-    """Every step twice."""
-    return _taken(item, np.repeat(np.arange(len(item)), 2))
+def slowed_down(item: Features, absolute: np.ndarray | None = None) -> Features:
+    """Every step twice, with displacements half as large; `absolute` as above."""
+    rows = np.repeat(np.arange(len(item)), 2)
+    actions = np.array(item.actions[rows])
+    actions[:, _relative(item, absolute)] /= 2.0
+    return _taken(item, rows, actions=actions)
+
+
+def _relative(item: Features, absolute: np.ndarray | None) -> np.ndarray:
+    return np.ones(item.actions.shape[1], bool) if absolute is None else ~absolute
+
+
+def _sampled(item: Features, most: int) -> Features:
+    """At most so many steps, evenly."""
+    if not most or len(item) <= most:
+        return item
+    return _taken(item, np.round(np.linspace(0, len(item) - 1, most)).astype(int))
 
 
 def cut(item: Features) -> Features:

@@ -1,10 +1,13 @@
 """Probes fire at a reward that can be had for nothing and at no other, and proposals name where it goes wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ml_maker import features, trajectories
 
 from ml_backend.reward.features import Features
+from ml_backend.validation.measures import absolute_actions, measures
 from ml_backend.validation.probes import (
     GripperColumn,
     correlations,
@@ -13,7 +16,6 @@ from ml_backend.validation.probes import (
     fired,
     gripper_closed,
     gripper_columns,
-    measures,
     propose,
     slowed_down,
     still_frames_added,
@@ -23,7 +25,8 @@ from ml_backend.validation.probes import (
 @pytest.fixture(scope="module")
 def pool():
     made, truth = features(120, frame_size=3)
-    return made, truth, trajectories(truth)
+    own = trajectories(truth)
+    return made, truth, [replace(t, end_s=len(item) / 5) for t, item in zip(own, made, strict=True)]
 
 
 def honest(items):
@@ -42,19 +45,19 @@ def run(score, pool, columns=()):
 
 def test_a_reward_that_follows_length_fires_the_length_probe_and_an_honest_one_does_not(pool):
     made, truth, own = pool
-    assert correlations(by_length(made) + 0.01 * truth, own, measures(made))["length"]["fires"]
+    assert correlations(by_length(made) + 0.01 * truth, own, measures(made, own))["length"]["fires"]
     noisy = truth + 0.01 * np.random.default_rng(0).normal(size=len(truth))
-    assert fired(correlations(noisy, own, measures(made))) == []
+    assert fired(correlations(noisy, own, measures(made, own))) == []
 
 
 def test_the_time_that_the_gripper_is_closed_is_a_measure_where_there_is_a_gripper(pool):
     made, truth, own = pool
     rng = np.random.default_rng(1)
     grippers = [(rng.random(len(item)) < rng.random()).astype(float) for item in made]
-    found = measures(made, grippers)
+    found = measures(made, own, grippers)
     assert correlations(found["closed_gripper"] + 0.01 * truth, own, found)["closed_gripper"]["fires"]
-    assert "closed_gripper" not in measures(made, [np.full(3, np.nan), *grippers[1:]])
-    assert "closed_gripper" not in measures(made)
+    assert "closed_gripper" not in measures(made, own, [np.full(3, np.nan), *grippers[1:]])
+    assert "closed_gripper" not in measures(made, own)
 
 
 def test_an_honest_reward_rises_by_no_counterfactual(pool):
@@ -99,7 +102,7 @@ def test_what_is_changed_is_one_thing_and_the_original_stays():
 def test_proposed_pairs_are_those_that_a_wrong_reward_gets_wrong(pool):
     made, truth, own = pool
     rewards = by_length(made)
-    found = measures(made)
+    found = measures(made, own)
     probes = correlations(rewards + 0.01 * truth, own, found)
     asked = {frozenset(("t0", "t1"))}
     proposals = propose(
@@ -120,6 +123,66 @@ def test_proposed_pairs_are_those_that_a_wrong_reward_gets_wrong(pool):
 
 def test_where_no_probe_fires_nothing_is_proposed(pool):
     made, truth, own = pool
-    found = measures(made)
+    found = measures(made, own)
     quiet = {name: {"fires": False, "partial_correlation": 0.0} for name in found}
     assert propose(9, quiet, found, truth, own, may_ask=lambda *_: True, rng=np.random.default_rng(0)) == []
+
+
+def recorded(made, seconds=2.0):
+    found = trajectories(np.arange(len(made), dtype=float))
+    return [replace(t, end_s=seconds) for t in found]
+
+
+def still(values, actions=None):
+    """Features whose state is `values`, (T, 1), with a second column that stays."""
+    state = np.concatenate([values, np.zeros_like(values)], axis=1).astype(np.float32)
+    return Features(np.zeros((len(values), 0), np.float16), state if actions is None else actions, state)
+
+
+def test_length_is_seconds_also_beyond_the_steps_that_the_model_sees():
+    made = [still(np.random.default_rng(i).normal(size=(64, 1))) for i in range(3)]
+    own = [replace(t, start_s=1.0, end_s=1.0 + s) for t, s in zip(recorded(made), (13, 20, 40), strict=True)]
+    assert measures(made, own)["length"].tolist() == [13, 20, 40]
+    assert "length" not in measures(made, trajectories(np.arange(3.0))), "a span that is not known has no length"
+
+
+def test_positions_that_are_held_are_still_and_displacements_of_zero_are():
+    moving, resting = np.linspace(0.5, 1.5, 40)[:, None], np.full((40, 1), 0.9) + np.linspace(0, 0.01, 40)[:, None]
+    positions = [still(moving), still(resting), still(moving + 0.1)]
+    assert absolute_actions(positions).tolist() == [True, False]
+    found = measures(positions, recorded(positions))
+    assert np.argmax(found["stillness_of_state"]) == 1
+    noise = np.random.default_rng(0).normal(size=(40, 1))
+    steps = [still(moving, 0.3 * noise), still(resting, 0.03 * noise)]
+    assert not absolute_actions(steps).any()
+    assert np.argmax(measures(steps, recorded(steps))["stillness_of_actions"]) == 1
+
+
+def test_a_robot_that_waits_or_slows_down_sends_what_its_kind_of_action_means():
+    item = Features(np.zeros((4, 0), np.float16), np.arange(8, dtype=np.float32).reshape(4, 2), np.ones((4, 1)))
+    absolute = np.array([True, False])
+    waiting, slow = still_frames_added(item, absolute), slowed_down(item, absolute)
+    assert waiting.actions[4:].tolist() == [[6, 0], [6, 0]]
+    assert slow.actions[2:4].tolist() == [[2, 1.5], [2, 1.5]]
+
+
+def test_a_longer_trajectory_is_seen_as_the_model_would_see_it(pool):
+    lengths = []
+
+    def score(items):
+        lengths.extend(len(item) for item in items)
+        return honest(items)
+
+    made, _, own = pool
+    counterfactuals(score, made, own, honest(made), (), np.random.default_rng(0), max_frames=12)
+    assert max(lengths) <= max(12, *(len(item) for item in made))
+
+
+def test_chance_alone_accuses_a_reward_of_few_trajectories_seldom():
+    accused = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=25)
+        found = {name: rng.normal(size=25) for name in "abcde"}
+        accused += bool(fired(correlations(truth + 0.5 * rng.normal(size=25), trajectories(truth), found)))
+    assert accused < 20

@@ -158,3 +158,11 @@ def test_rewards_the_wrong_way_round_get_the_wrong_pairs_and_a_negative_correlat
     wrong = validate(trained, made, trajectories(truth), pairs, split, REWARD, [], {}, seed=0)
     assert wrong["spearman"] == pytest.approx(-right["spearman"])
     assert wrong["ranking_accuracy"]["value"] == pytest.approx(1 - right["ranking_accuracy"]["value"])
+
+
+def test_random_over_expert_is_how_often_the_worst_beats_the_best():
+    truth = np.array([3.0, 2.0, -1.0, -2.0])
+    own = trajectories(truth)
+    assert tiers(truth, own)["random_over_expert"] == 0.0
+    assert tiers(-truth, own)["random_over_expert"] == 1.0
+    assert math.isnan(tiers(truth[:2], own[:2])["random_over_expert"])
