@@ -194,9 +194,9 @@ class Quality(Section):
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Resamples per confidence interval."""
     resolution: ResolutionMethod = "vote"
-    """How votes become a label. `vote`: the majority. `dawid_skene`: the most probable answer, given each annotator's
-    confusion matrix. `weighted_bt`: Bradley-Terry over all votes, each weighted by its annotator's agreement with the
-    others. Reports show where the three differ."""
+    """How votes become a label. `vote`: the majority. `dawid_skene`: what most careful people would say, given each
+    annotator's reliability and each pair's difficulty. `weighted_bt`: Bradley-Terry over all votes, each weighted by
+    its annotator's agreement with the others. Reports show where the three differ."""
 
 
 Teacher = Literal["expert", "good", "oracle", "mistake", "noisy", "skip", "myopic", "equal", "careless", "left_biased"]

@@ -11,6 +11,7 @@ from preference.records import AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.annotators.clock import with_clock
+from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.reviews import by_batch, review_list
 from qc_reports.answers import Answered, join, planned, unanswered
 from qc_reports.changes import changed, changed_batches, noted, sentence, without_left_out
@@ -73,7 +74,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
     if any(view.pair.kind == "calibration" for view in views):
         raise UserError(f"{batch_id} is a calibration set, not a batch.", fix="Check it with `robopref certify`.")
     judgments = ws.store.judgments(batch_id)
-    answers = with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments)
+    answers = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
     report = _decided(ws, check(ws, batch_id, views, answers, by_batch(ws.store.reviews()).get(batch_id, [])))
@@ -94,7 +95,7 @@ def check_all(ws: Workspace) -> Checked:
     dropped = {(r.batch_id, r.annotator_id) for r in reviews if r.verdict == "leave_out"}
     views = ws.store.assignments(calibration=False)
     judgments = ws.store.judgments()
-    everybody = with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments)
+    everybody = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
     answers = [a for a in everybody if (a.batch_id, a.annotator_id) not in dropped]
     pairs = ws.store.pairs(calibration=False)
     report = figures(
@@ -145,6 +146,7 @@ def check(
         reviews: Of this batch, under the names that `answers` has.
     """
     dropped = {(batch_id, review.annotator_id) for review in reviews if review.verdict == "leave_out"}
+    everything = with_experts(ws, join(ws.store.judgments(), ws.store.assignments(calibration=False)))
     return figures(
         batch_id,
         answers,
@@ -153,6 +155,7 @@ def check(
         rng=ws.rng(f"alpha {batch_id}"),
         open_assignments=unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped),
         reviews=reviews,
+        earlier=batches_before(ws, batch_id, everything),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from preference.artifacts import plain, write_json, write_jsonl
 from preference.records import AssignmentView, Pair, Preference, Resolution, ResolutionReason
 from preference.workspace import Workspace
 from qc_reports.annotators.clock import clock_flags, with_clock
 from qc_reports.annotators.flags import flags
+from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
@@ -75,16 +76,16 @@ def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
 
 
 def answers_to(ws: Workspace, views: Sequence[AssignmentView]) -> list[Answered]:
-    """Every answer to these assignments, held against the server's clock."""
+    """Every answer to these assignments, held against the server's clock, with the expert's word as gold."""
     judgments = ws.store.judgments()
-    return with_clock(ws, join(judgments, views), judgments)
+    return with_experts(ws, with_clock(ws, join(judgments, views), judgments))
 
 
 def _left_out(where: Mapping[str, ReviewStatus]) -> set[tuple[str, str]]:
     return {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
 
 
-def review_statuses(ws: Workspace, answers: Iterable[Answered]) -> dict[str, ReviewStatus]:
+def review_statuses(ws: Workspace, answers: Sequence[Answered]) -> dict[str, ReviewStatus]:
     """Batch → who of its annotators is flagged, and what reviews said of them."""
     groups: dict[str, list[Answered]] = {}
     for answer in answers:
@@ -93,6 +94,8 @@ def review_statuses(ws: Workspace, answers: Iterable[Answered]) -> dict[str, Rev
     found = {}
     for batch_id, own in groups.items():
         stats = annotator_stats(own, ws.config.quality)
-        accused = clock_flags(own) + flags(own, stats, ws.config.quality, rng=flags_rng(batch_id))
+        accused = clock_flags(own) + flags(
+            own, stats, ws.config.quality, rng=flags_rng(batch_id), earlier=batches_before(ws, batch_id, answers)
+        )
         found[batch_id] = review_status(accused, reviews.get(batch_id, []))
     return found

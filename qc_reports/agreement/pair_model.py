@@ -30,7 +30,7 @@ STEPS_OF_GRID = 8
 """π moves in eighths: 45 distributions. Sixteenths changed no figure of the benchmarks."""
 NEVER = 0.01
 """No answer is rarer than that among careful people: everybody slips."""
-PRIOR = np.array([48.0, 1.5, 0.5])
+PRIOR = np.array([18.0, 1.5, 0.5])
 """Answers that the prior is worth: careful, careless, swapped."""
 POOLED = 20.0
 """Pairs' worth of pull of each group towards all."""
@@ -43,6 +43,8 @@ TINY = 1e-300
 class PairModel:
     answers: np.ndarray
     """(P, 3) float64: how careful people answer each pair, in expectation; over SCALE."""
+    best: np.ndarray
+    """(P, 3) float64: how probable it is that most careful people would answer so."""
     reliability: np.ndarray
     """(K, 3) float64: shares of answers that are careful, careless, swapped."""
     expected: np.ndarray
@@ -88,7 +90,8 @@ def fit_pairs(votes: VoteTable, groups: Sequence[str] = ()) -> PairModel:
     usual = np.median(reliability, axis=0) if people else PRIOR
     said_by_all = counts.sum(axis=0) / max(counts.sum(), 1)
     expected = (usual[0] * careful + usual[1] * said_by_all + usual[2] * careful[:, ::-1]) / usual.sum()
-    return PairModel(_normalized(logs) @ grid, reliability, expected)
+    chances = _normalized(logs)
+    return PairModel(chances @ grid, chances @ _modes(grid), reliability, expected)
 
 
 def _grid() -> np.ndarray:
@@ -96,6 +99,12 @@ def _grid() -> np.ndarray:
     steps = range(STEPS_OF_GRID + 1)
     points = np.array([(a, e, STEPS_OF_GRID - a - e) for a in steps for e in steps if a + e <= STEPS_OF_GRID])
     return NEVER + (1 - len(SCALE) * NEVER) * points / STEPS_OF_GRID
+
+
+def _modes(grid: np.ndarray) -> np.ndarray:
+    """(G, 3): the commonest answer of each distribution, shared where there are several."""
+    tops = np.isclose(grid, grid.max(axis=1, keepdims=True))
+    return tops / tops.sum(axis=1, keepdims=True)
 
 
 def _weights(chances: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -63,7 +63,7 @@ def _sides(name: str, own: Comparison, spread: float) -> Iterator[Tested]:
     weight, score = took.weight, _score(took)
     value, expected = float(hit.mean()), float(likelier.mean())
     n = hit.size
-    p = hits_bound(hit, np.full(n, 0.5), weight * d, above=False, spread=spread)
+    p = hits_bound(hit, np.full(n, 0.5), weight * d, above=False)
     if score <= SWAPPED and p < COIN_P:
         words = f"{name} took the opposite side of the others in {1 - value:.0%} of {n} pairs: sides swapped?"
         yield Tested(_flag(name, "swapped", 1 - value, 0.5, n, words, 1 - expected, p, ENOUGH), True)

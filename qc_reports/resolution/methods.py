@@ -5,7 +5,8 @@ The vote decides what has to be asked and waited for; the methods change the lab
 | method | a pair's label |
 | --- | --- |
 | vote | what more than half, or the largest group, said |
-| dawid_skene | the most probable answer given everybody's confusions; ambiguous where none has half the probability |
+| dawid_skene | the answer that most careful people would give, by everybody's reliability and the pairs' difficulty |
+| | (`qc_reports.agreement.pair_model`); ambiguous where none has half the probability |
 | weighted_bt | what the trajectories' scores say, fitted to all votes by reliability; as many ties as in the votes |
 """
 
@@ -20,9 +21,9 @@ import numpy as np
 from preference.config import ResolutionMethod
 from preference.records import LABELS, Pair, Preference
 from qc_reports.agreement.coefficients import SCALE
+from qc_reports.agreement.pair_model import fit_pairs
 from qc_reports.agreement.vote_table import table_of
 from qc_reports.answers import Answered, votes
-from qc_reports.resolution.dawid_skene import dawid_skene
 from qc_reports.resolution.exclusions import word_of
 from qc_reports.resolution.weighted_bradley_terry import outcomes, reliabilities, weighted_bt
 
@@ -80,7 +81,8 @@ def labels(
     if not table.pair_ids:
         return {}
     if method == "dawid_skene":
-        chances = dawid_skene(table).posterior
+        stratum = {pair.pair_id: str(pair.stratum) for pair in pairs}
+        chances = fit_pairs(table, [stratum.get(pair_id, "") for pair_id in table.pair_ids]).best
         best = np.argmax(chances, axis=1)
     else:
         weights = reliabilities(ballots)

@@ -1,6 +1,8 @@
 """Claims: by 200 judgments, a random clicker, one who always takes the left, one who is too fast, a copycat, a good one
 who turns bad half-way and one who swapped the sides are each flagged for the right reason in at least 95 % of seeds;
-an honest but strict annotator, and the other honest ones, in fewer than 5 %.
+an honest but strict annotator, and the other honest ones, in fewer than 5 %; also where pairs are as differently hard
+as sigir2010's. And where 0, 10, 20 or 28 % of gold is wrong, honest people are accused in fewer than 5 %, and the
+suspicion of gold is said in at least 95 % of seeds from 15 % on.
 
 Teams of four honest people, one of them strict, and the faulty one; two or three annotators a pair
 (tests/makers/qc_maker.py).
@@ -16,65 +18,92 @@ from pathlib import Path
 import numpy as np
 
 from preference.config import Quality
-from qc_reports.annotators.flags import flags
+from qc_reports.annotators.flags import Examination, examine
 from qc_reports.annotators.statistics import annotator_stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
 
 from qc_maker import draw_batch
 
-SEEDS = 200
+SEEDS = 60
 REASONS = {
     "clicker": {"guessing", "gold"}, "lefty": {"side_bias"}, "fast": {"speed"}, "copycat": {"copy"},
     "turncoat": {"turned"}, "swapped": {"swapped"},
 }  # fmt: skip
 """Fault → the flags that name it."""
+WRONG = (0.0, 0.1, 0.15, 0.2, 0.28)
+"""Shares of gold that are wrong; 28 % is what quartiles without success or return come to."""
+SAID_FROM = 0.15
 QUALITY = Quality()
 
 
-def kinds(seed: int, fault: str, overlap: int) -> dict[str, set[str]]:
-    """Annotator → the kinds of their flags."""
-    answers, _ = draw_batch(seed, fault, overlap=overlap)
-    found: dict[str, set[str]] = {}
-    for flag in flags(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed)):
-        found.setdefault(flag.annotator_id, set()).add(flag.kind)
-    return found
+def examined(
+    seed: int, fault: str, overlap: int, *, broad: bool = False, wrong_gold: float = 0.0
+) -> tuple[Examination, dict[str, set[str]]]:
+    """And annotator → the kinds of their flags."""
+    answers, _ = draw_batch(seed, fault, overlap=overlap, broad=broad, wrong_gold=wrong_gold)
+    found = examine(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed))
+    kinds: dict[str, set[str]] = {}
+    for flag in found.flags:
+        kinds.setdefault(flag.annotator_id, set()).add(flag.kind)
+    return found, kinds
 
 
-def measure(fault: str, overlap: int, seeds: int) -> dict[str, float | str]:
+def planted(fault: str, overlap: int, seeds: int, *, broad: bool) -> dict[str, float | str | bool]:
     """Shares of the seeds: the fault named, somebody strict flagged; and of all other honest people, those flagged."""
     named = strict = honest = 0
     all_kinds: Counter[str] = Counter()
     for seed in range(seeds):
-        found = kinds(seed, fault, overlap)
+        _, found = examined(seed, fault, overlap, broad=broad)
         own = found.pop(fault, set())
         all_kinds.update(own)
         named += bool(own & REASONS.get(fault, set()))
         strict += "strict" in found
         honest += sum(name != "strict" for name in found)
     common = ", ".join(f"{kind} {count / seeds:.0%}" for kind, count in all_kinds.most_common(4))
-    return {"fault": fault or "nobody", "overlap": overlap, "named": named / seeds if fault else float("nan"),
+    return {"fault": fault or "nobody", "overlap": overlap, "broad": broad, "named": named / seeds if fault else 1.0,
             "strict": strict / seeds, "honest": honest / seeds / 3, "kinds": common}  # fmt: skip
+
+
+def wrong_gold(share: float, overlap: int, seeds: int) -> dict[str, float]:
+    """Four honest people and gold of which a share is wrong: people accused, and seeds in which gold is suspended."""
+    accused = said = 0
+    for seed in range(seeds):
+        found, kinds = examined(seed, "", overlap, wrong_gold=share)
+        accused += len(kinds)
+        said += found.gold.suspended
+    return {"wrong": share, "overlap": overlap, "honest": accused / seeds / 4, "said": said / seeds}
 
 
 def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
-    print(f"{'planted':<10}{'overlap':>8}{'named':>9}{'strict flagged':>16}{'honest flagged':>16}   what was said")
-    rows = []
+    print(
+        f"{'planted':<10}{'overlap':>8}{'pairs':>8}{'named':>9}{'strict flagged':>16}{'honest flagged':>16}   for what"
+    )
+    rows, gold = [], []
+    for broad in (False, True):
+        for overlap in (2, 3):
+            for fault in ("", *REASONS):
+                row = planted(fault, overlap, seeds, broad=broad)
+                rows.append(row)
+                named = f"{row['named']:.1%}" if fault else "–"
+                pairs = "broad" if broad else "alike"
+                print(f"{row['fault']:<10}{overlap:>8}{pairs:>8}{named:>9}{row['strict']:>16.1%}{row['honest']:>16.1%}"
+                      f"   {row['kinds']}", flush=True)  # fmt: skip
+    print(f"\n{'gold wrong':<10}{'overlap':>8}{'honest flagged':>16}{'suspended':>12}")
     for overlap in (2, 3):
-        for fault in ("", *REASONS):
-            row = measure(fault, overlap, seeds)
-            rows.append(row)
-            named = f"{row['named']:.1%}" if fault else "–"
-            print(
-                f"{row['fault']:<10}{overlap:>8}{named:>9}{row['strict']:>16.1%}{row['honest']:>16.1%}   {row['kinds']}"
-            )
-    met = all(row["named"] >= 0.95 for row in rows if row["fault"] != "nobody")
-    met = met and all(max(row["strict"], row["honest"]) < 0.05 for row in rows)
-    for row in rows:
-        row["named"] = None if row["fault"] == "nobody" else row["named"]
-    target = "each fault named in 95 % of seeds or more; a strict or another honest annotator flagged in under 5 %"
-    print(json.dumps({"name": "qc_detection", "figures": {"seeds": seeds, "rows": rows}, "target": target, "met": met}))
+        for share in WRONG:
+            found = wrong_gold(share, overlap, seeds)
+            gold.append(found)
+            print(f"{share:<10.0%}{overlap:>8}{found['honest']:>16.1%}{found['said']:>12.1%}", flush=True)
+    met = all(row["named"] >= 0.95 and max(row["strict"], row["honest"]) < 0.05 for row in rows)
+    met = met and all(row["honest"] < 0.05 and (row["said"] >= 0.95 or row["wrong"] < SAID_FROM) for row in gold)
+    target = (
+        "each fault named in 95 % of seeds or more; honest people, strict ones too, flagged in under 5 %, also with "
+    )
+    target += "wrong gold, which is said in 95 % of seeds from 15 % on"
+    figures = {"seeds": seeds, "rows": rows, "gold": gold}
+    print(json.dumps({"name": "qc_detection", "figures": figures, "target": target, "met": met}))
     sys.exit(0 if met else 1)
 
 

@@ -17,24 +17,33 @@ GAPS = {"same": (0.0, 1.0), "adjacent": (1.5, 0.7), "distant": (4.0, 0.6)}
 """Stratum → mean and sd of |x|."""
 SHARES = {"same": 0.3, "adjacent": 0.4, "distant": 0.3}
 TASTE, NOISE, SLIP, TIE, STRICT_TIE = 0.4, 0.12, 0.03, 0.25, 1.1
+BROAD = (1.5, 1.0)
+"""Mean and sd of log(taste / TASTE), with `broad`: two answers to a pair are alike in 62 % with an sd of 22 points from
+pair to pair, where sigir2010's are in 52 % with one of 19."""
 FAULTS = ("clicker", "lefty", "fast", "copycat", "turncoat", "swapped")
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 SWAP = {"A": "B", "B": "A"}
 
 
-def draw_batch(seed, fault="", judgments=200, honest=3, overlap=2, strict=True):
+def draw_batch(seed, fault="", judgments=200, honest=3, overlap=2, strict=True, broad=False, wrong_gold=0.0):
     """(answers, pairs) of `honest` people, a strict one and the one called after their fault, `judgments` answers each.
 
-    `strict` says equal wherever the difference is not obvious, which is twice as often as the others.
+    `strict` says equal wherever the difference is not obvious, which is twice as often as the others. With `broad`,
+    people's tastes differ much on some pairs and little on others, whatever the stratum (BROAD). `wrong_gold` is the
+    share of gold answers that are the opposite of the truth.
     """
     rng = np.random.default_rng([seed, 11])
     people = [f"honest{i}" for i in range(honest)] + ["strict"] * strict + [fault] * bool(fault)
     originals = round(judgments / 1.07)
     pairs, gaps = _pairs(round(originals * len(people) / overlap), rng)
+    tastes = {p.pair_id: TASTE * float(np.exp(rng.normal(*BROAD))) if broad else TASTE for p in pairs}
+    golden = [p.pair_id for p in pairs if p.expected]
+    wrong = set(rng.permutation(golden)[: round(wrong_gold * len(golden))]) if wrong_gold else set()
+    pairs = [replace(p, expected=OPPOSITE[p.expected]) if p.pair_id in wrong else p for p in pairs]
     todo = _assign(len(pairs), people, overlap, rng)
     answers, said = [], {}
     for name in sorted(people, key=lambda name: name == "copycat"):  # who copies comes when the other is done
-        own = _own_answers(name, todo[name], pairs, gaps, judgments - len(todo[name]), said, rng)
+        own = _own_answers(name, todo[name], pairs, gaps, tastes, judgments - len(todo[name]), said, rng)
         said |= {(name, a.pair_id): a for a in own if not a.duplicate}
         answers += own
     return sorted(answers, key=lambda a: a.created_at), pairs
@@ -67,13 +76,13 @@ def _assign(count, people, overlap, rng):
     return {name: list(rng.permutation(own)) for name, own in todo.items()}
 
 
-def _own_answers(name, indices, pairs, gaps, again, said, rng):
+def _own_answers(name, indices, pairs, gaps, tastes, again, said, rng):
     shown = [(i, False) for i in indices]
     for i in rng.choice(indices[: len(indices) // 2], again, replace=False):
         shown.insert(int(rng.integers(min(len(shown) // 2 + 20, len(shown)), len(shown) + 1)), (int(i), True))
     now = START + timedelta(days=3 * (name == "copycat"), seconds=float(rng.uniform(0, 3600)))
     lefts, answers = {}, []
-    taste = {i: float(rng.logistic(0, TASTE)) for i in indices}
+    taste = {i: float(rng.logistic(0, tastes[pairs[i].pair_id])) for i in indices}
     for position, (i, duplicate) in enumerate(shown):
         pair = pairs[i]
         left = SWAP[lefts[i]] if duplicate else lefts.setdefault(i, str(rng.choice(["A", "B"])))
@@ -109,3 +118,18 @@ def _source(pair, said):
 def without_hints(answers):
     """The same answers with pair, annotator and preference only, as data from elsewhere may be."""
     return [replace(Answered(a.pair_id, a.annotator_id, a.preference)) for a in answers if not a.duplicate]
+
+
+def draw_crowd(seed, votes=2, careless=0.0, people=10, judgments=200):
+    """(ballots, pair → what is right, pair → stratum) of `people`, a share of whom clicks at random."""
+    rng = np.random.default_rng([seed, 5])
+    names = [f"person{i}" for i in range(people)]
+    pairs, gaps = _pairs(round(judgments * people / votes), rng)
+    ballots = {pair.pair_id: {} for pair in pairs}
+    for k, (name, own) in enumerate(_assign(len(pairs), names, votes, rng).items()):
+        kind = "clicker" if k < round(careless * people) else name
+        for i in own:
+            x = gaps[pairs[i].pair_id] + float(rng.logistic(0, TASTE))
+            ballots[pairs[i].pair_id][name] = _answer(kind, pairs[i], x, "A", 0, {}, rng)[0]
+    truth = {key: "equal" if abs(x) < TIE else "A" if x > 0 else "B" for key, x in gaps.items()}
+    return ballots, truth, {pair.pair_id: pair.stratum for pair in pairs}

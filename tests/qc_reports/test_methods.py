@@ -1,6 +1,5 @@
-"""Other ways to a label: Dawid-Skene as crowd-kit has it, Bradley-Terry with reliabilities, and where they differ."""
+"""Other ways to a label: Dawid-Skene with difficulty, Bradley-Terry with reliabilities, and where they differ."""
 
-import warnings
 from typing import get_args
 
 import numpy as np
@@ -12,11 +11,11 @@ from preference.records import LABELS, Annotator, Assignment, Batch, Judgment, P
 from preference.workspace import Workspace
 from qc_reports import resolve as resolution
 from qc_reports.agreement.coefficients import SCALE
+from qc_reports.agreement.pair_model import fit_pairs
 from qc_reports.agreement.vote_table import table_of
 from qc_reports.annotators.flag import Kind
 from qc_reports.answers import Answered, votes
 from qc_reports.report.batch_report import figures
-from qc_reports.resolution.dawid_skene import dawid_skene
 from qc_reports.resolution.methods import apply, differences, labels
 from qc_reports.resolution.vote import resolve
 from qc_reports.resolution.weighted_bradley_terry import PENALTY, outcomes, reliabilities, weighted_bt
@@ -39,35 +38,6 @@ def answers_of(ballots):
     return [Answered(pair, who, word) for pair, ballot in ballots.items() for who, word in ballot.items()]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_dawid_skene_is_crowd_kits(seed):
-    import pandas as pd
-    from crowdkit.aggregation import DawidSkene
-
-    ballots = {pair: ballot for pair, ballot in crowd(seed)[0].items() if ballot}
-    rows = [(pair, who, word) for pair, ballot in ballots.items() for who, word in ballot.items()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = DawidSkene(n_iter=400, tol=1e-10).fit_predict_proba(
-            pd.DataFrame(rows, columns=["task", "worker", "label"])
-        )
-    ours = dawid_skene(table_of(ballots), prior=0.0, steps=400).posterior
-    assert np.allclose(ours, theirs.loc[list(ballots), list(SCALE)].to_numpy(), atol=1e-3)
-
-
-def test_one_step_of_dawid_skene_worked_by_hand():
-    # p1: x A, y A; p2: x B, y B; p3: x A, y B. The first posteriors are the votes' shares: A in 1, 0, 1/2.
-    # Shares of A and B are 1/2 each. x said A on A-weights 1 + 1/2 and B-weights 1/2, so Π_x[A, A] = 1 and Π_x[B, A] =
-    # (1/2) / (3/2) = 1/3; y said B on A-weight 1/2, so Π_y[A, B] = 1/3, and on all of B, so Π_y[B, B] = 1.
-    # Then p3 is A by 1/2 · 1 · 1/3 and B by 1/2 · 1/3 · 1: one half; p1 is A by 1/2 · 1 · 2/3 and B by 1/2 · 1/3 · 0.
-    ballots = {"p1": {"x": "A", "y": "A"}, "p2": {"x": "B", "y": "B"}, "p3": {"x": "A", "y": "B"}}
-    found = dawid_skene(table_of(ballots), prior=0.0, steps=1)
-    assert found.shares == pytest.approx([1 / 2, 0, 1 / 2])
-    assert found.confusion[0][[0, 2]][:, [0, 2]] == pytest.approx(np.array([[1, 0], [1 / 3, 2 / 3]]))
-    assert found.confusion[1][[0, 2]][:, [0, 2]] == pytest.approx(np.array([[2 / 3, 1 / 3], [0, 1]]))
-    assert found.posterior == pytest.approx(np.array([[1, 0, 0], [0, 0, 1], [1 / 2, 0, 1 / 2]]))
-
-
 def test_two_who_are_reliable_outvote_three_who_guess():
     rng = np.random.default_rng(1)
     ballots, truth = {}, []
@@ -77,23 +47,40 @@ def test_two_who_are_reliable_outvote_three_who_guess():
         ballots[f"p{i:03d}"] = {f"good{k}": right for k in range(2)} | {
             f"guess{k}": SCALE[rng.integers(3)] for k in range(3)
         }
-    chances = dawid_skene(table_of(ballots)).posterior
+    chances = fit_pairs(table_of(ballots)).best
     found = [SCALE[k] for k in chances.argmax(axis=1)]
     assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) > 0.98
 
 
 def test_who_turns_the_sides_round_is_believed_the_other_way():
     ballots, truth = crowd(4, pairs=200, liar=True)
-    fitted = dawid_skene(table_of(ballots))
-    liar = fitted.confusion[4]
-    assert liar[0, 2] > 0.6 and liar[2, 0] > 0.6
-    assert np.mean(fitted.posterior.argmax(axis=1) == truth[[int(p[1:]) for p in table_of(ballots).pair_ids]]) > 0.9
+    table = table_of(ballots)
+    fitted = fit_pairs(table)
+    assert fitted.reliability[4, 2] > 0.6 > 0.5 > fitted.reliability[4, 0], "swapped"
+    assert np.mean(fitted.best.argmax(axis=1) == truth[[int(p[1:]) for p in table.pair_ids]]) > 0.88
+
+
+def test_a_hard_pair_says_less_of_a_person_than_an_easy_one():
+    easy = {f"e{i}": {f"a{k}": "A" for k in range(6)} for i in range(30)}
+    hard = {f"h{i}": {f"a{k}": "AB"[(k + i) % 2] for k in range(6)} for i in range(30)}
+    table = table_of(easy | hard)
+    fitted = fit_pairs(table)
+    shown = fitted.expected.max(axis=1)
+    assert shown[table.pair < 30].min() > 0.9 > 0.7 > shown[table.pair >= 30].max()
+    assert fitted.reliability[:, 0].min() > 0.85, "who differs on hard pairs is no guesser"
+
+
+def test_what_is_expected_of_a_vote_does_not_know_that_vote():
+    ballots = {f"p{i}": {"x": "A", "y": "A", "z": "AB"[i == 0]} for i in range(40)}
+    other = ballots | {"p0": {"x": "A", "y": "A", "z": "A"}}
+    first, second = (fit_pairs(table_of(b)).expected[2] for b in (ballots, other))
+    assert first[0] > 0.9 and first == pytest.approx(second, abs=0.05)
 
 
 def test_no_votes_and_one_annotator_are_no_trouble():
-    assert dawid_skene(table_of({})).posterior.shape == (0, 3)
+    assert fit_pairs(table_of({})).best.shape == (0, 3)
     alone = {f"p{i}": {"x": SCALE[i % 3]} for i in range(9)}
-    assert list(dawid_skene(table_of(alone)).posterior.argmax(axis=1)) == [i % 3 for i in range(9)]
+    assert list(fit_pairs(table_of(alone)).best.argmax(axis=1)) == [i % 3 for i in range(9)]
     assert reliabilities(alone) == {"x": 1.0}
 
 

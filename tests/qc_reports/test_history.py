@@ -1,0 +1,103 @@
+"""Flags add up over batches, gold is checked and takes the expert's word, and the plain limits stand beside."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qc_maker import draw_batch
+
+from preference.config import Config, Quality
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
+from preference.workspace import Workspace
+from qc_reports.annotators.flags import examine
+from qc_reports.annotators.history import batches_before, with_experts
+from qc_reports.annotators.statistics import annotator_stats
+from qc_reports.answers import Answered
+
+QUALITY = Quality()
+
+
+def examined(answers, quality=QUALITY, **options):
+    return examine(answers, annotator_stats(answers, quality), quality, rng=np.random.default_rng(0), **options)
+
+
+def repeats(alike, of, batch):
+    first = [Answered(f"{batch}-{i}", "x", "AB"[i % 2], batch_id=batch) for i in range(of)]
+    again = [replace(a, duplicate=True, preference=a.preference if i < alike else "equal") for i, a in enumerate(first)]
+    return first + again
+
+
+def test_few_repeats_a_batch_add_up_to_a_flag():
+    batches = [repeats(3, 6, f"b{i}") for i in range(4)]
+    assert examined(batches[0]).flags == [], "3 of 6 is nothing yet"
+    found = examined(batches[0], earlier=batches[1:]).flags
+    assert [flag.kind for flag in found] == ["self_consistency"] and found[0].n == 24 and found[0].p < 0.05
+    good = [repeats(6, 6, f"good{i}") for i in range(3)]
+    assert examined(batches[0], earlier=good).flags == []
+
+
+def test_the_newest_batch_weighs_most():
+    good, bad = repeats(9, 9, "good"), repeats(3, 9, "bad")
+    newest_bad = examined(bad, earlier=[good]).flags
+    assert [flag.n for flag in newest_bad] == [9], "the batch at hand alone says more"
+    assert examined(good, earlier=[bad]).flags == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.28])
+def test_gold_that_people_agree_against_is_suspended_and_accuses_nobody(share):
+    answers, _ = draw_batch(1, wrong_gold=share)
+    found = examined(answers)
+    assert found.gold.suspended == (share > 0) and found.flags == []
+    assert ("heuristic gold is suspended" in found.gold.sentence) == (share > 0)
+    assert found.gold.low <= share <= found.gold.high or share == 0
+    assert bool(found.gold.usable) == (share == 0)
+
+
+def test_what_an_expert_said_is_never_suspended():
+    answers = [replace(a, expected_by_expert=a.expected is not None) for a in draw_batch(1, wrong_gold=0.28)[0]]
+    found = examined(answers).gold
+    assert (found.heuristic, found.suspended) == (0, False) and len(found.usable) == found.expert > 0
+
+
+def test_the_protocols_limits_stand_beside_and_are_the_flags_where_somebody_wants_that():
+    answers = [*repeats(10, 14, "b")]
+    row = next(row for row in examined(answers).thresholds if row.kind == "self_consistency")
+    assert row.sentence == "80% of repeats alike asked, 71% seen of 14; chance alone would do that in 1 of 3."
+    assert row.crossed and row.chance == pytest.approx(0.302, abs=1e-3)
+    assert examined(answers).flags == []
+    plain = examined(answers, Quality(flags="protocol")).flags
+    assert [(flag.kind, flag.value) for flag in plain] == [("self_consistency", 10 / 14)]
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = Workspace(Config.model_validate({"work": tmp_path, "quality": {"bootstrap": 0}}))
+    ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(4)])
+    ws.store.put_annotators([Annotator("ann", "ann@example.org"), Annotator("eva", "eva@example.org", role="expert")])
+    batches = (("training", "calibration", "eva"), ("one", "production", "ann"), ("two", "production", "ann"))
+    for batch_id, kind, who in batches:
+        two = ("t1", "t0") if batch_id == "training" else ("t0", "t1")
+        pairs = [Pair(f"{batch_id}-p", *two, "push", "distant", kind if kind == "calibration" else "gold", batch_id,
+                      expected=None if kind == "calibration" else "A")]  # fmt: skip
+        ws.store.put_pairs(
+            Batch(batch_id, kind), pairs, [Assignment(f"{batch_id}-a", f"{batch_id}-p", who, batch_id, 0, "A")]
+        )
+        ws.store.put_judgments([Judgment(f"{batch_id}-a", who, f"{batch_id}-p", "A", 3, 9000)])
+    yield ws
+    ws.store.close()
+
+
+def answers_of(batch_id):
+    return Answered(f"{batch_id}-p", "ann", "A", batch_id=batch_id, expected="A")
+
+
+def test_gold_takes_the_experts_word_whichever_trajectory_came_first(ws):
+    found = with_experts(ws, [answers_of("one"), replace(answers_of("two"), expected=None)])
+    assert [(a.expected, a.expected_by_expert) for a in found] == [("B", True), (None, False)]
+
+
+def test_what_a_review_settled_is_held_against_nobody_again(ws):
+    answers = [answers_of("one"), answers_of("two")]
+    assert batches_before(ws, "two", answers) == [[answers[0]]] and batches_before(ws, "one", answers) == []
+    ws.store.put_review(Review("one", "ann", "keep", ["gold"], "maria", "", "looked at"))
+    assert batches_before(ws, "two", answers) == []
