@@ -29,13 +29,18 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     """Before an answer to `task` is stored.
 
     Raises:
-        Refused: it is malformed, or the pair has an answer already.
+        Refused: it is malformed, the pair has an answer already, or it belongs to a test and the training is not
+            finished.
     """
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
-    if not contract.phase_of(task.project.description):
+    description = task.project.description
+    if not contract.phase_of(description):
         return
     check_body(body, task.project.label_config)
+    # The expert's sets are no tests: their answers make the truth, in any order.
+    if contract.is_final(description) and progress.training_left(user):
+        raise Refused("Finish the training first; the test comes after it.", 403)
     if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
         raise Refused("You have answered this pair already.", 409)
 

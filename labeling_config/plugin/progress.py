@@ -66,6 +66,12 @@ def waiting(user: Any, project_id: int) -> Any:
     return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=touched)
 
 
+def training_left(user: Any) -> int:
+    """Training pairs that this annotator has neither answered nor skipped."""
+    training = [project_id for project_id, phase in _phases(user).items() if phase == contract.PHASES[0]]
+    return sum(waiting(user, project_id).count() for project_id in training)
+
+
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:
     """Where to continue: the first stage with pairs left.
 

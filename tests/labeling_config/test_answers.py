@@ -86,6 +86,19 @@ def test_a_finished_test_cannot_be_changed_and_an_unfinished_one_can(label_studi
     assert contract.answer_of(kept).side == "right"
 
 
+def test_a_test_waits_for_the_training_and_the_experts_sets_for_nothing(label_studio):
+    person, expert = Person(label_studio, "ordered"), Person(label_studio, "expertly")
+    _, training = person.project("training")
+    _, test = person.project("calibration-1", lines=[contract.final_line()])
+    refused = person.answer(test[0])
+    assert refused.status_code == 403 and "training" in refused.json()["detail"]
+    for task in (*training, *test):
+        assert person.answer(task).status_code == 201
+    expert.project("training")
+    _, unordered = expert.project("calibration-1")
+    assert expert.answer(unordered[0]).status_code == 201
+
+
 @pytest.mark.parametrize(
     "body",
     [

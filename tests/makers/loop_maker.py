@@ -1,10 +1,13 @@
 """The whole loop as processes, small: a Label Studio, the service, the worker, and people who answer as tasks come.
 
-Twenty short trajectories with cached features, two annotators, a batch of eight pairs and then rounds of four. What
-is killed is restarted by whoever does that in real life; here the test stands in for systemd.
+Twenty short trajectories with cached features, a batch of eight pairs and then rounds of four; each pair goes to two
+people, to a third where they differ, and some come twice. Of the four people one is too quick, so that every batch is
+held for a flag until a manager has reviewed it, and one sends malformed answers throughout, before and after each
+proper one. What is killed is restarted by whoever does that in real life; here the test stands in for systemd.
 """
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -21,6 +24,7 @@ import httpx
 import psutil
 from lerobot_maker import Made, make_dataset
 
+from importer.pairs.assignments import assign
 from importer.pool.build import build_pool
 from importer.studio.client import connect
 from importer.studio.pull import pull
@@ -29,13 +33,18 @@ from importer.studio.queues import all_queues
 from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
 from ml_backend.loop.features import encode_pool
+from preference.errors import UserError
 from preference.locks import WORKER, taken
-from preference.records import Annotator, Assignment, Batch, Certification, Pair
+from preference.records import Annotator, Batch, Certification, Pair
 from preference.workspace import Workspace
+from qc_reports.decisions import review
+from qc_reports.qc import check_batch
 from robopref.child import claim_port
 
 TRAJECTORIES, BOOTSTRAP = 20, 8
-PEOPLE = ("ann", "bob")
+PEOPLE = ("ann", "bob", "cleo", "mallory")
+QUICK, MALFORMED = "bob", "mallory"
+JSON = {"Content-Type": "application/json"}
 PATIENCE_S = 300.0
 """For anything that is waited for; on an idle machine it takes seconds."""
 CONFIG = """
@@ -46,14 +55,19 @@ database = "{database}"
 path = "{data}"
 name = "tiny"
 [pairs]
-overlap = 1
-duplicates = 0.0
+overlap = 2
+duplicates = 0.25
+duplicate_distance = 2
 [active]
 bootstrap = 8
 pairs = 4
 most_per_point = 0
 [quality]
-min_answers = 10000
+min_answers = 2
+min_alpha = -1.0
+max_gold_disagreement = 1.0
+min_self_consistency = 0.0
+min_majority_agreement = 0.0
 bootstrap = 10
 [reward]
 inputs = ["actions", "state"]
@@ -138,19 +152,51 @@ class Process:
         self._let_go()
 
 
+def malformed():
+    """Bodies that are no answer, each of which once broke something."""
+    good = result_of("left", 4, "steadier")
+    kept = {region["from_name"]: region for region in good}
+
+    def instead(name, **value):
+        return [*(r for key, r in kept.items() if key != name), {**kept[name], **value}]
+
+    return [
+        {"result": instead("reason", value={"text": 5}), "lead_time": 6.0},
+        {"result": instead("reason", value={"text": ["\ud800"]}), "was_cancelled": True},
+        {"result": instead("confidence", type="number", value={"number": {}}), "lead_time": 6.0},
+        {"result": instead("preference", value={"choices": [["left"]]}), "lead_time": 6.0},
+        {"result": ["x"], "lead_time": 6.0},
+        {"result": [], "lead_time": 6.0},
+    ]
+
+
 class People(threading.Thread):
-    """The annotators answer whatever Label Studio serves them, each task once, until they are told to stop."""
+    """The annotators answer whatever Label Studio serves them, each task once, and a manager reviews who is flagged,
+    until they are told to stop."""
 
     def __init__(self, loop):
         super().__init__(daemon=True)
         self._loop, self._done, self._sessions = loop, threading.Event(), {}
         self._rng = random.Random(7)
+        self.refused = 0
+        """Malformed answers that were not taken."""
 
     def run(self):
         while not self._done.is_set():
             answered = sum(self._answer_next(who) for who in PEOPLE)
             if not answered:
+                self._review()
                 self._done.wait(0.3)
+
+    def _review(self):
+        """A manager reads the report of each batch that is held, and keeps whoever was flagged."""
+        ws = self._loop.ws
+        with contextlib.suppress(UserError):
+            for batch in ws.store.batches(calibration=False):
+                if batch.status == "held":
+                    report = check_batch(ws, batch.batch_id).report
+                    for who in report.left_out["pending"]:
+                        review(ws, batch.batch_id, who, "keep", by="maria", why="looked at them")
 
     def stop(self):
         self._done.set()
@@ -170,13 +216,23 @@ class People(threading.Thread):
             if served.status_code != 200:
                 return False
             task = served.json()
-            body = {"result": result_of(self._rng.choice(["left", "right"]), 4), "lead_time": 6.0}
+            seconds = 1.0 if who == QUICK else 6.0
+            body = {"result": result_of(self._rng.choice(["left", "right"]), 4), "lead_time": seconds}
             body["unique_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._loop.name} {task['id']}"))
             address = f"{self._loop.studio_url}/api/tasks/{task['id']}/annotations/"
-            return session.post(address, json=body, timeout=10).status_code in (201, 409)
+            if who == MALFORMED:
+                self._misbehave(session, address)
+            done = session.post(address, json=body, timeout=10).status_code in (201, 409)
+            if who == MALFORMED:
+                self._misbehave(session, address)
+            return done
         except Exception:
             self._sessions.pop(who, None)
             return False
+
+    def _misbehave(self, session, address):
+        for body in self._rng.sample(malformed(), 2):
+            self.refused += session.post(address, content=json.dumps(body), headers=JSON, timeout=10).status_code >= 400
 
     def _session(self, who):
         if who not in self._sessions:
@@ -225,9 +281,9 @@ class Loop:
         ids = [t.trajectory_id for t in self.ws.store.trajectories()]
         name = "production-001"
         pairs = [Pair(f"p{i}", ids[i], ids[i + 1], "reach", "same", "production", name) for i in range(BOOTSTRAP)]
-        assignments = [
-            Assignment(f"{self.name}-{i}", p.pair_id, PEOPLE[i % 2], name, i, "AB"[i % 2]) for i, p in enumerate(pairs)
-        ]
+        assignments = assign(
+            pairs, PEOPLE, overlap=2, duplicates=0.25, duplicate_distance=2, batch_id=name, rng=self.ws.rng("loop")
+        )
         self.ws.store.put_pairs(Batch(name, "production", created_at=f"2026-01-01 {self.name}"), pairs, assignments)
         self.ws.store.put_pairs(Batch("calibration-1", "calibration", created_at="2026-01-02"), [], [])
         for who in PEOPLE:

@@ -1,7 +1,8 @@
 """Whatever is killed, cut off or filled up: the loop goes on by itself, and no judgment or task is lost or doubled.
 
-One real Label Studio, service and worker for all of it, as processes, while people answer without a pause. `--faults
-20` kills each of the three twenty times.
+One real Label Studio, service and worker for all of it, as processes, while people answer without a pause: two to each
+pair, a third where they differ, repeats, a flag in every batch, and one who sends malformed answers throughout. Once
+with SQLite and, among the slow tests, once with PostgreSQL. `--faults 20` kills each of the three twenty times.
 """
 
 import contextlib
@@ -15,8 +16,9 @@ import sqlite3
 import threading
 import time
 
+import psycopg
 import pytest
-from loop_maker import Loop, until
+from loop_maker import QUICK, Loop, until
 from proxy_maker import Proxy
 from studio_maker import copy_studio
 
@@ -48,9 +50,15 @@ def proxy(studio):
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def running(studio, proxy, tmp_path_factory):
-    loop = Loop(studio, tmp_path_factory.mktemp("loop"), f"f{os.getpid()}", url=proxy.url)
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def running(request, studio, proxy, tmp_path_factory):
+    name, address = f"{request.param[0]}{os.getpid()}", ""
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres")
+        with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        address = f"postgresql://{server}/{name}"
+    loop = Loop(studio, tmp_path_factory.mktemp("loop"), name, url=proxy.url, database=address)
     try:
         yield loop.start()
     finally:
@@ -72,8 +80,12 @@ def kills(request):
 
 def test_the_loop_runs_by_itself(loop):
     assert loop.goes_on(), loop.logs()
-    assert loop.check() >= 8
-    assert {model.preferences for model in loop.ws.store.model_versions()} >= {8}
+    assert loop.check() >= 16
+    views = loop.ws.store.assignments()
+    assert any(view.assignment.third for view in views), "no two differed"
+    assert any(view.assignment.duplicate_of for view in views)
+    assert loop.people.refused > 0
+    assert {one.annotator_id for one in loop.ws.store.reviews()} >= {QUICK}
 
 
 @pytest.mark.slow
@@ -134,10 +146,16 @@ def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
 
 
 def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
-    holder = sqlite3.connect(loop.ws.root / "robopref.db", isolation_level=None)
+    url = loop.ws.store.engine.url
+    if url.get_backend_name() == "sqlite":
+        holder = sqlite3.connect(url.database, isolation_level=None)
+        statements = ["PRAGMA busy_timeout=20000", "BEGIN IMMEDIATE"]
+    else:
+        holder = psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+        statements = ["LOCK TABLE judgments, rejected, assignments IN EXCLUSIVE MODE"]
     try:
-        holder.execute("PRAGMA busy_timeout=20000")
-        holder.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            holder.execute(statement)
         time.sleep(7)
         assert loop.answers(), "reading waits for nobody"
     finally:
@@ -175,14 +193,14 @@ def test_two_workers_share_nothing_and_the_second_takes_over(loop):
 
 SET_BACK = """
 import datetime, time
-import importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.reviews
+import importer.pairs.batches, ml_backend.loop.train, preference.signed
 real = time.time
 time.time = lambda: real() - 86400 * 400
 class Earlier(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return datetime.datetime.fromtimestamp(time.time(), tz)
-for module in (importer.pairs.batches, ml_backend.loop.train, qc_reports.annotators.reviews):
+for module in (importer.pairs.batches, ml_backend.loop.train, preference.signed):
     module.datetime = Earlier  # not datetime.datetime itself: libraries in C die of another class there
 """
 
