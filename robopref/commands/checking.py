@@ -74,7 +74,7 @@ def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigP
 
 @certify_app.command("revoke")
 def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
-    """Revoke a certificate. The annotator gets no more pairs; past answers stay.
+    """Revoke a certificate. Open pairs go to others with the next round, no new ones come; past answers stay.
 
     Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
     """
