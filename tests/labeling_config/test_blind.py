@@ -23,7 +23,6 @@ from preference.config import Config
 from preference.records import Certification, Trajectory
 from preference.workspace import Workspace
 
-sklearn = pytest.importorskip("sklearn", reason="pip install 'robopref[ml]'")
 SOURCES = {"expert_demos": 40_000, "random_play": 70_000}
 """Dataset → bytes of its typical clip."""
 SURE = 0.999
