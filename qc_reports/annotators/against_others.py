@@ -25,8 +25,8 @@ ENOUGH = 20
 """Answers that a verdict on guessing, or on always the same answer, needs."""
 HALF_GUESSED = 0.5
 """Σ d·s / Σ d² below which it is called guessing: half of the answers, or more."""
-SWAPPED = -0.3
-"""And below which the sides are swapped: two of three clear answers are the opposite."""
+SWAPPED = -0.15
+"""And below which the sides are swapped, where a coin does not explain it."""
 COIN_P = 0.001
 """And a coin does not explain it."""
 ONE_SIDED = 0.1

@@ -15,6 +15,7 @@ from preference.config import Quality
 from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
 from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.parts import parts
+from qc_reports.annotators.best_against_rest import best_against_rest
 from qc_reports.annotators.clock import clock_flags
 from qc_reports.annotators.flags import examine
 from qc_reports.annotators.reviews import ReviewStatus, review_status
@@ -52,6 +53,8 @@ class BatchReport:
     """Everybody beside the protocol's plain limits: `annotators.protocol.Threshold`."""
     gold: dict[str, Any] = field(default_factory=dict)
     """How much of gold people contradict, and whether it is suspended: `annotators.gold.GoldCheck`."""
+    best_against_rest: list[dict[str, Any]] = field(default_factory=list)
+    """Pairs on which the most reliable people disagree with the rest: see `annotators.best_against_rest`."""
     warnings: list[str] = field(default_factory=list)
     """What the figures cannot tell, and why; see `qc_reports.report.warnings`."""
     notes: list[str] = field(default_factory=list)
@@ -141,6 +144,7 @@ def figures(
         flags=[asdict(flag) | {"effect": flag.effect} for flag in found],
         thresholds=[asdict(row) for row in examined.thresholds],
         gold={key: value for key, value in asdict(examined.gold).items() if key != "usable"},
+        best_against_rest=best_against_rest(answers, examined.reliability),
         warnings=[*filter(None, [examined.gold.sentence]), *warnings(answers)],
         parts=parts(planned(kept), draws=quality.bootstrap, rng=rng),
         left_out=asdict(

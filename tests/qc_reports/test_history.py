@@ -9,6 +9,7 @@ from qc_maker import draw_batch
 from preference.config import Config, Quality
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
 from preference.workspace import Workspace
+from qc_reports.annotators.best_against_rest import best_against_rest
 from qc_reports.annotators.flags import examine
 from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.statistics import annotator_stats
@@ -67,6 +68,18 @@ def test_the_protocols_limits_stand_beside_and_are_the_flags_where_somebody_want
     assert examined(answers).flags == []
     plain = examined(answers, Quality(flags="protocol")).flags
     assert [(flag.kind, flag.value) for flag in plain] == [("self_consistency", 10 / 14)]
+
+
+def test_pairs_on_which_the_most_reliable_stand_against_the_rest_are_listed():
+    words = {"p1": "AABB", "p2": "AAAB", "p3": "ABBB"}
+    answers = [
+        Answered(pair, who, word) for pair, said in words.items() for who, word in zip("abcd", said, strict=True)
+    ]
+    found = best_against_rest(answers, {"a": 0.99, "b": 0.98, "c": 0.7, "d": 0.6})
+    assert [(row["pair_id"], row["best"], row["rest"]) for row in found] == [
+        ("p1", {"a": "A", "b": "A"}, {"c": "B", "d": "B"})
+    ]
+    assert best_against_rest(answers, {"a": 0.99, "b": 0.9}) == [], "two people have no rest"
 
 
 @pytest.fixture
