@@ -38,7 +38,7 @@ def batch(right: np.ndarray, ties: float, rng: np.random.Generator) -> tuple[lis
     for i in range(PAIRS):
         pairs.append(Pair(f"p{i}", "a", "b", "push", "same", "production"))
         first, second, third = rng.permutation(PEOPLE)[:3]
-        said = [_answer(right[k, i], ties, rng) for k in (first, second, third)]
+        said: list[Answer] = [_answer(right[k, i], ties, rng) for k in (first, second, third)]
         asked = (first, second, third) if said[0] != said[1] else (first, second)
         answers += [Answered(f"p{i}", f"h{k}", said[n], stratum="same", third=n == 2) for n, k in enumerate(asked)]
     return pairs, answers

@@ -43,21 +43,20 @@ def by_point(first: np.ndarray, second: np.ndarray) -> tuple[str, bool, int]:
 
 def sequential(first: np.ndarray, second: np.ndarray) -> tuple[str, bool, int]:
     """As `certify` does: 40 pairs, 10 more, and the second set, with the first where that left it undecided."""
-    asked = (SETTINGS.pairs, SETTINGS.pairs + SETTINGS.more_pairs)
-    said, before, spent = "undecided", np.zeros((3, 3)), 0
-    for count in asked:
-        said, spent = outcome(first[:count].sum(axis=0), SETTINGS.min_kappa, last=False), count
-        if said != "undecided":
-            break
+    said, spent = one_set(np.zeros((3, 3)), first, last=False)
     if said == "certified":
         return said, True, spent
-    if said == "undecided":
-        before = first.sum(axis=0)
-    for count in asked:
-        final = outcome(before + second[:count].sum(axis=0), SETTINGS.min_kappa, last=count == asked[-1])
-        if final != "undecided":
-            break
-    return said, final == "certified", spent + count
+    before = first.sum(axis=0) if said == "undecided" else np.zeros((3, 3))
+    final, more = one_set(before, second, last=True)
+    return said, final == "certified", spent + more
+
+
+def one_set(before: np.ndarray, cells: np.ndarray, *, last: bool) -> tuple[str, int]:
+    """Outcome of the first 40 pairs, or of all 50 where these leave it undecided, and how many were asked."""
+    said = outcome(before + cells[: SETTINGS.pairs].sum(axis=0), SETTINGS.min_kappa, last=False)
+    if said != "undecided":
+        return said, SETTINGS.pairs
+    return outcome(before + cells.sum(axis=0), SETTINGS.min_kappa, last=last), len(cells)
 
 
 def main() -> None:
@@ -73,7 +72,7 @@ def main() -> None:
             found = [rule(*(draw(kappa, size, rng) for kappa in kappas)) for _ in range(courses)]
             said = [outcome for outcome, _, _ in found]
             shares = {word: said.count(word) / courses for word in ("certified", "undecided", "refused")}
-            passed, pairs = (float(np.mean([row[i] for row in found])) for i in (1, 2))
+            passed, pairs = (sum(float(row[i]) for row in found) / courses for i in (1, 2))
             rows.append({"kappa": kappas, "rule": name, **shares, "passed": passed, "pairs": pairs})
             words = f"{kappas[0]:.2f}" if kappas[0] == kappas[1] else f"{kappas[0]:.2f}, {kappas[1]:.2f}"
             print(f"{words:<14}{name:<12}" + "".join(f"{share:>10.1%}" for share in shares.values())
