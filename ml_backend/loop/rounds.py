@@ -23,7 +23,7 @@ from ml_backend.loop.models import score_pool
 from ml_backend.loop.queue_order import publish, publish_if_changed, queue_scores, version_in_use
 from ml_backend.loop.train import train
 from ml_backend.ranking import Choice, PoolScores, TieProbability, davidson_ties, fitted_ties, rank_pairs
-from ml_backend.validation.stopping import why_stop
+from ml_backend.validation.learning_curve import why_stop
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace

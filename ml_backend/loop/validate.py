@@ -25,13 +25,13 @@ from ml_backend.reward.model import RewardModel
 from ml_backend.validation.accuracy import fit_folds
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
-from ml_backend.validation.measures import measures
 from ml_backend.validation.page import check, film_strips, verdict_of, write_page
 from ml_backend.validation.probes import (
     Proposal,
     correlations,
     counterfactuals,
     gripper_columns,
+    measures,
 )
 from ml_backend.validation.probes import (
     propose as propose_pairs,

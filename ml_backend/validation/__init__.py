@@ -2,7 +2,8 @@
 
 | file | idea |
 | --- | --- |
-| `accuracy` | ranking accuracy, cross-validation, calibration, noise ceiling, tiers |
+| `accuracy` | ranking accuracy, cross-validation, calibration, tiers |
+| `ceiling` | what a perfect model would score on these labels |
 | `probes` | can the reward be had without the behaviour, and pairs that teach otherwise |
 | `learning_curve` | what more comparisons would bring, and when to stop |
 | `page` | the verdict and the page |

@@ -27,8 +27,7 @@ from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.validation.ceiling import noise_ceiling
-from ml_backend.validation.measures import measures
-from ml_backend.validation.probes import correlations, ground_truth, groups, standardized
+from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
 from preference.config import Reward
 from preference.errors import UserError
 from preference.records import Preference, Trajectory

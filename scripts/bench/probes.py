@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml_backend.reward.features import Features
-from ml_backend.validation.measures import measures
-from ml_backend.validation.probes import correlations, fired
+from ml_backend.validation.probes import correlations, fired, measures
 from preference.records import Trajectory
 
 POOLS, SIZE, FPS, MOST = 200, 100, 5, 64

@@ -14,8 +14,7 @@ import sys
 import numpy as np
 from scipy.stats import norm
 
-from ml_backend.validation.learning_curve import fit
-from ml_backend.validation.stopping import FEWEST, POINT, why_stop
+from ml_backend.validation.learning_curve import FEWEST, POINT, fit, why_stop
 from preference.config import Active
 from preference.records import ModelVersion
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ml_backend.loop import train as stages
 from ml_backend.loop.models import promote, roll_back, why_worse
-from ml_backend.validation.stopping import outlook, why_stop
+from ml_backend.validation.learning_curve import outlook, why_stop
 from preference.config import Active
 from preference.errors import NotReady
 from robopref.cli import app

@@ -7,15 +7,16 @@ import pytest
 from ml_maker import features, trajectories
 
 from ml_backend.reward.features import Features
-from ml_backend.validation.measures import absolute_actions, measures
 from ml_backend.validation.probes import (
     GripperColumn,
+    absolute_actions,
     correlations,
     counterfactuals,
     cut,
     fired,
     gripper_closed,
     gripper_columns,
+    measures,
     propose,
     slowed_down,
     still_frames_added,
