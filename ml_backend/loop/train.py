@@ -151,6 +151,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     )
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
+    trained.model.cool(figures["calibration"]["temperature"])
     rewards, members = trained.model.score(features)
     kept_back = why_worse(rewards, _rewards_before(ws), ids, pairs.take(split.test))
     if kept_back:

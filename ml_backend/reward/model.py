@@ -170,6 +170,12 @@ class RewardModel(nn.Module):
         self.offset += torch.from_numpy(self.score(features)[1].mean(axis=1)).to(self.offset.dtype)
 
     @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide all rewards by the temperature, so that σ(r_a − r_b) is a probability wherever the model is used."""
+        self.output_weight /= temperature
+        self.offset /= temperature
+
+    @torch.no_grad()
     def score(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
         """Rewards of trajectories: the ensemble's mean (N,) and each member's (K, N), float64."""
         rewards = self._in_batches(features, self.forward)

@@ -41,6 +41,10 @@ IN_PROCESS = 250_000
 """Pairs times epochs, over all trainings, below which processes save less than it takes to start them: about a minute
 of one core."""
 BINS = 8
+HOTTEST = 8.0
+"""Factor that a temperature stays within."""
+TEMPERATURE_SD = 0.5
+"""Of the prior on the temperature's logarithm."""
 
 
 def validate(
@@ -88,7 +92,7 @@ def validate(
         "ties_in_test": int((test.label == 0.5).sum()),
         "cross_validated": accuracy(right(differences, pairs.label), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
-        "calibration": calibration(differences, pairs.label, reward.slip if reward.reliability == "vote" else 0.0),
+        "calibration": calibrated(differences, pairs.label, crossed, reward),
         "ties": ties(differences, pairs.label),
         "unseen_trajectories": accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
         "noise_ceiling": noise_ceiling(preferences, answers, rng),
@@ -254,6 +258,40 @@ def share(hits: np.ndarray) -> dict[str, float]:
         return {"value": math.nan, "low": math.nan, "high": math.nan, "pairs": 0}
     interval = binomtest(int(hits.sum()), n).proportion_ci(method="wilson")
     return {"value": float(hits.mean()), "low": float(interval.low), "high": float(interval.high), "pairs": n}
+
+
+def calibrated(differences: np.ndarray, labels: np.ndarray, folds: Sequence[Split], reward: Reward) -> dict[str, Any]:
+    """The calibration of cross-validated differences, and the `temperature` that the model's rewards are divided by.
+
+    Each fold's differences are divided by the temperature of the other folds, so the error is of pairs that neither
+    the weights nor the temperature were fitted to. Davidson's ν belongs to the rewards' scale, which then stays.
+    """
+    slip = reward.slip if reward.reliability == "vote" else 0.0
+    if reward.ties == "davidson":
+        return calibration(differences, labels, slip) | {"temperature": 1.0}
+    cooled = differences.copy()
+    for fold in folds:
+        others = np.setdiff1d(np.arange(len(labels)), fold.test)
+        cooled[fold.test] /= temperature(differences[others], labels[others], slip)
+    return calibration(cooled, labels, slip) | {"temperature": temperature(differences, labels, slip)}
+
+
+def temperature(differences: np.ndarray, labels: np.ndarray, slip: float) -> float:
+    """By which differences are divided to be most likely (Guo et al. 2017), within a factor of `HOTTEST`; a Gaussian
+    prior on its logarithm keeps it near 1 where labels are few."""
+    from scipy.optimize import minimize_scalar
+
+    known = np.isfinite(differences)
+    x, label = differences[known], labels[known]
+
+    def cost(log_t: float) -> float:
+        first = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-np.clip(x / np.exp(log_t), -30, 30)))
+        fit = -np.sum(label * np.log(first) + (1.0 - label) * np.log1p(-first))
+        return float(fit) + 0.5 * (log_t / TEMPERATURE_SD) ** 2
+
+    limit = math.log(HOTTEST)
+    found: Any = minimize_scalar(cost, bounds=(-limit, limit), method="bounded")
+    return math.exp(float(found.x))
 
 
 def calibration(differences: np.ndarray, labels: np.ndarray, slip: float = 0.0) -> dict[str, Any]:

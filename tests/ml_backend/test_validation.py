@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
-from ml_backend.validation.accuracy import calibration, ties
+from ml_backend.reward.dataset import pair_folds
+from ml_backend.validation.accuracy import calibrated, calibration, temperature, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
 from ml_backend.validation.page import check
+from preference.config import Reward
 from preference.errors import DataError, NotReady
 from preference.formats import figure
 from robopref.summary import validation
@@ -31,6 +33,23 @@ def test_probabilities_that_are_met_are_calibrated_and_boasts_are_not():
     assert calibration(x, labels)["error"] < 0.02
     assert calibration(10 * x, labels)["error"] > 0.1
     assert sum(b["pairs"] for b in calibration(x, labels)["bins"]) == len(x)
+
+
+def test_the_temperature_makes_probabilities_of_rewards_that_are_too_sure_or_too_careful():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 2, 1000)
+    labels = (rng.random(1000) < 0.1 + 0.8 / (1 + np.exp(-x))).astype(float)
+    for factor in (0.3, 1.0, 4.0):
+        assert temperature(factor * x, labels, 0.1) == pytest.approx(factor, rel=0.4)
+        found = calibrated(factor * x, labels, pair_folds(1000, rng), Reward())
+        assert found["error"] < 0.05
+        assert found["temperature"] == temperature(factor * x, labels, 0.1)
+    assert calibration(4.0 * x, labels, 0.1)["error"] > 0.05
+
+
+def test_with_few_labels_the_temperature_stays_near_one():
+    assert 0.6 < temperature(np.array([3.0, 2.0, 4.0]), np.ones(3), 0.1) < 1.7
+    assert calibrated(np.ones(10), np.ones(10), [], Reward(ties="davidson"))["temperature"] == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=60))
