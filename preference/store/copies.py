@@ -111,7 +111,7 @@ def _run(program: str, url: str, *arguments: str, target: str = "") -> None:
         raise StoreError(f"Copying a PostgreSQL database needs {program}, which is not installed.", fix=fix)
     address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql")
     # the password goes by the environment: every user of the machine sees the arguments
-    environment = {**os.environ, "PGPASSWORD": address.password or os.environ.get("PGPASSWORD", "")}
+    environment = dict(os.environ) | ({"PGPASSWORD": address.password} if address.password else {})
     place = address.set(password=None).render_as_string()
     try:
         run = subprocess.run(
