@@ -268,11 +268,11 @@ def _examples(
     examples = []
     for t in (ranked[i] for i in picks):
         episode = read_episode(ws.config.pool, t)
-        span = (*t.seen, spec.sample_fps, spec.max_frames)
+        start, end = t.seen
         if "frames" in spec.inputs:
-            frames, rows = clean_frames(episode, *span)
+            frames, rows = clean_frames(episode, start, end, spec.sample_fps, spec.max_frames)
         else:
-            rows = sample_rows(episode.time, *span)
+            rows = sample_rows(episode.time, start, end, spec.sample_fps, spec.max_frames)
             frames = np.zeros((len(rows), 0, 0, 3), dtype=np.uint8)
         examples.append(Example(t.trajectory_id, frames, episode.actions[rows], episode.state[rows]))
     return examples

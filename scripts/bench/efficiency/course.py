@@ -108,11 +108,13 @@ def _stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray
     """(FIRST, 2), drawn as the bootstrap batch is, from quartiles of the return."""
     from importer.pairs.sampling import sample_pairs
     from preference.config import Strata
-    from preference.records import Trajectory
+    from preference.records import Stratum, Trajectory
 
     quartile = 1 + 4 * truth.argsort().argsort() // len(truth)
     pool = [Trajectory(str(i), "bench", i, "scripted", "bench", quartile=int(q)) for i, q in enumerate(quartile)]
-    drawn = sample_pairs(pool, FIRST, strata=Strata().model_dump(), rng=rng, batch_id="first")
+    shares = Strata()
+    strata: dict[Stratum, float] = {"adjacent": shares.adjacent, "same": shares.same, "distant": shares.distant}
+    drawn = sample_pairs(pool, FIRST, strata=strata, rng=rng, batch_id="first")
     return rng.permuted(np.array([(int(p.trajectory_a_id), int(p.trajectory_b_id)) for p in drawn]), axis=1)
 
 
