@@ -41,6 +41,7 @@ IN_PROCESS = 250_000
 """Pairs times epochs, over all trainings, below which processes save less than it takes to start them: about a minute
 of one core."""
 BINS = 8
+CHANCE_DRAWS = 200
 HOTTEST = 8.0
 """Factor that a temperature stays within."""
 TEMPERATURE_SD = 0.5
@@ -273,7 +274,19 @@ def calibrated(differences: np.ndarray, labels: np.ndarray, folds: Sequence[Spli
     for fold in folds:
         others = np.setdiff1d(np.arange(len(labels)), fold.test)
         cooled[fold.test] /= temperature(differences[others], labels[others], slip)
-    return calibration(cooled, labels, slip) | {"temperature": temperature(differences, labels, slip)}
+    found = calibration(cooled, labels, slip)
+    return found | {"temperature": temperature(differences, labels, slip), "by_chance": _by_chance(cooled, slip)}
+
+
+def _by_chance(differences: np.ndarray, slip: float) -> float:
+    """The calibration error that a perfectly calibrated model stays below in 95 % of such sets of pairs: 0.10 with 200
+    pairs, so a fixed limit would refuse most of them."""
+    x, rng = differences[np.isfinite(differences)], np.random.default_rng(0)
+    if not len(x):
+        return math.nan
+    first = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-x))
+    errors = [calibration(x, (rng.random(len(x)) < first).astype(float), slip)["error"] for _ in range(CHANCE_DRAWS)]
+    return float(np.percentile(errors, 95))
 
 
 def temperature(differences: np.ndarray, labels: np.ndarray, slip: float) -> float:

@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#0000
 """What matplotlib draws in → the colour of the page, which changes in the dark."""
 MOST_OVERLAP = 0.2
 """Of a random trajectory over an expert's: the two ends of the pool, which any useful reward tells apart."""
+MISCALIBRATED = 0.05
+"""Expected calibration error that a model may have."""
 SAID = {
     "still_frames_added": "still frames added",
     "slowed_down": "everything twice as slow",
@@ -56,12 +58,17 @@ class Check:
     target: float
     reached: bool
     words: str
+    known: bool = True
+    """False where there are too few pairs to say whether it was reached."""
 
 
 def verdict_of(checks: Sequence[Check]) -> str:
-    """What was missed, in words."""
-    missed = [one.words for one in checks if not one.reached]
-    return " ".join(missed) or "Everything that was looked at is as it should be."
+    """What was missed, in words; `Not yet known:` where nothing was, but pairs are too few to be sure."""
+    missed = [one for one in checks if not one.reached]
+    words = " ".join(one.words for one in missed)
+    if missed and not any(one.known for one in missed):
+        return f"Not yet known: {words}"
+    return words or "Everything that was looked at is as it should be."
 
 
 def check(figures: dict[str, Any]) -> list[Check]:
@@ -78,6 +85,8 @@ def check(figures: dict[str, Any]) -> list[Check]:
             f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
         ),
     ]  # fmt: skip
+    checks[0] = _sure(checks[0], [accuracy, figures.get("cross_validated")], figures["target"])
+    checks += [*_unseen(figures), *_calibration(figures)]
     overlap = figures.get("tiers", {}).get("random_over_expert")
     if known(overlap):
         words = f"A random trajectory has a higher reward than an expert's with probability {_words(overlap)}"
@@ -96,6 +105,35 @@ def check(figures: dict[str, Any]) -> list[Check]:
         words += ": it can be had for nothing." if probe["fires"] else "."
         checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
     return checks
+
+
+def _sure(found: Check, intervals: Sequence[Mapping[str, Any] | None], target: float) -> Check:
+    """Reached only if the interval of the test pairs, or that of all pairs by cross-validation, is above the target."""
+    if not found.reached or any(one and (one["low"] or 0.0) >= target for one in intervals):
+        return found
+    words = f"{found.words.rstrip('.')}, but its interval reaches below: more labels decide."
+    return replace(found, reached=False, words=words, known=False)
+
+
+def _unseen(figures: Mapping[str, Any]) -> list[Check]:
+    found = figures.get("unseen_trajectories")
+    if not found or not known(found["high"]):
+        return []
+    reached, target = bool(found["high"] >= figures["target"]), figures["target"]
+    words = f"On {found['pairs']} pairs of trajectories never trained on it is {_words(found['value'])}"
+    return [Check("unseen trajectories", found["value"], target, reached,
+                  f"{words}, {'which may be' if reached else 'certainly below'} {target:.2f}.")]  # fmt: skip
+
+
+def _calibration(figures: Mapping[str, Any]) -> list[Check]:
+    """Wrong by more than `MISCALIBRATED` and by more than chance gives a calibrated model on so many pairs."""
+    found = figures.get("calibration")
+    if not found or not known(found["error"]) or "by_chance" not in found:
+        return []
+    most = max(MISCALIBRATED, found["by_chance"])
+    reached = bool(found["error"] <= most)
+    words = f"Its probabilities are off by {_words(found['error'])}, {'at most' if reached else 'above'} {most:.2f}"
+    return [Check("calibration error", found["error"], most, reached, f"{words} (chance gives up to that).")]
 
 
 def _at_least(what: str, found: float | None, target: float, words: str) -> Check:
@@ -161,6 +199,7 @@ def write_page(
         record=record,
         f=figures,
         checks=checks,
+        undecided=verdict_of(checks).startswith("Not yet known"),
         accuracies=_accuracies(figures),
         pictures={
             "accuracy": _accuracy_picture(figures),

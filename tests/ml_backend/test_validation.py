@@ -14,7 +14,7 @@ from ml_backend.loop.validate import page_of, validate_model
 from ml_backend.reward.dataset import pair_folds
 from ml_backend.validation.accuracy import calibrated, calibration, temperature, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
-from ml_backend.validation.page import check
+from ml_backend.validation.page import check, verdict_of
 from preference.config import Reward
 from preference.errors import DataError, NotReady
 from preference.formats import figure
@@ -45,6 +45,22 @@ def test_the_temperature_makes_probabilities_of_rewards_that_are_too_sure_or_too
         assert found["error"] < 0.05
         assert found["temperature"] == temperature(factor * x, labels, 0.1)
     assert calibration(4.0 * x, labels, 0.1)["error"] > 0.05
+
+
+def test_few_pairs_leave_the_verdict_open_and_a_wrong_probability_decides_it():
+    def verdict(low, high, error=0.04):
+        figures = {
+            "ranking_accuracy": {"value": 0.85, "low": low, "high": high, "pairs": 33}, "target": 0.75,
+            "cross_validated": {"value": 0.8, "low": 0.7, "high": 0.9, "pairs": 60}, "spearman": 0.8,
+            "ground_truth": "return", "calibration": {"error": error, "by_chance": 0.07}, "probes": {},
+            "counterfactuals": {}, "unseen_trajectories": {"value": 0.7, "low": 0.6, "high": 0.8, "pairs": 40},
+        }  # fmt: skip
+        return verdict_of(check(figures))
+
+    assert verdict(0.76, 0.95) == "Everything that was looked at is as it should be."
+    assert verdict(0.72, 0.97).startswith("Not yet known: Ranking accuracy on 33 test pairs is 0.85 (0.72 to 0.97)")
+    assert "probabilities are off by 0.14, above 0.07" in verdict(0.72, 0.97, error=0.14)
+    assert not verdict(0.72, 0.97, error=0.14).startswith("Not yet known")
 
 
 def test_with_few_labels_the_temperature_stays_near_one():
@@ -103,7 +119,7 @@ def test_a_figure_that_rounds_to_nothing_has_no_sign():
 def figures(**changes):
     quiet = {"partial_correlation": 0.1, "fires": False, "threshold": 0.3}
     whole = {
-        "ranking_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "pairs": 40}, "target": 0.75, "spearman": 0.7,
+        "ranking_accuracy": {"value": 0.8, "low": 0.76, "high": 0.9, "pairs": 40}, "target": 0.75, "spearman": 0.7,
         "ground_truth": "quality score", "probes": {"length": quiet},
         "counterfactuals": {"cut": {"mean_change_sd": -0.2, "fires": False}},
     }  # fmt: skip
