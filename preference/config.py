@@ -119,9 +119,9 @@ class Clips(Section):
     freeze_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds that the last frame is held."""
     watermark: Literal["code", "trajectory_id", "none"] = "code"
-    """What the corner shows: a code that `robopref clips --find CODE` resolves, the trajectory's id (which carries the
-    dataset's name, so annotators may learn the source), or nothing. Differs from the protocol, which shows the id:
-    annotators should not learn who made an episode."""
+    """What the corner shows. `code`: one that `robopref clips --find CODE` resolves. `trajectory_id`: the id, which
+    names the dataset, so annotators may learn the source. `none`: nothing. Differs from the protocol, which shows the
+    id: annotators should not learn who made an episode."""
 
 
 class Strata(Section):

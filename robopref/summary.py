@@ -97,7 +97,7 @@ def tell(summary: dict[str, Any], root: Path) -> None:
             for m in summary["models"]
         ),
         f"Its features come from {summary['encoder']} with {_weights(summary['weights'])}.",
-        f"Can {validated['version']} be trusted? {'Yes' if validated['trusted'] else 'No'}. {validated['verdict']} "
+        f"Can {validated['version']} be trusted? {_answer(validated)}{validated['verdict']} "
         f"Validation page: {validated['page']}",
         f"Release: {summary['release']['path']}",
         f"{sum(summary['seconds'].values()):.0f} seconds. All figures: {root / 'summary.json'}",
@@ -105,6 +105,12 @@ def tell(summary: dict[str, Any], root: Path) -> None:
     console.print("\n[bold]What happened[/]")
     for line in lines:
         console.print(f"• {terminal(line)}", highlight=False, soft_wrap=True)
+
+
+def _answer(validated: dict[str, Any]) -> str:
+    if validated["verdict"].startswith("Not yet known"):
+        return ""  # neither yes nor no: the verdict begins with these words
+    return "Yes. " if validated["trusted"] else "No. "
 
 
 def _weights(weights: str) -> str:

@@ -152,7 +152,7 @@ def _toml(opened: OpenDataset, episode: Episode | None) -> str:
     """The dataset's entry for robopref.toml: what has to be filled in, and what was guessed, as comments to change."""
     dataset, mapping = opened.dataset, opened.reader.mapping
     lines = ["[[pool.dataset]]", f"path = {json.dumps(str(dataset.path), ensure_ascii=False)}"]
-    lines.append(f"name = {json.dumps(dataset.name, ensure_ascii=False)}  # shown to annotators, so keep it neutral")
+    lines.append(f"name = {json.dumps(dataset.name, ensure_ascii=False)}  # part of each trajectory id: keep it stable")
     if not mapping.source_label:
         lines.append('source = ""  # who made these episodes: expert, novice, scripted, policy_checkpoint_3 …')
     if episode and episode.success is None:

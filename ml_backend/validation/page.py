@@ -102,7 +102,7 @@ def check(figures: dict[str, Any]) -> list[Check]:
     for name, probe in figures["counterfactuals"].items():
         value = probe["mean_change_sd"]
         words = f"With {SAID[name]} the reward changes by {_words(value)} standard deviations"
-        words += ": it can be had for nothing." if probe["fires"] else "."
+        words += ": it can be gamed." if probe["fires"] else "."
         checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
     return checks
 

@@ -71,7 +71,7 @@ def _sides(name: str, own: Comparison, spread: float) -> Iterator[Tested]:
     p = hits_bound(hit, likelier, weight * d, above=False, spread=spread)
     words = (
         f"{name} took the side that the others make likelier in {value:.0%} of {n} pairs, where most would in "
-        f"{expected:.0%}: as one who guesses {min(1.0, max(0.0, 1 - score)):.0%} of the answers."
+        f"{expected:.0%}: like somebody who guesses {min(1.0, max(0.0, 1 - score)):.0%} of the answers."
     )
     flag = _flag(name, "guessing", value, (0.5 + expected) / 2, n, words, expected, p, ENOUGH)
     yield Tested(flag, score < HALF_GUESSED)

@@ -80,7 +80,7 @@ def text(page):
 
 def test_a_good_batch_says_so_and_what_comes_next(good):
     page = text(write_report(*good))
-    assert "This batch is good." in page and "Nobody. No annotator crosses a threshold." in page
+    assert "This batch is good." in page and "Nobody. No annotator has a flag." in page
     assert page.index("robopref resolve") < page.index("robopref train") < page.index("How long they take")
 
 
