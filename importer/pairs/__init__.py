@@ -6,4 +6,5 @@
   person chose, that the ranking chose, or that replace lost ones.
 - `third_opinions.ask_third(ws, pair_ids)`: one more annotator where two differ.
 - `annotators.add_annotators(ws)`: the people of robopref.toml as rows of `annotators`.
+- `leave.add(ws, who, ...)`, `leave.leave(ws, annotator_id, ...)`: people who join, pause or leave during a campaign.
 """

@@ -60,7 +60,7 @@ class Validated:
 
 
 def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Validated:
-    """Validate the newest model, or a given one.
+    """Validate the active model, or a given one.
 
     Args:
         propose: How many pairs to propose where a probe fires.

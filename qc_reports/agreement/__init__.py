@@ -1,1 +1,9 @@
-"""How far people agree: Krippendorff's alpha and Cohen's kappa with their intervals, and where they do not agree."""
+"""How far people agree, and where they do not. Votes (pair → annotator → answer) in, figures with intervals out.
+
+- `coefficients`: Krippendorff's alpha, Cohen's kappa (Cohen 1960) and their bootstrap.
+- `kappa_test.outcome(table, threshold, ...)`: certified, refused or undecided (Fleiss, Cohen & Everitt 1969).
+- `parts.parts(answers, ...)`: alpha by task type, stratum, tiers, quartiles and over time.
+- `contested.contested_pairs(answers, ...)`: the pairs on which answers differ most.
+- `pair_model.fit_pairs(votes, ...)`: Dawid-Skene with difficulty (Dawid & Skene 1979).
+- `exact_tests`: binomial tests and intervals, false discoveries (Benjamini & Hochberg 1995), change points.
+"""
