@@ -142,6 +142,8 @@ def _cells(path: Path) -> pd.DataFrame:
         ) from None
     except csv.Error as error:
         raise DataError(f"{path} is not CSV: {error}.") from None
+    except FileNotFoundError:
+        raise DataError(f"File not found: {path}.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     header = found[0][1] if found else []

@@ -17,8 +17,8 @@ from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
 certify_app = typer.Typer(cls=Stages)
 app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
 Person = Annotated[str, typer.Argument(help="Id of the annotator.")]
-By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; recorded.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; required and recorded.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; required and recorded.")]
 
 
 @certify_app.callback(invoke_without_command=True)

@@ -14,7 +14,7 @@ annotators_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Add, pause,
 app.add_typer(annotators_app, name="annotators", rich_help_panel=ASK)
 Person = Annotated[str, typer.Argument(help="Id of the annotator.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
-Reason = Annotated[str, typer.Option("--reason", "--why", help="The reason; recorded.")]
+Reason = Annotated[str, typer.Option("--reason", "--why", help="The reason; required and recorded.")]
 MANAGER = "a manager"
 
 
@@ -106,7 +106,7 @@ def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json
         show.print_json({"annotator": annotator, "away": away, "moved": result.moved, "dropped": result.dropped,
                          "left_out": left_out})  # fmt: skip
         return
-    show.say(f"{result.moved} open pairs went to others; {result.dropped} were given up: second showings, and pairs "
-             "that everybody certified has seen.")  # fmt: skip
+    show.say(f"{result.moved} open pairs went to others; {result.dropped} were dropped (repeats, and pairs that "
+             "everybody certified has seen).")  # fmt: skip
     if left_out:
         show.say(f"Judgments left out in {', '.join(left_out)}. `robopref resolve` updates the labels.")

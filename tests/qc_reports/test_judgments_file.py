@@ -101,7 +101,7 @@ def test_another_encoding_is_refused_with_the_line(csv_file):
 
 def test_an_empty_file_and_a_missing_file_are_clean_errors(tmp_path):
     (tmp_path / "empty.csv").touch()
-    for name, said in (("empty.csv", "is empty"), ("gone.csv", "cannot be read"), ("", "cannot be read")):
+    for name, said in (("empty.csv", "is empty"), ("gone.csv", "File not found"), ("", "cannot be read")):
         with pytest.raises(DataError, match=said):
             read_judgments_csv(tmp_path / name)
 
