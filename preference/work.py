@@ -88,7 +88,12 @@ class Workers:
 
     @property
     def processes(self) -> int:
-        return self.count or len(os.sched_getaffinity(0))
+        return self.count or _cores()
+
+
+def _cores() -> int:
+    """Those this process may use, where the system says so (macOS does not)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 HERE = Workers(1)

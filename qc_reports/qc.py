@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
-from preference.records import AssignmentView, Judgment, Pair, Review
+from preference.records import CALIBRATION, AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.annotators.clock import with_clock
@@ -71,7 +71,7 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
         NotReady, UserError: as `qc`.
     """
     views = ws.store.assignments(batch_id)
-    if any(view.pair.kind == "calibration" for view in views):
+    if any(view.pair.kind == CALIBRATION for view in views):
         raise UserError(f"{batch_id} is a calibration set, not a batch.", fix="Check it with `robopref certify`.")
     judgments = ws.store.judgments(batch_id)
     answers = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))

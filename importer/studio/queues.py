@@ -19,7 +19,7 @@ from importer.clips.s3 import key_of
 from labeling_config.contract import expert_data, final_line, mark_line, owner_line, side_of, task_data, watch_line
 from preference.config import Config
 from preference.errors import NotReady, StudioError
-from preference.records import Annotator, AssignmentView, Batch, Trajectory
+from preference.records import CALIBRATION, Annotator, AssignmentView, Batch, Trajectory
 from preference.workspace import Workspace
 
 SECRET_HEADER = "X-Robopref-Secret"
@@ -88,7 +88,7 @@ class Pushed:
 
 def phases_of(batches: Iterable[Batch]) -> dict[str, str]:
     """Batch → phase: each calibration set is one, all production and active batches together another."""
-    return {b.batch_id: b.batch_id if b.kind == "calibration" else "production" for b in batches}
+    return {b.batch_id: b.batch_id if b.kind == CALIBRATION else "production" for b in batches}
 
 
 def is_test(phase: str, annotator: Annotator) -> bool:

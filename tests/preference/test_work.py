@@ -17,6 +17,12 @@ def square(n):
     return n * n
 
 
+def test_where_the_system_does_not_say_which_cores_are_ours_all_are(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert Workers().processes == 3
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_item_is_a_result_and_the_others_are_done(workers):
     results = dict(parallel_map(square, [1, 2, 3, 4], workers=Workers(workers), description="squares"))
