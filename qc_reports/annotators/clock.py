@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from labeling_config.contract import BadAnswer, ScreenAnswer, answer_of
+from labeling_config.contract import LONGEST_S, BadAnswer, ScreenAnswer, answer_of
 from preference.records import Judgment
 from preference.workspace import Workspace
 from qc_reports.agreement.exact_tests import at_least, interval_of_share
@@ -116,7 +116,9 @@ def impossible(
 def _is_impossible(judgment: Judgment, passed_s: float, moving_s: float, demanded: bool) -> bool:
     said = _said(judgment.raw)
     times = [said.watch.get(name) for name in ("response_ms", "left_ms", "right_ms")]
-    claimed = [t / 1000 for t in times if isinstance(t, int | float)] or [said.lead_time_s or 0.0]
+    # cut first: an integer of 400 digits is JSON, and no float
+    claimed = [max(0, min(t, 1000 * LONGEST_S)) / 1000 for t in times if isinstance(t, int | float)]
+    claimed = claimed or [said.lead_time_s or 0.0]
     seen = bool(said.watch.get("seen_left") and said.watch.get("seen_right"))
     if demanded and said.watch and not seen:
         return True

@@ -60,6 +60,12 @@ def test_what_was_watched_before_a_skip_counts_for_the_answer_that_came_later():
     assert impossible(judgments, [], moving, demanded=True)[late.assignment_id] is True
 
 
+@pytest.mark.parametrize(("claimed", "found"), [(10**400, True), (-(10**400), False), ("9000", False), (None, False)])
+def test_a_claim_that_is_no_time_stops_nobody(claimed, found):
+    answers = [judgment_at("ann", 0, 0.0, watched(1)), judgment_at("ann", 1, 60.0, watched(1) | {"left_ms": claimed})]
+    assert impossible(answers, [], {"p0": 3.0, "p1": 3.0}, demanded=True) == {"ann-1": found}
+
+
 def test_the_first_answer_and_those_without_stamps_are_not_judged():
     first, second = judgment_at("ann", 0, 0.0, watched(50)), judgment_at("ann", 1, 1.0, watched(50))
     assert impossible([first, second], [], MOVING, demanded=False) == {"ann-1": True}
