@@ -15,6 +15,8 @@ from labeling_config.plugin import progress
 
 LARGEST_BODY = 64_000
 """Characters of an answer as JSON. The screen sends about a thousand."""
+DEEPEST = 32
+"""Levels of nesting; the screen needs six. Near Python's own limit a body can be stored and no longer be listed."""
 LARGEST_TIME = 1e15
 """Seconds. Label Studio takes the text "inf" for a number, too."""
 
@@ -68,12 +70,20 @@ def check_storable(body: Mapping[str, Any]) -> None:
         Refused: there are lone surrogates or infinite numbers in it, or it is nested too deeply.
     """
     try:
+        fine = not _deeper_than(DEEPEST, body)
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
-        raise Refused("The answer contains characters, numbers or nesting that cannot be stored.") from None
+        fine = False
+    if not fine:
+        raise Refused("The answer contains characters, numbers or nesting that cannot be stored.")
     time = body.get("lead_time")
     if time is not None and not (type(time) in (int, float) and abs(time) < LARGEST_TIME):
         raise Refused("`lead_time` must be a number.")
+
+
+def _deeper_than(levels: int, value: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _deeper_than(levels - 1, item) for item in inner)
 
 
 def check_body(body: Mapping[str, Any], template: str) -> None:
