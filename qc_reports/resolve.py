@@ -13,6 +13,7 @@ from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
+from qc_reports.changes import changed_batches
 from qc_reports.report.batch_report import flags_rng, set_aside
 from qc_reports.resolution import methods
 from qc_reports.resolution.exclusions import left_out
@@ -27,12 +28,12 @@ def resolve(ws: Workspace) -> list[Preference]:
     """Resolve every production and active pair into the database; export preferences.jsonl and resolution.json.
 
     Judgments of annotators whom a batch's flags accuse are left out until they are reviewed. Pairs of a batch that is
-    held have no label until it is accepted.
+    held, or whose answers were changed after it was accepted, have no label until it is accepted.
     """
     views = ws.store.assignments(calibration=False)
     answers = answers_to(ws, views)
     pairs = ws.store.pairs(calibration=False)
-    held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
+    held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"} | set(changed_batches(ws))
     where = review_statuses(ws, answers)
     out = _left_out(where)
     counting = [a for a in answers if (a.batch_id, a.annotator_id) not in out]

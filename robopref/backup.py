@@ -17,6 +17,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from preference.artifacts import keep_private, replacing
+from preference.config import load_config
 from preference.errors import DataError, NotReady, UserError
 from preference.locks import PUSH, WORKER, exclusively, taken
 from preference.store.copies import (
@@ -173,8 +175,8 @@ def restore(config: Path, source: Path, studio: Studio, *, force: bool = False) 
 
     Raises:
         DataError: the backup is damaged, incomplete, or holds what no backup does.
-        UserError: something is there already and `force` is not given; a worker is running; or the
-            backup is of another kind of database.
+        UserError: its robopref.toml, where that is needed, names places outside its folder; something is there already
+            and `force` is not given; a worker is running; or the backup is of another kind of database.
     """
     if not source.is_file():
         raise DataError(f"File not found: {source}.")
@@ -184,6 +186,7 @@ def restore(config: Path, source: Path, studio: Studio, *, force: bool = False) 
         unpacked = Path(folder)
         about = _unpack(source, unpacked)
         if not config.exists():
+            _check_places(unpacked / CONFIG, unpacked)
             with replacing(config) as temporary:
                 shutil.move(unpacked / CONFIG, temporary)
         ws = Workspace.open(config)
@@ -224,6 +227,23 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
     if wrong or not known:
         raise DataError(f"{source} is damaged: {', '.join(wrong[:3])} differ from their checksums.")
     return about
+
+
+def _check_places(config: Path, folder: Path) -> None:
+    """A robopref.toml that comes with a backup says where the backup is written: below its own folder only.
+
+    Raises:
+        UserError: its work folder or its SQLite file is elsewhere.
+    """
+    settings = load_config(config)
+    named = "database" in tomllib.loads(config.read_text(encoding="utf-8"))  # not in the environment, by its owner
+    database = settings.database.get_secret_value() if named else ""
+    for place in (settings.work, *([sqlite_file(database)] if database and not is_server(database) else [])):
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"The backup's robopref.toml would write to {place}.",
+                fix="Write a robopref.toml with the places that you want first, and restore again.",
+            )
 
 
 def _belongs(name: str) -> bool:

@@ -14,6 +14,7 @@ ones. Label Studio checks an answer in the browser only: its API stores anything
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
         assignment: The one that the annotation's task stands for; None where the task is not ours.
         annotator: Whom the pair was assigned to.
     """
-    annotation_id, task_id, raw = _id_of(annotation), task_of(annotation), dict(annotation)
+    annotation_id, task_id, raw = _id_of(annotation), task_of(annotation), _kept(annotation)
     if assignment is None:
         return Rejection(annotation_id, task_id, UNKNOWN_TASK, raw)
     author = _author(annotation)
@@ -248,6 +249,17 @@ def _milliseconds(seconds: float | None) -> int | None:
 def _storable(text: str) -> str:
     """Without what a browser never sends, an API caller may, and a database cannot hold."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _kept(value: Any) -> Any:
+    """JSON as every database takes it: PostgreSQL does not read what holds NUL, half a character or no number."""
+    if isinstance(value, Mapping):
+        return {_storable(str(key)): _kept(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_kept(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _storable(value) if isinstance(value, str) else value
 
 
 def _id_of(annotation: Raw) -> int:

@@ -23,7 +23,7 @@ from importer.studio.queues import all_pushed, database_mark
 from importer.studio.repair import check_present, edits
 from importer.studio.replies import StudioProject, StudioTask
 from preference.artifacts import read_json, write_json
-from preference.errors import DataError
+from preference.errors import DataError, StudioError
 from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
@@ -50,7 +50,8 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
         whole: Read every task, whatever its time stamp says, in case Label Studio's clock was set back.
 
     Raises:
-        StudioError: Label Studio is down or refuses us; or a project is gone, after all others were pulled.
+        StudioError: Label Studio is down or refuses us; or a project is gone or cannot be read, after all others were
+            pulled.
     """
     pushed = all_pushed(ws)
     if not pushed:
@@ -59,10 +60,17 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
     projects = {project.project_id: project for project in studio.projects([queue.project_id for queue in pushed])}
     recorded = rejudge_unknown(ws.store)
     cursor = _Cursor(ws, whole=whole)
+    failures: list[StudioError] = []
     for queue in pushed:
         if queue.project_id in projects:
-            recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
+            try:
+                recorded += _pull_project(ws, studio, projects[queue.project_id], queue.tasks, cursor)
+            except StudioError as error:
+                cursor.forget(queue.project_id)
+                failures.append(error)
     cursor.save()
+    if failures:
+        raise failures[0]
     check_present(studio, pushed, list(projects.values()))
     return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(pushed, list(projects.values())))
 
@@ -139,6 +147,10 @@ class _Cursor:
     def saw(self, project_id: int, updated_at: str) -> None:
         key = str(project_id)
         self._newest[key] = max(self._newest.get(key, ""), updated_at)
+
+    def forget(self, project_id: int) -> None:
+        """Its pull ended early: the next one starts where this one did."""
+        self._newest.pop(str(project_id), None)
 
     def save(self) -> None:
         """The newest stamp that was seen, less the time that this pull took: what changed meanwhile is newer."""

@@ -15,6 +15,10 @@ from labeling_config.plugin import progress
 
 LARGEST_BODY = 64_000
 """Characters of an answer as JSON. The screen sends about a thousand."""
+DEEPEST = 32
+"""Levels of nesting; the screen needs six. Near Python's own limit a body can be stored and no longer be listed."""
+LARGEST_TIME = 1e15
+"""Seconds. Label Studio takes the text "inf" for a number, too."""
 
 
 class Refused(Exception):
@@ -55,14 +59,35 @@ def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
     if not contract.phase_of(description):
         return
     check_body(body, annotation.task.project.label_config)
-    if contract.is_final(description):
-        stage = progress.stage_of(user, annotation.project_id)
-        if not stage.left and not stage.skipped:
-            raise Refused("This test is finished: its answers can no longer be changed.", 403)
+    if contract.is_final(description) and progress.finished_since(user, annotation):
+        raise Refused("This test is finished: its answers can no longer be changed.", 403)
+
+
+def check_storable(body: Mapping[str, Any]) -> None:
+    """Label Studio stores more than it can send: one such value makes every list that holds it fail.
+
+    Raises:
+        Refused: there are lone surrogates or infinite numbers in it, or it is nested too deeply.
+    """
+    try:
+        fine = not _deeper_than(DEEPEST, body)
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        fine = False
+    if not fine:
+        raise Refused("The answer contains characters, numbers or nesting that cannot be stored.")
+    time = body.get("lead_time")
+    if time is not None and not (type(time) in (int, float) and abs(time) < LARGEST_TIME):
+        raise Refused("`lead_time` must be a number.")
+
+
+def _deeper_than(levels: int, value: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _deeper_than(levels - 1, item) for item in inner)
 
 
 def check_body(body: Mapping[str, Any], template: str) -> None:
-    """One whole answer or a skip, in text that every database takes.
+    """One whole answer or a skip.
 
     A template that somebody edited so that its answers cannot be read is the manager's to mend, not the annotator's:
     its answers are stored, and `pull` rejects them with the reason.
@@ -70,13 +95,8 @@ def check_body(body: Mapping[str, Any], template: str) -> None:
     Raises:
         Refused: it is something else; the message says what.
     """
-    try:
-        sent = json.dumps(body, ensure_ascii=False)
-        sent.encode()
-    except (ValueError, RecursionError):
-        raise Refused("The answer contains characters or nesting that cannot be stored.") from None
-    if len(sent) > LARGEST_BODY:
-        raise Refused(f"The answer has {len(sent)} characters; at most {LARGEST_BODY} are taken.", 413)
+    if (size := len(json.dumps(body, ensure_ascii=False))) > LARGEST_BODY:
+        raise Refused(f"The answer has {size} characters; at most {LARGEST_BODY} are taken.", 413)
     result = body.get("result")
     if not isinstance(result, list) or not all(isinstance(region, dict) for region in result):
         raise Refused("`result` must be a list of objects.")

@@ -38,7 +38,7 @@ SIDES = {"left": VIDEO_LEFT, "right": VIDEO_RIGHT}
 LOCAL, BUCKET = "/data/local-files/", "s3://"
 TELLING = re.compile(r"^s3://|/data/local-files/|/tasks/\d+/(resolve|presign)/")
 """Addresses that name the clip, as tasks have them and as Label Studio resolves them; one on a web server is left."""
-RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 CLIP = ".mp4"
 BOX_HEAD = 8
 """Bytes of the head of an MP4 box: the smallest box there is."""

@@ -66,6 +66,16 @@ def waiting(user: Any, project_id: int) -> Any:
     return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=touched)
 
 
+def finished_since(user: Any, annotation: Any) -> bool:
+    """Whether all pairs of a test have been answered since this answer: those that are open now were added later."""
+    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
+
+    project_id = annotation.project_id
+    answered = Annotation.objects.filter(project_id=project_id, completed_by=user, was_cancelled=False)
+    left = Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=answered.values("task_id"))
+    return not left.filter(created_at__lt=annotation.created_at).exists()
+
+
 def training_left(user: Any) -> int:
     """Training pairs that this annotator has neither answered nor skipped."""
     training = [project_id for project_id, phase in _phases(user).items() if phase == contract.PHASES[0]]

@@ -32,7 +32,11 @@ class Asked:
         self.request, self.user, self.kwargs = request, user, kwargs
 
     def body(self) -> dict[str, Any] | None:
-        """The JSON object sent; None where it is something else, or could be read in two ways."""
+        """The JSON object sent; None where it is something else, or could be read in two ways.
+
+        Raises:
+            Refused: it cannot be stored and shown again.
+        """
         if self.nothing_sent():
             return NO_BODY
         kind = self.request.headers.get("Content-Type", "").lower().replace(" ", "")
@@ -42,7 +46,12 @@ class Asked:
             sent = json.loads(self.request.body.decode("utf-8"))
         except ValueError:
             return None
-        return sent if isinstance(sent, dict) else None
+        except RecursionError:
+            raise answers.Refused("The answer is nested too deeply.") from None
+        if not isinstance(sent, dict):
+            return None
+        answers.check_storable(sent)
+        return sent
 
     def nothing_sent(self) -> bool:
         return (
@@ -94,6 +103,11 @@ class Asked:
 
 def anyone(_: Asked) -> bool:
     return True
+
+
+def storable(asked: Asked) -> bool:
+    """What concerns only themselves, but is listed to managers too."""
+    return asked.body() is not None
 
 
 def project_in_path(asked: Asked) -> bool:
@@ -263,7 +277,8 @@ _allow(
 )
 _allow(anyone, "GET HEAD POST", "user-login", "user-signup", "user-account", "user-account-anything", "logout")
 _allow(anyone, "GET HEAD OPTIONS", "current-user-whoami", "current-user-token")
-_allow(anyone, "GET HEAD PATCH", "current-user-hotkeys", "product-tour")
+_allow(anyone, "GET HEAD", "current-user-hotkeys", "product-tour")
+_allow(storable, "PATCH", "current-user-hotkeys", "product-tour")
 _allow(
     anyone,
     "GET POST",

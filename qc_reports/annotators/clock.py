@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from labeling_config.contract import BadAnswer, ScreenAnswer, answer_of
+from labeling_config.contract import LONGEST_S, BadAnswer, ScreenAnswer, answer_of
 from preference.records import Judgment
 from preference.workspace import Workspace
 from qc_reports.agreement.exact_tests import at_least, interval_of_share
@@ -101,6 +101,7 @@ def impossible(
     known = [(j, visit) for j in judgments if (visit := visit_of(j.task_id, j.raw))]
     visits = sorted([*(visit for _, visit in known), *beside], key=lambda visit: visit.created)
     stamps = [visit.created for visit in visits]
+    changes = sorted({stamp for visit in visits for stamp in (visit.created, visit.changed)})
     first: dict[int, float] = {}
     for visit in visits:
         first.setdefault(visit.task_id, visit.created)
@@ -108,7 +109,9 @@ def impossible(
     for judgment, visit in known:
         before = bisect.bisect_left(stamps, first[visit.task_id])
         if before:
-            passed = visit.changed - stamps[before - 1]
+            passed = visit.created - stamps[before - 1]
+            if visit.changed > visit.created:  # sent again: from the last sign of life before that
+                passed += visit.changed - changes[bisect.bisect_left(changes, visit.changed) - 1]
             found[judgment.assignment_id] = _is_impossible(judgment, passed, moving_s[judgment.pair_id], demanded)
     return found
 
@@ -116,7 +119,9 @@ def impossible(
 def _is_impossible(judgment: Judgment, passed_s: float, moving_s: float, demanded: bool) -> bool:
     said = _said(judgment.raw)
     times = [said.watch.get(name) for name in ("response_ms", "left_ms", "right_ms")]
-    claimed = [t / 1000 for t in times if isinstance(t, int | float)] or [said.lead_time_s or 0.0]
+    # cut first: an integer of 400 digits is JSON, and no float
+    claimed = [max(0, min(t, 1000 * LONGEST_S)) / 1000 for t in times if isinstance(t, int | float)]
+    claimed = claimed or [said.lead_time_s or 0.0]
     seen = bool(said.watch.get("seen_left") and said.watch.get("seen_right"))
     if demanded and said.watch and not seen:
         return True

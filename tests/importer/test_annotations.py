@@ -137,6 +137,15 @@ def test_text_and_times_that_a_database_cannot_hold_are_made_to_fit(store):
     assert (found.free_text_reason, found.response_time_ms) == ("a�b�c", 2**31 - 1)
 
 
+@pytest.mark.parametrize("odd", ["\0", "\ud800", float("inf"), {"\0": ["\0"]}, 10**400])
+def test_whatever_json_comes_beside_an_answer_every_database_reads_it_again(store, odd):
+    given = annotation(unique_id=odd)
+    assert replace_annotations(store, {100: [given]}).new == 1
+    assert store.annotation_stamps([100]) == {1: given["updated_at"]}
+    assert replace_annotations(store, {100: [given]}).new == 0
+    assert store.judgments()[0].raw["result"] == given["result"]
+
+
 def test_an_annotation_without_an_id_is_left_aside(store):
     replace_annotations(
         store, {100: [annotation(number=None), annotation(2)], 101: [annotation(number=2**31, task=101)]}

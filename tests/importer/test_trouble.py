@@ -103,6 +103,25 @@ def test_reading_is_tried_again_where_the_server_hiccups(ws, proxy):
     assert pull(ws).new == 1
 
 
+def test_a_project_that_cannot_be_read_holds_up_no_other_and_nothing_of_it_is_skipped(ws, proxy):
+    plan(ws, "production-001", "ann", 3)
+    plan(ws, "production-001", "bob", 3)
+    push(ws)
+    first = {v.assignment.annotator_id: v.assignment for v in reversed(ws.store.assignments())}
+    for name in ("ann", "bob"):
+        answer(ws, sign_in(ws, name), first[name].task_id)
+    broken = f"project={min(own.project_id for own in first.values())}&"
+    proxy.rule = staticmethod(
+        lambda method, path, number: 500 if path.startswith("/api/tasks") and broken in path else None
+    )
+    for _ in range(2):
+        with pytest.raises(StudioError):
+            pull(ws)
+        assert ws.store.count_judgments() == 1
+    proxy.rule = staticmethod(lambda *_: None)
+    assert pull(ws).new == 1
+
+
 def test_a_template_edited_by_hand_is_said_and_its_answers_are_rejected_with_the_reason(ws, manager, label_studio):
     plan(ws, "production-001", "ann", 2)
     push(ws)

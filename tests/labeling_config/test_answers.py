@@ -5,7 +5,7 @@ import json
 import pytest
 from screen_maker import PASSWORD, make_project, mark, task_ids
 
-from importer.studio.users import annotator_session
+from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
 
 GOOD = {"result": contract.result_of("left", 4, "steady"), "lead_time": 6.5}
@@ -26,6 +26,9 @@ MALFORMED = {
     "two choices": with_value("preference", "choices", {"choices": ["left", "right"]}),
     "an unknown choice": with_value("preference", "choices", {"choices": ["best"]}),
     "no result": {"result": [], "lead_time": 1},
+    "a time without end": {**GOOD, "lead_time": float("inf")},
+    "a time without end, as text": {**GOOD, "lead_time": "inf"},
+    "a skip that took no number of seconds": {"result": [], "was_cancelled": True, "lead_time": "nan"},
     "a result of words": {"result": ["x"], "lead_time": 1},
     "two megabytes": with_value("reason", "textarea", {"text": ["x" * 2_000_000]}),
 }
@@ -63,6 +66,22 @@ def test_a_malformed_answer_is_refused_at_the_door_with_the_reason(label_studio)
     assert person.answer(task).status_code == 201
 
 
+def test_what_the_managers_lists_cannot_show_is_refused_wherever_it_is_sent(label_studio):
+    person = Person(label_studio, "unshowable")
+    project, (task, _) = person.project("production")
+    kind = {"Content-Type": "application/json"}
+    nested = '{"result": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    keys = json.dumps({"custom_hotkeys": {"annotation:\ud800": {"key": "x"}}})
+    tab = json.dumps({"project": project, "data": {"title": "\ud800"}})
+    for method, path, sent in (
+        ("POST", f"api/tasks/{task}/annotations/", nested),
+        ("PATCH", "api/current-user/hotkeys/", keys),
+        ("POST", "api/dm/views/", tab),
+    ):
+        reply = person.session.request(method, f"{person.url}/{path}", content=sent, headers=kind)
+        assert reply.status_code == 400 and reply.json()["detail"], path
+
+
 def test_a_pair_is_answered_once_and_a_skip_can_still_be_answered(label_studio):
     person = Person(label_studio, "once")
     _, (first, second) = person.project("production")
@@ -84,6 +103,21 @@ def test_a_finished_test_cannot_be_changed_and_an_unfinished_one_can(label_studi
     assert refused.status_code == 403 and "finished" in refused.json()["detail"]
     kept = person.session.get(f"{person.url}/api/annotations/{answered}/").json()
     assert contract.answer_of(kept).side == "right"
+
+
+def test_more_pairs_do_not_reopen_the_answers_of_a_finished_test(label_studio):
+    person = Person(label_studio, "extended")
+    project, tasks = person.project("calibration-1", lines=[contract.final_line()])
+    before = [person.answer(task).json()["id"] for task in tasks]
+    with admin_session(person.url, label_studio.token) as manager:
+        more = [{"data": manager.get(f"{person.url}/api/tasks/{task}/").json()["data"]} for task in tasks]
+        manager.post(f"{person.url}/api/projects/{project}/import", json=more).raise_for_status()
+    added = sorted(set(task_ids(label_studio, project)) - set(tasks))
+    assert [person.change(answer).status_code for answer in before] == [403, 403]
+    answered = person.answer(added[0]).json()["id"]
+    assert person.change(answered, {**GOOD, "result": contract.result_of("right", 3)}).status_code == 200
+    assert person.answer(added[1]).status_code == 201
+    assert person.change(answered).status_code == 403
 
 
 def test_a_test_waits_for_the_training_and_the_experts_sets_for_nothing(label_studio):

@@ -61,8 +61,10 @@ def honest(rng, moving, *, to_end=True, name="ann"):
         changed = now + offset
         if rng.random() < 0.03:  # looked at once more, and changed
             more = float(rng.lognormal(1.5, 0.5))
-            said, changed = said + more, changed + more + float(rng.exponential(60))
+            later = more + float(rng.exponential(60))
+            said, changed = said + more, changed + later
         judgments.append(judgment_at(name, task, now + offset, watched(said, seen=to_end), changed_s=changed))
+        now = changed - offset
     return judgments, skips
 
 

@@ -46,6 +46,12 @@ def test_a_batch_is_reopened_when_its_answers_are_reversed_and_says_whose(ws):
     assert labels(ws) == before
 
 
+def test_changed_answers_give_no_label_before_anybody_has_looked(ws):
+    answer(ws, BATCH, "alice", opposite)
+    assert status(ws)[0] == "accepted"
+    assert set(labels(ws)) == {None}
+
+
 def test_a_person_accepts_the_answers_as_they_are_now_and_only_those(ws):
     answer(ws, BATCH, "alice", opposite, pairs=[0])
     reopen_changed(ws)

@@ -1,6 +1,7 @@
 """Answers that claim more watching than the server's clock leaves time for are flagged; honest people are not."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_twenty_answers_a_tenth_of_a_second_apart_that_claim_nine_seconds_each_a
     assert flag.sentence == "eve claims, in 19 of 19 answers, more watching than the server's clock leaves time for."
 
 
+def test_sending_every_answer_again_an_hour_later_makes_no_time_pass_at_the_screen():
+    again = []
+    for number, judgment in enumerate(cheat(np.random.default_rng(0), MOVING)):
+        changed = datetime.fromisoformat(judgment.raw["created_at"]) + timedelta(hours=1, seconds=number / 10)
+        again.append(replace(judgment, raw=judgment.raw | {"updated_at": changed.isoformat()}))
+    assert flagged(again, [], MOVING)
+
+
 @pytest.mark.parametrize("how", [{"every_s": 3.2, "claims_s": 3.1, "seen": True}, {"every_s": 3.2, "claims_s": 3.1}])
 def test_who_waits_a_little_but_less_than_the_clips_last_is_flagged_too(how):
     assert flagged(cheat(np.random.default_rng(0), MOVING, **how), [], MOVING)
@@ -58,6 +67,12 @@ def test_what_was_watched_before_a_skip_counts_for_the_answer_that_came_later():
     moving = dict.fromkeys((f"p{t}" for t in range(60)), 2.0)
     assert impossible(judgments, skips, moving, demanded=True)[late.assignment_id] is False
     assert impossible(judgments, [], moving, demanded=True)[late.assignment_id] is True
+
+
+@pytest.mark.parametrize(("claimed", "found"), [(10**400, True), (-(10**400), False), ("9000", False), (None, False)])
+def test_a_claim_that_is_no_time_stops_nobody(claimed, found):
+    answers = [judgment_at("ann", 0, 0.0, watched(1)), judgment_at("ann", 1, 60.0, watched(1) | {"left_ms": claimed})]
+    assert impossible(answers, [], {"p0": 3.0, "p1": 3.0}, demanded=True) == {"ann-1": found}
 
 
 def test_the_first_answer_and_those_without_stamps_are_not_judged():

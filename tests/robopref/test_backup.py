@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -179,6 +180,34 @@ def test_a_member_that_leads_out_or_is_a_link_is_refused(tmp_path: Path, name: s
     with pytest.raises(DataError, match="which no backup does"):
         restore(tmp_path / "new" / "robopref.toml", tmp_path / "b.tar", Studio())
     assert set(tmp_path.iterdir()) - before == {tmp_path / "new"} and not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize(
+    "line", ['work = "../elsewhere"', 'work = "{}/elsewhere"', 'database = "sqlite:///{}/elsewhere"']
+)
+def test_a_backups_own_settings_write_nothing_outside_their_folder(tmp_path: Path, line: str) -> None:
+    (tmp_path / "theirs").mkdir()
+    config = tmp_path / "theirs" / "robopref.toml"
+    config.write_text("")
+    Workspace.open(config).store.close()
+    back_up(config, tmp_path / "b.tar", Studio())
+    contents = {}
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            contents[member.name] = file.read() if file else b""
+    contents["robopref.toml"] = line.format(tmp_path).encode()
+    about = json.loads(contents["backup.json"])
+    about["sha256"]["robopref.toml"] = hashlib.sha256(contents["robopref.toml"]).hexdigest()
+    contents["backup.json"] = json.dumps(about).encode()
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match="would write to"):
+        restore(tmp_path / "new" / "robopref.toml", tmp_path / "b.tar", Studio())
+    assert not (tmp_path / "elsewhere").exists() and not list((tmp_path / "new").iterdir())
 
 
 def test_a_backup_of_another_kind_of_database_says_so(backup: Path, tmp_path: Path) -> None:
