@@ -23,7 +23,7 @@ from robopref.child import claim_port
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
-FAULTS = 10
+FAULTS = 4
 FUZZ = 12
 """Kills of each process in `make test-slow`."""
 BODIES = 300

@@ -387,7 +387,7 @@ def test_a_broken_robomimic_file_is_one_clear_line(tmp_path: Path, break_it, sai
         break_it(file)
     result = pool_of(path)
     assert said in str(result.failures[0]) and all("\n" not in str(f) for f in result.failures)
-    if result.failures[0].episode_index == 0 and "rows a second" not in said:
+    if result.failures[0].episode_index == 0 and "rows per second" not in said:
         assert [t.episode_index for t in result.trajectories] == [1]
 
 

@@ -64,6 +64,7 @@ pairs = 4
 most_per_point = 0
 [quality]
 min_answers = 2
+flags = "protocol"
 min_alpha = -1.0
 max_gold_disagreement = 1.0
 min_self_consistency = 0.0

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from label_studio_ml_maker import ARCHIVE, FOLDER, SOURCE, release_1_0_9, requirements, source_2, started
+from loop_maker import until
 from packaging.requirements import Requirement
 from paths import ROOT
 from service_maker import HEADER, SECRET, annotation, planned
@@ -215,7 +216,7 @@ def test_label_studio_takes_its_scores_and_its_events_become_judgments(programs,
         assert found == {v.assignment.task_id: published[v.assignment.assignment_id] for v in assignments}
 
         answer(ws, sign_in(ws, "ann"), assignments[0].assignment.task_id)
-        assert ws.store.count_judgments() == 1, backend.log.read_text()[-2000:]
+        assert until(lambda: ws.store.count_judgments() == 1, 30), backend.log.read_text()[-2000:]
     server.shutdown()
     ws.store.close()
 

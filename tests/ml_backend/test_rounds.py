@@ -103,6 +103,7 @@ def test_a_round_waits_for_open_answers_and_for_enough_labels(ws):
 def test_a_batch_that_qc_holds_stops_the_round(ws):
     ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 100) for i in range(5)])
     ws.config.quality.min_answers, ws.config.active.bootstrap = 3, 100
+    ws.config.quality.flags = "protocol"  # five answers prove nothing beyond chance
     with pytest.raises(NotReady, match=r"held by QC.*0\.1 s"):
         _check_gate(ws, labelled(100))
 

@@ -7,6 +7,7 @@ import pytest
 from disk_maker import full, small_disk
 from loop_maker import Process, until
 from service_maker import BASIC, HEADER, annotation, event, planned
+from told_maker import Told
 
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool
@@ -17,13 +18,21 @@ SIZE = 8 << 20
 
 
 @pytest.fixture
-def judged(tmp_path):
-    ws = planned(tmp_path)
+def told():
+    server = Told()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def judged(tmp_path, told):
+    ws = planned(tmp_path, url=told.url)
     yield ws
     ws.store.close()
 
 
-def test_a_webhook_on_a_full_disk_is_refused_and_the_next_one_is_stored(judged, tmp_path):
+def test_an_answer_that_a_full_disk_does_not_take_is_stored_once_there_is_space(judged, told, tmp_path):
+    """The webhook only names a task: the service goes on, and asks Label Studio again."""
     port, toml = claim_port(None, "The service"), tmp_path / "robopref.toml"
     with small_disk(tmp_path / "disk", SIZE) as mounted:
         shutil.copytree(judged.root, tmp_path / "disk" / "work", dirs_exist_ok=True)
@@ -33,15 +42,16 @@ def test_a_webhook_on_a_full_disk_is_refused_and_the_next_one_is_stored(judged, 
         try:
             url = f"http://127.0.0.1:{port}"
             assert until(lambda: up(url)), (tmp_path / "service.log").read_text()
-            long = annotation() | {"note": "x" * 480_000}
-            made = event("ANNOTATION_CREATED", annotation=long)
+            told.say(annotation() | {"note": "x" * 480_000})
+            made = event("ANNOTATION_CREATED", annotation=annotation())
             with full(tmp_path / "disk", mounted, service.pids()[0]):
-                refused = httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
-                assert (refused.status_code, "Traceback" in refused.text) == (503, False)
+                assert httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60).status_code == 201
+                assert until(lambda: told.asked)
                 assert up(url)
-            stored = httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
-            assert stored.status_code == 201, stored.text
-            assert "robopref_judgments 1.0" in httpx.get(f"{url}/metrics", headers=BASIC, timeout=60).text
+                assert "robopref_judgments 0.0" in metrics(url)
+            httpx.post(f"{url}/webhook", json=made, headers=HEADER, timeout=60)
+            assert until(lambda: "robopref_judgments 1.0" in metrics(url)), (tmp_path / "service.log").read_text()
+            assert "Traceback" not in (tmp_path / "service.log").read_text()
         finally:
             service.end()
 
@@ -54,6 +64,10 @@ def test_a_training_on_a_full_disk_leaves_no_model_and_with_space_it_is_made(lab
         assert labelled_pool.store.model_versions() == []
         assert list(labelled_pool.models.iterdir()) == []
         assert stages.train(labelled_pool).active
+
+
+def metrics(url):
+    return httpx.get(f"{url}/metrics", headers=BASIC, timeout=60).text
 
 
 def up(url):

@@ -46,7 +46,7 @@ def run_elsewhere(data_dir, documents, ending):
 def answers(url):
     try:
         return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return False
 
 
