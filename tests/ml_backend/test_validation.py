@@ -135,7 +135,7 @@ def test_the_verdict_says_what_is_missed():
     fires = check(figures(counterfactuals={"cut": {"mean_change_sd": 0.9, "fires": True}}))
     (missed,) = [one for one in fires if not one.reached]
     assert "With the last third cut off the reward changes by 0.90" in missed.words
-    assert "for nothing" in missed.words
+    assert "can be gamed" in missed.words
 
 
 def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
