@@ -530,6 +530,11 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     return config
 
 
+def is_server(url: str) -> bool:
+    """Whether a database's URL names a server (PostgreSQL) and not a file (SQLite)."""
+    return not url.startswith("sqlite")
+
+
 def default_name(path: Path) -> str:
     """The name of the folder or file; in the Hugging Face cache, whose folders are named by a hash, the repository."""
     if path.parent.name == "snapshots":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from preference.config import is_server
 from preference.errors import NotReady
 from preference.workspace import Workspace
 
@@ -46,7 +47,7 @@ class Lock:
         """A lock of the workspace: `WORKER`, `LEARNING` or `PUSH`; on PostgreSQL, one for each database."""
         from preference.store.server_lock import ServerLock
 
-        return cls(_path(ws, name), ServerLock(ws.store, name) if _on_a_server(ws) else None)
+        return cls(_path(ws, name), ServerLock(ws.store, name) if is_server(ws.database) else None)
 
     def take(self) -> bool:
         """Whether it is ours now; does not wait."""
@@ -99,7 +100,7 @@ def exclusively(ws: Workspace, name: str, *, patience_s: float = 0.0) -> Iterato
 
 def taken(ws: Workspace, name: str) -> bool:
     """Whether any process holds the lock, here or on another machine."""
-    if _on_a_server(ws):
+    if is_server(ws.database):
         from preference.store.server_lock import server_lock_taken
 
         return server_lock_taken(ws.store, name)
@@ -114,7 +115,3 @@ def taken(ws: Workspace, name: str) -> bool:
 
 def _path(ws: Workspace, name: str) -> Path:
     return ws.root / f"{name}.lock"
-
-
-def _on_a_server(ws: Workspace) -> bool:
-    return not ws.database.startswith("sqlite")

@@ -26,14 +26,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from preference.artifacts import keep_private, replacing
-from preference.config import load_config
+from preference.config import is_server, load_config
 from preference.errors import DataError, NotReady, UserError
 from preference.locks import PUSH, WORKER, exclusively, taken
 from preference.store.copies import (
     copy_sqlite,
     dump_postgresql,
     is_empty,
-    is_server,
     restore_postgresql,
     sqlite_file,
 )

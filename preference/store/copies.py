@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from preference.artifacts import keep_private, replacing
 from preference.errors import StoreError
+from preference.store.tables import metadata
 
 DUMP_S = 3600.0
 """Seconds that a dump of a server's database may take."""
@@ -33,10 +34,10 @@ def copy_before_migration(connection: sa.Connection, revision: str) -> None:
             copy_sqlite(Path(file), Path(f"{file}.{revision}"))
         return
     schema = f"robopref_{revision}"
-    tables = sa.inspect(connection).get_table_names()
+    tables = {*metadata.tables, "alembic_version"} & {*sa.inspect(connection).get_table_names()}  # others may share it
     connection.execute(sa.text(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
     connection.execute(sa.text(f'CREATE SCHEMA "{schema}"'))
-    for name in tables:
+    for name in sorted(tables):
         connection.execute(sa.text(f'CREATE TABLE "{schema}"."{name}" AS TABLE "{name}"'))
 
 
@@ -94,10 +95,6 @@ def is_empty(url: str) -> bool:
             return not sa.inspect(connection).get_table_names()
     finally:
         engine.dispose()
-
-
-def is_server(url: str) -> bool:
-    return not url.startswith("sqlite")
 
 
 def sqlite_file(url: str) -> Path:

@@ -249,6 +249,13 @@ def old_database(url: str, revision: str) -> None:
     engine.dispose()
 
 
+def others_table(url: str) -> None:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE htx_user (id INTEGER)"))
+    engine.dispose()
+
+
 def rows(url: str, query: str) -> list:
     engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:
@@ -259,6 +266,7 @@ def rows(url: str, query: str) -> list:
 
 def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(database_url: str, tmp_path: Path) -> None:
     old_database(database_url, "0004")
+    others_table(database_url)
     store = Store.open(database_url)
     assert [batch.batch_id for batch in store.batches()] == ["production-001"]
     store.put_annotators([Annotator("ann", "ann@example.org")])
@@ -274,6 +282,8 @@ def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(database_url: st
     else:
         assert rows(database_url, "SELECT version_num FROM robopref_0004.alembic_version") == [("0004",)]
         assert rows(database_url, "SELECT batch_id FROM robopref_0004.batches") == [("production-001",)]
+        theirs = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'htx_user'"
+        assert rows(database_url, theirs) == [("public",)], "Label Studio may share the database"
 
 
 def test_a_backup_of_an_earlier_version_is_upgraded_when_it_is_restored(backup: Path, tmp_path: Path) -> None:
