@@ -171,13 +171,16 @@ def _calibrate(ws: Workspace) -> None:
         push(ws)
         simulate(ws)
         pull(ws)
+    # each set is at most 40 pairs, then ten more for those whom these do not decide
     for batch_id in ("calibration-1", "calibration-1", "calibration-2", "calibration-2"):
         results = certify(ws, batch_id)
-        if undecided := [r.annotator_id for r in results if r.undecided]:
-            console.print(f"Not decided by these pairs yet: {', '.join(undecided)}. They get more.")
-        if refused := [r.annotator_id for r in results if not r.certified and not r.undecided]:
-            console.print(f"Not certified by {batch_id}: {', '.join(refused)}.")
+        undecided = [r.annotator_id for r in results if r.undecided]
+        refused = [r.annotator_id for r in results if not r.certified and not r.undecided]
         if calibrate.retest(ws, [*undecided, *refused]):
+            if undecided:
+                console.print(f"Not decided by {batch_id} yet: {', '.join(undecided)}. They answer more pairs.")
+            if refused:
+                console.print(f"Not certified by {batch_id}: {', '.join(refused)}. They get the second set.")
             push(ws)
             simulate(ws)
             pull(ws)
