@@ -103,6 +103,12 @@ class Trajectory(Record):
         """
         return self.start_s, math.inf
 
+    @property
+    def seen_s(self) -> float:
+        """Seconds of that span; those of the trimmed one where frames or their rate are not known."""
+        whole = self.num_frames / self.fps if self.num_frames > 0 and self.fps > 0 else self.end_s
+        return whole - self.start_s
+
 
 @dataclass(frozen=True)
 class Pair(Record):

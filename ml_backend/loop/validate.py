@@ -160,17 +160,16 @@ def _as_trained(
 def _recorded(
     ws: Workspace, trajectories: Sequence[Trajectory], model: RewardModel
 ) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
-    """Per trajectory the gripper's position at the steps of its features, and the effector's mean speed in its span,
-    m/s; None where a dataset does not have it."""
+    """Per trajectory the gripper's position at the steps of its features, and the effector's mean speed in what the
+    model sees, m/s; None where a dataset does not have it."""
     positions, speeds = [], []
     try:
         for t in trajectories:
             episode = read_episode(ws.config.pool, t)
             rows = sample_rows(episode.time, *t.seen, model.spec.sample_fps, model.spec.max_frames)
             positions.append(np.asarray(episode.gripper, float)[rows])
-            inside = (episode.time >= t.start_s) & (episode.time <= t.end_s)
-            path = np.linalg.norm(np.diff(episode.effector[inside], axis=0), axis=1).sum()
-            speeds.append(float(path) / max(t.end_s - t.start_s, 1e-9))
+            path = np.linalg.norm(np.diff(episode.effector[episode.time >= t.start_s], axis=0), axis=1).sum()
+            speeds.append(float(path) / max(t.seen_s, 1e-9))
     except UserError as error:
         console.print(
             f"[yellow]Without the probes of gripper and effector: {error.message}[/]", highlight=False, soft_wrap=True

@@ -269,7 +269,8 @@ def calibrated(differences: np.ndarray, labels: np.ndarray, folds: Sequence[Spli
     """
     slip = reward.slip if reward.reliability == "vote" else 0.0
     if reward.ties == "davidson":
-        return calibration(differences, labels, slip) | {"temperature": 1.0}
+        by_chance = _by_chance(differences, slip)
+        return calibration(differences, labels, slip) | {"temperature": 1.0, "by_chance": by_chance}
     cooled = differences.copy()
     for fold in folds:
         others = np.setdiff1d(np.arange(len(labels)), fold.test)

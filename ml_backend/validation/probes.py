@@ -10,10 +10,10 @@ Each fires beyond `HACKING`. Then `propose` finds pairs of one task type that te
 of the measure is no better by the ground truth and yet has the higher reward. People answer them as any other pair.
 Rewards are held against the simulator's return or the measured quality, within each task type (`ground_truth`).
 
-Of the `measures`, length is the span's, in seconds: sampled steps are capped at `reward.max_frames` and say nothing of
-longer ones. Stillness is minus the speed of each thing that moves: the end effector, the state, the image, the actions.
-Actions that are positions move by their differences, others (displacements, velocities) by their size; which they are
-is measured.
+Of the `measures`, length is in seconds of what the model sees (`Trajectory.seen`): sampled steps are capped at
+`reward.max_frames` and say nothing of longer spans. Stillness is minus the speed of each thing that moves: the end
+effector, the state, the image, the actions. Actions that are positions move by their differences, others
+(displacements, velocities) by their size; which they are is measured.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ def measures(
         grippers: Per trajectory (T,) in [0, 1], 1 = closed.
         effector_speeds: (N,) mean speed of the end effector, m/s.
     """
-    seconds = np.array([t.end_s - t.start_s for t in trajectories])
+    seconds = np.array([t.seen_s for t in trajectories])
     known = bool(np.isfinite(seconds).all() and (seconds > 0).all())
     steps = np.array([len(item) for item in features])
     per_step = seconds / steps if known else np.ones(len(steps))

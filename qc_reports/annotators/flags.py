@@ -66,7 +66,7 @@ def examine(
     batches = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))][
         :BATCHES
     ]
-    gold = check_gold(batches)
+    gold = check_gold(batches, as_written=quality.flags == "protocol")
     everybody, reliability = compare(batches, gold.usable)
     people = {name: own for name, own in everybody.items() if name in here}
     rows = thresholds(stats, quality)

@@ -46,11 +46,12 @@ class GoldCheck:
     """Why it is suspended, or which part of it; empty where nobody contradicts it."""
 
 
-def check_gold(batches: Sequence[Sequence[Answered]]) -> GoldCheck:
+def check_gold(batches: Sequence[Sequence[Answered]], *, as_written: bool = False) -> GoldCheck:
     """Hold gold against what people say.
 
     Args:
         batches: Answers, the newest batch first.
+        as_written: Flags are the protocol's plain limits, which count all gold; then the sentence says so.
     """
     answers = [answer for batch in batches for answer in batch]
     gold: dict[str, Answer] = {a.pair_id: a.expected for a in answers if a.expected is not None}
@@ -71,7 +72,7 @@ def check_gold(batches: Sequence[Sequence[Answered]]) -> GoldCheck:
         low=low,
         high=high,
         suspended=suspended,
-        sentence=_sentence(len(against), len(checked), low, high, suspended),
+        sentence=_sentence(len(against), len(checked), low, high, suspended, as_written),
     )
 
 
@@ -94,10 +95,12 @@ def _contradicted(
     return [key for key, sure in zip(doubtful, chance >= SURE, strict=True) if sure]
 
 
-def _sentence(against: int, checked: int, low: float, high: float, suspended: bool) -> str:
+def _sentence(against: int, checked: int, low: float, high: float, suspended: bool, as_written: bool) -> str:
     if not against:
         return ""
     seen = f"People agree against {against} of the {checked} gold answers that two or more could check"
+    if as_written:
+        return f"{seen}; flags by the protocol's plain limits count them all the same."
     if not suspended:
         return f"{seen}; nobody is held against these."
     return (

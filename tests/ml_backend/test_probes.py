@@ -147,6 +147,19 @@ def test_length_is_seconds_also_beyond_the_steps_that_the_model_sees():
     assert "length" not in measures(made, trajectories(np.arange(3.0))), "a span that is not known has no length"
 
 
+def test_seconds_are_those_that_the_model_sees_whatever_success_trims_for_people():
+    values = np.random.default_rng(0).normal(size=(64, 1))
+    spans = ((5, 210), (21, 210), (41, 410), (9, 410))
+    own = [
+        replace(t, start_s=1.0, end_s=end, num_frames=frames, fps=10.0)
+        for t, (end, frames) in zip(recorded([values] * 4), spans, strict=True)
+    ]
+    found = measures([still(values)] * 4, own)
+    assert found["length"].tolist() == [20, 20, 40, 40]
+    speeds = -found["stillness_of_state"]
+    assert speeds[0] == speeds[1] == pytest.approx(2 * speeds[2]) and speeds[2] == speeds[3]
+
+
 def test_positions_that_are_held_are_still_and_displacements_of_zero_are():
     moving, resting = np.linspace(0.5, 1.5, 40)[:, None], np.full((40, 1), 0.9) + np.linspace(0, 0.01, 40)[:, None]
     positions = [still(moving), still(resting), still(moving + 0.1)]

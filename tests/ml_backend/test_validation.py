@@ -48,11 +48,11 @@ def test_the_temperature_makes_probabilities_of_rewards_that_are_too_sure_or_too
 
 
 def test_few_pairs_leave_the_verdict_open_and_a_wrong_probability_decides_it():
-    def verdict(low, high, error=0.04):
+    def verdict(low, high, error=0.04, by_chance=0.07):
         figures = {
             "ranking_accuracy": {"value": 0.85, "low": low, "high": high, "pairs": 33}, "target": 0.75,
             "cross_validated": {"value": 0.8, "low": 0.7, "high": 0.9, "pairs": 60}, "spearman": 0.8,
-            "ground_truth": "return", "calibration": {"error": error, "by_chance": 0.07}, "probes": {},
+            "ground_truth": "return", "calibration": {"error": error, "by_chance": by_chance}, "probes": {},
             "counterfactuals": {}, "unseen_trajectories": {"value": 0.7, "low": 0.6, "high": 0.8, "pairs": 40},
         }  # fmt: skip
         return verdict_of(check(figures))
@@ -61,11 +61,14 @@ def test_few_pairs_leave_the_verdict_open_and_a_wrong_probability_decides_it():
     assert verdict(0.72, 0.97).startswith("Not yet known: Ranking accuracy on 33 test pairs is 0.85 (0.72 to 0.97)")
     assert "probabilities are off by 0.14, above 0.07" in verdict(0.72, 0.97, error=0.14)
     assert not verdict(0.72, 0.97, error=0.14).startswith("Not yet known")
+    assert "above 0.07 (chance gives up to that)" in verdict(0.72, 0.97, error=0.14)
+    assert "above 0.05." in verdict(0.72, 0.97, error=0.06, by_chance=0.03), "the limit is not chance's there"
 
 
 def test_with_few_labels_the_temperature_stays_near_one():
     assert 0.6 < temperature(np.array([3.0, 2.0, 4.0]), np.ones(3), 0.1) < 1.7
-    assert calibrated(np.ones(10), np.ones(10), [], Reward(ties="davidson"))["temperature"] == 1.0
+    found = calibrated(np.ones(10), np.ones(10), [], Reward(ties="davidson"))
+    assert found["temperature"] == 1.0 and found["by_chance"] > 0, "so the verdict looks at its calibration as well"
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=60))

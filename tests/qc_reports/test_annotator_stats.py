@@ -70,7 +70,7 @@ def test_nobody_is_flagged_from_a_few_answers():
 def test_a_flag_says_who_what_and_how_much():
     fast = [Answered(f"p{i}", "x", "A", 1, 1500) for i in range(10)]
     found = Flag("x", "speed", 1.5, 3.0, 10, ANY, 1.5, 1.5, QUALITY.min_answers, expected=3.0, p=ANY)
-    assert flagged(fast) == [found] and flagged(fast)[0].p == pytest.approx(2 / 2**10)
+    assert flagged(fast) == [found] and flagged(fast)[0].p == pytest.approx(1 / 2**10)
     assert flagged(fast)[0].effect == -1.5, "seconds under the limit"
     assert flagged(fast)[0].sentence == "x answers in 1.5 s on average, 100% in less than 3 s."
 

@@ -54,6 +54,13 @@ def test_gold_that_people_agree_against_is_suspended_and_accuses_nobody(share):
     assert bool(found.gold.usable) == (share == 0)
 
 
+def test_flags_by_the_plain_limits_do_not_claim_that_suspended_gold_accuses_nobody():
+    answers = draw_batch(1, wrong_gold=0.28)[0]
+    found = examined(answers, Quality(flags="protocol"))
+    assert found.gold.suspended and any(flag.kind == "gold" for flag in found.flags)
+    assert "nobody" not in found.gold.sentence and "count them all the same" in found.gold.sentence
+
+
 def test_what_an_expert_said_is_never_suspended():
     answers = [replace(a, expected_by_expert=a.expected is not None) for a in draw_batch(1, wrong_gold=0.28)[0]]
     found = examined(answers).gold
