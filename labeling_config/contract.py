@@ -208,9 +208,7 @@ def opened_to(description: str, email: str) -> str:
     if email not in (words.strip().lower() for words in former) or email in owners_of(description):
         return description
     mine = f"{FORMER_LINE} {email}"
-    return "\n".join(
-        owner_line(email) if line.strip().lower() == mine else line for line in description.splitlines()
-    )
+    return "\n".join(owner_line(email) if line.strip().lower() == mine else line for line in description.splitlines())
 
 
 def mark_line(database: str, phase: str, annotator_id: str) -> str:

@@ -194,7 +194,9 @@ def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[d
         assignment = assignments.get(task)
         annotator = annotators.get(assignment.annotator_id) if assignment else None
         test = assignment is not None and annotator is not None and is_test(assignment.batch_id, annotator)
-        final = test and assignment is not None and finished(assignment.annotator_id, assignment.batch_id, assignment.part)
+        final = (
+            test and assignment is not None and finished(assignment.annotator_id, assignment.batch_id, assignment.part)
+        )
         if final:
             given = [annotation for annotation in given if _id_of(annotation) not in before]
         newest = _newest([*(row["raw"] for row in before.values() if final or not gone(row)), *given])

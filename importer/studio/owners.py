@@ -1,7 +1,7 @@
 """Whose each project is, on a server with the plugin: those who left lose theirs, those who are back get it again.
 
-A line of the project's description says it (`contract.owner_line`). Without this, somebody who left could go on changing
-answers in batches that are not accepted yet.
+A line of the project's description says it (`contract.owner_line`). Without this, somebody who left could go on
+changing answers in batches that are not accepted yet.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def test_in_a_test_the_first_answer_counts_and_nothing_changes_once_all_is_answe
 
 
 def test_more_pairs_do_not_reopen_the_answers_of_a_finished_test(store):
-    """As the plugin has it (`finished_since`): the first part is settled, the second one until it is answered is not."""
+    """As the plugin has it (`finished_since`): the first part is settled, the second one is not yet."""
     name = "calibration-1"
     pairs = [Pair(f"c{i}", f"x{i}", f"x{(i + 1) % 3}", "push", "same", "calibration", name) for i in range(3)]
     asked = [

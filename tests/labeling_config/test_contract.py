@@ -325,5 +325,6 @@ def test_a_project_is_closed_to_one_annotator_and_opened_again_and_nothing_else_
     assert contract.opened_to(closed, "bob@example.com") == closed
     shared = contract.closed_to("annotator: alice@example.com, bob@example.com", "alice@example.com")
     assert contract.owners_of(shared) == {"bob@example.com"}
-    assert contract.owners_of(contract.opened_to(shared, "alice@example.com")) == {"alice@example.com", "bob@example.com"}
+    both = {"alice@example.com", "bob@example.com"}
+    assert contract.owners_of(contract.opened_to(shared, "alice@example.com")) == both
     assert contract.opened_to(text, "alice@example.com") == text
