@@ -42,6 +42,7 @@ WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script
 # Lines of a project's description, which only a manager can edit: who owns it, which phase it is, and whether an answer
 # may be submitted before both clips were watched to their end.
 OWNER_LINE, MARK_LINE, WATCH_LINE, FINAL_LINE = "annotator:", "robopref:", "watch:", "answers:"
+FORMER_LINE = "former annotator:"  # whose it was; opens nothing
 FREELY, FINAL = "freely", "final"
 PHASES = ("training", "calibration-1", "calibration-2", "production")  # in an annotator's order
 
@@ -185,6 +186,29 @@ def expert_data(side: Side, reasoning: str) -> dict[str, str]:
 def owner_line(*emails: str) -> str:
     """A line of a project's description that gives it to these annotators, on a server with the plugin."""
     return f"{OWNER_LINE} {' '.join(email.strip().lower() for email in emails)}"
+
+
+def closed_to(description: str, email: str) -> str:
+    """The description once this annotator has lost the project; `opened_to` is the inverse."""
+    email = email.strip().lower()
+    if email not in owners_of(description):
+        return description
+    lines = []
+    for line in description.splitlines():
+        owners = owners_of(line)
+        others = [owner_line(*sorted(owners - {email}))] if owners - {email} else []
+        lines += [*others, f"{FORMER_LINE} {email}"] if email in owners else [line]
+    return "\n".join(lines)
+
+
+def opened_to(description: str, email: str) -> str:
+    """The description once a former annotator of the project has it again; others are not let in."""
+    email = email.strip().lower()
+    former = _lines(description, FORMER_LINE)
+    if email not in (words.strip().lower() for words in former) or email in owners_of(description):
+        return description
+    mine = f"{FORMER_LINE} {email}"
+    return "\n".join(owner_line(email) if line.strip().lower() == mine else line for line in description.splitlines())
 
 
 def mark_line(database: str, phase: str, annotator_id: str) -> str:

@@ -169,6 +169,8 @@ class Assignment(Record):
     task_id: int | None = None
     third: bool = False
     """Made because two others differed: it settles the pair, and is no measure of how far people agree."""
+    part: int = 0
+    """In a test, from 0: a later part is given only once those before it are answered."""
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def _assign_rest(ws: Workspace, record: Certification, have: Sequence[Assignment
     likely = likely_answers(pairs, ws.store.trajectories())
     rng = ws.secret_rng(f"{record.batch_id} {record.annotator_id} more")
     made = assign_everyone(pairs, [record.annotator_id], batch_id=record.batch_id, rng=rng, likely=likely)
-    first = 1 + max(a.position for a in have)
-    made = [replace(a, position=first + a.position) for a in made]
+    first, part = 1 + max(a.position for a in have), 1 + max(a.part for a in have)
+    made = [replace(a, position=first + a.position, part=part) for a in made]
     append(ws, made)
     return made
 

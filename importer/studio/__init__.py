@@ -5,6 +5,7 @@
 - `judgments.judge(annotation, assignment, annotator)`: one annotation → a `Judgment`, or a `Rejection` with its reason.
 - `hints.Hints(ws)`: the tasks that webhooks name → what Label Studio says of them.
 - `hand_over.hand_over(ws)`: open pairs of people who left → other annotators.
+- `owners`: projects of people who left are closed to them.
 - `order.rescore(ws, scores, model_version)`: a new order of the open tasks.
 - `export.export_judgments(ws, path)`: the judgments as CSV, JSON Lines or Parquet.
 

@@ -112,6 +112,11 @@ class LabelStudio:
             )
         return int(made.id)  # pyright: ignore[reportArgumentType]
 
+    def describe(self, project_id: int, description: str) -> None:
+        """Replace the project's description."""
+        with self._errors(f"describe the project {project_id}"):
+            self._client.projects.update(project_id, description=description)
+
     def ensure_storage(self, project_id: int, folder: Path) -> None:
         """Let the project's members see the files of `folder`, as the server knows it, through local file serving."""
         storages = self._client.import_storage.local

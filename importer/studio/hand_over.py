@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importer.pairs.annotators import certified_ids
 from importer.pairs.assignments import choose_unseen
 from importer.studio.client import connect
+from importer.studio.owners import close_projects
 from importer.studio.pull import pull_tasks
 from preference.locks import PUSH, exclusively
 from preference.records import AssignmentView
@@ -32,11 +33,13 @@ class HandedOver:
 
 
 def hand_over(ws: Workspace) -> HandedOver:
-    """Give the open pairs of those who left to certified annotators who have not seen them.
+    """Give the open pairs of those who left to certified annotators who have not seen them, and close the projects of
+    those who will not be back.
 
     Raises:
         StudioError: Label Studio, which has their tasks, is down or refuses us; nothing was changed.
     """
+    close_projects(ws)
     if not _left_open(ws):
         return HandedOver()
     with exclusively(ws, PUSH, patience_s=PATIENCE_S):

@@ -4,7 +4,7 @@ In: all annotations of a task, as Label Studio gives them when asked (importer.s
 and `rejected`, a function of these annotations and of nothing else:
 
 - the valid annotation with the highest id is the judgment; in a test it is the one with the lowest: the first answer
-  counts, and once the whole test is answered nothing about it changes any more;
+  counts, and once the test is answered nothing about it changes any more, even if more pairs are added later;
 - every other valid one and every unusable one are rejections, and keep their raw JSON.
 
 A task is settled in one transaction: two pulls of it wait for each other, and a kill leaves the old rows or the new
@@ -194,7 +194,9 @@ def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[d
         assignment = assignments.get(task)
         annotator = annotators.get(assignment.annotator_id) if assignment else None
         test = assignment is not None and annotator is not None and is_test(assignment.batch_id, annotator)
-        final = assignment is not None and test and finished(assignment.annotator_id, assignment.batch_id)
+        final = (
+            test and assignment is not None and finished(assignment.annotator_id, assignment.batch_id, assignment.part)
+        )
         if final:
             given = [annotation for annotation in given if _id_of(annotation) not in before]
         newest = _newest([*(row["raw"] for row in before.values() if final or not gone(row)), *given])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from importer.clips.s3 import upload_clips
 from importer.studio.client import LabelStudio, connect
+from importer.studio.owners import update_owners
 from importer.studio.queues import (
     PLANNED,
     Queue,
@@ -84,6 +85,7 @@ def push(
         # Where a queue has no project yet, one that a killed run made may be among all that there are.
         present = studio.projects(ids if len(ids) == len(queues) else None)
         check_present(studio, queues, present)
+        update_owners(ws, studio, present)
         users = _push_users(ws, studio, [queue for queue in queues if queue.waiting])
         made = tasks = 0
         _bring_clips(ws, queues)

@@ -44,7 +44,7 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     check_body(body, task.project.label_config)
     # The expert's sets are no tests: their answers make the truth, in any order.
     if contract.is_final(description) and progress.training_left(user):
-        raise Refused("Finish the training first; the test comes after it.", 403)
+        raise Refused("Finish the training first, skipped pairs too; the test comes after it.", 403)
     if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
         raise Refused("You have answered this pair already.", 409)
 

@@ -57,12 +57,15 @@ def next_pair(request: Any) -> HttpResponse:
     if stage := progress.current(stages, passing):
         return HttpResponseRedirect(_stream(stage.project_id))
     skipped = next((stage for stage in stages if stage.skipped), None)
+    reached = next((s.phase.partition("-")[0] or "production" for s in reversed(stages)), "nothing")
+    test_waits = reached == "training" or any(stage.test and stage.left for stage in stages)
     facts = {
         "answered": sum(stage.done for stage in stages),
         "skipped": sum(stage.skipped for stage in stages),
         "skipped_address": skipped and _stream(skipped.project_id),
         "held_elsewhere": progress.current(stages) is not None,
-        "reached": next((s.phase.partition("-")[0] or "production" for s in reversed(stages)), "nothing"),
+        "training_skipped": bool(skipped and skipped.phase == progress.TRAINING and test_waits),
+        "reached": reached,
     }
     return render(request, "robopref/next.html", facts)
 
@@ -89,7 +92,7 @@ def state(request: Any) -> Response:
     going = None if is_manager(request.user) else progress.current(progress.stages_of(request.user))
     said: dict[str, Any] = {"next": going and _stream(going.project_id), "stage": None, "upcoming": []}
     if project is not None:
-        stage = progress.stage_of(request.user, project.id, contract.phase_of(project.description))
+        stage = progress.stage_of(request.user, project)
         said["stage"] = asdict(stage)
         said["upcoming"] = progress.upcoming(request.user, project, _number(request.GET.get("task")) or 0)
         said["watch_to_end"] = contract.watch_to_end(project.description)

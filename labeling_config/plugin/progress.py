@@ -15,6 +15,7 @@ from labeling_config.plugin import clips
 from labeling_config.plugin.access import owned_project_ids
 from labeling_config.plugin.pace import pace_of
 
+TRAINING = contract.PHASES[0]
 PACE_ANSWERS = 60
 """The pace is that of so many latest answers."""
 
@@ -32,30 +33,31 @@ class Stage:
     """Pairs skipped and not answered since."""
     left: int
     """Pairs neither answered nor skipped."""
+    test: bool = False
+    """Answered once, after the training."""
 
 
 def stages_of(user: Any) -> list[Stage]:
     """All projects of this annotator, in the order in which they are worked through."""
-    phases = _phases(user)
-    ordered = sorted(phases, key=lambda project_id: (contract.place_of(phases[project_id]), project_id))
-    return [stage_of(user, project_id, phases[project_id]) for project_id in ordered]
+    stages = [stage_of(user, project) for project in _projects(user)]
+    return sorted(stages, key=lambda stage: (contract.place_of(stage.phase), stage.project_id))
 
 
-def _phases(user: Any) -> dict[int, str]:
-    """Project → phase, of the projects that this annotator owns."""
+def _projects(user: Any) -> Any:
+    """The projects that this annotator owns, as a query."""
     from projects.models import Project  # pyright: ignore[reportMissingImports]
 
-    own = Project.objects.filter(id__in=owned_project_ids(user)).only("id", "description")
-    return {project.id: contract.phase_of(project.description) for project in own}
+    return Project.objects.filter(id__in=owned_project_ids(user)).only("id", "description")
 
 
-def stage_of(user: Any, project_id: int, phase: str = "") -> Stage:
+def stage_of(user: Any, project: Any) -> Stage:
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
+    project_id, phase, test = project.id, contract.phase_of(project.description), contract.is_final(project.description)
     own = Annotation.objects.filter(project_id=project_id, completed_by=user)
     answered = set(own.filter(was_cancelled=False).values_list("task_id", flat=True))
     skipped = set(own.filter(was_cancelled=True, task__is_labeled=False).values_list("task_id", flat=True)) - answered
-    return Stage(project_id, phase, len(answered), len(skipped), waiting(user, project_id).count())
+    return Stage(project_id, phase, len(answered), len(skipped), waiting(user, project_id).count(), test)
 
 
 def waiting(user: Any, project_id: int) -> Any:
@@ -68,28 +70,40 @@ def waiting(user: Any, project_id: int) -> Any:
 
 def finished_since(user: Any, annotation: Any) -> bool:
     """Whether all pairs of a test have been answered since this answer: those that are open now were added later."""
-    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
-
-    project_id = annotation.project_id
-    answered = Annotation.objects.filter(project_id=project_id, completed_by=user, was_cancelled=False)
-    left = Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=answered.values("task_id"))
+    left = _unanswered(user, annotation.project_id)
     return not left.filter(created_at__lt=annotation.created_at).exists()
 
 
 def training_left(user: Any) -> int:
-    """Training pairs that this annotator has neither answered nor skipped."""
-    training = [project_id for project_id, phase in _phases(user).items() if phase == contract.PHASES[0]]
-    return sum(waiting(user, project_id).count() for project_id in training)
+    """Training pairs that this annotator has not answered; skipped ones are still to be answered."""
+    training = [project.id for project in _projects(user) if contract.phase_of(project.description) == TRAINING]
+    return sum(_unanswered(user, project_id).count() for project_id in training)
+
+
+def _unanswered(user: Any, project_id: int) -> Any:
+    """The project's tasks that this user has not answered, skipped ones included, as a query."""
+    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
+
+    answered = Annotation.objects.filter(project_id=project_id, completed_by=user, was_cancelled=False)
+    return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=answered.values("task_id"))
+
+
+def in_training(stages: Iterable[Stage]) -> bool:
+    """Whether a test has to wait, as in `training_left`."""
+    return any(stage.left or stage.skipped for stage in stages if stage.phase == TRAINING)
 
 
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:
-    """Where to continue: the first stage with pairs left.
+    """Where to continue: the first stage with pairs left that may be answered now.
 
     Args:
         passing: A project to pass over, because it has just served nothing although pairs are left: another session
             has them open.
     """
-    return next((stage for stage in stages if stage.left and stage.project_id != passing), None)
+    stages = list(stages)
+    closed = in_training(stages)
+    able = (stage for stage in stages if stage.left and not (stage.test and closed))
+    return next((stage for stage in able if stage.project_id != passing), None)
 
 
 def upcoming(user: Any, project: Any, now_at: int) -> list[str]:

@@ -13,6 +13,7 @@ from label_studio_ml import api  # pyright: ignore[reportMissingImports, reportA
 from model import SECRET_HEADER, START_TRAINING, Robopref
 
 LOG_LEVEL = os.environ.get("LOG_LEVEL") or "INFO"
+log = logging.getLogger("robopref")
 IS_1_0_9 = hasattr(label_studio_ml.model, "LabelStudioMLManager")
 
 
@@ -31,21 +32,28 @@ def create_app(log_level: str, **basic_auth: str) -> Any:
     return app
 
 
-def check_secret() -> tuple[str, int] | None:
-    """Where a secret is set, webhooks must carry it, as they are passed on with it.
+def check_secret() -> tuple[Any, int] | None:
+    """Where a secret is set, an event must carry it, as it is passed on with it.
 
-    Label Studio sends START_TRAINING without it; that stores nothing and may pass.
+    Label Studio sends START_TRAINING without the secret, and with the password where there is one. Without either, it
+    gets its 201 and nothing is passed on.
     """
     secret = os.environ.get("ROBOPREF_WEBHOOK_SECRET", "")
-    if not secret or api.request.path != "/webhook":
-        return None
-    event = api.request.get_json(silent=True)
-    if isinstance(event, dict) and event.get("action") == START_TRAINING:
+    if not secret or api.request.path not in ("/webhook", "/train"):
         return None
     found = api.request.headers.get(SECRET_HEADER, "")
     if hmac.compare_digest(found.encode(), secret.encode()):
         return None
-    return f"the header {SECRET_HEADER} is missing or wrong\n", 401
+    event = api.request.get_json(silent=True)
+    if api.request.path == "/webhook" and (not isinstance(event, dict) or event.get("action") != START_TRAINING):
+        return f"the header {SECRET_HEADER} is missing or wrong\n", 401
+    if getattr(api, "BASIC_AUTH", None):  # 2.x, which has checked the password by now
+        return None
+    log.warning(
+        "START_TRAINING is not passed on, as it carried neither the header %s nor a password, so anybody may have "
+        "sent it. robopref worker trains by itself once enough answers are new.", SECRET_HEADER,
+    )  # fmt: skip
+    return {"passed_on": False}, 201
 
 
 def main() -> None:

@@ -125,13 +125,14 @@ class Reader(Counts):
                 for row in connection.execute(_stamps(table).where(table.c.task_id.in_(chunk)))
             }
 
-    def finished(self, annotator_id: str, batch_id: str) -> bool:
-        """Whether this annotator has answered everything in the batch that was assigned to them."""
+    def finished(self, annotator_id: str, batch_id: str, part: int) -> bool:
+        """Whether this annotator has answered this part of the batch and those before it; later ones do not matter."""
         a, j = t.assignments.c, t.judgments.c
         joined = t.assignments.outerjoin(t.judgments, j.assignment_id == a.assignment_id)
         counts = sa.select(sa.func.count(), sa.func.count(j.assignment_id)).select_from(joined)
         with self._reading() as connection:
-            asked, done = connection.execute(counts.where(a.annotator_id == annotator_id, a.batch_id == batch_id)).one()
+            own = counts.where(a.annotator_id == annotator_id, a.batch_id == batch_id, a.part <= part)
+            asked, done = connection.execute(own).one()
         return asked == done > 0
 
     def count_annotations(self, tasks: Iterable[int]) -> int:

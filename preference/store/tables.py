@@ -128,6 +128,7 @@ assignments = sa.Table(
     sa.Column("project_id", sa.Integer),
     sa.Column("task_id", sa.Integer, unique=True),
     sa.Column("third", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("part", sa.Integer, nullable=False, server_default="0"),
     _one_of("left", "A", "B"),
     sa.UniqueConstraint("annotator_id", "batch_id", "position"),
 )

@@ -14,7 +14,7 @@ annotators_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Add, pause,
 app.add_typer(annotators_app, name="annotators", rich_help_panel=ASK)
 Person = Annotated[str, typer.Argument(help="Id of the annotator.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; recorded.")]
-Reason = Annotated[str, typer.Option("--reason", "--why", help="The reason; required and recorded.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; required and recorded.")]
 MANAGER = "a manager"
 
 
@@ -33,20 +33,22 @@ def annotators_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 def annotators_add(
     person: Annotated[str, typer.Argument(help="E-mail address; of somebody who is back, the id will do.")],
     by: By = MANAGER,
-    reason: Reason = "",
+    why: Why = "",
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Add an annotator, or end a pause. They need no line in robopref.toml.
 
-    Example: `robopref annotators add carol@example.org --by maria --reason "more hands for March"`
+    Example: `robopref annotators add carol@example.org --by maria --why "more hands for March"`
     """
     from importer.pairs.annotators import add_annotators
     from importer.pairs.leave import add
+    from importer.studio.owners import reopen_projects
 
     ws = Workspace.open(config)
     add_annotators(ws)
-    made = add(ws, person, by=by, why=reason)
+    made = add(ws, person, by=by, why=why)
+    reopen_projects(ws, made.annotator_id)
     if json:
         show.print_json(made)
         return
@@ -57,16 +59,16 @@ def annotators_add(
 
 @annotators_app.command("pause")
 def annotators_pause(
-    annotator: Person, by: By = MANAGER, reason: Reason = "", config: ConfigPath = DEFAULT, json: Json = False
+    annotator: Person, by: By = MANAGER, why: Why = "", config: ConfigPath = DEFAULT, json: Json = False
 ) -> None:
     """Pause an annotator: open pairs go to others at once, no new ones come until `annotators add`.
 
-    Example: `robopref annotators pause bob --by maria --reason "ill until Monday"`
+    Example: `robopref annotators pause bob --by maria --why "ill until Monday"`
     """
     from importer.pairs.leave import leave
 
     ws = Workspace.open(config)
-    _tell(ws, leave(ws, annotator, "Paused", by=by, why=reason).away, annotator, [], json)
+    _tell(ws, leave(ws, annotator, "Paused", by=by, why=why).away, annotator, [], json)
 
 
 @annotators_app.command("remove")
@@ -74,20 +76,20 @@ def annotators_remove(
     annotator: Person,
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Past judgments do not count either.")] = False,
     by: By = MANAGER,
-    reason: Reason = "",
+    why: Why = "",
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Remove an annotator: open pairs go to others at once. Past judgments count unless `--leave-out`.
 
-    Example: `robopref annotators remove eve --leave-out --by maria --reason "did not watch the clips"`
+    Example: `robopref annotators remove eve --leave-out --by maria --why "did not watch the clips"`
     """
     from importer.pairs.leave import leave
     from qc_reports.decisions import leave_out_everywhere
 
     ws = Workspace.open(config)
-    away = leave(ws, annotator, "Removed", by=by, why=reason).away
-    batches = leave_out_everywhere(ws, annotator, by=by, why=reason) if leave_out else []
+    away = leave(ws, annotator, "Removed", by=by, why=why).away
+    batches = leave_out_everywhere(ws, annotator, by=by, why=why) if leave_out else []
     _tell(ws, away, annotator, batches, json)
 
 

@@ -245,6 +245,25 @@ def test_in_a_test_the_first_answer_counts_and_nothing_changes_once_all_is_answe
     ]
 
 
+def test_more_pairs_do_not_reopen_the_answers_of_a_finished_test(store):
+    """As the plugin has it (`finished_since`): the first part is settled, the second one is not yet."""
+    name = "calibration-1"
+    pairs = [Pair(f"c{i}", f"x{i}", f"x{(i + 1) % 3}", "push", "same", "calibration", name) for i in range(3)]
+    asked = [
+        Assignment(f"c{i}", f"c{i}", "ann", name, i, "A", project_id=2, task_id=200 + i, part=int(i > 0))
+        for i in range(3)
+    ]
+    store.put_pairs(Batch(name, "calibration", created_at="2025"), pairs, asked)
+    replace_annotations(store, {200: [annotation(1, 200, "left")], 201: [annotation(2, 201, "left")]})
+    replace_annotations(store, {200: [annotation(1, 200, "right", at=9)], 201: [annotation(2, 201, "right", at=9)]})
+    assert {j.assignment_id: j.preference for j in store.judgments()} == {"c0": "A", "c1": "B"}
+    replace_annotations(store, {200: []})
+    assert len(store.judgments()) == 2
+    replace_annotations(store, {202: [annotation(3, 202, "left", at=9)]})
+    replace_annotations(store, {201: [annotation(2, 201, "equal", at=19)], 202: []})
+    assert {j.assignment_id: j.preference for j in store.judgments()} == {"c0": "A", "c1": "B", "c2": "A"}
+
+
 def test_the_experts_answers_to_a_test_may_be_corrected(store):
     store.put_annotators([replace(ANN, role="expert")])
     pair = Pair("c0", "x0", "x1", "push", "same", "calibration", "calibration-1")

@@ -141,6 +141,7 @@ def test_who_is_undecided_gets_the_rest_of_the_set_and_then_the_second(ws):
     assert {(a.batch_id, a.annotator_id) for a in more} == {("calibration-1", "bo")}
     own = [v.assignment for v in ws.store.assignments("calibration-1") if v.assignment.annotator_id == "bo"]
     assert len(more) == 10 and len({a.pair_id for a in own}) == 30 and own[20:] == more
+    assert [a.part for a in own] == [0] * 20 + [1] * 10, "the first part stays finished"
     assert calibrate.retest(ws, ["bo"]) == [], "the ten come first"
     ws.store.put_certification(replace(record, pairs=30))
     second = calibrate.retest(ws, ["bo"])

@@ -11,9 +11,11 @@ from importer.pairs.annotators import add_annotators
 from importer.pairs.leave import add, leave, standings
 from importer.studio.client import connect
 from importer.studio.hand_over import hand_over
+from importer.studio.owners import closed_projects, reopen_projects
 from importer.studio.push import push
+from labeling_config.contract import result_of
 from preference.errors import UserError
-from preference.records import Batch, Certification, Judgment, Trajectory
+from preference.records import Assignment, Batch, Certification, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
 from qc_reports.certification import revoke
 
@@ -32,7 +34,8 @@ MARIA = {"by": "maria", "why": "left"}
 
 
 def certified(ws):
-    ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
+    first = Batch("calibration-1", "calibration", created_at=f"2025 {ws.root.name}")  # what marks a database as its own
+    ws.store.put_pairs(first, [], [])
     for name in PEOPLE:
         ws.store.put_certification(Certification(name, "calibration-1", 1, 0.9, 0.8, 1.0, True, 40))
 
@@ -127,6 +130,62 @@ def test_who_is_away_stays_away_whatever_the_file_says_and_comes_back_by_add(ws)
 def test_mistakes_are_one_sentence(ws, do, said):
     with pytest.raises(UserError, match=said):
         do(ws)
+
+
+def test_who_left_loses_all_projects_a_pause_none_and_a_revoked_certificate_production(ws):
+    ws.store.put_pairs(
+        Batch("calibration-1", "calibration"),
+        [Pair("c", "t00", "t01", "push", "same", "calibration", "calibration-1")],
+        [Assignment(f"c-{name}", "c", name, "calibration-1", 0, "A", project_id=n, task_id=900 + n)
+         for n, name in enumerate(PEOPLE)],
+    )  # fmt: skip
+    first = {v.assignment.annotator_id: v.assignment.assignment_id for v in ws.store.assignments(calibration=False)}
+    ws.store.set_tasks((first[name], 10 + n, 100 + n) for n, name in enumerate(PEOPLE))
+    leave(ws, "ann", "Removed", **MARIA)
+    leave(ws, "bob", "Paused", **MARIA)
+    revoke(ws, "carmen", by="maria", why="copied")
+    assert closed_projects(ws) == {0, 10, 12}
+    ws.store.put_annotators([replace(a, active=False) for a in ws.store.annotators() if a.annotator_id == "carmen"])
+    assert closed_projects(ws) == {0, 10, 2, 12}, "robopref.toml no longer names her"
+
+
+def test_in_label_studio_who_was_removed_changes_no_answer_until_they_are_back(label_studio):
+    ws = make_workspace(label_studio, "removed", simulated=PEOPLE)
+    certified(ws)
+    for name in ("ann", "bob"):
+        plan(ws, f"production-{name}", name, 2)
+    push(ws)
+    own = {v.assignment.annotator_id: v.assignment for v in ws.store.assignments(calibration=False)}
+    session = {name: sign_in(ws, name) for name in own}
+    given = {name: answer(ws, session[name], own[name].task_id) for name in own}
+
+    def change(name):
+        address = f"{label_studio.url}/api/annotations/{given[name]}/"
+        return session[name].patch(address, json={"result": result_of("right", 2), "lead_time": 9.0}).status_code
+
+    leave(ws, "ann", "Removed", **MARIA)
+    leave(ws, "bob", "Paused", **MARIA)
+    assert (change("ann"), change("bob")) == (200, 200)
+    hand_over(ws)
+    assert change("bob") == 200
+    assert change("ann") in (403, 404)
+    assert session["ann"].get(f"{label_studio.url}/api/projects/").json()["results"] == []
+    push(ws)
+    assert change("ann") in (403, 404)
+    assert [p.project_id for p in connect(ws).projects() if "former annotator: ann.removed@" in p.description] == [
+        own["ann"].project_id
+    ]
+    add(ws, "ann", by="maria", why="back")
+    reopen_projects(ws, "ann")
+    assert change("ann") == 200
+    revoke(ws, "ann", by="maria", why="copied")
+    hand_over(ws)
+    assert change("ann") in (403, 404)
+    certified(ws)
+    plan(ws, "production-003", "ann", 1, tag="more")
+    push(ws)
+    assert change("ann") == 200, "certified again"
+    ws.store.close()
 
 
 def test_in_label_studio_tasks_move_and_answers_stay(label_studio):

@@ -132,6 +132,17 @@ def test_a_skipped_task_is_skipped_and_the_others_are_answered(ws):
     assert len(ws.store.judgments()) == 4
 
 
+def test_nobody_skips_in_training_since_the_test_waits_for_it(ws):
+    plan(ws, "training", "ann", 2, "calibration")
+    plan(ws, "calibration-1", "ann", 2, "calibration")
+    push(ws)
+    result = simulate(ws, answers={"ann": lambda view: None if view.pair.batch_id == "training" else b_is_better(view)})
+    assert (result.answered, result.errors) == (4, [])
+    pull(ws)
+    said = [(j.preference, j.confidence) for j in ws.store.judgments("training")]
+    assert said == [("equal", 1)] * 2
+
+
 def test_one_annotator_in_trouble_does_not_stop_the_others(ws):
     plan(ws, "production-001", "ann", 2)
     plan(ws, "production-001", "bob", 2)

@@ -133,6 +133,29 @@ def test_a_test_waits_for_the_training_and_the_experts_sets_for_nothing(label_st
     assert expert.answer(unordered[0]).status_code == 201
 
 
+def test_skips_do_not_open_the_test_and_the_way_leads_back_to_them(label_studio):
+    person = Person(label_studio, "skipping")
+    project, training = person.project("training")
+    for task in training:
+        assert person.answer(task, {"result": [], "was_cancelled": True}).status_code == 201
+    before = person.session.get(f"{person.url}/robopref/next").text
+    assert "training is not finished" in before and f"/projects/{project}/data" in before
+    test_project, test = person.project("calibration-1", lines=[contract.final_line()])
+    refused = person.answer(test[0])
+    assert refused.status_code == 403 and "skipped" in refused.json()["detail"]
+    shown = person.session.get(f"{person.url}/robopref/next")
+    assert shown.status_code == 200 and "training is not finished" in shown.text and "See the 2 skipped" in shown.text
+    assert person.session.get(f"{person.url}/robopref/state").json()["next"] is None
+    stream = f"{person.url}/projects/{test_project}/data?labeling=1"
+    assert person.session.get(stream, follow_redirects=False).headers["location"] == "/robopref/next"
+    for task in training:
+        assert person.answer(task).status_code == 201
+    assert person.session.get(stream, follow_redirects=False).status_code == 200
+    going = person.session.get(f"{person.url}/robopref/next", follow_redirects=False).headers["location"]
+    assert going == f"/projects/{test_project}/data?labeling=1"
+    assert person.answer(test[0]).status_code == 201
+
+
 @pytest.mark.parametrize(
     "body",
     [

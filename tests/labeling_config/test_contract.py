@@ -313,3 +313,18 @@ def test_a_reason_is_kept_up_to_its_limit_and_without_what_a_terminal_would_obey
     long = annotation(result_of("left", 4, "x" * 2_000_000))
     assert len(answer_of(long).reason) <= contract.LONGEST_REASON + 2
     assert answer_of(annotation(result_of("left", 4, "a\x1b[2Jb\x00\ud800\nc"))).reason == "a�[2Jb��\nc"
+
+
+def test_a_project_is_closed_to_one_annotator_and_opened_again_and_nothing_else_changes():
+    text = "Title\nannotator: Alice@example.com\nour note\nrobopref: x production alice\n"
+    closed = contract.closed_to(text, "alice@example.com")
+    assert contract.owners_of(closed) == frozenset()
+    assert (contract.phase_of(closed), "our note" in closed) == ("production", True)
+    assert contract.closed_to(closed, "alice@example.com") == closed
+    assert contract.owners_of(contract.opened_to(closed, "ALICE@example.com")) == {"alice@example.com"}
+    assert contract.opened_to(closed, "bob@example.com") == closed
+    shared = contract.closed_to("annotator: alice@example.com, bob@example.com", "alice@example.com")
+    assert contract.owners_of(shared) == {"bob@example.com"}
+    both = {"alice@example.com", "bob@example.com"}
+    assert contract.owners_of(contract.opened_to(shared, "alice@example.com")) == both
+    assert contract.opened_to(text, "alice@example.com") == text

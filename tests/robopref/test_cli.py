@@ -49,6 +49,13 @@ def test_every_command_has_help(command):
     assert all(parameter.help for parameter in command_object.params if parameter.name != "help")
 
 
+def test_the_reason_for_a_decision_is_why_everywhere():
+    groups = [typer.main.get_command(app).commands[name] for name in ("annotators", "batch", "certify")]
+    options = [p for group in groups for command in group.commands.values() for p in command.params]
+    asked = [p.opts for p in options if p.name in ("by", "why", "reason")]
+    assert {tuple(opts) for opts in asked} == {("--by",), ("--why",)}
+
+
 LIGHT = {"annotated_doc", "annotated_types", "attr", "click", "markdown_it", "mdurl", "numpy", "pydantic"}
 LIGHT |= {"pydantic_core", "pygments", "rich", "shellingham", "typer", "typing_extensions", "typing_inspection"}
 """The third-party packages that `--help` may load."""
