@@ -305,7 +305,8 @@ def _probe_picture(figures: Mapping[str, Any]) -> str:
         axes.barh(place, value, color=colour, height=0.6)
         if interval:
             axes.plot(interval, [place, place], color="black", lw=1)
-    axes.axvline(rows[0][3]["threshold"], color=ACCENT, lw=1)
+    for edge in {side * probe["threshold"] for *_, probe in rows for side in (-1, 1)}:
+        axes.axvline(edge, color=ACCENT, lw=1)
     axes.axvline(0, color=GREY, lw=1)
     axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name, *_ in rows[::-1]])
     axes.set_xlabel("partial correlation, or change in reward in standard deviations")

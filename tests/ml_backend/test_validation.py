@@ -141,6 +141,17 @@ def test_the_verdict_says_what_is_missed():
     assert "can be gamed" in missed.words
 
 
+def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, monkeypatch):
+    """As length is where all episodes are recorded for as long."""
+    record = train(ws)
+    for module in ("accuracy", "probes"):
+        monkeypatch.setattr(f"ml_backend.validation.{module}.measures", lambda *_, **__: {})
+    monkeypatch.setattr("ml_backend.loop.validate.measures", lambda *_, **__: {})
+    validate_model(ws, propose=5)
+    assert json.loads((ws.root / record.path / "validation.json").read_text())["probes"] == {}
+    assert "Can the reward be gamed?" in page_of(ws).read_text()
+
+
 def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     with pytest.raises(NotReady, match="no reward model yet"):
         validate_model(ws)
