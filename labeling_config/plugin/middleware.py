@@ -16,7 +16,10 @@ from labeling_config import contract
 from labeling_config.plugin import access, answers, clips, progress, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
-EMPTY_FOR_ANNOTATORS = ("ml:api:ml-list",)
+EMPTY_FOR_ANNOTATORS: dict[str, Any] = {
+    "ml:api:ml-list": [],
+    "tasks:api:task-list": {"tasks": [], "total": 0, "total_annotations": 0, "total_predictions": 0},
+}
 # Not for annotators, wherever a task is shown: what the model thinks, and the score that orders the queue.
 HIDDEN = {"predictions": [], "predictions_results": "", "predictions_score": None, "predictions_model_versions": ""}
 
@@ -34,8 +37,6 @@ class AccessMiddleware:
         annotators = [user for user in _everyone_behind(request) if not access.is_manager(user)]
         match = request.resolver_match
         for user in annotators:
-            if match.view_name in EMPTY_FOR_ANNOTATORS and request.method == "GET":
-                return JsonResponse([], safe=False)
             check = routes.ROUTES.get(match.view_name, {}).get(request.method)
             try:
                 if check is None or not check(routes.Asked(request, user, kwargs)):
@@ -43,6 +44,8 @@ class AccessMiddleware:
             except answers.Refused as refused:
                 return JsonResponse({"detail": refused.message}, status=refused.status)
         request.robopref_annotator = bool(annotators)
+        if annotators and match.view_name in EMPTY_FOR_ANNOTATORS:
+            return JsonResponse(EMPTY_FOR_ANNOTATORS[match.view_name], safe=False)
         return None
 
     def process_template_response(self, request: Any, response: Any) -> Any:

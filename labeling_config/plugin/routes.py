@@ -305,6 +305,9 @@ _allow(
 _allow(view_of_own_project, "POST", "data_manager:api:view-list")
 _allow(view_of_own_project, "GET PUT PATCH", "data_manager:api:view-detail")
 _allow(next_task_only, "POST", "data_manager:dm-actions")
+# Answered with nothing (middleware.EMPTY_FOR_ANNOTATORS): the page asks for them, and shows a refusal as an error.
+_allow(anyone, "GET", "ml:api:ml-list")
+_allow(project_in_query, "GET", "tasks:api:task-list")
 # Their own tasks, clips and answers. Label Studio's own addresses of clips would show any file of a storage.
 _allow(clip_at_hand, "GET HEAD", "robopref-clip")
 _allow(task_at_hand, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts")

@@ -90,8 +90,6 @@ FORBIDDEN = [
     ("POST", "/api/tasks/{bob.tasks[0]}/drafts", {"result": []}),
     ("GET", "/api/tasks/{bob.tasks[0]}/?project={alice.project}", None),
     ("GET", "/api/tasks/?project={bob.project}", None),
-    ("GET", "/api/tasks/?project={alice.project}&fields=all", None),
-    ("GET", "/api/tasks/?project={alice.project}&ordering=tasks:predictions_score", None),
     ("GET", "/api/tasks/?project={alice.project}&project={bob.project}", None),
     ("GET", "/api/tasks/?project={bob.project}&project={alice.project}", None),
     ("GET", "/api/tasks/?view={bob.view}", None),

@@ -147,6 +147,21 @@ def test_the_template_alone_is_enough(page, label_studio, projects):
     assert contract.answer_of(annotations(label_studio, projects["pair_compare"])["t1"][0]).side == "equal"
 
 
+def test_nothing_that_the_page_asks_for_by_itself_is_refused(page, label_studio):
+    """Label Studio would show each refusal to the annotator as an error."""
+    refused = []
+    page.on("response", lambda answer: refused.append((answer.status, answer.url)) if answer.status == 403 else None)
+    project = make_project(label_studio, EMAIL, "Screen · quiet", prefix="quiet")
+    open_stream(page, label_studio, project)
+    page.wait_for_function(SEEN)
+    page.keyboard.press("1")
+    page.keyboard.press("f")
+    assert submit(page).status == 201
+    page.wait_for_load_state("networkidle")
+    assert refused == []
+    assert page.get_by_text("Runtime error").count() == 0
+
+
 def test_help_lists_the_keys(page, label_studio, projects):
     open_stream(page, label_studio, projects["pair_compare"])
     page.wait_for_function(BOTH_PLAY)
