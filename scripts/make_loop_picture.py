@@ -66,7 +66,11 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     browser_path = find_browser()
-    page_text = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(values)
+    from preference.formats import figure
+
+    page = jinja2.Environment(autoescape=True)
+    page.filters["figure"] = figure
+    page_text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=1.5)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,7 +65,7 @@ class TrainingState:
         figures = (train_loss, validation_loss, share_right(x, label))
         for name, value in zip(self.curves, figures, strict=True):
             self.curves[name].append(value)
-        if is_better(self.curves, self.best_epoch, len(label)):
+        if is_better(self.curves["validation_loss"], self.best_epoch, len(label)):
             self.best, self.best_epoch = self._weights(), self.epoch
 
     def finished(self, epochs: int, patience: int) -> bool:
@@ -118,22 +117,14 @@ class TrainingState:
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
 
 
-def is_better(curves: Mapping[str, list[float]], best_epoch: int, pairs: int) -> bool:
-    """Whether the newest epoch takes the place of `best_epoch` (from 1; 0 = none yet).
+def is_better(losses: Sequence[float], best_epoch: int, pairs: int) -> bool:
+    """Whether the newest epoch takes the place of `best_epoch` (from 1; 0 = none yet): it has a lower validation loss.
 
-    Thirty pairs measure an accuracy to within 0.07, so its highest value is often luck, and was seen at epoch 1 or 2:
-    the ranking was as good as later, but rewards were up to 20 times too small for σ(r_a − r_b) to be a probability.
-    So of the epochs within a standard error of the best accuracy, the one with the lowest loss is kept. Without
-    validation pairs nothing tells epochs apart, and the last one is kept.
+    The loss is a proper score, so it also asks that σ(r_a − r_b) be a probability. Accuracy is not asked: of thirty
+    pairs all may happen to be right at epoch 1, when rewards are still 20 times too small. Without validation pairs
+    nothing tells epochs apart, and the last one is kept.
     """
-    accuracy, loss = curves["validation_accuracy"], curves["validation_loss"]
-    if best_epoch == 0 or not pairs:
-        return True
-    if not math.isfinite(accuracy[-1]):  # nothing but ties
-        return loss[-1] < loss[best_epoch - 1]
-    top = max(accuracy)
-    good_enough = top - math.sqrt(top * (1.0 - top) / pairs)
-    return accuracy[-1] >= good_enough and (loss[-1] < loss[best_epoch - 1] or accuracy[best_epoch - 1] < good_enough)
+    return best_epoch == 0 or not pairs or losses[-1] < losses[best_epoch - 1]
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:

@@ -1,9 +1,8 @@
 """Training: features and preferences in, a reward model out.
 
 The ensemble is trained as one computation: members share the inputs and differ in their initial weights and in a
-bootstrap weight per pair. Adam with a cosine schedule; of the epochs whose ranking accuracy on validation pairs is
-within a standard error of the best, the one with the lowest validation loss is kept. The same seed gives the same
-weights on a CPU, also where the training was killed and resumed from its checkpoint.
+bootstrap weight per pair. Adam with a cosine schedule; the epoch with the lowest validation loss is kept. The same seed
+gives the same weights on a CPU, also where the training was killed and resumed from its checkpoint.
 
 The inputs of the compared trajectories are normalized once and stay in memory; a step takes the trajectories of its
 pairs from there, embeds each once for all members, and cuts the padding at the longest of them.

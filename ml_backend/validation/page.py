@@ -240,7 +240,7 @@ def _accuracy_picture(figures: Mapping[str, Any]) -> str:
         axes.axvspan(ceiling["value"], 1.0, color=GREY, alpha=0.25)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_xlim(min(0.45, *(row["low"] for _, row in rows)), 1.0)
-    axes.set_xlabel("ranking accuracy; red: the target; grey: beyond what a perfect model scores on these labels")
+    axes.set_xlabel("ranking accuracy (red: the target; grey: beyond a perfect model)")
     return _svg(axes)
 
 

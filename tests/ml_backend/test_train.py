@@ -50,24 +50,19 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
     trained, made, _, pairs, split = fit(
         reward=REWARD.model_copy(update={"epochs": 200, "patience": 5, "learning_rate": 1e-2})
     )
-    accuracies = trained.curves["validation_accuracy"]
-    assert trained.epochs == len(accuracies) < 200
-    best = max(accuracies)
-    kept = accuracies[trained.best_epoch - 1]
-    assert kept >= best - np.sqrt(best * (1 - best) / len(split.validation))
+    losses = trained.curves["validation_loss"]
+    assert trained.epochs == len(losses) == trained.best_epoch + 5 < 200
+    assert trained.best_epoch == 1 + np.argmin(losses)
     rewards, _ = trained.model.score(made)
+    kept = trained.curves["validation_accuracy"][trained.best_epoch - 1]
     assert ranking_accuracy(rewards, pairs.take(split.validation)) == pytest.approx(kept)
 
 
-def test_an_early_epoch_with_a_lucky_accuracy_gives_way_to_a_lower_loss():
-    curves = {"validation_accuracy": [0.90, 0.87], "validation_loss": [0.69, 0.40]}
-    assert is_better(curves, 1, pairs=30)
-    assert not is_better(curves, 1, pairs=3000)
-
-
-def test_a_lower_loss_with_a_clearly_worse_ranking_is_not_taken():
-    curves = {"validation_accuracy": [0.90, 0.70], "validation_loss": [0.50, 0.40]}
-    assert not is_better(curves, 1, pairs=30)
+def test_the_epoch_with_the_lowest_validation_loss_is_kept_however_lucky_an_accuracy_was():
+    assert is_better([0.69], 0, pairs=30)
+    assert is_better([0.69, 0.40], 1, pairs=30)
+    assert not is_better([0.69, 0.40, 0.41], 2, pairs=30)
+    assert is_better([0.69, 0.40, 0.41], 2, pairs=0), "nothing tells epochs apart"
 
 
 def test_rewards_are_centred_on_the_pool():
