@@ -65,12 +65,12 @@ def main() -> None:
     from find_browser import find_browser
     from playwright.sync_api import sync_playwright
 
-    browser_path = find_browser()
     from preference.formats import figure
 
-    page = jinja2.Environment(autoescape=True)
-    page.filters["figure"] = figure
-    page_text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
+    browser_path = find_browser()
+    templates = jinja2.Environment(autoescape=True)
+    templates.filters["figure"] = figure
+    page_text = templates.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=1.5)
