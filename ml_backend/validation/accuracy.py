@@ -27,6 +27,7 @@ from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.validation.ceiling import noise_ceiling
+from ml_backend.validation.learning_curve import TARGETS
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
 from preference.config import Reward
 from preference.errors import UserError
@@ -35,8 +36,6 @@ from preference.work import HERE, Workers, parallel_map
 from qc_reports.answers import Answered
 
 DRAWS = 1000
-TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
-"""The protocol's."""
 IN_PROCESS = 250_000
 """Pairs times epochs, over all trainings, below which processes save less than it takes to start them: about a minute
 of one core."""

@@ -30,6 +30,8 @@ from preference.config import Active
 from preference.formats import interval
 from preference.records import ModelVersion
 
+TARGETS = {"single_task": 0.75, "multi_task": 0.65, "spearman": 0.6}
+"""The protocol's."""
 SHARES = (0.25, 0.5, 0.75, 1.0)
 REPEATS = 3
 """Draws of each smaller share."""
@@ -131,21 +133,55 @@ def outlook(course: Sequence[tuple[int, float, int]], active: Active) -> Outlook
     """
     if len(course) < FEWEST:
         return None
+    mean, half = _slope(course)
+    now = float(course[-1][0])
+    share = now**-0.5 - (now + active.pairs) ** -0.5
+    most = now**-0.5 - (now + max(active.most_per_point, 1)) ** -0.5
+    return Outlook(mean * share, (mean - half) * share, (mean + half) * share, (mean + half) * most)
+
+
+def _slope(course: Sequence[tuple[int, float, int]]) -> tuple[float, float]:
+    """a of 1 − e∞ − a/√n, and half the width of its interval."""
     labels, accuracies, tested = np.array(course, float).T
     x, y = labels**-0.5, 1.0 - accuracies
     x, y = x - x.mean(), y - y.mean()
     spread = float(x @ x)
-    slope = float(x @ y) / spread
+    slope = float(x @ y) / spread if spread else 0.0
     residual = float(((y - slope * x) ** 2).sum())
     expected = accuracies[-1] * (1.0 - accuracies[-1]) / tested[-1]
-    noise = max((residual + PRIOR_ROUNDS * expected) / (len(course) - 2 + PRIOR_ROUNDS), 1e-12)
+    noise = max((residual + PRIOR_ROUNDS * expected) / (max(len(course) - 2, 0) + PRIOR_ROUNDS), 1e-12)
     precision = spread / noise + PRIOR_SD**-2
-    mean = (slope * spread / noise + PRIOR / PRIOR_SD**2) / precision
-    half = Z / math.sqrt(precision)
-    now = float(labels[-1])
-    share = now**-0.5 - (now + active.pairs) ** -0.5
-    most = now**-0.5 - (now + max(active.most_per_point, 1)) ** -0.5
-    return Outlook(mean * share, (mean - half) * share, (mean + half) * share, (mean + half) * most)
+    return (slope * spread / noise + PRIOR / PRIOR_SD**2) / precision, Z / math.sqrt(precision)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Labelled pairs until a target is reached; None where more labels do not reach it."""
+
+    expected: int | None
+    best: int | None
+    worst: int | None
+
+
+def labels_for(target: float, models: Sequence[ModelVersion]) -> Needed | None:
+    """What the learning curve so far says of a target accuracy; None before there is a model.
+
+    With one model the slope is the prior's. The newest model's own accuracy is taken as it is: its interval is wider
+    than what the slope adds.
+    """
+    course = _course(models)
+    if not course:
+        return None
+    mean, half = _slope(course)
+    labels, reached, _ = course[-1]
+
+    def needed(slope: float) -> int | None:
+        if reached >= target:
+            return labels
+        left = labels**-0.5 - (target - reached) / slope if slope > 0 else 0.0
+        return math.ceil(left**-2) if left > 0 and left**-2 <= FURTHEST * labels else None
+
+    return Needed(needed(mean), needed(mean + half), needed(mean - half))
 
 
 def _course(models: Sequence[ModelVersion]) -> list[tuple[int, float, int]]:
@@ -153,19 +189,20 @@ def _course(models: Sequence[ModelVersion]) -> list[tuple[int, float, int]]:
     every curve flat. The newest model of each number of labels."""
     found: dict[int, tuple[int, float, int]] = {}
     for record in models:
-        figures = _figures(record)
+        figures = accuracy_of(record)
         if figures.get("value") is not None and figures.get("pairs"):
             found[record.preferences] = (record.preferences, float(figures["value"]), int(figures["pairs"]))
     return [found[labels] for labels in sorted(found)]
 
 
-def _figures(record: ModelVersion) -> dict[str, float]:
+def accuracy_of(record: ModelVersion) -> dict[str, float]:
+    """`value`, `low`, `high` and `pairs` on pairs that no rule chose, else cross-validated; empty if unknown."""
     return record.metrics.get("not_chosen") or record.metrics.get("cross_validated") or {}
 
 
 def _standing(models: Sequence[ModelVersion]) -> str:
     """Where accuracy stands to the protocol's target."""
-    figures, target = _figures(models[-1]), models[-1].metrics.get("target")
+    figures, target = accuracy_of(models[-1]), models[-1].metrics.get("target")
     now = f"accuracy is {interval(figures.get('value'), figures.get('low'), figures.get('high'), 2)}"
     low, high = figures.get("low"), figures.get("high")
     if target is None or low is None or high is None:

@@ -56,14 +56,17 @@ def krippendorff_alpha(votes: Votes, *, draws: int, rng: np.random.Generator) ->
     return Interval(float(value), *_percentiles(resampled_alphas(counts, draws, rng)))
 
 
-def resampled_alphas(counts: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(draws,) alphas of as many pairs drawn with replacement.
+def resampled_alphas(
+    counts: np.ndarray, draws: int, rng: np.random.Generator, *, pairs: int | None = None
+) -> np.ndarray:
+    """(draws,) alphas of pairs drawn with replacement.
 
     Args:
         counts: (P, 3) how many gave each answer.
+        pairs: How many are drawn; default: P.
     """
     types, times = np.unique(counts, axis=0, return_counts=True)
-    weights = rng.multinomial(times.sum(), times / times.sum(), size=draws)
+    weights = rng.multinomial(pairs or times.sum(), times / times.sum(), size=draws)
     return _alpha(np.tensordot(weights, _coincidences(types), axes=1))
 
 

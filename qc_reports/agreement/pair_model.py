@@ -50,6 +50,10 @@ class PairModel:
     expected: np.ndarray
     """(M, 3) float64: for each vote, how somebody like most people would answer, given only the *others'* votes on the
     pair: if all are alike, this is the distribution that the vote was drawn from."""
+    difficulties: np.ndarray
+    """(G, 3) float64: the ways in which careful people may answer a pair."""
+    frequency: np.ndarray
+    """(G,) float64: the estimated share of pairs that are answered so."""
 
 
 def fit_pairs(votes: VoteTable, groups: Sequence[str] = ()) -> PairModel:
@@ -91,7 +95,8 @@ def fit_pairs(votes: VoteTable, groups: Sequence[str] = ()) -> PairModel:
     said_by_all = counts.sum(axis=0) / max(counts.sum(), 1)
     expected = (usual[0] * careful + usual[1] * said_by_all + usual[2] * careful[:, ::-1]) / usual.sum()
     chances = _normalized(logs)
-    return PairModel(chances @ grid, chances @ _modes(grid), reliability, expected)
+    frequency = weights.T @ np.bincount(group, minlength=len(weights)) / max(pairs, 1)
+    return PairModel(chances @ grid, chances @ _modes(grid), reliability, expected, grid, frequency)
 
 
 def _grid() -> np.ndarray:

@@ -103,7 +103,7 @@ def _stats(
         confidence_counts=[sure.count(step) for step in range(1, 6)],
         confidence_auc=auc,
         confidence_p=auc_p,
-        per_hour=_pace(everything),
+        per_hour=pace(everything),
         intervals={key: list(interval_of_share(sum(found), len(found))) for key, found in hits.items() if found}
         | (
             {"mean_response_s": list(interval_of_mean(times)), "median_response_s": list(interval_of_median(times))}
@@ -142,7 +142,7 @@ def _confidence_means(own: Sequence[Answered], ballots: Mapping[str, Mapping[str
     return float(test.statistic) / (len(right) * len(wrong)), float(test.pvalue)
 
 
-def _pace(own: Sequence[Answered]) -> float:
+def pace(own: Sequence[Answered]) -> float:
     """Answers per hour of work; breaks are left out. nan where the times of day are unknown."""
     moments = sorted(datetime.fromisoformat(a.created_at.replace("Z", "+00:00")) for a in own if a.created_at)
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]

@@ -15,6 +15,8 @@ from qc_reports.answers import Answered
 
 LOST: frozenset[ResolutionReason] = frozenset({"ambiguous", "skipped", "left_out"})
 """Reasons after which nobody will be asked any more: what the protocol budgets 15 to 20 % for."""
+DECIDED: frozenset[ResolutionReason] = frozenset({"unanimous", "majority", "single"})
+"""Reasons with a label."""
 
 
 def resolve(
@@ -67,8 +69,8 @@ def _obstacle(
 
 def _resolve_one(pair: Pair, votes: Sequence[Answered], obstacle: ResolutionReason | None) -> Preference:
     counts = Counter(vote.preference for vote in votes).most_common()
-    reason = obstacle or _reason(counts, len(votes))
-    decided = reason in ("unanimous", "majority", "single")
+    reason = obstacle or reason_of(counts, len(votes))
+    decided = reason in DECIDED
     confidences = [vote.confidence for vote in votes if vote.confidence is not None]
     return Preference(
         pair_id=pair.pair_id,
@@ -83,7 +85,12 @@ def _resolve_one(pair: Pair, votes: Sequence[Answered], obstacle: ResolutionReas
     )
 
 
-def _reason(counts: Sequence[tuple[str, int]], voters: int) -> ResolutionReason:
+def reason_of(counts: Sequence[tuple[object, int]], voters: int) -> ResolutionReason:
+    """What so many votes make of a pair.
+
+    Args:
+        counts: (answer, votes), the commonest first.
+    """
     if voters == 1:
         return "single"
     if len(counts) == 1:

@@ -50,6 +50,31 @@ def pairs(
         show.say("Nothing to replace: no pair was lost since the last replacement.")
 
 
+@app.command(rich_help_panel=ASK)
+def plan(
+    target: Annotated[
+        float, typer.Option(help="Accuracy on held-out pairs; default: 0.75, or 0.65 with several task types.")
+    ] = 0.0,
+    people: Annotated[int, typer.Option(help="Annotators; default: those certified, or those named.")] = 0,
+    pairs: Annotated[int, typer.Option(help="Labelled pairs; default: what the target takes.")] = 0,
+    wage: Annotated[float | None, typer.Option(help="Per hour, in any currency: shows costs.")] = None,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Plan the campaign: pairs, people, hours and cost, and what two, three or four people a pair change.
+
+    Before there are answers it goes by the protocol's figures and typical people. Later it simulates the people at
+    hand and extrapolates the learning curve, and says whether to scale up.
+
+    Example: `robopref plan --people 6 --wage 25`
+    """
+    from robopref import show_plan
+    from robopref.campaign import campaign
+
+    ws = Workspace.open(config)
+    show_plan.campaign(campaign(ws, target=target, people=people, pairs=pairs, wage=wage), json)
+
+
 calibration_app = typer.Typer(
     cls=Stages, no_args_is_help=True, help="Sets that annotators learn from and are tested on."
 )
