@@ -46,8 +46,8 @@ class Columns(Section):
 
     camera: str = ""
     """The primary camera; default: the first one."""
-    action: str = ""
-    """Column of the actions."""
+    action: list[str] = []
+    """Column of the actions, or several; in a table of single numbers `action_0, action_1` are one column `action`."""
     state: list[str] = []
     """Columns that the reward model sees besides frames and actions."""
     effector: list[str] = []
@@ -64,6 +64,11 @@ class Columns(Section):
     """Per episode."""
     quality: str = ""
     """Per episode: your own ground-truth quality; default: Robopref's score."""
+
+    @field_validator("action", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return ([value] if value else []) if isinstance(value, str) else value
 
     @field_validator("gripper_range")
     @classmethod
@@ -517,7 +522,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     config.work = (base / config.work.expanduser()).resolve()
     for dataset in config.pool.dataset:
-        dataset.path = (base / dataset.path.expanduser()).resolve()
+        dataset.path = located(base / dataset.path.expanduser())
         dataset.name = dataset.name or default_name(dataset.path)
         if dataset.sidecar:
             dataset.sidecar = str((base / Path(dataset.sidecar).expanduser()).resolve())
@@ -528,6 +533,13 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
             fix="Give each dataset its own `name`.",
         )
     return config
+
+
+def located(path: Path) -> Path:
+    """`path` in full, its folder's links followed and its own not: the Hugging Face cache has a link `demo.hdf5` to a
+    file whose name is a hash."""
+    path = path.expanduser()
+    return path.parent.resolve() / path.name if path.is_file() else path.resolve()
 
 
 def is_server(url: str) -> bool:

@@ -1,16 +1,24 @@
-"""`robopref init`: a robopref.toml with every setting, its default and its description, and the schema beside it."""
+"""`robopref init`: a robopref.toml with every setting, its default and its description, and the schema beside it.
+
+A dataset's path or Hugging Face id comes in as well; its entry, and what was found and is missing, goes out.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, SecretStr
 
 from preference.artifacts import replacing
 from preference.config import ENVIRONMENT, Config, Dataset
 from preference.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importer.pool.inspect import Inspection
+    from importer.pool.overview import Overview
 
 SCHEMA_NAME = "robopref.schema.json"
 SECRETS = ", ".join(name for name in ENVIRONMENT if "TOKEN" in name or "PASSWORD" in name)
@@ -21,19 +29,62 @@ HEADER = f"""#:schema ./{SCHEMA_NAME}
 """
 
 
-def write_config(path: Path, dataset: Path | None = None) -> Path:
-    """Write `path` and its schema; an existing robopref.toml is never overwritten.
+@dataclass(frozen=True)
+class Started:
+    """A project that was begun on a dataset."""
+
+    path: Path
+    """Its robopref.toml."""
+    inspection: Inspection
+    overview: Overview
+
+
+def start(path: Path, dataset: str) -> Started:
+    """Write `path` with an entry for the dataset, which is only read.
+
+    Args:
+        dataset: A folder, an HDF5 file, or a Hugging Face id, which is downloaded.
 
     Raises:
-        ConfigError: the file exists, or `dataset` does not.
+        ConfigError: `path` exists already, or cannot be written.
+        DataError: the dataset is not there, cannot be read, or has nothing to see.
+    """
+    from importer.pool.hub import fetch, is_hub_id
+    from importer.pool.inspect import dataset_at, inspect
+    from importer.pool.overview import overview
+
+    check_new(path)
+    inspection = inspect(dataset_at(fetch(dataset) if is_hub_id(dataset) else Path(dataset)))
+    found = overview(inspection.dataset)
+    return Started(write_config(path, inspection.toml), inspection, found)
+
+
+def check_new(path: Path) -> None:
+    """
+    Raises:
+        ConfigError: the file exists.
     """
     if path.exists():
         raise ConfigError(f"{path} already exists.", fix="Edit it, or name another file with --config.")
-    if dataset is not None and not dataset.exists():
-        raise ConfigError(f"Dataset not found: {dataset}.")
-    write_schema(path.parent)
-    with replacing(path) as temporary:
-        temporary.write_text(config_text(dataset), encoding="utf-8")
+
+
+def write_config(path: Path, entry: str = "") -> Path:
+    """Write `path` and its schema; an existing robopref.toml is never overwritten.
+
+    Args:
+        entry: The dataset's, as `pool inspect` proposes it; default: one to fill in.
+
+    Raises:
+        ConfigError: the file exists, or cannot be written.
+    """
+    check_new(path)
+    try:
+        write_schema(path.parent)
+        with replacing(path) as temporary:
+            temporary.write_text(config_text(entry), encoding="utf-8")
+    except OSError as error:
+        fix = "Run `robopref init` in a folder of your own; the dataset may be anywhere."
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.", fix=fix) from None
     return path
 
 
@@ -51,10 +102,12 @@ def schema_text() -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def config_text(dataset: Path | None = None) -> str:
-    """The default settings as TOML, with the fields' descriptions as comments."""
+def config_text(entry: str = "") -> str:
+    """The default settings as TOML, with the fields' descriptions as comments, and the dataset's `entry`."""
     lines = [HEADER, *_table(Config(), "")]
-    lines += ["", "[[pool.dataset]]", f"path = {json.dumps(str(dataset or 'path/to/dataset'))}"]
+    if entry:
+        return "\n".join([*lines, "", entry])
+    lines += ["", "[[pool.dataset]]", 'path = "path/to/dataset"']
     lines += [
         f"# {line}".rstrip() for line in _table(Dataset(path=Path()), "pool.dataset") if not line.startswith("path")
     ]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ml_backend.release.archive import VerifyResult
     from robopref.backup import BackupResult
     from robopref.doctor import Finding
+    from robopref.init import Started
 
 
 def print_json(value: Any) -> None:
@@ -105,10 +106,38 @@ def pool(result: PoolResult, as_json: bool) -> None:
     _fail_for(result.failures, "episodes could not be read", "pool/failures.csv", as_json)
 
 
+def started(result: Started, as_json: bool) -> None:
+    """What `init` found in the dataset, and what is missing."""
+    if as_json:
+        print_json({"path": result.path, "inspection": _inspected(result.inspection), "overview": result.overview})
+        return
+    found, inspected = result.overview, result.inspection
+    say(f"Wrote {result.path} for {inspected.path}: {inspected.format}.\n")
+    some = f", {found.read} looked at" if found.read < found.episodes else ""
+    rows = [("episodes", f"{found.episodes}{some}"), ("cameras", ", ".join(found.cameras)),
+            ("robot", found.robot or UNKNOWN), ("tasks", tallied(found.tasks)), ("sources", tallied(found.sources)),
+            ("success", tallied(found.success))]  # fmt: skip
+    table("Found", ["", ""], rows)
+    if found.unreadable:
+        say(f"{found.unreadable} episodes cannot be read; the first: {found.first_error}", "yellow")
+    warn(note for note in inspected.notes if note != found.first_error)
+    if found.missing:
+        say("\nMissing for good pairs:")
+        warn(f"- {sentence}" for sentence in found.missing)
+    say(f"\nNext: correct the entry at the end of {result.path} where it is wrong, then")
+    say("  robopref pool\n  robopref clips")
+
+
+def tallied(counts: Mapping[str, int], most: int = 5) -> str:
+    """{"expert": 80, "novice": 40} → expert (80), novice (40)."""
+    shown = [f"{name} ({count})" for name, count in islice(counts.items(), most)]
+    return ", ".join([*shown, *([f"{len(counts) - most} more"] if len(counts) > most else [])])
+
+
 def inspection(result: Inspection, as_json: bool) -> None:
     """Tables go to stderr, the lines for robopref.toml to stdout, so that `>> robopref.toml` takes only these."""
     if as_json:
-        print_json(result)
+        print_json(_inspected(result))
         return
     rate = f", {result.fps:.4g} rows per second" if math.isfinite(result.fps) else ""
     say(f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.")
@@ -125,6 +154,11 @@ def inspection(result: Inspection, as_json: bool) -> None:
     warn(result.notes)
     say("\nFor robopref.toml:")
     sys.stdout.write(result.toml)
+
+
+def _inspected(result: Inspection) -> dict[str, Any]:
+    """Without the entry itself, which `toml` has."""
+    return {name: getattr(result, name) for name in result.__dataclass_fields__ if name != "dataset"}
 
 
 def clips(result: ClipsResult, as_json: bool) -> None:

@@ -75,7 +75,9 @@ def build_pool(ws: Workspace) -> PoolResult:
     write_failures(ws.manifest.with_name("failures.csv"), result.failures)
     if not result.trajectories:
         first = f" The first: {result.failures[0]}" if result.failures else ""
-        raise UserError(f"None of the {len(result.failures)} episodes could be read.{first}")
+        count = len(result.failures)
+        none = "The only episode could not be read." if count == 1 else f"None of the {count} episodes could be read."
+        raise UserError(f"{none}{first}")
     known = {t.trajectory_id: t for t in ws.store.trajectories()}
     trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]
     _store(ws, trajectories, known)

@@ -47,8 +47,7 @@ class Folder:
         self.root = dataset.path
         self.names = dict(enumerate(episode_folders(self.root)))
         if not self.names:
-            expected = "a meta/info.json (LeRobot), or folders with an array file (.parquet, .npz or .csv) each"
-            raise BadInput(self.root, "", f"there is no episode here: expected {expected}")
+            raise _no_episode(self.root)
         self.schema = self._schema()
         self.mapping = map_columns(self.schema, dataset.columns)
 
@@ -169,6 +168,19 @@ def _is_episode(folder: Path) -> bool:
     except OSError:
         return True
     return any(file.suffix.lower() in (*TABLES, *VIDEOS) or file.name == "meta.json" for file in files)
+
+
+def _no_episode(root: Path) -> BadInput:
+    """Why there is none: an episode was named instead of their folder, or all of them lie in one."""
+    tables = [item.stem for item in sorted(root.iterdir(), key=_natural) if item.suffix.lower() in TABLES]
+    if len(tables) > 1:
+        fix = f"Give each a folder with its table and its video, such as {tables[0]}/ and {tables[1]}/."
+        return BadInput(root, "", f"{len(tables)} tables lie side by side; expected a folder for each episode", fix=fix)
+    if _is_episode(root):
+        fix = f"Name the folder that holds the episodes' folders: {root.parent}"
+        return BadInput(root, "", "this is a single episode", fix=fix)
+    expected = "a meta/info.json (LeRobot), or folders with an array file (.parquet, .npz or .csv) each"
+    return BadInput(root, "", f"there is no episode here: expected {expected}")
 
 
 def open_table(file: Path) -> tuple[dict[str, Column], Load]:

@@ -23,7 +23,7 @@ from importer.pool.episode import BadInput, Episode, Images
 from importer.pool.images import as_rgb, shape_of
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Mapping, Schema, usual_columns
-from importer.pool.outside import MOST_BYTES, check_array, guarded
+from importer.pool.outside import MOST_BYTES, check_array, guarded, printable
 from importer.pool.rows import Rows, rows_of
 from preference.config import Dataset
 
@@ -249,6 +249,24 @@ def column_of(demo: Any, name: str, path: Path) -> np.ndarray | None:
     return np.asarray(item[()], dtype=np.float64).reshape(len(item), width)
 
 
+def zeros_and_ones(data: Any, demos: dict[int, str], name: str, path: Path) -> bool:
+    """Whether a column is 0 or 1 in every row of every demonstration that can be read, and 1 somewhere.
+
+    All are asked: the first demonstrations may all have failed.
+    """
+    ones = False
+    for demo in demos.values():
+        with suppress(BadInput, KeyError, OSError, RuntimeError, ValueError):  # reading the demonstration says why
+            group = look_up(data, demo, path)
+            values = None if group is None else column_of(group, name, path)
+            if values is None:
+                continue
+            if values.shape[1] != 1 or not np.isin(values, (0.0, 1.0)).all():
+                return False
+            ones = ones or bool(values.any())
+    return ones
+
+
 def json_attribute(item: Any, name: str) -> dict[str, Any]:
     """An attribute that holds a JSON object; empty where it is missing or unreadable."""
     try:
@@ -256,6 +274,12 @@ def json_attribute(item: Any, name: str) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError, OSError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def robot_in(settings: dict[str, Any]) -> str:
+    """What robosuite's settings of an environment call its robot, or robots."""
+    robots = settings.get("robots") or ""
+    return printable(", ".join(map(str, robots)) if isinstance(robots, list) else str(robots))
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,34 @@
 """What a dataset contains, how Robopref reads each part, and the lines of robopref.toml that correct it.
 
 A path comes in, an `Inspection` goes out; nothing is written. The first episode that can be read is measured, so that
-its values show whether a guess is right.
+its values show whether a guess is right. What a pool needs and the data do not say (the actions, the task, the rate) is
+guessed as well: its lines are not comments, and a note asks to correct them.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from importer.pool.dataset import OpenDataset
+from importer.pool.dataset import OpenDataset, open_dataset
 from importer.pool.episode import BadInput, Episode, VideoSpan
-from importer.pool.mapping import Column, Ref
+from importer.pool.mapping import REWARDS, ROW_SUCCESS, TIMES, Column, NoAction, Ref, Schema
+from importer.pool.overview import is_wrist
 from importer.pool.video import probe
-from preference.config import Dataset
+from preference.config import Dataset, default_name, located
 from preference.errors import UserError
 
 TRIED = 10
 """Episodes that are tried for one that can be read."""
+COMMANDS = ("action", "command", "cmd", "target", "control", "ctrl", "desired")
+"""Parts of the names of columns that hold what the robot was told."""
+AXES = ("x", "y", "z")
+USUAL_RATE = 20.0
+"""Rows per second, where nothing says it."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,11 @@ class Inspection:
     cameras: list[str]
     labels: list[str]
     roles: list[Role]
+    dataset: Dataset
+    """With what was guessed because the data do not say it."""
+    toml: str
+    """Its entry for robopref.toml."""
     notes: list[str] = field(default_factory=list)
-    toml: str = ""
 
 
 def inspect(dataset: Dataset) -> Inspection:
@@ -58,10 +69,11 @@ def inspect(dataset: Dataset) -> Inspection:
     Raises:
         BadInput: no reader recognizes it, or its metadata cannot be used.
     """
-    opened = OpenDataset(dataset)
+    dataset, guesses = _filled_in(dataset)
+    opened = open_dataset(dataset)
     reader = opened.reader
     episode, trouble = _first_good(opened)
-    notes = [*reader.schema.notes, *([trouble] if trouble else [])]
+    notes = [*reader.schema.notes, *guesses, *([str(trouble)] if trouble else [])]
     return Inspection(
         path=str(dataset.path),
         format=reader.schema.format,
@@ -72,18 +84,70 @@ def inspect(dataset: Dataset) -> Inspection:
         cameras=reader.schema.cameras,
         labels=reader.schema.labels,
         roles=_roles(opened, episode),
-        notes=notes,
+        dataset=dataset,
         toml=_toml(opened, episode),
+        notes=notes,
     )
 
 
-def _first_good(opened: OpenDataset) -> tuple[Episode | None, str]:
-    trouble = ""
+def _filled_in(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """`dataset` with guesses for what its data do not say and reading needs, and a sentence on each of them.
+
+    Raises:
+        BadInput: as `inspect`.
+    """
+    notes: list[str] = []
+    try:
+        schema = open_dataset(dataset).reader.schema
+    except NoAction as error:
+        schema = error.schema
+        action, state = _likely_columns(schema)
+        if not action:
+            raise
+        dataset = _with_columns(dataset, action=action, state=dataset.columns.state or state)
+        notes.append(
+            f"No column is called `action`; taken for it: {', '.join(action)}. If the robot was told something else, "
+            "correct columns.action, which may list several columns."
+        )
+    if not dataset.columns.effector and all(axis in schema.columns for axis in AXES):
+        dataset = _with_columns(dataset, effector=list(AXES))
+    fixed = [camera for camera in schema.cameras if not is_wrist(camera)]
+    if not dataset.columns.camera and fixed and is_wrist(schema.cameras[0]):
+        dataset = _with_columns(dataset, camera=fixed[0])
+    for _ in range(2):
+        _, trouble = _first_good(open_dataset(dataset))
+        if not isinstance(trouble, BadInput):
+            break
+        if trouble.field == "fps" and not dataset.fps:
+            dataset = dataset.model_copy(update={"fps": USUAL_RATE})
+            notes.append(f"Nothing says how many rows there are per second. {USUAL_RATE:g} is a guess: correct fps.")
+        elif trouble.field == "task_type" and not dataset.task_type:
+            dataset = dataset.model_copy(update={"task_type": dataset.name})
+            notes.append("Nothing says what the task is. Only episodes of one task are compared: correct task_type.")
+    return dataset, notes
+
+
+def _with_columns(dataset: Dataset, **names: object) -> Dataset:
+    return dataset.model_copy(update={"columns": dataset.columns.model_copy(update=names)})
+
+
+def _likely_columns(schema: Schema) -> tuple[list[str], list[str]]:
+    """Action and state: columns that sound like commands, and the others with no meaning of their own; if none sounds
+    like a command, the motion stands for the action."""
+    known = {*TIMES, *REWARDS, *ROW_SUCCESS}
+    free = [name for name in schema.columns if name not in known and "index" not in name and "frame" not in name]
+    told = [name for name in free if any(word in name.lower() for word in COMMANDS)]
+    return (told, [name for name in free if name not in told]) if told else (free, [])
+
+
+def _first_good(opened: OpenDataset) -> tuple[Episode | None, UserError | None]:
+    """The first episode that can be read, and what is wrong with the first one that cannot."""
+    trouble: UserError | None = None
     for index in list(opened.episodes)[:TRIED]:
         try:
             return opened.read(index), trouble
         except UserError as error:
-            trouble = trouble or str(error)
+            trouble = trouble or error
     # where the files of the first few are missing, try one whose files exist
     for index in opened.episodes:
         if all(file.exists() for file in opened.reader.files(index)):
@@ -97,7 +161,7 @@ def _first_good(opened: OpenDataset) -> tuple[Episode | None, str]:
 def _roles(opened: OpenDataset, episode: Episode | None) -> list[Role]:
     mapping = opened.reader.mapping
     refs: dict[str, list[Ref]] = {
-        "action": [mapping.action],
+        "action": list(mapping.action),
         "state": list(mapping.state),
         "effector": list(mapping.effector),
         "gripper": [mapping.gripper] if mapping.gripper else [],
@@ -153,14 +217,22 @@ def _toml(opened: OpenDataset, episode: Episode | None) -> str:
     dataset, mapping = opened.dataset, opened.reader.mapping
     lines = ["[[pool.dataset]]", f"path = {json.dumps(str(dataset.path), ensure_ascii=False)}"]
     lines.append(f"name = {json.dumps(dataset.name, ensure_ascii=False)}  # part of each trajectory id: keep it stable")
+    if dataset.task_type:
+        lines.append(f"task_type = {_quoted(dataset.task_type)}  # the data do not say")
+    elif episode:
+        lines.append(f"# task_type = {_quoted(episode.task_type)}  # one name for all, where only the wording differs")
     if not mapping.source_label:
         lines.append('source = ""  # who made these episodes: expert, novice, scripted, policy_checkpoint_3 …')
     if episode and episode.success is None:
         lines.append("# success = true  # where all of them succeeded; or name a column, or a sidecar file")
-    if not (opened.reader.schema.fps > 0 or mapping.time or (episode and episode.fps > 0)):
-        lines.append("fps = 20.0  # the data do not say")
+    if dataset.fps:
+        lines.append(f"fps = {dataset.fps:g}  # the data do not say")
+    lines.append('# sidecar = ""  # a CSV file with a column `episode` and any of source, success, task_type, quality')
     lines.append("[pool.dataset.columns]")
-    found = {"camera": mapping.camera, "action": str(mapping.action), "gripper": str(mapping.gripper or "")}
+    given = dataset.columns
+    lines.append(f"{'' if given.action else '# '}action = {json.dumps([str(ref) for ref in mapping.action])}")
+    lines.append(f"{'' if given.camera else '# '}camera = {_quoted(mapping.camera)}{_others(opened)}")
+    found = {"gripper": str(mapping.gripper or "")}
     found |= {"force": str(mapping.force or ""), "success": mapping.success_label or str(mapping.success or "")}
     found |= {"source": mapping.source_label, "quality": mapping.quality_label}
     for name, value in found.items():
@@ -168,11 +240,20 @@ def _toml(opened: OpenDataset, episode: Episode | None) -> str:
         lines.append(f"# {name} = {json.dumps(value, ensure_ascii=False)}{hint}")
     effector = [str(ref) for ref in mapping.effector]
     hint = "" if effector else "  # not found: a column, or three numbers"
-    lines.append(f"# effector = {json.dumps(effector)}{hint}")
-    lines.append(f"# state = {json.dumps([str(ref) for ref in mapping.state])}")
+    lines.append(f"{'' if given.effector else '# '}effector = {json.dumps(effector)}{hint}")
+    lines.append(f"{'' if given.state else '# '}state = {json.dumps([str(ref) for ref in mapping.state])}")
     if mapping.gripper and mapping.gripper_range != (0.0, 1.0):
         lines.append(f"# gripper_range = {json.dumps(list(mapping.gripper_range))}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _others(opened: OpenDataset) -> str:
+    names = [name for name in opened.reader.schema.cameras if name != opened.reader.mapping.camera]
+    return f"  # or {', '.join(names)}" if names else ""
 
 
 def _candidates(opened: OpenDataset) -> str:
@@ -189,9 +270,9 @@ def dataset_at(path: Path) -> Dataset:
     Raises:
         BadInput: there is nothing at `path`.
     """
-    from preference.config import default_name
-
-    path = path.expanduser().resolve()
+    path = located(path)
     if not path.exists():
-        raise BadInput(path, "", "not found")
+        there = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, there, n=1)
+        raise BadInput(path, "", "not found", fix=f"Did you mean {path.with_name(near[0])}?" if near else "")
     return Dataset(path=path, name=default_name(path))

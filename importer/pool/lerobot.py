@@ -14,7 +14,7 @@ import numpy as np
 
 from importer.pool.episode import BadInput
 from importer.pool.mapping import Column, Mapping, Schema
-from importer.pool.outside import MOST_ROWS, caches_of, check_inside, check_ordinary, parse_json, read_text
+from importer.pool.outside import MOST_ROWS, caches_of, check_inside, check_ordinary, parse_json, printable, read_text
 from importer.pool.parquet import matrix
 from importer.pool.rows import Rows, rows_of
 from preference.artifacts import confined
@@ -59,7 +59,8 @@ def schema_of(root: Path, info: Values[str, Any], version: str, labels: Sequence
     inside = not cameras and any(feature.get("dtype") == "image" for feature in features.values())
     own = [name for name in labels if name not in NOT_LABELS and "/" not in name]
     notes = [IMAGES] if inside else []
-    return Schema(version, root / "meta" / "info.json", float(info["fps"]), columns, cameras, own, notes)
+    robot = printable(str(info.get("robot_type") or ""))
+    return Schema(version, root / "meta" / "info.json", float(info["fps"]), columns, cameras, own, notes, robot)
 
 
 def _of_a_model(root: Path) -> list[str]:

@@ -40,6 +40,17 @@ LOOKED_AT = 10
 """Episodes of a format without a list of columns that are asked for theirs."""
 
 
+class NoAction(BadInput):
+    """No column is called as actions usually are; `schema` has those that there are."""
+
+    def __init__(self, schema: Schema, reason: str) -> None:
+        super().__init__(schema.file, "action", reason, fix="Name it in pool.dataset.columns.action; it may be a list.")
+        self.schema = schema
+
+    def __reduce__(self) -> tuple[type[NoAction], tuple[Schema, str]]:
+        return NoAction, (self.schema, self.reason)
+
+
 @dataclass(frozen=True)
 class Column:
     """An array of T rows. One row is `width` numbers."""
@@ -70,6 +81,8 @@ class Schema:
     """Names of what is said once per episode: source, success, task …"""
     notes: list[str] = field(default_factory=list)
     """What a person should know before they use it."""
+    robot: str = ""
+    """What the metadata call the robot; empty where they do not."""
 
 
 def usual_columns(episodes: Iterable[dict[str, Column]]) -> dict[str, Column]:
@@ -102,7 +115,7 @@ class Ref:
 class Mapping:
     """Where an episode's arrays come from. An empty tuple or string: there is none."""
 
-    action: Ref
+    action: tuple[Ref, ...]
     state: tuple[Ref, ...] = ()
     time: str = ""
     reward: str = ""
@@ -121,12 +134,12 @@ class Mapping:
 
     def columns(self) -> set[str]:
         """Every column that an episode is read from."""
-        refs = [self.action, *self.state, *self.effector, self.gripper, self.force, self.success]
+        refs = [*self.action, *self.state, *self.effector, self.gripper, self.force, self.success]
         return {ref.column for ref in refs if ref} | {self.time, self.reward} - {""}
 
     def names(self) -> dict[str, list[str]]:
         """What the dataset calls the values of `action` and `state`; empty lists where it has no names."""
-        return {"action": list(self.action.names), "state": _state_names(self.state)}
+        return {"action": _names(self.action), "state": _names(self.state)}
 
 
 def map_columns(schema: Schema, wanted: Columns, usual: Columns | None = None) -> Mapping:
@@ -167,12 +180,11 @@ class _Finder:
         """The first of `names` that is a column of single numbers."""
         return next((name for name in names if (c := self.schema.columns.get(name)) and c.width == 1), "")
 
-    def action(self) -> Ref:
-        name = self.wanted.action or next((name for name in ACTIONS if name in self.schema.columns), "")
-        if not name:
-            fix = "Name it in pool.dataset.columns.action."
-            raise BadInput(self.schema.file, "action", f"the column is missing; there are {self._there()}", fix=fix)
-        return self.ref("action", name)
+    def action(self) -> tuple[Ref, ...]:
+        names = self.wanted.action or [name for name in ACTIONS if name in self.schema.columns][:1]
+        if not names:
+            raise NoAction(self.schema, f"the column is missing; there are {self._there()}")
+        return tuple(self.ref("action", name) for name in names)
 
     def state(self) -> tuple[Ref, ...]:
         if self.wanted.state:
@@ -275,7 +287,7 @@ def _part_at(column: Column, index: int) -> Ref:
     return Ref(column.name, (index,), (name,))
 
 
-def _state_names(refs: Sequence[Ref]) -> list[str]:
+def _names(refs: Sequence[Ref]) -> list[str]:
     if len(refs) == 1:
         return list(refs[0].names)
     short = [(ref, ref.column.rpartition("/")[2]) for ref in refs]

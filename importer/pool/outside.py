@@ -60,8 +60,13 @@ def check_pixels(width: int, height: int, file: Path, field: str) -> None:
 
 
 def caches_of(root: Path) -> list[Path]:
-    """Where links may lead: the Hugging Face cache has links in `snapshots/REVISION` and what they name in `blobs`."""
-    return [root.parent.parent / "blobs"] if root.parent.name == "snapshots" else []
+    """Where links may lead: a repository's folder in the Hugging Face cache has links in `snapshots/REVISION`, and what
+    they name in `blobs`. The dataset may be a folder inside the revision."""
+    for folder in (root, *root.parents):
+        if folder.parent.name == "snapshots":
+            blobs = folder.parent.parent / "blobs"
+            return [] if blobs.is_symlink() else [blobs]
+    return []
 
 
 def check_inside(file: Path, root: Path) -> None:

@@ -32,10 +32,12 @@ class Robomimic(hdf5.Demonstrations):
             data = hdf5.look_up(file, "data", self.path)
             self.env = hdf5.json_attribute(data, "env_args")
             columns, images, labels = hdf5.usual(data, self.demos, self.path)
+            self.sparse = self._says_sparse() or hdf5.zeros_and_ones(data, self.demos, "rewards", self.path)
         self.task = str(self.env.get("env_name") or "")
         cameras = sorted(images, key=lambda name: WRIST in name)
         notes = [] if cameras else [NO_IMAGES]
-        self.schema = Schema("robomimic HDF5", self.path, self._rate(), columns, cameras, labels, notes)
+        robot = hdf5.robot_in(self._env_kwargs())
+        self.schema = Schema("robomimic HDF5", self.path, self._rate(), columns, cameras, labels, notes, robot)
         self.mapping = map_columns(self.schema, dataset.columns, self._usual())
 
     @staticmethod
@@ -51,17 +53,19 @@ class Robomimic(hdf5.Demonstrations):
         return self.dataset.fps or float("nan")
 
     def _usual(self) -> Columns:
-        """What robosuite's environments call things; a sparse reward is 1 where the task is done."""
+        """What robosuite's environments call things; a sparse reward, 0 or 1, is 1 where the task is done."""
         columns = self.schema.columns
         kwargs = self._env_kwargs()
-        panda = "Panda" in str(kwargs.get("robots", "")) and "obs/robot0_gripper_qpos" in columns
-        sparse = kwargs.get("reward_shaping") is False and "rewards" in columns
+        panda = "Panda" in hdf5.robot_in(kwargs) and "obs/robot0_gripper_qpos" in columns
         return Columns(
             state=[name for name in PROPRIOCEPTION if name in columns],
             gripper="obs/robot0_gripper_qpos[0]" if panda else "",
             gripper_range=PANDA_FINGER if panda else [],
-            success="rewards" if sparse else "",
+            success="rewards" if self.sparse and "rewards" in columns else "",
         )
+
+    def _says_sparse(self) -> bool:
+        return self._env_kwargs().get("reward_shaping") is False
 
     def _env_kwargs(self) -> dict[str, Any]:
         kwargs = self.env.get("env_kwargs")

@@ -27,10 +27,11 @@ class Robosuite(hdf5.Demonstrations):
             self.demos = hdf5.demonstrations(file, self.path)
             data = hdf5.look_up(file, "data", self.path)
             self.task = text(data.attrs.get("env"))
-            rate = hdf5.json_attribute(data, "env_info").get("control_freq")
+            about = hdf5.json_attribute(data, "env_info")
+            rate = about.get("control_freq")
             fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else dataset.fps or RATE
             columns, _, labels = hdf5.usual(data, self.demos, self.path)
-        self.schema = Schema("robosuite HDF5", self.path, fps, columns, [], labels, [NO_IMAGES])
+        self.schema = Schema("robosuite HDF5", self.path, fps, columns, [], labels, [NO_IMAGES], hdf5.robot_in(about))
         # a state begins with the simulator's clock, which is not motion
         width = self.schema.columns["states"].width if "states" in self.schema.columns else 0
         usual = Columns(state=[f"states[{i}]" for i in range(1, width)])

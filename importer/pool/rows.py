@@ -59,7 +59,6 @@ def rows_of(load: Load, mapping: Mapping, file: Path, fps: float) -> Rows:
     """
     table = _Columns(load, mapping, file)
     actions = table.required(mapping.action, "action")
-    table.count = len(actions)
     time = table.time(mapping.time, fps)
     success = table.optional([mapping.success] if mapping.success else [], "success")
     known = success.shape[1] > 0
@@ -117,11 +116,16 @@ class _Columns:
         if self.count >= 0 and len(values) != self.count:
             raise BadInput(self.file, column, f"it has {len(values)} rows, the action has {self.count}")
 
-    def required(self, ref: Ref, role: str) -> np.ndarray:
-        values = self.take(ref, role)
-        if values is None:
-            raise BadInput(self.file, ref.column, "the column is missing")
-        return values
+    def required(self, refs: Sequence[Ref], role: str) -> np.ndarray:
+        """(T, D) of all refs side by side; the first says how many rows there are."""
+        parts: list[np.ndarray] = []
+        for ref in refs:
+            values = self.take(ref, role)
+            if values is None:
+                raise BadInput(self.file, ref.column, "the column is missing")
+            self.count = len(values)
+            parts.append(values)
+        return np.hstack(parts)
 
     def optional(self, refs: Sequence[Ref], role: str) -> np.ndarray:
         """(T, D) of all refs side by side; D = 0 where one is missing."""

@@ -281,5 +281,5 @@ def _examples(
 def _columns(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
     """Camera, and columns of actions and state, of the dataset that the model's names for them come from."""
     mapping = open_dataset(find_dataset(ws.config.pool, trajectory)).reader.mapping
-    refs = {"actions": (mapping.action,), "state": mapping.state}
+    refs = {"actions": mapping.action, "state": mapping.state}
     return {"camera": mapping.camera, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}

@@ -10,25 +10,33 @@ import typer
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, SETUP, ConfigPath, Json, Stages, app
-from robopref.init import write_config, write_schema
+from robopref.init import start, write_config, write_schema
 
 
 @app.command(rich_help_panel=SETUP)
 def init(
-    dataset: Annotated[Path | None, typer.Argument(help="A dataset to start with.")] = None,
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset to start with: a folder, an HDF5 file, or a Hugging Face id.")
+    ] = "",
     schema: Annotated[bool, typer.Option("--schema", help="Only update the schema, after an upgrade.")] = False,
     config: ConfigPath = DEFAULT,
+    json: Json = False,
 ) -> None:
-    """Write a robopref.toml that explains every setting.
+    """Write a robopref.toml that explains every setting, with what was found in the dataset.
 
-    Beside it goes robopref.schema.json, from which editors (Even Better TOML, taplo) complete and check settings.
+    It says what the dataset holds and what it lacks for good pairs. A Hugging Face id (OWNER/NAME) is downloaded into
+    the hub's cache. Beside robopref.toml goes robopref.schema.json, from which editors (Even Better TOML, taplo)
+    complete and check settings.
 
     Example: `robopref init ../datasets/my_lerobot_dataset`
     """
     if schema:
         show.say(f"Wrote {write_schema(config.parent)}.")
-        return
-    show.say(f"Wrote {write_config(config, dataset)}. Next: review it, then run `robopref pool`.")
+    elif dataset:
+        show.started(start(config, dataset), json)
+    else:
+        made = write_config(config)
+        show.say(f"Wrote {made}. Next: name your dataset under [[pool.dataset]], then run `robopref pool`.")
 
 
 pool_app = typer.Typer(cls=Stages)

@@ -196,6 +196,9 @@ def test_a_wrong_sidecar_names_its_row_and_column(tmp_path: Path, text: str, sai
 
 def test_success_for_a_whole_dataset_comes_from_its_entry(tmp_path: Path) -> None:
     root = make_robomimic(tmp_path / "d.hdf5", EPISODES, env_args={"env_name": "Lift", "env_kwargs": {}})
+    with h5py.File(root, "a") as file:  # rewards of 0 and 1 would say it
+        for demo in file["data"].values():
+            demo["rewards"][...] = 0.5
     assert [t.success for t in pool_of(root, fps=20.0).trajectories] == [None, None]
     assert [t.success for t in pool_of(root, fps=20.0, success=True).trajectories] == [True, True]
 

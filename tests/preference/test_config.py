@@ -62,7 +62,7 @@ def test_settings_that_differ_from_the_protocol_say_so_and_why(tmp_path):
 def test_what_init_writes_is_valid_and_changes_no_default(tmp_path):
     dataset = tmp_path / "data"
     dataset.mkdir()
-    loaded = load_config(write_config(tmp_path / "robopref.toml", dataset))
+    loaded = load_config(write_config(tmp_path / "robopref.toml", f'[[pool.dataset]]\npath = "{dataset}"\n'))
     expected = Config()
     for section in ("clips", "pairs", "calibration", "quality", "reward", "active", "service", "release"):
         assert getattr(loaded, section) == getattr(expected, section)
