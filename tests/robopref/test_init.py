@@ -1,4 +1,4 @@
-"""`robopref init DATA` asks nothing: it writes what it found, says what is missing, and reads the data where they are."""
+"""`robopref init DATA` asks nothing: it writes what it found, says what is missing, and reads data where they are."""
 
 import json
 import os
