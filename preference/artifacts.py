@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -25,8 +26,10 @@ from preference.errors import DataError, DiskFull, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\n")
-"""What Excel, LibreOffice and Google Sheets take for the beginning of a formula, or skip before one."""
+_SKIPPED = r'[\s"\x00-\x1f\u200b-\u200f\u2060\ufeff]*'
+_FORMULA = re.compile(rf"(?<![^;\t\n])(?={_SKIPPED}[=+\-@＝＋－＠])|\A(?=[\t\n])")
+"""Where a spreadsheet would begin a formula: at the beginning of a cell, whatever it skips before one, and, as it may
+split cells elsewhere than we do, after each `;`, tab or new line. Some versions of Excel take the wide signs too."""
 MOST_TEXT = 512 << 20
 """Bytes of a text file that are read: preferences of a million pairs take 300 MB, and a table takes several times its
 file in memory."""
@@ -85,27 +88,30 @@ def read_jsonl(path: Path, *, fix: str = "") -> list[Any]:
 
 
 def write_csv(path: Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
-    """Missing values become empty cells, booleans `true` and `false`. A text that a spreadsheet would take for a
-    formula gets a `'` in front, which it does not show; numbers stay numbers."""
+    """Missing values become empty cells, booleans `true` and `false`. In texts and names of columns, what a spreadsheet
+    would take for a formula becomes text (`no_formula`)."""
     logical = table.select_dtypes(["bool", "boolean"])
     words: dict[str, Any] = {str(name): logical[name].astype("string").str.lower() for name in logical}
-    texts = table.select_dtypes(["object", "string"])
-    words |= {str(name): texts[name].map(_no_formula) for name in texts}
+    texts = table.select_dtypes(["object", "string", "category"])
+    words |= {str(name): texts[name].astype("object").map(no_formula) for name in texts}
+    safe = table.assign(**words).rename(columns=no_formula)
     with replacing(path) as temporary:
-        table.assign(**words).to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
+        safe.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
-def _no_formula(cell: Any) -> Any:
-    """https://owasp.org/www-community/attacks/CSV_Injection"""
+def no_formula(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, wherever it splits the line: with a `'` where one would begin,
+    which Excel does not show at the beginning of a cell. Numbers, as numbers or as text, stay as they are.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves \r unquoted: it would end the row
-    if not cell.startswith(FORMULAS):
-        return cell
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}"
+        return _FORMULA.sub("'", cell)
     return cell
 
 
@@ -170,6 +176,29 @@ def replacing(path: Path) -> Iterator[Path]:
             except BaseException:  # Ctrl-C in the middle of it
                 shutil.rmtree(holder, ignore_errors=True)
                 raise
+
+
+def fill(folder: Path, source: Path) -> None:
+    """Give `folder` the contents of the folder `source`, in the place of its own; `source` is used up.
+
+    `folder` itself stays: it may be a mount point, which cannot be renamed. What comes is first moved beside what is
+    there, on the same file system; then the two change places. Killed in between, it is to be done again.
+
+    Raises:
+        DiskFull: there is no space for it.
+    """
+    with told_when_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        old = list(folder.iterdir())
+        arriving = folder / f".{secrets.token_hex(8)}"
+        try:
+            shutil.move(source, arriving)
+            for path in old:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            for path in list(arriving.iterdir()):
+                path.rename(folder / path.name)
+        finally:
+            shutil.rmtree(arriving, ignore_errors=True)
 
 
 @contextmanager

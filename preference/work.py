@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -84,7 +85,7 @@ class Workers:
 
     count: int = 0
     """Processes on this machine; 0 = one per core. On Ray the cluster decides."""
-    executor: Literal["processes", "ray"] = "processes"
+    executor: Literal["processes", "ray", "here"] = "processes"
 
     @property
     def processes(self) -> int:
@@ -96,7 +97,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-HERE = Workers(1)
+HERE = Workers(1, "here")
 """No processes: for work that is shorter than starting them."""
 
 
@@ -108,7 +109,8 @@ def parallel_map(
     description: str,
 ) -> Iterator[tuple[Item, Result | UserError]]:
     """`function` over `items` in processes, in order of completion; a UserError is a result, not an end, except for a
-    full disk, which the other items would meet as well.
+    full disk, which the other items would meet as well. An item whose process is killed, by a library in C that crashes
+    or by the system for lack of memory, is a `Crash`, and the others are done; with `HERE` nothing can be done then.
 
     `function` and the items must be picklable. Any other exception is a bug and ends the map. On Ctrl-C the work
     not yet begun is dropped and the processes are ended before the interrupt goes on.
@@ -120,9 +122,9 @@ def parallel_map(
     if not items:
         return
     count = min(workers.processes, len(items))
-    if workers.executor == "ray" and workers != HERE:
+    if workers.executor == "ray":
         results = _on_ray(function, items)
-    elif count == 1:
+    elif workers.executor == "here":
         results = ((item, _attempt(function, item)) for item in items)
     else:
         results = _in_processes(function, items, count)
@@ -134,12 +136,43 @@ def parallel_map(
             advance(1)
 
 
+class Crash(UserError):
+    """The process that worked on an item was killed."""
+
+    def __init__(self) -> None:
+        super().__init__("Its process crashed, or was killed for lack of memory.")
+
+
 def _in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], count: int
+    function: Callable[[Item], Result], items: Iterable[Item], count: int
 ) -> Generator[tuple[Item, Result | UserError]]:
+    """When a process is killed, the pool is at an end and does not say which item it was. So those in flight are done
+    once more, one after the other, and the rest in a new pool."""
+    remaining = iter(items)
+    while True:
+        suspects: list[Item] = []
+        yield from _in_pool(function, remaining, count, 4 * count, suspects)
+        if not suspects:
+            return
+        careful, crashed = iter(suspects), [suspects[0]]
+        while crashed:
+            crashed = []
+            yield from _in_pool(function, careful, 1, 1, crashed)
+            for item in crashed:
+                yield item, Crash()
+
+
+def _in_pool(
+    function: Callable[[Item], Result], remaining: Iterator[Item], count: int, limit: int, suspects: list[Item]
+) -> Generator[tuple[Item, Result | UserError]]:
+    """
+    Args:
+        limit: Items in flight at a time.
+        suspects: Filled with the items that have no result because a process was killed.
+    """
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_tidily)
     try:
-        yield from _as_completed(pool, function, items, limit=4 * count)
+        yield from _as_completed(pool, function, remaining, limit, suspects)
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()
@@ -179,7 +212,7 @@ def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Genera
             waiting[attempt.remote(shared, item)] = item
         while waiting:
             (done, *_), _ = ray.wait(list(waiting))
-            yield waiting.pop(done), ray.get(done)
+            yield waiting.pop(done), _of_ray(ray, done)
             for item in islice(remaining, 1):
                 waiting[attempt.remote(shared, item)] = item
     finally:
@@ -187,6 +220,14 @@ def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Genera
             ray.cancel(task, force=True)
         if ours:
             ray.shutdown()
+
+
+def _of_ray(ray: Any, task: Any) -> Any:
+    """Its result; Ray itself tries a task whose process was killed three more times."""
+    try:
+        return ray.get(task)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        return Crash()
 
 
 def _connected_ray() -> tuple[Any, bool]:
@@ -245,23 +286,37 @@ def _end_with_parent() -> None:
 
 
 def _as_completed(
-    pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], limit: int
+    pool: ProcessPoolExecutor,
+    function: Callable[[Item], Result],
+    remaining: Iterator[Item],
+    limit: int,
+    suspects: list[Item],
 ) -> Iterator[tuple[Item, Result | UserError]]:
     """At most `limit` items are in flight, so that a million of them do not become a million futures."""
     waiting: dict[Future[Result | UserError], Item] = {}
-    remaining = iter(items)
-    exhausted = False
-    while waiting or not exhausted:
-        while not exhausted and len(waiting) < limit:
+    while not suspects:
+        for item in islice(remaining, limit - len(waiting)):
             try:
-                item = next(remaining)
-            except StopIteration:
-                exhausted = True
-            else:
                 waiting[pool.submit(_attempt_or_end, function, item)] = item
+            except BrokenProcessPool:
+                suspects.append(item)
+                break
+        if not waiting:
+            return
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
-            yield waiting.pop(future), future.result()
+            item = waiting.pop(future)
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                suspects.append(item)
+            else:
+                yield item, result
+    for future, item in waiting.items():  # of a pool that is at an end, so each has ended, some of them well
+        try:
+            yield item, future.result()
+        except BrokenProcessPool:
+            suspects.append(item)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | UserError:

@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from preference.artifacts import keep_private, replacing
+from preference.artifacts import fill, keep_private, replacing
 from preference.config import is_server, load_config
 from preference.errors import DataError, NotReady, UserError
 from preference.locks import PUSH, WORKER, exclusively, taken
@@ -299,7 +299,6 @@ def _put_back(ws: Workspace, unpacked: Path, studio: Studio) -> None:
             target.with_name(target.name + end).unlink(missing_ok=True)
     for folder, target in ((unpacked / "studio", studio.data), (work, ws.root)):
         if folder.exists() and target:
-            with replacing(target) as temporary:
-                shutil.move(folder, temporary)
+            fill(target, folder)
     if studio.data:
         keep_private(studio.data)

@@ -25,8 +25,8 @@ from preference.records import Trajectory
 from preference.work import HERE, Workers, parallel_map
 from preference.workspace import Workspace
 
-IN_PROCESS = 1000
-"""Below so many episodes, reading them takes less time than starting processes."""
+FEW = 1000
+"""Below so many episodes, reading them takes less time than starting a second process."""
 TELLING = ("expert", "novice", "random", "scripted", "policy", "checkpoint", "success", "fail", "good", "bad")
 
 
@@ -115,9 +115,11 @@ def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult
     Args:
         config: The datasets and what makes the expert tier.
         clips: How much is kept before the first action and after completion.
+        workers: With `HERE`, a file that crashes the library that reads it ends this process.
     """
     items, failures, notes = _listed(config.dataset)
-    workers = workers if len(items) >= IN_PROCESS else HERE
+    if workers != HERE and len(items) < FEW:
+        workers = Workers(1)
     found: list[Trajectory] = []
     for item, result in parallel_map(_Measure(clips), items, workers=workers, description="Reading episodes"):
         if isinstance(result, UserError):

@@ -1,18 +1,25 @@
 """A file exists only when it is complete, holds what was written, and paths stay inside their folder."""
 
+import csv
 import errno
 import hashlib
 import math
 import stat
+import tempfile
 from dataclasses import dataclass
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from preference.artifacts import (
     confined,
     keep_private,
+    no_formula,
     plain,
     read_json,
     read_jsonl,
@@ -141,6 +148,46 @@ def test_a_text_that_a_spreadsheet_would_run_is_a_text_and_numbers_stay_numbers(
     assert list(read["text"]) == [*expected, "'quoted"]
     assert list(read["number"]) == [-0.5] * len(texts)
     assert list(read["mixed"][:4]) == ["-1", "'=1", "2.5", "True"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a;=1+1", "a;'=1+1"),
+        ('; "=1+1', ";' \"=1+1"),
+        ("＝1+1", "'＝1+1"),
+        ("\u00a0\ufeff＠SUM(A1)", "'\u00a0\ufeff＠SUM(A1)"),
+        ("slow\n- drops it", "slow\n'- drops it"),
+        ("slow\t＋1", "slow\t'＋1"),
+        ("a, -1; b", "a, -1; b"),
+        ("-1;5", "'-1;5"),
+    ],
+)
+def test_no_formula_begins_where_another_separator_would_split_the_line(tmp_path, text, cell):
+    assert no_formula(text) == cell
+    assert no_formula(cell) == cell, "twice is once"
+    write_csv(tmp_path / "t.csv", pd.DataFrame({text: pd.Series([text], dtype="category")}))
+    assert next(csv.reader(StringIO((tmp_path / "t.csv").read_text()))) == [cell]
+
+
+@given(st.text(st.sampled_from(" \t\n\r\"';,=+-@＝－a1\u00a0\ufeff"), max_size=12), st.booleans())
+def test_however_a_spreadsheet_splits_a_table_no_cell_of_it_is_a_formula(text, first):
+    row = {"text": [text], "after": ["x"]} if first else {"n": [7], "text": [text], "after": ["x"]}
+    with tempfile.TemporaryDirectory() as folder:
+        write_csv(Path(folder) / "t.csv", pd.DataFrame(row))
+        written = (Path(folder) / "t.csv").read_text()
+    for separator in ",;\t":
+        for cell in chain.from_iterable(csv.reader(StringIO(written, newline=""), delimiter=separator)):
+            begins = cell.lstrip(' \t\n\r"\u00a0\ufeff')[:1]
+            assert begins not in set("=+-@＝－") or is_number(text), (separator, cell)
+
+
+def is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def test_what_others_could_read_is_made_private_and_what_is_missing_is_left_alone(tmp_path):

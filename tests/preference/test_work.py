@@ -1,12 +1,14 @@
 """A map over items goes on where single items fail, and ends where there is a bug."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from paths import ROOT
 
 from preference.errors import UserError
-from preference.work import Workers, parallel_map
+from preference.work import HERE, Crash, Workers, parallel_map
 
 
 def square(n):
@@ -23,17 +25,39 @@ def test_where_the_system_does_not_say_which_cores_are_ours_all_are(monkeypatch)
     assert Workers().processes == 3
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+EACH_WAY = pytest.mark.parametrize("workers", [HERE, Workers(1), Workers(2)])
+
+
+@EACH_WAY
 def test_a_broken_item_is_a_result_and_the_others_are_done(workers):
-    results = dict(parallel_map(square, [1, 2, 3, 4], workers=Workers(workers), description="squares"))
+    results = dict(parallel_map(square, [1, 2, 3, 4], workers=workers, description="squares"))
     assert {n: r for n, r in results.items() if n != 3} == {1: 1, 2: 4, 4: 16}
     assert isinstance(results[3], UserError)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@EACH_WAY
 def test_a_bug_is_not_hidden(workers):
     with pytest.raises(ZeroDivisionError):
-        list(parallel_map(square, [1, 99], workers=Workers(workers), description="squares"))
+        list(parallel_map(square, [1, 99], workers=workers, description="squares"))
+
+
+def crash(n):
+    if n in (3, 17):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if n == 5:
+        raise UserError("five is broken")
+    return n * n
+
+
+@pytest.mark.parametrize(("workers", "numbers"), [(2, range(20)), (3, [3, 17]), (1, [3]), (0, [3, 4])])
+def test_the_item_that_crashes_its_process_is_one_failure_and_all_others_are_done(workers, numbers):
+    found = list(parallel_map(crash, list(numbers), workers=Workers(workers), description="squares"))
+    results = dict(found)
+    assert sorted(n for n, _ in found) == sorted(numbers), "each once"
+    assert {n for n, result in results.items() if isinstance(result, Crash)} == {3, 17} & set(numbers)
+    assert {n: r for n, r in results.items() if n not in (3, 5, 17)} == {
+        n: n * n for n in numbers if n not in (3, 5, 17)
+    }
 
 
 def test_nothing_to_do_is_nothing_done():
@@ -84,21 +108,24 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 RAY = """
-import os
+import os, signal
 from preference.errors import UserError
-from preference.work import Workers, parallel_map
+from preference.work import Crash, Workers, parallel_map
 
 def square(n):
     if n == 3:
         raise UserError("three is broken")
     if n == 99:
         raise ZeroDivisionError("a bug")
+    if n == 7:
+        os.kill(os.getpid(), signal.SIGSEGV)
     return n * n, os.getpid()
 
 if __name__ == "__main__":
     ray = Workers(executor="ray")
     found = dict(parallel_map(square, list(range(20)), workers=ray, description="squares"))
     assert isinstance(found.pop(3), UserError)
+    assert isinstance(found.pop(7), Crash)
     assert {n: r[0] for n, r in found.items()} == {n: n * n for n in found}
     assert os.getpid() not in {r[1] for r in found.values()}
     try:
@@ -122,7 +149,7 @@ def test_ray_gives_the_same_results_as_processes(tmp_path):
         text=True,
         timeout=120,
     )
-    assert done.stdout.strip() == "all is well", done.stderr[-2000:]
+    assert done.stdout.endswith("all is well\n"), done.stderr[-2000:]
 
 
 def test_ray_that_is_not_installed_is_a_mistake_in_the_settings(monkeypatch):

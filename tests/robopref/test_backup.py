@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -135,6 +137,31 @@ def test_nothing_is_overwritten_unasked(project: Path, tmp_path: Path) -> None:
     ws.store.close()
     restore(project, tmp_path / "b.tar", beside(project), force=True)
     assert not (ws.clips / "later.mp4").exists() and (ws.clips / "t0.mp4").exists()
+
+
+def test_a_restore_fills_the_folders_that_are_there_as_a_mount_point_cannot_be_replaced(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(project, tmp_path / "b.tar", beside(project))
+    work, studio = project.parent / "work", project.parent / "label_studio"
+    (work / "left over").symlink_to(tmp_path)
+    before = [folder.stat().st_ino for folder in (work, studio)]
+    busy = {str(work), str(studio)}
+    for name in ("rename", "replace"):
+        usual = getattr(os, name)
+
+        def as_mounted(old, new, *args, usual=usual, **kwargs):
+            if {str(old), str(new)} & busy:
+                raise OSError(errno.EBUSY, "Device or resource busy")
+            return usual(old, new, *args, **kwargs)
+
+        monkeypatch.setattr(os, name, as_mounted)
+    restore(project, tmp_path / "b.tar", beside(project), force=True)
+    assert [folder.stat().st_ino for folder in (work, studio)] == before
+    assert sorted(path.name for path in studio.iterdir()) == ["credentials.json", "label_studio.sqlite3"]
+    assert (work / "clips" / "t0.mp4").read_text() == "a clip"
+    assert not (work / "left over").is_symlink() and tmp_path.is_dir()
+    assert not [path for path in (*work.iterdir(), *studio.iterdir()) if path.name.startswith(".")]
 
 
 # -- what does not depend on the database --------------------------------------------------------------------------

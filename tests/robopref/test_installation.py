@@ -1,5 +1,6 @@
 """Dockerfile and compose.yaml name only files, commands and variables that exist; the wheel works by itself."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -67,6 +68,22 @@ def test_volumes_and_dependencies_are_declared():
             source = volume.split(":")[0]
             assert source.startswith("./") or source in COMPOSE["volumes"], name
         assert set(service.get("depends_on", ())) <= set(SERVICES), name
+
+
+def test_the_image_can_write_to_its_volumes():
+    """Docker gives a new volume the owner of the image's folder in its place; one that is not there is root's."""
+    made = re.search(r"install --directory --owner robopref (.+)", DOCKERFILE)[1].split()
+    places = {
+        volume.split(":")[1] for name, service in SERVICES.items() if name != "db" for volume in service["volumes"]
+    }
+    assert places <= set(made)
+    assert set(json.loads(re.search(r"^VOLUME (.+)$", DOCKERFILE, re.M)[1])) == places
+
+
+def test_the_image_brings_the_clients_of_the_servers_version():
+    server = re.fullmatch(r"postgres:(\d+)", SERVICES["db"]["image"])[1]
+    assert re.findall(r"postgresql-client-(\d+)", DOCKERFILE) == [server]
+    assert "trixie" in DOCKERFILE.splitlines()[1] and server == "17", "the version that Debian 13 has"
 
 
 def test_the_readme_names_every_secret_that_compose_asks_for():
