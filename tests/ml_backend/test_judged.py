@@ -36,12 +36,13 @@ def test_answers_are_found_by_pair_and_second_showings_left_out():
     assert judgments.weight.tolist() == pytest.approx([1.0, 1 / 3, 5 / 3])
 
 
-def test_torch_and_numpy_agree_on_crowd_bt():
+def test_crowd_bt_is_the_papers_formula():
     rng = np.random.default_rng(0)
     x, label, eta = rng.normal(0, 2, 30), rng.choice([0.0, 0.5, 1.0], 30), rng.uniform(0.05, 0.95, 30)
     odds = torch.tensor(np.log(eta / (1 - eta)))[None]
     found = crowd_loss(torch.tensor(x)[None], torch.tensor(label), torch.zeros(1), "soft", 0.3, odds)
-    assert np.allclose(found[0].numpy(), bt.crowd_loss(x, label, eta)[0])
+    said, opposite = (np.exp(-bt.soft_loss(x, word)[0]) for word in (label, 1 - label))
+    assert np.allclose(found[0].numpy(), -np.log(eta * said + (1 - eta) * opposite))
 
 
 def test_reliable_guessing_and_lying_annotators_are_told_apart():
