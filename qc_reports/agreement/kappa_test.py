@@ -15,7 +15,8 @@ import numpy as np
 from qc_reports.agreement.coefficients import kappa_standard_errors, kappas_of_tables
 
 Z = 1.2816
-"""Half-width of the deciding interval in standard errors: each end is passed by chance once in ten."""
+"""Half-width of the deciding interval in standard errors: one look passes each end by chance once in ten. Over both
+sets, up to four looks, somebody with a true kappa of 0.58 is certified in 24 %, one with 0.75 is not in 5 %."""
 Outcome = Literal["certified", "refused", "undecided"]
 
 

@@ -9,7 +9,7 @@ loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -43,14 +43,14 @@ pair in five where others take a side, is 0.2 further; a guesser half a step."""
 def tests_against_others(people: Mapping[str, Comparison], quality: Quality) -> Iterator[Tested]:
     """Every test that there are enough answers for; somebody with one other person to compare with is not tested, since
     of two who differ either may be the one who is wrong."""
-    spread = _spread(people.values())
+    spread, of_words = _spread(people.values()), _spread_of_words(people.values())
     for name, own in people.items():
         if own.others < 2:
             continue
         yield from _sides(name, own, spread)
         if own.answer.size >= quality.min_answers:
             yield from _majority(name, own, quality, spread)
-            yield from _one_answer(name, own, spread)
+            yield from _one_answer(name, own, np.maximum(of_words, spread))
             yield from _side_bias(name, own, quality)
 
 
@@ -92,13 +92,14 @@ def _majority(name: str, own: Comparison, quality: Quality, spread: float) -> It
     yield Tested(flag, value < limit and distance >= FURTHER)
 
 
-def _one_answer(name: str, own: Comparison, spread: float) -> Iterator[Tested]:
+def _one_answer(name: str, own: Comparison, spread: np.ndarray) -> Iterator[Tested]:
+    """`spread` of each word's count."""
     if own.answer.size < ENOUGH:
         return
     word = int(np.bincount(own.answer, minlength=3).argmax())
     hit, chance = (own.answer == word).astype(float), own.expected[:, word]
     value, expected = float(hit.mean()), float(chance.mean())
-    p = min(1.0, 3 * hits_bound(hit, chance, own.weight, above=True, spread=spread))
+    p = min(1.0, 3 * hits_bound(hit, chance, own.weight, above=True, spread=float(spread[word])))
     words = f"{name} answered {SCALE[word]} to {value:.0%} of {hit.size} pairs; most would to {expected:.0%}."
     flag = _flag(name, "one_answer", value, ONE_ANSWER, hit.size, words, expected, p, ENOUGH)
     yield Tested(flag, value >= ONE_ANSWER and expected <= OTHERS_BELOW)
@@ -141,7 +142,7 @@ def _side_chances(took: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _spread(people: Iterable[Comparison]) -> float:
     """How many times the variance of independent answers is seen between people, ≥ 1: somebody's pairs may be harder
-    than the few votes on each can tell. By the median, which nobody's fault moves."""
+    than the few votes on each can tell, and honest people differ. By the median, which nobody's fault moves."""
     scores = []
     for own in people:
         took = own.where(own.answer != SCALE.index("equal"))
@@ -150,7 +151,27 @@ def _spread(people: Iterable[Comparison]) -> float:
             variance = float(d**2 @ (4 * likelier * (1 - likelier)))
             if variance > 0:
                 scores.append(float(d @ (2 * hit - 1) - d @ d) ** 2 / variance)
-    return max(1.0, median(scores) / 0.455) if scores else 1.0
+    return _times_independent(scores)
+
+
+def _spread_of_words(people: Iterable[Comparison]) -> np.ndarray:
+    """(3,) the same of how often each answer is given: some say equal more readily than others."""
+    scores: list[list[float]] = [[] for _ in SCALE]
+    for own in people:
+        if own.answer.size < ENOUGH or own.others < 2:
+            continue
+        counts, variances = (
+            np.bincount(own.answer, minlength=len(SCALE)),
+            (own.expected * (1 - own.expected)).sum(axis=0),
+        )
+        for word in np.flatnonzero(variances):
+            scores[word].append(float(counts[word] - own.expected[:, word].sum()) ** 2 / float(variances[word]))
+    return np.array([_times_independent(found) for found in scores])
+
+
+def _times_independent(squares: Sequence[float]) -> float:
+    """Of squared standard scores: their median, where that of independent answers is 0.455 (χ² of one degree)."""
+    return max(1.0, median(squares) / 0.455) if squares else 1.0
 
 
 def _flag(

@@ -6,6 +6,7 @@ alike are one person's. Whose they are tells the time: who copies answers later.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -37,19 +38,21 @@ class Couple(NamedTuple):
 def copy_tests(
     answers: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]], accused: Collection[str]
 ) -> list[Tested]:
-    """Every couple with the same answers. The p-values are multiplied by the number of others that somebody could have
-    copied, so that the test is of a person.
+    """One test of everybody who shares enough pairs with somebody: of their closest couple, its p-value multiplied by
+    the number of others whom they could have copied.
 
     Args:
         accused: Whose answers say nothing of how often two careful people agree.
     """
     couples = _couples(answers, ballots)
     total = _sum(couple for names, couple in couples.items() if not set(names) & set(accused))
-    found: list[Tested] = []
+    found: dict[str, Tested] = {}
     for names, couple in couples.items():
         shared, alike = sum(couple.shared.values()), sum(couple.alike.values())
         if shared < ENOUGH:
             continue
+        for name in names:
+            found.setdefault(name, Tested(Flag(name, "copy", math.nan, math.nan, shared, "", p=1.0), False))
         counted = not set(names) & set(accused)
         expected = [(n, rate) for stratum, n in couple.shared.items()
                     if (rate := _rate(total, couple if counted else None, stratum)) is not None]  # fmt: skip
@@ -57,8 +60,10 @@ def copy_tests(
         if sum(n for n, _ in expected) < shared or shared - alike > CLOSER * (1 - usual) * shared:
             continue
         p = min(1.0, sum_at_least(alike, expected) * max(sum(name in other for other in couples) for name in names))
-        found += [Tested(flag, True) for flag in _flags_of(names, alike, shared, usual, p, answers)]
-    return found
+        for flag in _flags_of(names, alike, shared, usual, p, answers):
+            if not found[flag.annotator_id].matters or p < found[flag.annotator_id].flag.p:
+                found[flag.annotator_id] = Tested(flag, True)
+    return list(found.values())
 
 
 def _couples(answers: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]]) -> dict[tuple[str, str], Couple]:

@@ -34,15 +34,18 @@ def accused(answers: list[Answered], seed: int) -> list[tuple[str, str]]:
     return [(flag.annotator_id, flag.kind) for flag in found]
 
 
-def measure(answers: list[Answered], votes: int, runs: int, *, shuffle_order: bool) -> tuple[float, Counter[str]]:
-    """Mean number of people accused in a run, and how often for what."""
-    people, kinds = 0, Counter[str]()
+def measure(
+    answers: list[Answered], votes: int, runs: int, *, shuffle_order: bool
+) -> tuple[float, float, Counter[str]]:
+    """Mean number of people accused in a run, share of runs in which anybody is, and how often for what."""
+    people, any_of_them, kinds = 0, 0, Counter[str]()
     for seed in range(runs):
         rng = np.random.default_rng([seed, votes])
         found = accused(exchangeable(answers, votes, rng, shuffle_order=shuffle_order), seed)
         people += len({name for name, _ in found})
+        any_of_them += bool(found)
         kinds.update(kind for _, kind in found)
-    return people / runs, kinds
+    return people / runs, any_of_them / runs, kinds
 
 
 def main() -> None:
@@ -51,16 +54,16 @@ def main() -> None:
         print(json.dumps({"name": "null", "figures": {}, "target": f"{SIGIR2010.name} is not here", "met": None}))
         return
     data = [("sigir2010", sigir2010(), (10, 5, 3, 2)), ("PandaLM", pandalm() if PANDALM.exists() else [], (3, 2))]
-    print(f"{'data':<11}{'votes':>6}{'order':>9}{'accused a run':>15}   for what")
+    print(f"{'data':<11}{'votes':>6}{'order':>9}{'accused a run':>15}{'runs with any':>15}   for what")
     rows = []
     for name, answers, votes in data:
         for count in votes if answers else ():
             for shuffle_order in (False, True):
-                mean, kinds = measure(answers, count, runs, shuffle_order=shuffle_order)
+                mean, share, kinds = measure(answers, count, runs, shuffle_order=shuffle_order)
                 order = "random" if shuffle_order else "file"
                 said = ", ".join(f"{kind} {n / runs:.2f}" for kind, n in kinds.most_common())
-                print(f"{name:<11}{count:>6}{order:>9}{mean:>15.2f}   {said}", flush=True)
-                rows.append({"data": name, "votes": count, "order": order, "accused": mean})
+                print(f"{name:<11}{count:>6}{order:>9}{mean:>15.2f}{share:>15.0%}   {said}", flush=True)
+                rows.append({"data": name, "votes": count, "order": order, "accused": mean, "runs_with_any": share})
     target = f"fewer than {MOST:g} people accused a run, on average"
     met = all(row["accused"] < MOST for row in rows)
     print(json.dumps({"name": "null", "figures": {"runs": runs, "rows": rows}, "target": target, "met": met}))

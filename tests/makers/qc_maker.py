@@ -133,3 +133,22 @@ def draw_crowd(seed, votes=2, careless=0.0, people=10, judgments=200):
             ballots[pairs[i].pair_id][name] = _answer(kind, pairs[i], x, "A", 0, {}, rng)[0]
     truth = {key: "equal" if abs(x) < TIE else "A" if x > 0 else "B" for key, x in gaps.items()}
     return ballots, truth, {pair.pair_id: pair.stratum for pair in pairs}
+
+
+def draw_varied(seed, votes=2, people=40, judgments=70, sd=0.8):
+    """Answers of honest people who differ in when they say equal: thresholds are lognormal, `sd` in logarithms; all
+    are drawn alike."""
+    rng = np.random.default_rng([seed, 17])
+    names = [f"person{i}" for i in range(people)]
+    ties = dict(zip(names, TIE * np.exp(rng.normal(0, sd, people)), strict=True))
+    pairs, gaps = _pairs(round(judgments * people / votes), rng)
+    answers = []
+    for name, own in _assign(len(pairs), names, votes, rng).items():
+        for i in own:
+            pair, left = pairs[i], str(rng.choice(["A", "B"]))
+            seen = gaps[pair.pair_id] + rng.logistic(0, TASTE) if rng.random() >= SLIP else rng.normal(0, 1.5)
+            word = "equal" if abs(seen) < ties[name] else "A" if seen > 0 else "B"
+            answers.append(
+                Answered(pair.pair_id, name, word, left=left, stratum=pair.stratum, task_type=pair.task_type)
+            )
+    return answers

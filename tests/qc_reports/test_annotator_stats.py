@@ -72,12 +72,12 @@ def test_a_flag_says_who_what_and_how_much():
     found = Flag("x", "speed", 1.5, 3.0, 10, ANY, 1.5, 1.5, QUALITY.min_answers, expected=3.0, p=ANY)
     assert flagged(fast) == [found] and flagged(fast)[0].p == pytest.approx(1 / 2**10)
     assert flagged(fast)[0].effect == -1.5, "seconds under the limit"
-    assert flagged(fast)[0].sentence == "x answers in 1.5 s on average, 100% in less than 3 s."
+    assert flagged(fast)[0].sentence == "x answers in a median of 1.5 s, 100% in less than 3 s."
 
 
 def test_one_coffee_break_hides_no_clicking():
     fast = [Answered(f"p{i}", "x", "A", 1, 900_000 if i == 5 else 1500) for i in range(40)]
-    assert flagged(fast)[0].sentence == "x answers in 1.5 s mostly, 98% in less than 3 s."
+    assert flagged(fast)[0].sentence == "x answers in a median of 1.5 s, 98% in less than 3 s."
 
 
 def gold(right, of):

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qc_maker import SWAP, draw_batch, without_hints
+from qc_maker import SWAP, draw_batch, draw_varied, without_hints
+from real_judgments import SIGIR2010, exchangeable, sigir2010
 
 from preference.config import Quality
+from qc_reports.annotators.copies import copy_tests
 from qc_reports.annotators.flags import flags
+from qc_reports.annotators.protocol import thresholds
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, votes
 from qc_reports.report.batch_report import figures
@@ -116,3 +119,34 @@ def test_a_bad_colleague_is_no_stain_on_who_shares_pairs_with_them():
     for seed in range(4):
         found = flagged(draw_batch(seed, "clicker", honest=2, strict=False, overlap=2)[0], seed)
         assert {flag.annotator_id for flag in found} == {"clicker"}
+
+
+@pytest.mark.skipif(not SIGIR2010.exists(), reason="the data set is not here")
+@pytest.mark.parametrize("seed", [4, 27, 33])
+def test_who_got_a_run_of_pairs_with_the_same_answer_is_not_accused_of_giving_it(seed):
+    """Draws of real judgments in which everybody is alike; pairs of one worker resemble each other."""
+    answers = exchangeable(sigir2010(), 3, np.random.default_rng([seed, 3]), shuffle_order=False)
+    assert flagged(answers, seed) == []
+
+
+def test_honest_people_who_differ_in_when_they_say_equal_are_hardly_ever_accused():
+    assert sum(len(flagged(draw_varied(seed, sd=0.8), seed)) for seed in range(5)) <= 1
+
+
+def test_everybody_who_could_have_copied_counts_as_a_test():
+    answers, _ = draw_batch(1, "copycat")
+    tests = copy_tests(answers, votes(answers), accused=())
+    assert len(tests) == len({a.annotator_id for a in answers})
+    assert [test.flag.annotator_id for test in tests if test.matters] == ["copycat"]
+    assert all(test.flag.p == 1 for test in tests if not test.matters)
+
+
+def test_speed_is_judged_by_the_median_however_short_the_mean():
+    """A mean below the limit with a median above it: half of the answers took long enough."""
+    times = [200] * 9 + [3500] * 11
+    answers = [Answered(f"p{i}", "x", "AB"[i % 2], response_time_ms=t) for i, t in enumerate(times)]
+    (row,) = annotator_stats(answers, QUALITY)
+    assert row.mean_response_s < QUALITY.min_response_s < row.median_response_s
+    assert flagged(answers) == []
+    (plain,) = [row for row in thresholds([row], QUALITY) if row.kind == "speed"]
+    assert plain.crossed, "the protocol's own limit is of the mean, and is in every report"

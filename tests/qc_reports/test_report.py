@@ -91,7 +91,7 @@ def test_a_held_batch_says_why_who_and_what_to_do(held):
     assert re.search(
         r"eve Took the side that the others make likelier in \d+% of \d+ pairs, where most would in", first_screen
     )
-    assert re.search(r"Disagrees with \d+% of \d+ gold pairs\. Answers in [\d.]+ s on average", first_screen)
+    assert re.search(r"Disagrees with \d+% of \d+ gold pairs\. Answers in a median of [\d.]+ s", first_screen)
     assert "Go through the answers with eve." in first_screen
     assert "robopref batch review eve --batch production-001 --keep" in first_screen
     assert "robopref batch accept production-001 --by YOU --why REASON" in first_screen
