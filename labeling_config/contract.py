@@ -44,7 +44,8 @@ WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script
 OWNER_LINE, MARK_LINE, WATCH_LINE, FINAL_LINE = "annotator:", "robopref:", "watch:", "answers:"
 FORMER_LINE = "former annotator:"  # whose it was; opens nothing
 FREELY, FINAL = "freely", "final"
-PHASES = ("training", "calibration-1", "calibration-2", "production")  # in an annotator's order
+TRAINING, TEST, PRODUCTION = "training", "calibration", "production"  # phases; with a number from the second on
+LAST_TURN = 1000
 
 _SAID: dict[Side, str] = {"left": "Left is better", "equal": "Roughly equal", "right": "Right is better"}
 
@@ -222,14 +223,22 @@ def watch_line(*, to_end: bool) -> str:
 
 
 def phase_of(description: str | None) -> str:
-    """`training`, `calibration-1`, ..., `production`; empty if the description has no mark."""
+    """`training`, `calibration-1`, `training-2`, ..., `production`; empty if the description has no mark."""
     words = next((words.split() for words in _lines(description, MARK_LINE)), [])
     return words[1] if len(words) > 1 else ""
 
 
 def place_of(phase: str) -> int:
-    """A phase's place in an annotator's order; an unnamed one is the last."""
-    return PHASES.index(phase) if phase in PHASES else len(PHASES)
+    """A phase's place in an annotator's order: training, first test, second training, second test, and so on; then
+    production; an unnamed phase is the last."""
+    kind, _, number = phase.partition("-")
+    turn = min(int(number), LAST_TURN - 1) if number.isdecimal() else 1
+    return {TRAINING: 2 * turn, TEST: 2 * turn + 1, PRODUCTION: 2 * LAST_TURN}.get(kind, 2 * LAST_TURN + 1)
+
+
+def is_training(phase: str) -> bool:
+    """Whether the expert's answer is shown after one's own: `training`, `training-2`, ..."""
+    return phase.partition("-")[0] == TRAINING
 
 
 def watch_to_end(description: str | None) -> bool:

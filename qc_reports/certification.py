@@ -14,14 +14,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
-from preference.records import Answer, Batch, Certification, Judgment
+from preference.records import CALIBRATION, Answer, Batch, Certification, Judgment
 from preference.signed import signed
 from preference.workspace import Workspace
 from qc_reports.agreement.coefficients import cohen_kappa_interval, confusion
@@ -32,6 +32,8 @@ from qc_reports.answers import Answered, by_annotator, join
 
 FREE_ATTEMPTS = 2
 FIRST, SECOND = "calibration-1", "calibration-2"
+EXPECTED_PASS, EXPECTED_H = (0.7, 0.8), (1.0, 3.0)
+"""The protocol's: share certified at the first attempt, and hours of training and tests a person."""
 SET = re.compile(r"calibration-(\d+)")
 
 
@@ -78,6 +80,30 @@ def certify(ws: Workspace, batch_id: str = FIRST) -> list[Certification]:
         ws.store.put_certification(result)
         results.append(result)
     return results
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How certification goes, beside what the protocol expects (`EXPECTED_PASS`, `EXPECTED_H`)."""
+
+    tested: int
+    """Annotators with a result of the first set."""
+    passed_first: int
+    """Of them, certified by it."""
+    median_h: float
+    """Of the time that each of them spent on training and tests, idle time excluded; nan without answers."""
+
+
+def effort(ws: Workspace) -> Effort:
+    """Pass rate at the first attempt, and hours."""
+    first = [r for r in ws.store.certifications() if r.batch_id == FIRST and r.pairs]
+    spent = dict.fromkeys((record.annotator_id for record in first), 0.0)
+    courses = [batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION]
+    for judgment in (judgment for batch_id in courses for judgment in ws.store.judgments(batch_id)):
+        if judgment.annotator_id in spent:
+            spent[judgment.annotator_id] += judgment.response_time_ms / 3_600_000
+    hours = [time for time in spent.values() if time > 0]
+    return Effort(len(first), sum(r.certified for r in first), float(np.median(hours)) if hours else math.nan)
 
 
 def compare(

@@ -16,16 +16,13 @@ from preference.records import ModelVersion
 from preference.workspace import Workspace
 from qc_reports.annotators.statistics import pace
 from qc_reports.answers import Answered, by_annotator, join
+from qc_reports.certification import EXPECTED_H, EXPECTED_PASS
 
 if TYPE_CHECKING:
     from qc_reports.planning import OverlapRow
 
 EXPECTED = {"single_task": (500, 2_000), "multi_task": (5_000, 20_000)}
 """Labelled pairs that the protocol expects for one task type, and for several."""
-CALIBRATION_H = (1.0, 3.0)
-"""Hours of training and test for each person, by the protocol."""
-PASSING = (0.7, 0.8)
-"""Share of candidates who are certified, by the protocol."""
 SCALE_UP_LABELS, SCALE_UP_TEST = 1_000, 200
 """The protocol looks at accuracy after so many labels, on so many pairs kept apart, before more are asked."""
 USUAL_TEAM = 5
@@ -90,7 +87,7 @@ def campaign(
     hourly, of_pace = _pace(answers)
     group = crew(answers, team)
     settings = ws.config.pairs
-    invited = math.ceil(max(team - len(certified), 0) / PASSING[0])
+    invited = math.ceil(max(team - len(certified), 0) / EXPECTED_PASS[0])
     return Campaign(
         target=target,
         people=team,
@@ -99,7 +96,7 @@ def campaign(
         batches=(math.ceil(needed[0] / settings.batch), math.ceil(needed[1] / settings.batch)),
         reserve=(math.ceil(RESERVE[0] * needed[0]), math.ceil(RESERVE[1] * needed[1])),
         candidates=invited,
-        calibration_h=(invited * CALIBRATION_H[0], invited * CALIBRATION_H[1]),
+        calibration_h=(invited * EXPECTED_H[0], invited * EXPECTED_H[1]),
         hourly=hourly,
         table=overlap_table(
             group,

@@ -180,7 +180,9 @@ def _calibrate(ws: Workspace) -> None:
             if undecided:
                 console.print(f"Not decided by {batch_id} yet: {', '.join(undecided)}. They answer more pairs.")
             if refused:
-                console.print(f"Not certified by {batch_id}: {', '.join(refused)}. They get the second set.")
+                console.print(
+                    f"Not certified by {batch_id}: {', '.join(refused)}. They get a second training and the second set."
+                )
             push(ws)
             simulate(ws)
             pull(ws)

@@ -14,13 +14,22 @@ from preference.workspace import Workspace
 from robopref.show import counted, print_json, say, table, warn
 
 if TYPE_CHECKING:
+    from qc_reports.certification import Effort
     from qc_reports.report.batch_report import BatchReport
 
 
-def certifications(results: Sequence[Certification], links: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
+AFTER_REFUSAL = (
+    "`robopref certify --retest`, then `robopref push`, shows them these pairs again in Label Studio, with the "
+    "expert's answers and reasons, and gives them the second set."
+)
+
+
+def certifications(
+    results: Sequence[Certification], links: Mapping[str, Mapping[str, str]], effort: Effort, as_json: bool
+) -> None:
     """`links`: annotator → pair to review → its task in Label Studio."""
     if as_json:
-        print_json({"certifications": list(results), "review": links})
+        print_json({"certifications": list(results), "review": links, "effort": effort})
         return
     rows = [
         [r.annotator_id, figure(r.kappa, 3), f"{figure(r.kappa_low)} to {figure(r.kappa_high)}",
@@ -28,13 +37,18 @@ def certifications(results: Sequence[Certification], links: Mapping[str, Mapping
         for r in results
     ]  # fmt: skip
     table("Agreement with the expert", ["annotator", "kappa", "95 % interval", "", "what to look at"], rows)
+    if effort.tested:
+        passed = (
+            f"Certified by the first set: {effort.passed_first} of {effort.tested}; the protocol expects 70 to 80 %."
+        )
+        say(f"{passed} Training and tests took {figure(effort.median_h, 1)} h (median); it expects 1 to 3 h.")
     if any(r.undecided for r in results):
         say("Undecided: more pairs decide. `robopref certify --retest` assigns them, then `robopref push`.")
-    for r in results:
-        if not r.certified and r.review:
-            say(f"{r.annotator_id} should review in the second training session:")
-            for line in (*r.findings, *(links.get(r.annotator_id, {}).get(pair) or pair for pair in r.review)):
-                say(f"  {line}")
+    refused = [r for r in results if not r.certified and not r.undecided and r.review]
+    for r in refused:
+        say(" ".join([f"{r.annotator_id} missed {len(r.review)} of {r.pairs} pairs.", *r.findings]))
+    if refused:
+        say(AFTER_REFUSAL)
 
 
 def _outcome(record: Certification) -> str:

@@ -3,8 +3,9 @@
 1. `build` proposes a training set and two test sets; the expert gets all of them.
 2. Run again when the expert has answered the training set, it gives every annotator the training set, with the expert's
    answers and reasons to be shown after their own, and the first test set, which shows nothing.
-3. `retest` gives those who are not certified what comes next: the rest of their set where it is undecided, else the
-   second test set. A set has `calibration.more_pairs` more than everybody answers; the expert answers all of them.
+3. `retest` gives those who are not certified what comes next: the rest of their set where it is undecided, else a
+   second training made of what they missed (`lessons`) and the second test set. A set has `calibration.more_pairs` more
+   than everybody answers; the expert answers all of them.
 
 Running it again gives annotators who came later what they lack, and changes nothing else.
 """
@@ -13,15 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
+from importer.calibration.lessons import assign_lessons, expert_sides, expert_words
 from importer.calibration.sets import SETS, TRAINING, propose_calibration
 from importer.pairs.annotators import expert_and_people
 from importer.pairs.assignments import assign_everyone
 from importer.pairs.batches import append, now, shown
 from importer.pairs.sampling import asked, likely_answers
 from preference.errors import NotReady, UserError
-from preference.records import Assignment, Batch, Certification, Judgment, Pair
+from preference.records import Assignment, Batch, Certification, Pair
 from preference.workspace import Workspace
 
 
@@ -47,19 +48,13 @@ def build(ws: Workspace) -> list[Batch]:
 
 def waiting_for_expert(ws: Workspace) -> int:
     """Pairs of the training set that the expert has yet to answer before annotators can begin."""
-    said = _expert_words(ws)
+    said = expert_words(ws, TRAINING)
     return sum(pair.pair_id not in said for pair in ws.store.pairs(TRAINING))
-
-
-def _expert_words(ws: Workspace) -> dict[str, Judgment]:
-    """Training pair → what an expert said of it."""
-    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
-    return {judgment.pair_id: judgment for judgment in ws.store.judgments(TRAINING) if judgment.annotator_id in experts}
 
 
 def _keep_expert_answers(ws: Workspace) -> None:
     """What the expert said of the training pairs, for the tasks that show it."""
-    said = _expert_words(ws)
+    said = expert_words(ws, TRAINING)
     ws.store.put_expert_answers(
         replace(pair, expected=said[pair.pair_id].preference, reasoning=said[pair.pair_id].free_text_reason)
         for pair in ws.store.pairs(TRAINING)
@@ -69,7 +64,7 @@ def _keep_expert_answers(ws: Workspace) -> None:
 
 def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
     """What comes next for those who are not certified: the rest of their set where its result is undecided, else the
-    second set. A third attempt is `further_set`.
+    second set, for those who were refused after a second training. A third attempt is `further_set`.
 
     Returns:
         The new assignments; none for those who have all of it already, or passed.
@@ -94,6 +89,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
         if record.undecided and len(own) < len(ws.store.pairs(record.batch_id)):
             made += _assign_rest(ws, record, own)
         elif not record.certified and record.pairs >= len(own):
+            made += [] if record.undecided else assign_lessons(ws, record)
             made += _assign_set(ws, SETS[1], [name])
     return made
 
@@ -128,7 +124,9 @@ def further_set(ws: Workspace, annotator_id: str, number: int) -> list[Assignmen
         pairs = [replace(pair, batch_id=batch_id) for pair in proposed.first]
         ws.store.put_pairs(Batch(batch_id, "calibration", created_at=now(), notes=proposed.notes), pairs, [])
     _assign_set(ws, batch_id, [expert])
-    return _assign_set(ws, batch_id, [annotator_id])
+    failed = [r for r in ws.store.certifications() if r.annotator_id == annotator_id and r.pairs]
+    made = assign_lessons(ws, failed[-1]) if failed else []
+    return [*made, *_assign_set(ws, batch_id, [annotator_id])]
 
 
 def _make_sets(ws: Workspace, names: Sequence[str]) -> None:
@@ -164,15 +162,8 @@ def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list
 
 def _assign_lessons(ws: Workspace, annotators: Sequence[str]) -> None:
     """The training set, on the sides on which the expert saw it: an explanation may speak of left and right."""
-    sides = _expert_sides(ws)
+    sides = expert_sides(ws, TRAINING)
     append(ws, [replace(a, left=sides[a.pair_id]) for a in _new_assignments(ws, TRAINING, annotators)])
-
-
-def _expert_sides(ws: Workspace) -> dict[str, Literal["A", "B"]]:
-    """Training pair → which trajectory was on the left when the expert answered."""
-    spoken = {judgment.assignment_id for judgment in _expert_words(ws).values()}
-    views = [view.assignment for view in ws.store.assignments(TRAINING)]
-    return {a.pair_id: a.left for a in views if a.assignment_id in spoken}
 
 
 def _new_assignments(

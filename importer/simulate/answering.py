@@ -22,14 +22,13 @@ from typing import Any
 import httpx
 import numpy as np
 
-from importer.calibration.sets import TRAINING
 from importer.pool import read_episode
 from importer.simulate.teachers import SimulatedAnswer, answer_functions
 from importer.studio.client import connect
 from importer.studio.push import credentials
 from importer.studio.queues import Queue, all_queues
 from importer.studio.users import annotator_session
-from labeling_config.contract import ASSIGNMENT_ID, place_of, result_of
+from labeling_config.contract import ASSIGNMENT_ID, TEST, is_training, place_of, result_of
 from preference.errors import StudioError, UserError
 from preference.records import AssignmentView, Trajectory
 from preference.work import progress
@@ -140,7 +139,7 @@ class _Person:
             if key in skipped:  # it comes back at the end, forever
                 return
             said = self._answer(views[key])
-            if said is None and queue.phase == TRAINING:
+            if said is None and is_training(queue.phase):
                 said = UNSURE
             if said is None:
                 skipped.add(key)
@@ -188,13 +187,14 @@ def _open_work(ws: Workspace, batch_id: str | None) -> dict[str, list[tuple[Queu
     """Simulated annotator → their queues, the training first, each with the assignments that wait for an answer as far
     as we know. The plugin takes no answer to a test while the training is open, so that is answered on the way."""
     answered = ws.store.answered()
-    wanted = {batch_id, TRAINING} if (batch_id or "").startswith("calibration") else {batch_id}
+    test = (batch_id or "").startswith(TEST)
     work: dict[str, list[tuple[Queue, set[str]]]] = defaultdict(list)
     for queue in sorted(all_queues(ws), key=lambda queue: place_of(queue.phase)):
         asked = [
             v.assignment
             for v in queue.views
-            if v.assignment.task_id and (batch_id is None or v.assignment.batch_id in wanted)
+            if v.assignment.task_id
+            and (batch_id in (None, v.assignment.batch_id) or (test and is_training(v.assignment.batch_id)))
         ]
         open_ids = {assignment.assignment_id for assignment in asked} - answered
         if queue.annotator.teacher and queue.annotator.active and open_ids:

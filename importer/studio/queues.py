@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from importer.calibration.sets import TRAINING
+from importer.calibration.sets import DIMENSIONS
 from importer.clips.s3 import key_of
-from labeling_config.contract import expert_data, final_line, mark_line, owner_line, side_of, task_data, watch_line
+from labeling_config.contract import (
+    expert_data,
+    final_line,
+    is_training,
+    mark_line,
+    owner_line,
+    side_of,
+    task_data,
+    watch_line,
+)
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import CALIBRATION, Annotator, AssignmentView, Batch, Trajectory
@@ -27,6 +36,8 @@ SECRET_HEADER = "X-Robopref-Secret"
 PLANNED = "planned"
 """Model version of the planned order, before any model has scored."""
 NO_REASON = "The expert gave no reason."
+TAUGHT = set(DIMENSIONS) - {"contrast"}
+"""Dimensions that say what to look at."""
 STEP = 1e-6
 """Difference in score between two places of a queue."""
 
@@ -53,7 +64,7 @@ class Queue:
     @property
     def shows_expert(self) -> bool:
         """In training the expert's answer and reason are shown after one's own."""
-        return self.phase == TRAINING and self.annotator.role != "expert"
+        return is_training(self.phase) and self.annotator.role != "expert"
 
     @property
     def waiting(self) -> list[AssignmentView]:
@@ -169,7 +180,8 @@ def task_of_view(
     if view.pair.expected is None:
         raise NotReady("The expert has not answered the training set.", fix="Run `robopref calibration build` later.")
     said = side_of(view.pair.expected, view.assignment.left)
-    return {**task, **expert_data(said, view.pair.reasoning or NO_REASON)}
+    about = f" (This pair is about {view.pair.dimension}.)" if view.pair.dimension in TAUGHT else ""
+    return {**task, **expert_data(said, (view.pair.reasoning or NO_REASON) + about)}
 
 
 def clip_url(trajectory: Trajectory, config: Config) -> str:

@@ -64,7 +64,7 @@ def next_pair(request: Any) -> HttpResponse:
         "skipped": sum(stage.skipped for stage in stages),
         "skipped_address": skipped and _stream(skipped.project_id),
         "held_elsewhere": progress.current(stages) is not None,
-        "training_skipped": bool(skipped and skipped.phase == progress.TRAINING and test_waits),
+        "training_skipped": bool(skipped and contract.is_training(skipped.phase) and test_waits),
         "reached": reached,
     }
     return render(request, "robopref/next.html", facts)

@@ -15,7 +15,6 @@ from labeling_config.plugin import clips
 from labeling_config.plugin.access import owned_project_ids
 from labeling_config.plugin.pace import pace_of
 
-TRAINING = contract.PHASES[0]
 PACE_ANSWERS = 60
 """The pace is that of so many latest answers."""
 
@@ -76,7 +75,9 @@ def finished_since(user: Any, annotation: Any) -> bool:
 
 def training_left(user: Any) -> int:
     """Training pairs that this annotator has not answered; skipped ones are still to be answered."""
-    training = [project.id for project in _projects(user) if contract.phase_of(project.description) == TRAINING]
+    training = [
+        project.id for project in _projects(user) if contract.is_training(contract.phase_of(project.description))
+    ]
     return sum(_unanswered(user, project_id).count() for project_id in training)
 
 
@@ -90,7 +91,7 @@ def _unanswered(user: Any, project_id: int) -> Any:
 
 def in_training(stages: Iterable[Stage]) -> bool:
     """Whether a test has to wait, as in `training_left`."""
-    return any(stage.left or stage.skipped for stage in stages if stage.phase == TRAINING)
+    return any(stage.left or stage.skipped for stage in stages if contract.is_training(stage.phase))
 
 
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:

@@ -26,7 +26,11 @@ def certify(
     context: typer.Context,
     batch: Annotated[str, typer.Option(help="The calibration set.")] = "calibration-1",
     retest: Annotated[
-        bool, typer.Option("--retest", help="Give those not certified what comes next: more pairs, or the second set.")
+        bool,
+        typer.Option(
+            "--retest",
+            help="Give those not certified what comes next: more pairs, or a second training and the second set.",
+        ),
     ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
@@ -34,7 +38,8 @@ def certify(
     """Certify annotators by Cohen's kappa with the expert, and list what the others should review.
 
     The interval decides: certified, refused, or undecided. `--retest` gives the undecided the rest of their set, and
-    after that the second set; whoever was refused gets the second set.
+    after that the second set. Whoever was refused gets a second training, with the missed pairs and the expert's
+    answers, and then the second set.
     """
     from importer.calibration import build as calibrate
     from qc_reports import certification
@@ -46,7 +51,7 @@ def certify(
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
         calibrate.retest(ws, failed)
     links = {r.annotator_id: certification.review_links(ws, r) for r in results if not r.certified}
-    show_checks.certifications(results, links, json)
+    show_checks.certifications(results, links, certification.effort(ws), json)
 
 
 @certify_app.command("list")

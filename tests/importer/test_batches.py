@@ -13,9 +13,11 @@ from importer.pairs.annotators import add_annotators
 from importer.pairs.sampling import asked
 from importer.pairs.strata import StratumError
 from importer.pairs.third_opinions import ask_third
+from importer.studio.queues import all_queues, task_of_view
 from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Certification, Judgment
 from preference.store import Store
+from qc_reports.certification import certify as compare
 
 
 @pytest.fixture(autouse=True)
@@ -196,8 +198,6 @@ def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the
 
 
 def test_training_certifies_nobody(ws):
-    from qc_reports.certification import certify as compare
-
     with pytest.raises(NotReady, match="no calibration set 'training'"):
         compare(ws, "training")
 
@@ -406,3 +406,36 @@ def test_a_stage_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does(
         if stage is calibrate.build:
             certify(ws)
     assert snapshot(ws) == snapshot(calm)
+
+
+def test_who_is_refused_gets_the_missed_pairs_with_the_experts_words_before_the_second_set(ws):
+    calibrate.build(ws)
+    expert = [view for view in ws.store.assignments("calibration-1") if view.assignment.annotator_id == "rosa"]
+    ws.store.put_judgments(
+        Judgment(v.assignment.assignment_id, "rosa", v.pair.pair_id, "A", 3, 6000, "It let go.") for v in expert
+    )
+    own = [view.assignment for view in ws.store.assignments("calibration-1") if view.assignment.annotator_id == "hasty"]
+    wrong = {a.pair_id for a in own[:8]}
+    answer(ws, own[:8], "B")
+    answer(ws, own[8:], "A")
+    (record,) = compare(ws)
+    assert set(record.review) == wrong and not record.certified
+    ws.store.put_certification(replace(record, undecided=False))
+    made = calibrate.retest(ws, ["hasty"])
+    lessons = [a for a in made if a.batch_id == "training-2"]
+    assert Counter(a.batch_id for a in made) == {"training-2": len(lessons), "calibration-2": 20}
+    assert wrong <= {a.pair_id for a in lessons} and len(wrong) < len(lessons) <= 16, "with others of their kind"
+    dimension = {pair.pair_id: pair.dimension for pair in ws.store.pairs("calibration-1")}
+    groups = [dimension[a.pair_id] for a in sorted(lessons, key=lambda a: a.position)]
+    assert len([g for g, after in pairwise([*groups, ""]) if g != after]) == len(set(groups)), "grouped by dimension"
+    seen, sides = {a.pair_id: a.assignment_id for a in own}, {v.pair.pair_id: v.assignment.left for v in expert}
+    assert all((a.duplicate_of, a.left) == (seen.get(a.pair_id), sides[a.pair_id]) for a in lessons)
+    assert calibrate.retest(ws, ["hasty"]) == []
+    queues = {queue.phase: queue for queue in all_queues(ws) if queue.annotator.annotator_id == "hasty"}
+    assert queues["training-2"].title == "Training 2 · hasty" and queues["training-2"].shows_expert
+    pool = {t.trajectory_id: replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories()}
+    view = queues["training-2"].views[0]
+    view = replace(view, pair=replace(view.pair, dimension="smoothness"))
+    shown = task_of_view(view, pool, ws.config, shows_expert=True)
+    assert shown["expert_answer"] == f"The expert: {'left' if sides[view.pair.pair_id] == 'A' else 'right'} is better"
+    assert shown["expert_reasoning"] == "It let go. (This pair is about smoothness.)"

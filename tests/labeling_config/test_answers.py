@@ -128,6 +128,13 @@ def test_a_test_waits_for_the_training_and_the_experts_sets_for_nothing(label_st
     assert refused.status_code == 403 and "training" in refused.json()["detail"]
     for task in (*training, *test):
         assert person.answer(task).status_code == 201
+    _, second = person.project("calibration-2", lines=[contract.final_line()])
+    again, lessons = person.project("training-2")
+    assert person.answer(second[0]).status_code == 403, "a training after a failed test comes before the next one"
+    going = person.session.get(f"{person.url}/robopref/next", follow_redirects=False).headers["location"]
+    assert going == f"/projects/{again}/data?labeling=1"
+    for task in (*lessons, *second):
+        assert person.answer(task).status_code == 201
     expert.project("training")
     _, unordered = expert.project("calibration-1")
     assert expert.answer(unordered[0]).status_code == 201

@@ -188,8 +188,10 @@ def test_the_lines_of_a_description_say_phase_and_watching_and_nothing_else_does
     assert contract.phase_of("see robopref: 0123 production ann") == contract.phase_of(None) == ""
     assert contract.watch_to_end(text) is False
     assert contract.watch_to_end(contract.watch_line(to_end=True)) is contract.watch_to_end(None) is True
-    places = [contract.place_of(phase) for phase in (*contract.PHASES, "something new")]
+    order = ["training", "calibration-1", "training-2", "calibration-2", "calibration-3", "production", "something new"]
+    places = [contract.place_of(phase) for phase in order]
     assert places == sorted(set(places))
+    assert [contract.is_training(phase) for phase in order] == [True, False, True, False, False, False, False]
 
 
 def test_a_team_may_use_label_studios_own_slider_for_confidence():

@@ -1,6 +1,7 @@
 """Two attempts are everybody's; a third, and taking a certificate back, are a manager's, and stay on record."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -9,7 +10,7 @@ from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.records import OPPOSITE, Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
-from qc_reports.certification import allow_attempt, certify, review_links, revoke, template_version
+from qc_reports.certification import allow_attempt, certify, effort, review_links, revoke, template_version
 
 CYCLE = ("A", "B", "equal")
 MANAGER = {"by": "maria", "why": "was ill during the second session"}
@@ -61,6 +62,16 @@ def test_the_pairs_to_go_over_again_lead_to_the_annotators_own_tasks(ws):
     links = review_links(ws, record)
     assert list(links) == record.review
     assert links[missed] == "http://127.0.0.1:8080/projects/3/data?task=41" and links[record.review[1]] == ""
+
+
+def test_effort_counts_first_attempts_and_the_hours_on_training_and_tests(ws):
+    before = effort(ws)
+    assert (before.tested, before.passed_first) == (0, 0) and math.isnan(before.median_h)
+    record = attempt(ws, "calibration-1", passes=True)
+    seconds = sum(j.response_time_ms for j in ws.store.judgments() if j.annotator_id == record.annotator_id) / 1000
+    found = effort(ws)
+    assert (found.tested, found.passed_first) == (1, int(record.certified))
+    assert found.median_h == pytest.approx(seconds / 3600)
 
 
 def test_looking_again_changes_no_date(ws):
