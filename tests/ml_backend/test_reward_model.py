@@ -41,6 +41,19 @@ def test_components_of_the_frames_keep_their_relative_size_and_constant_ones_are
     assert not fit_normalization(still, 3, rng).frame_projection.any()
 
 
+def test_models_of_one_pool_share_the_components_of_its_frames(monkeypatch):
+    made, _ = features(count=20, frame_size=7)
+    solved = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: solved.append(len(matrix)) or eigh(matrix))
+    rng = np.random.default_rng(0)
+    first, second = fit_normalization(made, 3, rng), fit_normalization(made, 3, rng)
+    assert np.array_equal(first.frame_projection, second.frame_projection) and solved == [7]
+    other = fit_normalization(made[:10], 3, rng)
+    assert solved == [7, 7] and not np.array_equal(first.frame_projection, other.frame_projection)
+    assert fit_normalization(made[:10], 2, rng).frame_projection.shape == (7, 2)
+
+
 TEMPORAL = ["mean", "conv1d", "transformer"]
 
 

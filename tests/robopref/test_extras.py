@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lerobot_maker import Made, make_dataset
 
 from preference.errors import EXTRAS, MissingExtra, UserError, explained, needs
 
@@ -26,16 +27,31 @@ ANSWERS = "pair_id,annotator_id,preference\n" + "".join(
 )
 
 
+EPISODES = 20
+CONFIG = """workers = 2
+[annotators]
+expert = "eve@example.org"
+people = ["ann@example.org", "ben@example.org"]
+[calibration]
+pairs = 8
+training_pairs = 2
+[pairs]
+batch = 20
+[label_studio]
+url = "http://127.0.0.1:1"
+[[pool.dataset]]
+path = "data"
+"""
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A project on the sample pool, as seen from an installation without extras, worker processes included."""
+    """A project on a small pool, as seen from an installation without extras, worker processes included."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "sitecustomize.py").write_text(f"BLOCKED = {sorted(EXTRAS)}\n{BLOCK}")
     (folder / "answers.csv").write_text(ANSWERS)
-    people = '[annotators]\nexpert = "eve@example.org"\npeople = ["ann@example.org", "ben@example.org"]\n'
-    (folder / "robopref.toml").write_text(
-        f'{people}[label_studio]\nurl = "http://127.0.0.1:1"\n[[pool.dataset]]\npath = "{ROOT / "examples" / "pool"}"\n'
-    )
+    make_dataset(folder / "data", [Made(rows=30 + i, still=5, jerk=0.01 * i) for i in range(EPISODES)])
+    (folder / "robopref.toml").write_text(CONFIG)
 
     def run(*arguments):
         environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
@@ -59,7 +75,7 @@ def pool(base):
     [
         (["--help"], 0, ""),
         (["init", "-c", "other.toml"], 0, "Wrote other.toml"),
-        (["clips"], 0, "120 clips rendered"),
+        (["clips"], 0, f"{EPISODES} clips rendered"),
         (["calibration", "build"], 0, "robopref push"),
         (["pairs", "--plan"], 0, "Nothing was created"),
         (["push"], 1, "127.0.0.1:1"),
