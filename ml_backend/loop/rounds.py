@@ -133,13 +133,29 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     return RoundResult(model, batch, len(chosen), _by_rule(chosen), chosen=tuple(chosen))
 
 
-def rank(ws: Workspace, count: int, strategy: str | None = None) -> list[Choice]:
+def rank(
+    ws: Workspace,
+    count: int,
+    strategy: str | None = None,
+    *,
+    among: Sequence[tuple[str, str]] | None = None,
+    again: bool = False,
+) -> list[Choice]:
     """The `count` pairs most worth asking next, of those that can be shown and have not been asked.
+
+    Args:
+        among: Only of these pairs.
+        again: Pairs that were asked may be named again; without `among`, only these are ranked. So a round can be
+            replayed over answers that exist.
 
     Raises:
         NotReady: there is no model.
         ConfigError: the strategy does not exist.
+        DataError: a pair of `among` cannot be ranked.
     """
+    known = asked(ws.store.pairs())
+    if again and among is None:
+        among = sorted((a, b) for a, b in map(sorted, known))
     active = ws.config.active
     scores = score_pool(ws)
     ties = _tie_probability(ws, scores)
@@ -156,11 +172,13 @@ def rank(ws: Workspace, count: int, strategy: str | None = None) -> list[Choice]
         scores,
         count,
         strategy=strategy or active.strategy,
-        asked=set(asked(ws.store.pairs())),
+        asked=set(known),
         audit=active.audit,
         within_sd=active.within_sd,
         rng=ws.rng(f"rank {len(ws.store.batches())}"),
         ties=ties,
+        among=among,
+        again=again,
     )
 
 

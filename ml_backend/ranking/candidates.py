@@ -16,11 +16,13 @@ i·N + j, so sets of asked pairs are sorted arrays, and a million are looked up 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from preference.errors import DataError
 
 PairKey = frozenset[str]
 EXHAUSTIVE = 20_000
@@ -166,6 +168,36 @@ def closest_pairs(rewards: np.ndarray, limit: int) -> np.ndarray:
         if j + 1 < len(ranked):
             heapq.heappush(heap, (float(ranked[j + 1] - ranked[i]), i, j + 1))
     return order[np.array(found, dtype=np.int64).reshape(-1, 2)]
+
+
+def listed_pairs(scores: PoolScores, among: Sequence[tuple[str, str]], taken: np.ndarray) -> np.ndarray:
+    """(C, 2) the rows of given pairs, the lower first.
+
+    Raises:
+        DataError: a trajectory is not here, or a pair is of two task types, is there twice, or is taken.
+    """
+    n, place = len(scores.trajectory_ids), {name: row for row, name in enumerate(scores.trajectory_ids)}
+    rows, seen = [], set()
+    for a, b in among:
+        for name in (a, b):
+            if name not in place:
+                raise DataError(f"Candidate pair {a}, {b}: the model has no reward for {name!r}.",
+                                fix="Name trajectories that are in the pool and have a clip.")  # fmt: skip
+        types = [scores.task_types[place[name]] for name in (a, b)]
+        if types[0] != types[1]:
+            raise DataError(f"Candidate pair {a}, {b}: of two task types, {types[0]!r} and {types[1]!r}.",
+                            fix="Rewards mean something within one task type only: leave the pair out.")  # fmt: skip
+        if a == b or frozenset((a, b)) in seen:
+            raise DataError(f"Candidate pair {a}, {b}: {'it is one trajectory' if a == b else 'it is listed twice'}.",
+                            fix="Leave it out.")  # fmt: skip
+        seen.add(frozenset((a, b)))
+        rows.append(sorted((place[a], place[b])))
+    pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    if (known := np.isin(codes(pairs, n), taken)).any():
+        a, b = among[int(np.flatnonzero(known)[0])]
+        raise DataError(f"Candidate pair {a}, {b}: it was asked before, as {int(known.sum())} of {len(pairs)} were.",
+                        fix="Leave it out, or allow pairs that were asked (`robopref rank --asked`).")  # fmt: skip
+    return pairs
 
 
 def drawn_uniformly(scores: PoolScores, taken: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 import numpy as np
 
-from ml_backend.ranking.candidates import Choice, PairKey, PoolScores, candidates, codes, drawn_uniformly
+from ml_backend.ranking.candidates import (
+    Choice,
+    PairKey,
+    PoolScores,
+    candidates,
+    codes,
+    drawn_uniformly,
+    listed_pairs,
+    without,
+)
 from ml_backend.ranking.utility import (
     TieProbability,
     closeness,
@@ -46,6 +55,8 @@ def rank_pairs(
     within_sd: float,
     rng: np.random.Generator,
     ties: TieProbability | None = None,
+    among: Sequence[tuple[str, str]] | None = None,
+    again: bool = False,
 ) -> list[Choice]:
     """The `count` pairs to ask next, best first; fewer where the pool has no more.
 
@@ -54,9 +65,13 @@ def rank_pairs(
         audit: Share drawn uniformly instead, marked `uniform`: the unbiased test set.
         within_sd: `closest` takes pairs whose rewards differ by less than so many standard deviations.
         ties: How likely people are to call a pair equal; None: nothing is known of that.
+        among: Only these pairs are candidates, so that rounds can be replayed over answers that exist; None: all.
+        again: Whether pairs that were asked may be proposed.
 
     Raises:
         ConfigError: there is no such strategy.
+        DataError: `among` has a trajectory that is not scored, a pair of two task types, one twice, or one that was
+            asked although not `again`.
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"There is no strategy {strategy!r}.", fix=f"Choose one of: {', '.join(STRATEGIES)}.")
@@ -64,8 +79,13 @@ def rank_pairs(
         return []
     before = scores.rows_of(asked)
     taken = np.unique(codes(before, len(scores.trajectory_ids)))
+    if again:
+        taken = taken[:0]
+    listed = None if among is None else listed_pairs(scores, among, taken)
     audited = count if strategy == "uniform" else round(audit * count)
-    drawn = drawn_uniformly(scores, taken, audited, rng) if audited else np.empty((0, 2), np.int64)
+    drawn = np.empty((0, 2), np.int64)
+    if audited:
+        drawn = drawn_uniformly(scores, taken, audited, rng) if listed is None else rng.permutation(listed)[:audited]
     use = _Use(scores, before, count)
     for a, b in drawn.tolist():
         use.add(a, b)
@@ -73,7 +93,10 @@ def rank_pairs(
     best: list[tuple[int, int, float]] = []
     if strategy != "uniform" and wanted:
         taken = np.union1d(taken, codes(drawn, len(scores.trajectory_ids)))
-        pairs = candidates(scores, taken, max(TOP, TIMES * count), within_sd, rng)
+        if listed is None:
+            pairs = candidates(scores, taken, max(TOP, TIMES * count), within_sd, rng)
+        else:
+            pairs = without(listed, taken, len(scores.trajectory_ids))
         best = _chosen(scores, pairs, before, strategy, within_sd, ties, use, wanted)
     return _described(scores, best, strategy, ties) + _described(
         scores, [(a, b, 0.0) for a, b in drawn.tolist()], "uniform", ties

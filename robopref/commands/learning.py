@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from importer.pairs.pair_file import read_pairs
 from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
@@ -68,13 +70,21 @@ def validate(
 def rank(
     count: Annotated[int, typer.Option(help="Number of pairs.")] = 50,
     strategy: Annotated[str, typer.Option(help="Default: active.strategy in robopref.toml.")] = "",
+    among: Annotated[
+        Path | None,
+        typer.Option(help="Rank only the pairs in this file, CSV or JSON Lines: trajectory_a_id, trajectory_b_id."),
+    ] = None,
+    asked: Annotated[
+        bool, typer.Option("--asked", help="Allow pairs that were asked; without --among, rank only these.")
+    ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """List the most informative pairs to ask next."""
     from ml_backend.loop.rounds import rank as choose
 
-    show.ranking(choose(Workspace.open(config), count, strategy or None), json)
+    pairs = read_pairs(among) if among else None
+    show.ranking(choose(Workspace.open(config), count, strategy or None, among=pairs, again=asked), json)
 
 
 models_app = typer.Typer(cls=Stages)

@@ -22,7 +22,7 @@ from ml_backend.ranking.candidates import candidates, codes, drawn_uniformly
 from ml_backend.ranking.choose import diverse
 from ml_backend.ranking.utility import covariance, d_optimal, mutual_information, outcomes, variance
 from preference.bradley_terry import davidson_loss, sigmoid
-from preference.errors import ConfigError
+from preference.errors import ConfigError, DataError
 
 CHOOSY = [strategy for strategy in STRATEGIES if strategy != "uniform"]
 
@@ -36,10 +36,10 @@ def pool(n=40, tasks=2, members=5, size=6, seed=0):
     )
 
 
-def rank(scores, count=10, strategy="d_optimal", asked=frozenset(), audit=0.0, seed=0, ties=None):
+def rank(scores, count=10, strategy="d_optimal", asked=frozenset(), audit=0.0, seed=0, ties=None, **given):
     rng = np.random.default_rng(seed)
     return rank_pairs(
-        scores, count, strategy=strategy, asked=set(asked), audit=audit, within_sd=0.5, rng=rng, ties=ties
+        scores, count, strategy=strategy, asked=set(asked), audit=audit, within_sd=0.5, rng=rng, ties=ties, **given
     )
 
 
@@ -317,3 +317,38 @@ def test_a_choice_says_what_is_expected_of_it():
 def test_a_pool_of_single_trajectories_has_nothing_to_ask():
     scores = PoolScores(("a", "b"), ("push", "pull"), np.zeros((2, 2)), np.zeros((2, 3)))
     assert [rank(scores, 5, strategy, audit=0.5) for strategy in STRATEGIES] == [[]] * 5
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_only_given_pairs_are_ranked_and_asked_ones_where_a_round_is_replayed(strategy):
+    scores = pool(tasks=1)
+    among = [(f"t{i:04d}", f"t{i + 20:04d}") for i in range(20)]
+    chosen = rank(scores, 8, strategy, audit=0.25, among=among)
+    assert len(chosen) == 8 and {names(c) for c in chosen} <= set(map(frozenset, among))
+    rest = [pair for pair in among if frozenset(pair) not in {names(c) for c in chosen}]
+    asked = {names(c) for c in chosen}
+    later = rank(scores, 8, strategy, asked=asked, among=rest)
+    assert (later or strategy == "closest") and not {names(c) for c in later} & asked
+    again = rank(scores, 8, strategy, asked=asked, among=[tuple(sorted(pair)) for pair in asked], again=True)
+    assert {names(c) for c in again} <= asked and again
+
+
+def test_where_all_pairs_are_given_the_choice_is_that_without_a_list():
+    scores = pool(n=12, tasks=1)
+    every = list(combinations(scores.trajectory_ids, 2))
+    assert [c.trajectories for c in rank(scores, among=every)] == [c.trajectories for c in rank(scores)]
+
+
+@pytest.mark.parametrize(
+    ("among", "words"),
+    [
+        ([("t0000", "gone")], "has no reward for 'gone'"),
+        ([("t0000", "t0001")], "two task types, 'task0' and 'task1'"),
+        ([("t0000", "t0002"), ("t0002", "t0000")], "t0002, t0000: it is listed twice"),
+        ([("t0000", "t0000")], "it is one trajectory"),
+        ([("t0004", "t0006"), ("t0000", "t0002")], "t0000, t0002: it was asked before, as 1 of 2 were"),
+    ],
+)
+def test_a_list_of_candidates_that_cannot_be_ranked_is_one_clear_error(among, words):
+    with pytest.raises(DataError, match=words):
+        rank(pool(), among=among, asked={frozenset(("t0000", "t0002"))})

@@ -144,6 +144,9 @@ def test_what_was_asked_is_not_proposed_again(ws):
     chosen = rounds.rank(ws, 5)
     assert chosen
     assert not {frozenset(choice.trajectories) for choice in chosen} & asked
+    replayed = rounds.rank(ws, 5, again=True)
+    assert replayed
+    assert {frozenset(choice.trajectories) for choice in replayed} <= asked
 
 
 def test_rewards_of_the_newest_model_are_read_back_and_a_broken_file_is_named(ws):
