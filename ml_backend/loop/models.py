@@ -1,7 +1,9 @@
 """The models of a workspace: which one is in use, whether its files are whole, and what it says of the pool.
 
 A new model takes over when it is not worse; a person may promote another or roll back. Two models are compared on the
-new one's test pairs, on which neither was trained: a pair keeps its place in the split when later rounds add others.
+validation pairs of both, never on test pairs: these only report, and a figure that chose the model would flatter it.
+Neither was trained on a validation pair, and both stopped by them, so neither has an advantage there. A pair keeps its
+place in the split when later rounds add others.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from importer.studio.order import rescore
 from ml_backend.loop.features import features_for
 from ml_backend.loop.queue_order import publish
 from ml_backend.ranking import PoolScores
-from ml_backend.reward.dataset import Pairs, right
+from ml_backend.reward.dataset import Pairs, Split, right
 from preference.artifacts import confined, read_json, sha256_of
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion
@@ -26,7 +29,20 @@ from preference.work import console
 from preference.workspace import Workspace
 
 
-def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[str], test: Pairs) -> str:
+def promotion_pairs(ws: Workspace, pairs: Pairs, split: Split) -> Pairs:
+    """The validation pairs that a new model shares with the model in use; none where there is no such model, or its
+    split is not known.
+
+    Args:
+        pairs, split: Of the new one.
+    """
+    record, known = ws.store.active_model(), set()
+    with suppress(DataError, KeyError):
+        known = set(read_json(confined(ws.root, record.path) / "split.json")["validation"]) if record else known
+    return pairs.take(np.array([i for i in split.validation if pairs.pair_ids[i] in known], dtype=np.int64))
+
+
+def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[str], held_out: Pairs) -> str:
     """Why the new model must not replace the old one; empty where it may.
 
     It is worse if it loses more pairs to the old one than it wins from it, by more than a standard error of that
@@ -35,15 +51,16 @@ def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[st
     Args:
         rewards: (N,) by the new model, of the trajectories `ids`.
         before: trajectory_id → reward by the old model.
+        held_out: `promotion_pairs`.
     """
     if not all(name in before for name in ids):
         return ""
     old = np.array([before[name] for name in ids])
-    ours, theirs = (right(r[test.a] - r[test.b], test.label) for r in (rewards, old))
+    ours, theirs = (right(r[held_out.a] - r[held_out.b], held_out.label) for r in (rewards, old))
     wins, losses = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     if losses - wins <= math.sqrt(wins + losses):
         return ""
-    return f"on {len(ours)} test pairs it loses {losses} that the model in use gets right, and wins {wins}"
+    return f"on {len(ours)} validation pairs it loses {losses} that the model in use gets right, and wins {wins}"
 
 
 def promote(ws: Workspace, version: str) -> ModelVersion:

@@ -26,7 +26,7 @@ import pandas as pd
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, describe, encode_pool, encoder_settings
-from ml_backend.loop.models import digests, why_worse
+from ml_backend.loop.models import digests, promotion_pairs, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
@@ -153,7 +153,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     trained.model.cool(figures["calibration"]["temperature"])
     rewards, members = trained.model.score(features)
-    kept_back = why_worse(rewards, _rewards_before(ws), ids, pairs.take(split.test))
+    kept_back = why_worse(rewards, _rewards_before(ws), ids, promotion_pairs(ws, pairs, split))
     if kept_back:
         console.print(f"[yellow]{version} was not promoted: {kept_back}.[/]", highlight=False, soft_wrap=True)
     with replacing(ws.models / version) as folder:

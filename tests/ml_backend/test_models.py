@@ -10,8 +10,10 @@ from preference_maker import put_preferences
 from typer.testing import CliRunner
 
 from ml_backend.loop import train as stages
-from ml_backend.loop.models import promote, roll_back, why_worse
+from ml_backend.loop.models import promote, promotion_pairs, roll_back, why_worse
+from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.validation.learning_curve import outlook, why_stop
+from preference.artifacts import write_json
 from preference.config import Active
 from preference.errors import NotReady
 from robopref.cli import app
@@ -32,6 +34,28 @@ def test_a_model_that_is_much_worse_does_not_take_over_and_chance_decides_nothin
     assert why_worse(truth, dict(zip(ids, noise, strict=True)), ids, pairs) == ""
     assert why_worse(truth + 0.02 * noise, good, ids, pairs) == ""
     assert why_worse(noise, {}, ids, pairs) == ""
+
+
+@pytest.mark.parametrize("better_on", ["test", "validation"])
+def test_validation_pairs_decide_which_model_is_used_and_test_pairs_only_report(ws, better_on):
+    """Thirty pairs of trajectories of their own; the new model is right where the one in use is wrong."""
+    rows, names = np.arange(30), [f"t{i}" for i in range(60)]
+    pair_ids = tuple(f"p{i}" for i in rows)
+    pairs = Pairs(pair_ids, 2 * rows, 2 * rows + 1, np.ones(30), np.ones(30))
+    split = Split(train=rows[:0], validation=rows[:15], test=rows[15:])
+    ws.store.put_model_version(version(1))
+    write_json(ws.root / version(1).path / "split.json", {"validation": pair_ids[:12], "test": pair_ids[15:]})
+    new, before = np.zeros(60), np.zeros(60)
+    for part in ("test", "validation"):
+        right, wrong = (new, before) if part == better_on else (before, new)
+        right[pairs.a[getattr(split, part)]], wrong[pairs.b[getattr(split, part)]] = 1.0, 1.0
+    shared = promotion_pairs(ws, pairs, split)
+    why = why_worse(new, dict(zip(names, before, strict=True)), names, shared)
+    assert shared.pair_ids == pair_ids[:12], "those of both models"
+    assert why == ("on 12 validation pairs it loses 12 that the model in use gets right, and wins 0"
+                   if better_on == "test" else "")  # fmt: skip
+    (ws.root / version(1).path / "split.json").unlink()
+    assert len(promotion_pairs(ws, pairs, split)) == 0
 
 
 def test_a_worse_model_is_kept_back_and_stays_so_when_trained_again(ws, monkeypatch):
