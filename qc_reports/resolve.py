@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from preference.artifacts import plain, write_json, write_jsonl
 from preference.records import AssignmentView, Pair, Preference, Resolution, ResolutionReason
@@ -24,7 +25,21 @@ RESOLUTION = "resolution.json"
 """Beside the batches' reports: what leaving people out changes, and where the methods differ, over all batches."""
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """All labels, and whose judgments they do without."""
+
+    preferences: list[Preference]
+    left_out: set[tuple[str, str]]
+    """(batch, annotator) whose judgments do not count at present."""
+
+
 def resolve(ws: Workspace) -> list[Preference]:
+    """The preferences of `resolve_labels`."""
+    return resolve_labels(ws).preferences
+
+
+def resolve_labels(ws: Workspace) -> Resolved:
     """Resolve every production and active pair into the database; export preferences.jsonl and resolution.json.
 
     Judgments of annotators whom a batch's flags accuse are left out until they are reviewed. Pairs of a batch that is
@@ -35,7 +50,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     pairs = ws.store.pairs(calibration=False)
     held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"} | set(changed_batches(ws))
     where = review_statuses(ws, answers)
-    out = _left_out(where)
+    out = {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
     counting = [a for a in answers if (a.batch_id, a.annotator_id) not in out]
     dropped = {(batch_id, r.annotator_id) for batch_id, one in where.items() for r in one.dropped}
     waiting = waiting_by_pair(unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped))
@@ -57,7 +72,7 @@ def resolve(ws: Workspace) -> list[Preference]:
     ws.store.put_resolution(resolution, preferences)
     write_jsonl(ws.preferences, preferences)
     write_json(ws.reports / RESOLUTION, resolution)
-    return preferences
+    return Resolved(preferences, out)
 
 
 def lost(ws: Workspace) -> list[Pair]:
@@ -70,20 +85,10 @@ def lost(ws: Workspace) -> list[Pair]:
     return [pair for pair in ws.store.pairs() if pair.pair_id in gone]
 
 
-def left_out_now(ws: Workspace) -> set[tuple[str, str]]:
-    """(batch, annotator) whose judgments do not count at present."""
-    views = ws.store.assignments(calibration=False)
-    return _left_out(review_statuses(ws, answers_to(ws, views)))
-
-
 def answers_to(ws: Workspace, views: Sequence[AssignmentView]) -> list[Answered]:
     """Every answer to these assignments, held against the server's clock, with the expert's word as gold."""
     judgments = ws.store.judgments()
     return with_experts(ws, with_clock(ws, join(judgments, views), judgments))
-
-
-def _left_out(where: Mapping[str, ReviewStatus]) -> set[tuple[str, str]]:
-    return {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
 
 
 def review_statuses(ws: Workspace, answers: Sequence[Answered]) -> dict[str, ReviewStatus]:

@@ -28,7 +28,7 @@ from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
 from qc_reports.qc import qc, reopen_changed
-from qc_reports.resolve import left_out_now, resolve
+from qc_reports.resolve import resolve_labels
 
 EXPECTED_YIELD = 0.8
 """Share of the asked pairs that get a label: 15-20 % are lost to discards (the protocol)."""
@@ -65,11 +65,11 @@ def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
     reopen_changed(ws)
     if hand_over(ws).moved:
         push(ws, scores=publish(ws))
-    preferences = resolve(ws)
-    contested = [p.pair_id for p in preferences if p.reason == "needs_third"]
-    if contested and ask_third(ws, contested, left_out_now(ws)):
+    resolved = resolve_labels(ws)
+    contested = [p.pair_id for p in resolved.preferences if p.reason == "needs_third"]
+    if contested and ask_third(ws, contested, resolved.left_out):
         push(ws)
-    return preferences
+    return resolved.preferences
 
 
 def check_finished(ws: Workspace) -> list[str]:
@@ -101,13 +101,21 @@ def bootstrap_labels(ws: Workspace) -> int:
     return max(ws.config.reward.min_preferences, round(ws.config.active.bootstrap * EXPECTED_YIELD))
 
 
-def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False, force: bool = False) -> RoundResult:
+def run_round(
+    ws: Workspace,
+    *,
+    pairs: int | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    labels: list[Preference] | None = None,
+) -> RoundResult:
     """QC gate → train → rank → assign → push → new scores for all open tasks.
 
     Args:
         pairs: How many to ask; default: `active.pairs` of the configuration.
         dry_run: Say what the model in use would ask; nothing is fetched, trained, written or pushed.
         force: Go on although a batch is unfinished or held, the bootstrap is short, or more labels no longer help.
+        labels: What `update_labels` said just now; default: it is asked.
 
     Raises:
         NotReady: a batch is unfinished or held, or the bootstrap batch has not been asked yet.
@@ -115,7 +123,7 @@ def run_round(ws: Workspace, *, pairs: int | None = None, dry_run: bool = False,
     count = pairs or ws.config.active.pairs
     if dry_run:
         return _dry_run(ws, count)
-    preferences = update_labels(ws)
+    preferences = update_labels(ws) if labels is None else labels
     deliver(ws)
     if not force:
         _check_gate(ws, preferences)

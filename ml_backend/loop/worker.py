@@ -72,14 +72,15 @@ class Worker:
         check_finished(ws)
         self._seen = self._counts()
         labelled = sum(p.preference is not None for p in preferences)
-        if labelled >= ws.config.reward.min_preferences and (damaged or ws.store.training_request() is not None):
+        trained = labelled >= ws.config.reward.min_preferences and (damaged or ws.store.training_request() is not None)
+        if trained:
             train_as_requested(ws)
         deliver(ws)
         enough = ws.store.active_model() is not None or labelled >= bootstrap_labels(ws)
         if ws.store.open_by_batch() or not enough or self._counts() == self._asked_nothing:
             return None
         # Even if the model is not new: whoever trained it may have been killed before it asked.
-        result = run_round(ws)
+        result = run_round(ws, labels=None if trained else preferences)  # after a training they are minutes old
         self._seen = self._counts()
         self._asked_nothing = () if result.batch else self._seen
         return result

@@ -54,27 +54,34 @@ class PairModel:
     """(G, 3) float64: the ways in which careful people may answer a pair."""
     frequency: np.ndarray
     """(G,) float64: the estimated share of pairs that are answered so."""
+    votes: VoteTable
+    """What it was fitted to."""
+    by_group: dict[str, np.ndarray]
+    """Group → (G,) the share of its pairs that are answered so."""
 
 
-def fit_pairs(votes: VoteTable, groups: Sequence[str] = ()) -> PairModel:
+def fit_pairs(votes: VoteTable, groups: Sequence[str] = (), *, start: PairModel | None = None) -> PairModel:
     """Fit difficulty and reliability to all votes.
 
     Args:
         groups: (P,) of each pair, such as its stratum; default: all are alike.
+        start: A fit of nearly the same votes: a few steps from there are enough, where twenty are usual.
     """
     from scipy.sparse import csr_array
 
     pairs, people = len(votes.pair_ids), len(votes.annotators)
     grid = _grid()
-    _, group = np.unique(list(groups) or [""] * pairs, return_inverse=True)
+    names, group = np.unique(list(groups) or [""] * pairs, return_inverse=True)
     cell = votes.annotator * 3 + votes.answer
     shape = (pairs, 3 * people)
     said = csr_array((np.ones(len(cell)), (votes.pair, cell)), shape=shape)
     counts = np.bincount(cell, minlength=3 * people).reshape(people, 3).astype(float)
     habit = counts + 3 * counts.sum(axis=0) / max(counts.sum(), 1)
     habit /= np.maximum(habit.sum(axis=1, keepdims=True), TINY)
-    reliability = np.tile(PRIOR / PRIOR.sum(), (people, 1))
-    weights = np.full((group.max(initial=0) + 1, len(grid)), 1 / len(grid))
+    known = dict(zip(start.votes.annotators, start.reliability, strict=True)) if start else {}
+    reliability = np.array([known.get(name, PRIOR / PRIOR.sum()) for name in votes.annotators]).reshape(people, 3)
+    shares_of = start.by_group if start else {}
+    weights = np.array([shares_of.get(name, np.full(len(grid), 1 / len(grid))) for name in names.tolist() or [""]])
     ways = np.stack([np.broadcast_to(grid.T, (people, 3, len(grid))),
                      np.broadcast_to(habit[:, :, None], (people, 3, len(grid))),
                      np.broadcast_to(grid.T[::-1], (people, 3, len(grid)))])  # fmt: skip
@@ -96,7 +103,8 @@ def fit_pairs(votes: VoteTable, groups: Sequence[str] = ()) -> PairModel:
     expected = (usual[0] * careful + usual[1] * said_by_all + usual[2] * careful[:, ::-1]) / usual.sum()
     chances = _normalized(logs)
     frequency = weights.T @ np.bincount(group, minlength=len(weights)) / max(pairs, 1)
-    return PairModel(chances @ grid, chances @ _modes(grid), reliability, expected, grid, frequency)
+    by_group = dict(zip(names.tolist(), weights, strict=False))
+    return PairModel(chances @ grid, chances @ _modes(grid), reliability, expected, grid, frequency, votes, by_group)
 
 
 def _grid() -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from preference.records import Answer
 from qc_reports.agreement.coefficients import SCALE
-from qc_reports.agreement.pair_model import fit_pairs
+from qc_reports.agreement.pair_model import PairModel, fit_pairs
 from qc_reports.agreement.vote_table import table_of
 from qc_reports.answers import Answered, votes
 
@@ -56,14 +56,22 @@ class Comparison:
                           self.age[mask], self.others)  # fmt: skip
 
 
+def model_of(batches: Sequence[Sequence[Answered]]) -> PairModel:
+    """How hard every pair is and how far everybody can be relied on, without gold; the newest batch first."""
+    answers = [answer for batch in reversed(batches) for answer in batch]
+    table = table_of(votes(answers))
+    return fit_pairs(table, _strata(table.pair_ids, answers))
+
+
 def compare(
-    batches: Sequence[Sequence[Answered]], gold: Mapping[str, Answer]
+    batches: Sequence[Sequence[Answered]], gold: Mapping[str, Answer], without_gold: PairModel
 ) -> tuple[dict[str, Comparison], dict[str, float]]:
     """Annotator → their answers beside what is expected of them; and annotator → share of careful answers.
 
     Args:
         batches: Answers, the newest batch first.
         gold: Pair → its answer, where gold can be trusted.
+        without_gold: `model_of` the same answers.
     """
     answers = [answer for batch in reversed(batches) for answer in batch]
     ballots = votes(answers)
@@ -71,7 +79,7 @@ def compare(
         pair_id: {**ballot, GOLD: gold[pair_id]} if pair_id in gold else ballot for pair_id, ballot in ballots.items()
     }
     table = table_of(with_gold)
-    model = fit_pairs(table, _strata(table.pair_ids, answers))
+    model = fit_pairs(table, _strata(table.pair_ids, answers), start=without_gold) if gold else without_gold
     voters = np.bincount(table.pair, minlength=len(table.pair_ids))[table.pair]
     place = {(int(i), int(k)): m for m, (i, k) in enumerate(zip(table.pair, table.annotator, strict=True))}
     number = {pair_id: i for i, pair_id in enumerate(table.pair_ids)}

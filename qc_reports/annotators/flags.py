@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from preference.config import Quality
+from qc_reports.agreement.pair_model import PairModel
 from qc_reports.annotators.against_others import tests_against_others
 from qc_reports.annotators.change_point import tests_for_change
-from qc_reports.annotators.comparison import BATCHES, compare
+from qc_reports.annotators.comparison import BATCHES, compare, model_of
 from qc_reports.annotators.copies import copy_tests
 from qc_reports.annotators.flag import Flag, Kind
 from qc_reports.annotators.gold import GoldCheck, check_gold
@@ -43,6 +44,8 @@ class Examination:
     thresholds: list[Threshold]
     """Everybody beside the protocol's plain limits."""
     gold: GoldCheck
+    model: PairModel
+    """Of the answers, without gold."""
     reliability: dict[str, float] = field(default_factory=dict)
     """Annotator → share of careful answers, as `qc_reports.agreement.pair_model` has it."""
 
@@ -66,12 +69,13 @@ def examine(
     batches = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))][
         :BATCHES
     ]
-    gold = check_gold(batches, as_written=quality.flags == "protocol")
-    everybody, reliability = compare(batches, gold.usable)
+    model = model_of(batches)
+    gold = check_gold(batches, model, as_written=quality.flags == "protocol")
+    everybody, reliability = compare(batches, gold.usable, model)
     people = {name: own for name, own in everybody.items() if name in here}
     rows = thresholds(stats, quality)
     if quality.flags == "protocol":
-        return Examination(protocol_flags(rows, stats, quality), rows, gold, reliability)
+        return Examination(protocol_flags(rows, stats, quality), rows, gold, model, reliability)
     tests = [*tests_of_own(batches, gold.usable, quality), *speed_tests(stats, quality)]
     newest = {name: own.newest() for name, own in people.items()} if len(batches) > 1 else {}
     tests += _either(tests_against_others(people, quality), tests_against_others(newest, quality))
@@ -81,7 +85,7 @@ def examine(
     tests += copy_tests(everything, votes(everything), accused)
     found = [flag for flag in _without_consequences(standing(tests)) if flag.annotator_id in here]
     found.sort(key=lambda flag: (flag.annotator_id, ORDER.index(flag.kind)))
-    return Examination(found, rows, gold, reliability)
+    return Examination(found, rows, gold, model, reliability)
 
 
 def flags(

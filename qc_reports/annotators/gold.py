@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from preference.records import OPPOSITE, Answer
 from qc_reports.agreement.coefficients import PLACE
 from qc_reports.agreement.exact_tests import at_least, interval_of_share
-from qc_reports.agreement.pair_model import fit_pairs
-from qc_reports.agreement.vote_table import table_of
+from qc_reports.agreement.pair_model import PairModel
 from qc_reports.answers import Answered, votes
 
 SLIPS = 0.02
@@ -46,11 +43,12 @@ class GoldCheck:
     """Why it is suspended, or which part of it; empty where nobody contradicts it."""
 
 
-def check_gold(batches: Sequence[Sequence[Answered]], *, as_written: bool = False) -> GoldCheck:
+def check_gold(batches: Sequence[Sequence[Answered]], model: PairModel, *, as_written: bool = False) -> GoldCheck:
     """Hold gold against what people say.
 
     Args:
         batches: Answers, the newest batch first.
+        model: Of the same answers.
         as_written: Flags are the protocol's plain limits, which count all gold; then the sentence says so.
     """
     answers = [answer for batch in batches for answer in batch]
@@ -59,7 +57,7 @@ def check_gold(batches: Sequence[Sequence[Answered]], *, as_written: bool = Fals
     heuristic = gold.keys() - by_expert
     ballots = votes(answers)
     checked = sorted(pair_id for pair_id in heuristic if len(ballots.get(pair_id, {})) > 1)
-    against = _contradicted(checked, gold, ballots, answers)
+    against = _contradicted(checked, gold, ballots, model)
     suspended = at_least(len(against), len(checked), SLIPS) < SUSPENDED_P if checked else False
     out = heuristic if suspended else set(against)
     low, high = interval_of_share(len(against), len(checked))
@@ -77,22 +75,17 @@ def check_gold(batches: Sequence[Sequence[Answered]], *, as_written: bool = Fals
 
 
 def _contradicted(
-    checked: Sequence[str],
-    gold: Mapping[str, Answer],
-    ballots: Mapping[str, Mapping[str, Answer]],
-    answers: Sequence[Answered],
+    checked: Sequence[str], gold: Mapping[str, Answer], ballots: Mapping[str, Mapping[str, Answer]], model: PairModel
 ) -> list[str]:
     """Pairs with two answers or more for the opposite side, and which careful people would answer so."""
-    doubtful = [key for key in checked
-                if list(ballots[key].values()).count(OPPOSITE[gold[key]]) > 1 and gold[key] != "equal"]  # fmt: skip
-    if not doubtful:
-        return []
-    table = table_of(ballots)
-    stratum = {answer.pair_id: answer.stratum for answer in answers}
-    model = fit_pairs(table, [stratum[pair_id] for pair_id in table.pair_ids])
-    row = {pair_id: i for i, pair_id in enumerate(table.pair_ids)}
-    chance = np.array([model.answers[row[key], PLACE[OPPOSITE[gold[key]]]] for key in doubtful])
-    return [key for key, sure in zip(doubtful, chance >= SURE, strict=True) if sure]
+    row = {pair_id: i for i, pair_id in enumerate(model.votes.pair_ids)}
+    found = []
+    for key in checked:
+        opposite = OPPOSITE[gold[key]]
+        said_by_two = list(ballots[key].values()).count(opposite) > 1 and opposite != "equal"
+        if said_by_two and model.answers[row[key], PLACE[opposite]] >= SURE:
+            found.append(key)
+    return found
 
 
 def _sentence(against: int, checked: int, low: float, high: float, suspended: bool, as_written: bool) -> str:

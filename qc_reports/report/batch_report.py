@@ -156,7 +156,7 @@ def figures(
                 judgments=sum(a.annotator_id in where.left_out for a in answers),
             )
         ),
-        methods=[asdict(difference) for difference in differences(pairs, used, resolved)],
+        methods=[asdict(difference) for difference in differences(pairs, used, resolved, examined.model)],
         labels=resolved,
     )
 

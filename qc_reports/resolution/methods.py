@@ -21,7 +21,7 @@ import numpy as np
 from preference.config import ResolutionMethod
 from preference.records import LABELS, Pair, Preference
 from qc_reports.agreement.coefficients import SCALE
-from qc_reports.agreement.pair_model import fit_pairs
+from qc_reports.agreement.pair_model import PairModel, fit_pairs
 from qc_reports.agreement.vote_table import table_of
 from qc_reports.answers import Answered, votes
 from qc_reports.resolution.exclusions import word_of
@@ -71,10 +71,14 @@ def _relabelled(preference: Preference, word: str, method: Method) -> Preference
 
 
 def labels(
-    method: Method, pairs: Sequence[Pair], answers: Sequence[Answered], preferences: Sequence[Preference]
+    method: Method,
+    pairs: Sequence[Pair],
+    answers: Sequence[Answered],
+    preferences: Sequence[Preference],
+    start: PairModel | None = None,
 ) -> dict[str, tuple[str, float]]:
     """Pair → its label by the method (A, B, equal or ambiguous) and how probable that answer is; where the voting is
-    over only."""
+    over only. `start` as in `fit_pairs`."""
     over = {p.pair_id for p in preferences if p.reason in VOTED}
     ballots = votes([answer for answer in answers if answer.pair_id in over])
     table = table_of(ballots)
@@ -82,7 +86,7 @@ def labels(
         return {}
     if method == "dawid_skene":
         stratum = {pair.pair_id: str(pair.stratum) for pair in pairs}
-        chances = fit_pairs(table, [stratum.get(pair_id, "") for pair_id in table.pair_ids]).best
+        chances = fit_pairs(table, [stratum.get(pair_id, "") for pair_id in table.pair_ids], start=start).best
         best = np.argmax(chances, axis=1)
     else:
         weights = reliabilities(ballots)
@@ -95,13 +99,16 @@ def labels(
 
 
 def differences(
-    pairs: Sequence[Pair], answers: Sequence[Answered], preferences: Sequence[Preference]
+    pairs: Sequence[Pair],
+    answers: Sequence[Answered],
+    preferences: Sequence[Preference],
+    start: PairModel | None = None,
 ) -> list[Difference]:
-    """Each method beside the vote."""
+    """Each method beside the vote; `start` as in `fit_pairs`."""
     ballots = votes(answers)
     found = []
     for method in METHODS:
-        by_method = labels(method, pairs, answers, preferences)
+        by_method = labels(method, pairs, answers, preferences, start)
         rows = [
             {"pair_id": p.pair_id, "votes": dict(sorted(ballots[p.pair_id].items())), "vote": word_of(p),
              "label": by_method[p.pair_id][0], "probability": by_method[p.pair_id][1]}

@@ -12,7 +12,7 @@ from preference.errors import NotReady
 from preference.records import Annotator, Batch, Certification, Judgment, Trajectory
 from preference.workspace import Workspace
 from qc_reports.decisions import decide
-from qc_reports.resolve import left_out_now, lost, resolve
+from qc_reports.resolve import lost, resolve, resolve_labels
 
 PEOPLE = ("alice", "bob", "carmen", "dan")
 SETTINGS = """
@@ -119,4 +119,4 @@ def test_somebody_who_does_not_count_leaves_the_third_place_free_and_gets_no_fur
 
 def test_nobody_is_left_out_where_nobody_is_flagged(ws):
     batches.next_batch(ws)
-    assert left_out_now(ws) == set()
+    assert resolve_labels(ws).left_out == set()

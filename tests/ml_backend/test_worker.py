@@ -42,7 +42,7 @@ def heard(ws, monkeypatch):
     monkeypatch.setattr(worker, "check_finished", lambda ws: [])
     monkeypatch.setattr(worker, "deliver", lambda ws: told.append("deliver"))
     monkeypatch.setattr(worker, "retire_damaged", lambda ws: "")
-    monkeypatch.setattr(worker, "run_round", lambda ws: told.append("round") or RoundResult(None, None, 0))
+    monkeypatch.setattr(worker, "run_round", lambda ws, labels: told.append("round") or RoundResult(None, None, 0))
     monkeypatch.setattr("ml_backend.loop.worker.train", lambda ws: told.append("train"))
     ws.labels = []
     return told
@@ -94,6 +94,17 @@ def test_the_first_round_waits_for_the_bootstrap(ws, heard):
     ws.labels = labelled(160)
     Worker(ws, clock=Clock()).look()
     assert "round" in heard
+
+
+def test_a_round_takes_the_labels_that_were_updated_just_now_unless_a_training_came_between(ws, heard, monkeypatch):
+    given = []
+    monkeypatch.setattr(worker, "run_round", lambda ws, labels: given.append(labels) or RoundResult(None, None, 0))
+    answer_all(ws)
+    ws.labels = labelled(200)
+    Worker(ws, clock=Clock()).look()
+    ws.store.request_training()
+    Worker(ws, clock=Clock()).look()
+    assert given == [ws.labels, None]
 
 
 def test_a_look_during_a_training_by_hand_does_nothing(ws, heard):

@@ -17,7 +17,7 @@ from preference.workspace import Workspace
 from qc_reports.annotators.clock import clock_flags, impossible
 from qc_reports.answers import Answered
 from qc_reports.qc import qc
-from qc_reports.resolve import left_out_now
+from qc_reports.resolve import resolve_labels
 
 MOVING = {f"p{task}": 5.0 for task in range(20)}
 
@@ -110,7 +110,7 @@ def test_the_batch_is_held_and_the_answers_left_out_but_not_those_of_simulated_a
     report = qc(ws, "production-001")
     assert [(f["annotator_id"], f["kind"]) for f in report.flags if f["kind"] == "clock"] == [("eve", "clock")]
     assert report.status == "held"
-    assert ("production-001", "eve") in left_out_now(ws)
+    assert ("production-001", "eve") in resolve_labels(ws).left_out
     assert "server&#39;s clock" in (ws.reports / "production-001" / "report.html").read_text()
 
 

@@ -4,6 +4,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from qc_maker import draw_crowd
 
 from preference.bradley_terry import davidson_loss
 from preference.config import Config, Quality
@@ -36,6 +37,14 @@ def crowd(seed, pairs=60, people=5, liar=False):
 
 def answers_of(ballots):
     return [Answered(pair, who, word) for pair, ballot in ballots.items() for who, word in ballot.items()]
+
+
+def test_a_fit_that_starts_from_one_of_nearly_the_same_votes_arrives_where_a_whole_fit_does():
+    ballots = draw_crowd(0, careless=0.3)[0]
+    most = table_of(dict(list(ballots.items())[:-20]))
+    whole, short = fit_pairs(table_of(ballots)), fit_pairs(table_of(ballots), start=fit_pairs(most))
+    assert np.abs(whole.best - short.best).max() < 0.05
+    assert np.abs(whole.reliability - short.reliability).max() < 0.02
 
 
 def test_two_who_are_reliable_outvote_three_who_guess():
