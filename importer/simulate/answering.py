@@ -151,7 +151,8 @@ class _Person:
 
     def _next(self, session: httpx.Client, queue: Queue) -> dict[str, Any] | None:
         """The task that Label Studio serves, or None where there is no more."""
-        response = self._post(session, f"/api/dm/actions?id=next_task&project={queue.project_id}", {})
+        # With the slash at the end of the path: without it Django looks for a second address first, on every request
+        response = self._post(session, f"/api/dm/actions/?id=next_task&project={queue.project_id}", {})
         if response.status_code == 404 and "no tasks" in response.text:
             return None
         return _accepted(response, f"next task of {queue.title!r}")

@@ -14,6 +14,7 @@ from screen_maker import (
     SEEN,
     annotations,
     answer_by_api,
+    log_in,
     make_project,
     mark,
     open_stream,
@@ -65,7 +66,7 @@ def at(page):
 
 @pytest.mark.slow
 def test_from_login_through_training_and_test_to_production_with_three_keys_a_pair(page, label_studio, course):
-    sign_in(page, label_studio, EMAIL)
+    log_in(page, label_studio, EMAIL)
     drifts, pressed, expected = [], 0, {}
     for phase, (_, tasks) in STAGES.items():
         page.wait_for_url(f"**/projects/{course[phase]}/data?labeling=1*")
@@ -132,7 +133,7 @@ def test_when_nothing_is_left_they_are_told_so_and_what_comes_next(page, label_s
         answer_by_api(label_studio, email, task_ids(label_studio, project))
     else:
         create_annotator(label_studio.url, label_studio.token, email, PASSWORD)
-    sign_in(page, label_studio, email)
+    log_in(page, label_studio, email)
     page.get_by_text(words).wait_for()
 
 
@@ -146,7 +147,7 @@ def test_the_corner_tells_done_left_and_pace_and_nothing_of_gold_or_agreement(pa
     assert set(said) == {"next", "stage", "upcoming", "watch_to_end", "pace"}
     assert (said["stage"]["done"], said["stage"]["left"]) == (4, 2)
     assert said["pace"] > 0
-    sign_in(page, label_studio, email)
+    log_in(page, label_studio, email)
     page.locator(".rp-corner").wait_for()
     assert re.fullmatch(r"4 done\s*2 left\s*\d+ an hour", page.inner_text(".rp-corner").replace("\n", " "))
 
@@ -155,7 +156,7 @@ def test_every_fifty_pairs_there_is_a_kind_word(page, label_studio):
     email = "fifty@example.com"
     project = make_project(label_studio, email, "Fifty", tasks=51, clips=("c", "d"))
     answer_by_api(label_studio, email, task_ids(label_studio, project)[:49])
-    sign_in(page, label_studio, email)
+    log_in(page, label_studio, email)
     page.wait_for_function(SEEN)
     for key in "2f":
         page.keyboard.press(key)

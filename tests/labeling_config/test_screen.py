@@ -177,7 +177,8 @@ def test_help_lists_the_keys(page, label_studio, projects):
 def test_everything_is_in_sight_without_scrolling(page, label_studio, name, dark):
     project = make_project(label_studio, EMAIL, f"In sight · {name} {dark}", template=name, prefix=f"sight{dark}")
     ARTIFACTS.mkdir(exist_ok=True)
-    page.evaluate("(scheme) => localStorage.setItem('preferred-color-scheme', scheme)", "Dark" if dark else "Light")
+    scheme = "Dark" if dark else "Light"
+    page.add_init_script(f"localStorage.setItem('preferred-color-scheme', '{scheme}')")
     served = task_ids(label_studio, project)[0]  # an annotator may open what they were served
     for view, query in (("stream", "labeling=1"), ("manager", f"task={served}")):
         for width, height in SIZES:

@@ -16,6 +16,7 @@ from screen_maker import (
     SEEN,
     annotations,
     answer_by_api,
+    log_in,
     make_project,
     open_stream,
     sign_in,
@@ -302,18 +303,14 @@ def test_a_pair_that_somebody_else_has_open_is_waited_for(page, label_studio):
     with annotator_session(label_studio.url, label_studio.username, label_studio.password) as manager:
         taken = manager.post(f"{label_studio.url}/api/dm/actions?id=next_task&project={project}", json={})
         assert taken.status_code == 200
-    sign_in(page, label_studio, email)
+    log_in(page, label_studio, email)
     page.get_by_text("Somebody else has your next pair open").wait_for()
     answer_by_api(label_studio, email, task_ids(label_studio, project))
 
 
 def test_a_manager_who_looks_on_sees_label_studio_s_own_buttons_and_no_progress(page, label_studio):
     project = make_project(label_studio, "watched@example.com", "Trouble · watched", clips=("c", "d"))
-    page.goto(f"{label_studio.url}/user/login/")
-    page.fill("[name=email]", label_studio.username)
-    page.fill("[name=password]", label_studio.password)
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "/user/login" not in url)
+    sign_in(page, label_studio, label_studio.username, label_studio.password)
     task = task_ids(label_studio, project)[0]
     with page.expect_response(lambda reply: "/robopref/state" in reply.url):
         page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import screen_maker
 from studio_maker import answer, make_workspace, plan, sign_in
 
 from importer.studio.client import connect
@@ -30,11 +31,7 @@ def page(chromium, label_studio):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
         context.set_default_timeout(60_000)
         page = context.new_page()
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("[name=email]", label_studio.username)
-        page.fill("[name=password]", label_studio.password)
-        page.keyboard.press("Enter")
-        page.wait_for_url(lambda url: "/user/login" not in url)
+        screen_maker.sign_in(page, label_studio, label_studio.username, label_studio.password)
         yield page
 
 

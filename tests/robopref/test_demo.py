@@ -20,6 +20,8 @@ from studio_maker import copy_studio
 pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
 
 SMALL = """
+[clips]
+size = 160
 [pairs]
 batch = 60
 [calibration]
@@ -33,6 +35,8 @@ bootstrap = 200
 [reward]
 encoder = "tf_efficientnet_lite0"
 sample_fps = 2.0
+members = 2
+epochs = 30
 """
 """A smaller course than the demo's own, on the same pool and through the same stages."""
 
