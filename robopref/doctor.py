@@ -7,14 +7,18 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from labeling_config import STUDIO_VERSION
 from ml_backend.reward.weights import WITHOUT_A_HUB
 from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
+from preference.protocol import outside_protocol
 from preference.workspace import Workspace
 from robopref.init import SCHEMA_NAME, schema_text
 from robopref.studio import SETTINGS
+
+if TYPE_CHECKING:
+    from importer.studio.client import LabelStudio
 
 LOW_DISK = 2_000_000_000
 
@@ -44,7 +48,9 @@ def examine(config_path: Path) -> list[Finding]:
     schema = config_path.parent / SCHEMA_NAME
     if schema.exists() and schema.read_text(encoding="utf-8") != schema_text():
         findings.append(Finding("note", f"{schema} is of another version.", "Update it with `robopref init --schema`."))
-    for look in (_disk, _datasets, _workers, _database, _clip_store, _label_studio, _backend, _weights):
+    for look in (
+        _protocol, _disk, _datasets, _workers, _database, _people, _clip_store, _label_studio, _backend, _weights
+    ):  # fmt: skip
         try:
             findings.extend(look(ws))
         except UserError as error:
@@ -72,6 +78,11 @@ def _packages() -> Iterator[Finding]:
         yield Finding("note", f"Extras not installed: {', '.join(missing)}.", fix)
     if "studio" in extras and (found := importlib.metadata.version("label-studio")) != STUDIO_VERSION:
         yield Finding("note", f"Label Studio {found} is installed; the plugin is tested with {STUDIO_VERSION}.")
+
+
+def _protocol(ws: Workspace) -> Iterator[Finding]:
+    for sentence in outside_protocol(ws.config):
+        yield Finding("note", sentence)
 
 
 def _disk(ws: Workspace) -> Iterator[Finding]:
@@ -120,8 +131,28 @@ def _database(ws: Workspace) -> Iterator[Finding]:
         )
 
 
+def _people(ws: Workspace) -> Iterator[Finding]:
+    from importer.pairs.annotators import annotators_of
+
+    named = annotators_of(ws.config.annotators)
+    ids = {annotator.annotator_id for annotator in named}
+    everybody = [*named, *(a for a in ws.store.annotators() if a.active and a.annotator_id not in ids)]
+    people = [a.annotator_id for a in everybody if a.role == "annotator"]
+    overlap = ws.config.pairs.overlap
+    if len(people) < overlap:
+        fix = "Name people under [annotators] in robopref.toml, or use `robopref annotators add`."
+        yield Finding("bad", f"{len(people) or 'No'} annotators are named, and each pair goes to {overlap}.", fix)
+    elif len(people) == len(everybody):
+        yield Finding("bad", "No expert is named.", "Set annotators.expert: their answers are the truth of the tests.")
+    else:
+        yield Finding("good", f"{len(people)} annotators and an expert.")
+
+
 def _label_studio(ws: Workspace) -> Iterator[Finding]:
     from importer.studio.client import connect
+    from importer.studio.clip_check import clip_trouble
+    from importer.studio.queues import all_pushed
+    from importer.studio.repair import check_present
 
     studio = connect(ws)
     version = studio.version()
@@ -129,6 +160,16 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
     if version != STUDIO_VERSION:
         fix = "What differs for the plugin is said below; docs/upgrade.md says how to try a new version."
         yield Finding("note", f"The plugin was tested with Label Studio {STUDIO_VERSION}, not {version}.", fix)
+    yield from _plugin(studio)
+    pushed = all_pushed(ws)
+    check_present(studio, pushed, studio.projects([queue.project_id for queue in pushed]) if pushed else [])
+    if trouble := clip_trouble(ws, studio):
+        yield Finding("bad", trouble.message, trouble.fix)
+    elif pushed:
+        yield Finding("good", f"{len(pushed)} projects are there, and annotators can see the clips.")
+
+
+def _plugin(studio: LabelStudio) -> Iterator[Finding]:
     health = studio.plugin_health()
     if health is None:
         fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS} so that annotators see only their own work."
@@ -145,12 +186,18 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
 def _backend(ws: Workspace) -> Iterator[Finding]:
     import httpx
 
-    url = f"http://{ws.config.service.host}:{ws.config.service.port}"
-    try:
-        answer = httpx.get(f"{url}/health", timeout=2).json()
-        yield Finding("good", f"The ML backend answers at {url} with model {answer['model_version']}.")
-    except (httpx.HTTPError, ValueError, KeyError):
-        yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref serve`.")
+    service = ws.config.service
+    own = f"http://{service.host}:{service.port}"
+    places = {service.url.rstrip("/"): "service.url"} if service.url else {}
+    for url, setting in {**places, own: "service.port"}.items():
+        try:
+            answer = httpx.get(f"{url}/health", timeout=2)
+            yield Finding("good", f"The ML backend answers at {url} with model {answer.json()['model_version']}.")
+        except httpx.TransportError:
+            yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref serve`.")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+            said = f"What answers at {url} is not Robopref's ML backend."
+            yield Finding("bad", said, f"Correct {setting} in robopref.toml, or stop the other program.")
 
 
 def _weights(ws: Workspace) -> Iterator[Finding]:

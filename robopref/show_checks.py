@@ -108,17 +108,20 @@ def judgments_file(report: BatchReport, out: Path | None, as_json: bool) -> None
 
 def batch_list(ws: Workspace, as_json: bool) -> None:
     asked = ws.store.batches(calibration=False)
+    progress = ws.store.progress_by_batch()
     if as_json:
         reviews = ws.store.reviews()
         print_json({"batches": [
-            asdict(b) | {"reviews": [asdict(r) for r in reviews if r.batch_id == b.batch_id]} for b in asked
+            asdict(b) | dict(zip(("answered", "assignments"), progress.get(b.batch_id, (0, 0)), strict=True))
+            | {"reviews": [asdict(r) for r in reviews if r.batch_id == b.batch_id]} for b in asked
         ]})  # fmt: skip
         return
     from qc_reports.report.gate import by_hand
 
-    rows = [[b.batch_id, b.created_at[:10], b.status, "by hand" if b.decisions else "", " ".join(b.reasons)]
+    rows = [[b.batch_id, b.created_at[:10], "{} of {}".format(*progress.get(b.batch_id, (0, 0))), b.status,
+             "by hand" if b.decisions else "", "" if b.status == "open" else " ".join(b.reasons)]
             for b in asked]  # fmt: skip
-    table("Batches", ["batch", "date", "", "", "why"], rows)
+    table("Batches", ["batch", "date", "answered", "at the last check", "", "why"], rows)
     for batch in asked:
         for decision in batch.decisions[:-1]:
             say(f"{batch.batch_id}, before: {by_hand(decision)}")

@@ -57,6 +57,10 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
     by_id: dict[str, Annotator] = {}
     for annotator in found:
         if annotator.annotator_id in by_id:
+            if annotator.email == by_id[annotator.annotator_id].email:
+                raise ConfigError(
+                    f"annotators: {annotator.email} is named twice.", fix="Everybody needs an own address."
+                )
             raise ConfigError(
                 f"annotators: {by_id[annotator.annotator_id].email} and {annotator.email} would both have the id "
                 f"{annotator.annotator_id!r}.",

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from importer.studio.queues import PLANNED, SECRET_HEADER, score_of_place
 from importer.studio.replies import StudioProject, StudioTask, differs, next_version, project_of, said_in, task_filter
@@ -20,6 +20,9 @@ from labeling_config.contract import ASSIGNMENT_ID
 from preference.config import S3
 from preference.errors import StudioError
 from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    import httpx
 
 EXPECTED_VERSION = "1.23"
 BACKEND_TITLE = "Robopref"
@@ -49,14 +52,18 @@ class LabelStudio:
         from label_studio_sdk import LabelStudio as Client
 
         self.url = url.rstrip("/")
-        self._token = token
+        self._token, self._timeout = token, timeout
         with self._errors("connect"):
             self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout)
 
     def version(self) -> str:
-        """The server's version; empty where it is not Label Studio."""
+        """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
+        import httpx
+
         with self._errors("read its version"):
-            return str(getattr(self._client.versions.get(request_options=ONCE), "release", None) or "")
+            answer = httpx.get(f"{self.url}/api/version", timeout=self._timeout, follow_redirects=True)
+            said = answer.json() if answer.status_code == 200 else {}
+            return str(said.get("release") or "") if isinstance(said, dict) else ""
 
     def check(self) -> None:
         """Raise a StudioError unless the server answers, runs a known version and accepts the token."""
@@ -69,6 +76,11 @@ class LabelStudio:
             )
         with self._errors("sign in"):
             self._client.users.whoami()
+
+    def get(self, path: str, headers: Mapping[str, str]) -> httpx.Response:
+        """What a page of the server answers to the manager."""
+        http = self._client._client_wrapper.httpx_client
+        return http.request(path.lstrip("/"), method="GET", headers=dict(headers), request_options=ONCE)
 
     def plugin_health(self) -> dict[str, Any] | None:
         """What the plugin lacks: `made_for` (a version), `server` and `screen` (sentences); None without the plugin."""
@@ -285,17 +297,24 @@ class LabelStudio:
             ) from None
         except ApiError as error:
             status = error.status_code or 0
+            said = said_in(error.body)
             if status in (401, 403):
-                raise StudioError(
-                    f"Label Studio at {self.url} refuses the token (HTTP {status}; doing: {what}).",
-                    fix="Set ROBOPREF_LABEL_STUDIO_TOKEN to a manager's token, from Account & Settings.",
-                ) from None
+                raise self._refused(status, said, what) from None
             if status < 400:
                 raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL) from None
-            said = said_in(error.body)
             raise StudioError(f"Label Studio at {self.url} could not {what}: HTTP {status}, {said}") from None
         except ValueError:
             raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL) from None
+
+    def _refused(self, status: int, said: str, what: str) -> StudioError:
+        """No token, a kind of token that is switched off, and a wrong one are three different mistakes."""
+        own = "Set ROBOPREF_LABEL_STUDIO_TOKEN to a manager's token, from Account & Settings in Label Studio."
+        if not self._token:
+            return StudioError(f"There is no token for Label Studio at {self.url}.", fix=own)
+        if "legacy token" in said:
+            fix = "Allow legacy tokens under Organization, Access Token Settings; or use a personal access token."
+            return StudioError(f"Label Studio at {self.url} has legacy tokens switched off, and this is one.", fix=fix)
+        return StudioError(f"Label Studio at {self.url} refuses the token (HTTP {status}; doing: {what}).", fix=own)
 
 
 def connect(ws: Workspace) -> LabelStudio:

@@ -96,7 +96,7 @@ def state(request: Any) -> Response:
         said["stage"] = asdict(stage)
         said["upcoming"] = progress.upcoming(request.user, project, _number(request.GET.get("task")) or 0)
         said["watch_to_end"] = contract.watch_to_end(project.description)
-        said["pace"] = progress.pace(request.user)
+        said["pace"] = progress.pace(request.user, project.id)
     return Response(said)
 
 

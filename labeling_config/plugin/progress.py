@@ -133,9 +133,10 @@ def _next_in(open_tasks: Any, project: Any) -> Any:
     return task or open_tasks.order_by("id").first()
 
 
-def pace(user: Any) -> float | None:
-    """Pairs per hour over the latest answers; None if there are too few to tell."""
+def pace(user: Any, project_id: int) -> float | None:
+    """Pairs per hour over the latest answers in this project; None if there are too few to tell."""
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
-    own = Annotation.objects.filter(completed_by=user, was_cancelled=False).order_by("-created_at")
+    own = Annotation.objects.filter(project_id=project_id, completed_by=user, was_cancelled=False)
+    own = own.order_by("-created_at")
     return pace_of(list(own.values_list("created_at", flat=True)[:PACE_ANSWERS]))

@@ -31,7 +31,7 @@ from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
-from preference.errors import ConfigError, DataError
+from preference.errors import ConfigError, DataError, NotReady
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress
 from preference.workspace import Workspace
@@ -64,6 +64,21 @@ def train(ws: Workspace) -> ModelVersion:
     if record.active:
         publish(ws)
     return record
+
+
+def check_accepted(ws: Workspace) -> None:
+    """Labels of a batch that quality control has not accepted may still change.
+
+    Raises:
+        NotReady: there are some.
+    """
+    labelled = {p.pair_id for p in ws.store.labelled()}
+    for batch in ws.store.batches(calibration=False):
+        if batch.status == "open" and any(pair.pair_id in labelled for pair in ws.store.pairs(batch.batch_id)):
+            raise NotReady(
+                f"Batch {batch.batch_id} is still open: quality control has not accepted its labels.",
+                fix=f"Run `robopref qc --batch {batch.batch_id}` once it is answered, or train with --force.",
+            )
 
 
 def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest: str) -> str:

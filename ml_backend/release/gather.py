@@ -23,7 +23,7 @@ from ml_backend.loop.features import FeatureStore, features_for
 from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
-from ml_backend.release.preferences import labelled, own_names, preference_table, pseudonyms, read_split
+from ml_backend.release.preferences import RETRAIN, labelled, own_names, preference_table, pseudonyms, read_split
 from ml_backend.reward.encoder import Encoder, load
 from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import confined, read_json
@@ -159,7 +159,7 @@ def gather(ws: Workspace) -> Source:
         if ws.config.release.pseudonyms
         else own_names(annotators)
     )
-    labels = preference_table(released, read_split(folder), names)
+    labels = preference_table(released, read_split(folder), names, fix=_way_out(ws, record))
     compared = {*labels["trajectory_a_id"], *labels["trajectory_b_id"]}
     _check_clips(ws, trajectories, compared)
     model = RewardModel.load(folder / "model.pt")
@@ -244,8 +244,19 @@ def _check_labels(
         raise UserError(
             f"The model {record.version} was trained on different preferences than those to be released: labels, "
             "confidences or the pool's trajectories have changed since.",
-            fix="Run `robopref train`, then release again.",
+            fix=_way_out(ws, record),
         )
+
+
+def _way_out(ws: Workspace, record: ModelVersion) -> str:
+    """What to do about a model in use that does not know the labels; training again helps unless that was kept back."""
+    newest = ws.store.model_versions()[-1]
+    if newest.version == record.version or not (why := newest.metrics.get("kept_back")):
+        return RETRAIN
+    return (
+        f"{newest.version} was trained on newer labels and kept back: {why}. Collect more labels (`robopref round`), "
+        f"or run `robopref models promote {newest.version}` and release that one, which is worse on those pairs."
+    )
 
 
 def _check_units(ws: Workspace, spec: ModelSpec) -> None:

@@ -22,6 +22,7 @@ from preference.frames import RESPONSES, judgment_frame, preference_frame
 from preference.records import Annotator, AssignmentView, Judgment, Preference, Trajectory
 from preference.workspace import Workspace
 
+RETRAIN = "Run `robopref train`, then release again."
 COLUMNS = (
     "pair_id",
     "trajectory_a_id",
@@ -89,13 +90,14 @@ def redacted(text: str, names: Mapping[str, str]) -> str:
 
 
 def preference_table(
-    preferences: Sequence[Preference], split: Mapping[str, str], names: Mapping[str, str]
+    preferences: Sequence[Preference], split: Mapping[str, str], names: Mapping[str, str], *, fix: str = RETRAIN
 ) -> pd.DataFrame:
     """One row per labelled pair with `COLUMNS` and `split`.
 
     Args:
         split: pair_id → train, validation or test, as the released model was trained.
         names: annotator id → the name to release.
+        fix: What to do where the labels are others.
 
     Raises:
         UserError: the model was trained on other pairs than these.
@@ -106,7 +108,7 @@ def preference_table(
         raise UserError(
             "The model was trained on different preferences than those to be released: "
             f"{len(new)} labelled pairs are new{_example(new)}, {len(gone)} are gone{_example(gone)}.",
-            fix="Run `robopref train`, then release again.",
+            fix=fix,
         )
     table = preference_frame(preferences)[list(COLUMNS)]
     table["annotator_ids"] = [sorted(names[a] for a in p.annotator_ids) for p in preferences]

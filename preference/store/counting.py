@@ -53,6 +53,27 @@ class Counts(Database):
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
+    def progress_by_annotator(self) -> list[tuple[str, str, int, int]]:
+        """`(annotator_id, batch_id, answered, open)` of everybody active; whoever skipped a pair of a batch has done
+        with it, but calibration is to be answered whole."""
+        a, j, r = t.assignments.c, t.judgments.c, t.rejected.c
+        skipped = sa.exists().where(r.task_id == a.task_id, r.reason.startswith(SKIPPED))
+        done = sa.and_(skipped, t.pairs.c.kind != CALIBRATION)
+        waits = sa.case((j.assignment_id.is_not(None), 0), (done, 0), else_=1)
+        query = (
+            sa.select(a.annotator_id, a.batch_id, sa.func.count(j.assignment_id), sa.func.sum(waits))
+            .select_from(
+                t.assignments.join(t.pairs, t.pairs.c.pair_id == a.pair_id)
+                .join(t.annotators, t.annotators.c.annotator_id == a.annotator_id)
+                .outerjoin(t.judgments, j.assignment_id == a.assignment_id)
+            )
+            .where(t.annotators.c.active)
+            .group_by(a.annotator_id, a.batch_id)
+            .order_by(a.annotator_id, a.batch_id)
+        )
+        with self._reading() as connection:
+            return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
+
     def count_without_task(self) -> int:
         """Assignments that were planned and are not in Label Studio yet; nobody pushes to somebody who is away."""
         who = t.annotators.c

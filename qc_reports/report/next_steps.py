@@ -10,9 +10,15 @@ from shlex import quote
 
 from qc_reports.report.batch_report import BatchReport
 
+NOW = ("This page does not know what was done since. What comes next now:", "robopref status")
+
 
 def next_steps(report: BatchReport) -> list[tuple[str, str]]:
     """(what to do, the command for it) in order; the command may be empty."""
+    return [*_steps(report), NOW]
+
+
+def _steps(report: BatchReport) -> list[tuple[str, str]]:
     batch = quote(report.batch_id)
     qc = f"robopref qc --batch {batch}"
     if report.status == "open":

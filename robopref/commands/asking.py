@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from preference.protocol import outside_protocol
 from preference.workspace import Workspace
-from robopref import show
+from robopref import show, show_status
 from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app
+from robopref.show_status import follow
 
 
 @app.command(rich_help_panel=ASK)
@@ -39,8 +41,11 @@ def pairs(
         show.draft(batches.draft(ws, fill=fill), json)
         return
     add_annotators(ws)
+    if not json:
+        show.warn(outside_protocol(ws.config, "pairs"))
     if not replace:
         show.batches(ws, [batches.next_batch(ws, force=force, fill=fill)], json)
+        follow(ws, json)
         return
     from qc_reports.resolve import lost
 
@@ -95,8 +100,11 @@ def calibration_build(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     add_annotators(ws)
     made = calibrate.build(ws)
     show.batches(ws, made, json)
+    if not json:
+        show.warn(outside_protocol(ws.config, "calibration"))
+    follow(ws, json)
     if (waiting := calibrate.waiting_for_expert(ws)) and not json:
-        show.say(f"Next: `robopref push`. When the expert has answered {waiting} training pairs, run this again.")
+        show.say(f"When the expert has answered {waiting} training pairs, run this again for the annotators.")
 
 
 @app.command(rich_help_panel=ASK)
@@ -109,10 +117,16 @@ def push(
 ) -> None:
     """Create users, projects and tasks in Label Studio."""
     from importer.studio import push as studio
+    from importer.studio.clip_check import clip_trouble
     from ml_backend.loop.queue_order import publish
 
     ws = Workspace.open(config)
-    show.record(studio.push(ws, repair=repair, scores=publish(ws)), json)
+    made = studio.push(ws, repair=repair, scores=publish(ws))
+    trouble = clip_trouble(ws)
+    show_status.pushed(ws, made, json)
+    if trouble:
+        raise trouble
+    follow(ws, json)
 
 
 @app.command(rich_help_panel=ASK)
@@ -120,7 +134,9 @@ def pull(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Fetch answers from Label Studio that are not in the database yet."""
     from importer.studio import pull as studio
 
-    show.record(studio.pull(Workspace.open(config)), json)
+    ws = Workspace.open(config)
+    show_status.pulled(ws, studio.pull(ws), json)
+    follow(ws, json)
 
 
 @app.command(rich_help_panel=ASK)

@@ -11,8 +11,9 @@ import typer
 from preference.config import Config, load_config
 from preference.errors import NotReady
 from preference.workspace import Workspace
-from robopref import show, show_checks
+from robopref import show, show_checks, show_status
 from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
+from robopref.show_status import follow
 
 certify_app = typer.Typer(cls=Stages)
 app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
@@ -52,6 +53,9 @@ def certify(
         calibrate.retest(ws, failed)
     links = {r.annotator_id: certification.review_links(ws, r) for r in results if not r.certified}
     show_checks.certifications(results, links, certification.effort(ws), json)
+    if not results and not json:
+        show_status.unfinished(ws, batch)
+    follow(ws, json)
 
 
 @certify_app.command("list")
@@ -119,6 +123,7 @@ def qc(
 
     ws = Workspace.open(config)
     show_checks.quality(ws, check(ws, batch or _newest(ws)), json)
+    follow(ws, json)
 
 
 def _newest(ws: Workspace) -> str:
@@ -152,6 +157,7 @@ def batch_accept(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath 
 
     ws = Workspace.open(config)
     show_checks.decided(ws, batch, decide(ws, batch, "accepted", by=by, why=why), json)
+    follow(ws, json)
 
 
 @batch_app.command("hold")
@@ -204,3 +210,4 @@ def resolve(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
     ws = Workspace.open(config)
     show_checks.preferences(update_labels(ws), ws.store.resolution(), json)
+    follow(ws, json)

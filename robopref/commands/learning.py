@@ -12,6 +12,7 @@ from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, LEARN, ConfigPath, Json, Stages, app
+from robopref.show_status import follow
 
 PATIENCE_S = 600.0
 """How long a training by hand waits for the worker's."""
@@ -23,6 +24,7 @@ def train(
         bool, typer.Option("--finetune", help="Also train the encoder, end to end; for a GPU.")
     ] = False,
     epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of --finetune.")] = 10,
+    force: Annotated[bool, typer.Option("--force", help="Also on labels of a batch that is still open.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
@@ -36,6 +38,8 @@ def train(
     from ml_backend.loop import train as stages
     from preference.locks import LEARNING, exclusively
 
+    if not force:
+        stages.check_accepted(ws)
     if finetune:
         from ml_backend.loop.train import finetuned
 
@@ -43,6 +47,7 @@ def train(
     if ws is not None:  # only the first of torchrun's processes goes on
         with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
             show.record(stages.train(ws), json)
+        follow(ws, json)
 
 
 @app.command(rich_help_panel=LEARN)
@@ -63,7 +68,9 @@ def validate(
     """
     from ml_backend.loop.validate import validate_model
 
-    show.record(validate_model(Workspace.open(config), model, propose=propose_pairs), json)
+    ws = Workspace.open(config)
+    show.record(validate_model(ws, model, propose=propose_pairs), json)
+    follow(ws, json)
 
 
 @app.command(rich_help_panel=LEARN)
@@ -105,7 +112,9 @@ def models_promote(
     """Make this model the active one: for ranking, for the order of open tasks, and in the next release."""
     from ml_backend.loop.models import promote
 
-    show.say(f"{promote(Workspace.open(config), version).version} is active.")
+    ws = Workspace.open(config)
+    show.say(f"{promote(ws, version).version} is active.")
+    follow(ws, as_json=False)
 
 
 @models_app.command("rollback")
@@ -133,3 +142,4 @@ def active_round(
         return
     with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
         show.active_round(run_round(ws, force=force), json)
+    follow(ws, json)

@@ -11,6 +11,7 @@ from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, SETUP, ConfigPath, Json, Stages, app
 from robopref.init import start, write_config, write_schema
+from robopref.show_status import follow
 
 
 @app.command(rich_help_panel=SETUP)
@@ -57,7 +58,12 @@ def pool(
     from importer.pool import build_pool
 
     if context.invoked_subcommand is None:
-        show.pool(build_pool(Workspace.open(config)), json)
+        ws = Workspace.open(config)
+        made = build_pool(ws)
+        try:
+            show.pool(made, json)
+        finally:  # some episodes that cannot be read are an error, and hold up nothing
+            follow(ws, json)
 
 
 @pool_app.command()
@@ -88,4 +94,8 @@ def clips(
     if find:
         show.found_by_code(watermark.find(ws, find), json)
         return
-    show.clips(build_clips(ws), json)
+    made = build_clips(ws)
+    try:
+        show.clips(made, json)
+    finally:
+        follow(ws, json)

@@ -10,8 +10,10 @@ from dataclasses import replace
 import httpx
 import pytest
 from studio_maker import SECRET, answer, exactly_one_task_each, make_workspace, plan, serve, sign_in
+from typer.testing import CliRunner
 
 from importer.studio.client import LabelStudio, connect
+from importer.studio.clip_check import clip_trouble
 from importer.studio.order import rescore
 from importer.studio.pull import pull, pull_tasks
 from importer.studio.push import credentials, push
@@ -21,6 +23,8 @@ from importer.studio.users import admin_session
 from labeling_config.contract import TASK_KEYS, result_of
 from preference.errors import NotReady, StudioError
 from preference.records import Trajectory
+from robopref.cli import app
+from robopref.doctor import examine
 
 
 @pytest.fixture
@@ -378,7 +382,35 @@ def test_a_personal_access_token_works_too(label_studio, personal_token):
     assert label_studio.username in studio.users()
 
 
-@pytest.mark.parametrize("token", ["", "0" * 40, "a.b.c"])
+def test_no_token_and_legacy_tokens_that_are_switched_off_are_told_from_a_wrong_one(label_studio, manager):
+    with pytest.raises(StudioError, match="There is no token for Label Studio"):
+        LabelStudio(label_studio.url, "").check()
+    said = "Authentication token no longer valid: legacy token authentication has been disabled for this organization"
+    refused = LabelStudio(label_studio.url, label_studio.token)._refused(401, said, "sign in")
+    assert "legacy tokens switched off" in refused.message and "personal access token" in refused.fix
+
+
+def test_clips_that_annotators_cannot_see_are_found_and_the_setting_is_named(ws, monkeypatch):
+    assert clip_trouble(ws) is None, "there is no task yet"
+    plan(ws, "production-001", "ann", 2)
+    push(ws)
+    with_plugin = clip_trouble(ws)
+    monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: None)
+    assert (with_plugin, clip_trouble(ws)) == (None, None)
+    for clip in ws.clips.iterdir():
+        clip.rename(clip.with_suffix(".gone"))
+    monkeypatch.undo()
+    for trouble in (clip_trouble(ws), _without_plugin(ws, monkeypatch)):
+        assert "HTTP 404" in trouble.message
+        assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={ws.config.label_studio.document_root}" in trouble.fix
+
+
+def _without_plugin(ws, monkeypatch):
+    monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: None)
+    return clip_trouble(ws)
+
+
+@pytest.mark.parametrize("token", ["0" * 40, "a.b.c"])
 def test_a_wrong_token_is_one_message(label_studio, token):
     with pytest.raises(StudioError, match="refuses the token") as found:
         LabelStudio(label_studio.url, token).check()
@@ -419,6 +451,56 @@ def test_a_project_that_was_deleted_is_one_message_and_the_others_are_pulled(ws,
     plan(ws, "active-001", "ann", 2, "active")
     with pytest.raises(StudioError, match="no longer has 'Production · ann'"):
         push(ws)
+
+
+def test_the_doctor_names_a_deleted_project_a_wrong_service_and_people_who_cannot_be(ws, manager, tmp_path):
+    plan(ws, "production-001", "ann", 2)
+    push(ws)
+    studio = ws.config.label_studio
+    config = tmp_path / "robopref.toml"
+
+    def bad(people='["ann@example.org", "bob@example.org"]', port=9):
+        config.write_text(
+            f'work = "{ws.root}"\n[annotators]\nexpert = "eve@example.org"\npeople = {people}\n'
+            f'[service]\nport = {port}\n[label_studio]\nurl = "{studio.url}"\n'
+            f'token = "{studio.token.get_secret_value()}"\ndocument_root = "{studio.document_root}"\n'
+        )
+        return [f"{found.what} {found.fix}" for found in examine(config) if found.level == "bad"]
+
+    assert bad() == []
+    assert any("is named twice" in line for line in bad('["ann@example.org", "ann@example.org"]'))
+    assert any("is not an e-mail address" in line for line in bad('["ann@example.org", "bo lab.org"]'))
+    other = bad(port=int(studio.url.rpartition(":")[2]))
+    assert any("is not Robopref's ML backend" in line and "service.port" in line for line in other)
+    gone = assignment(ws, "ann-p-0").project_id
+    assert manager.delete(f"{studio.url}/api/projects/{gone}/").status_code == 204
+    assert any("no longer has 'Production · ann'" in line and "--repair" in line for line in bad())
+
+
+def test_push_with_nothing_planned_says_where_label_studio_is_away(ws, tmp_path):
+    (tmp_path / "robopref.toml").write_text('[label_studio]\nurl = "http://127.0.0.1:1"\n')
+    run = CliRunner().invoke(app, ["push", "--config", str(tmp_path / "robopref.toml")])
+    assert run.exit_code == 1 and "does not answer" in run.stderr
+
+
+def test_push_says_who_gets_what_and_pull_counts_what_webhooks_brought(ws, tmp_path):
+    plan(ws, "production-001", "ann", 2)
+    studio = ws.config.label_studio
+    (tmp_path / "robopref.toml").write_text(
+        f'work = "{ws.root}"\n[label_studio]\nurl = "{studio.url}"\ntoken = "{studio.token.get_secret_value()}"\n'
+        f'document_root = "{studio.document_root}"\n'
+    )
+
+    def said(command):
+        return CliRunner().invoke(app, [command, "--config", str(tmp_path / "robopref.toml")]).stderr
+
+    pushed = said("push")
+    assert "1 accounts, 1 projects and 2 tasks made" in pushed and "credentials.json" in pushed
+    assert f"sign in at {studio.url}" in pushed and "Next: " in pushed
+    task = assignment(ws, "ann-p-0").task_id
+    answer(ws, sign_in(ws, "ann"), task)
+    pull_tasks(ws, connect(ws), [task])
+    assert "0 answers fetched, 0 changed, 0 rejected; 1 in all" in said("pull")
 
 
 def test_a_missing_clip_is_told_before_anything_is_made(ws):

@@ -40,7 +40,7 @@ def pool_of_eight(tmp_path):
     keys = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]
     keys = [keys[i][:: 1 if i % 2 else -1] for i in rng.permutation(len(keys))[:20]]
     pairs = [Pair(f"p{i}", a, b, "reach", "same", "production", "production-001") for i, (a, b) in enumerate(keys)]
-    ws.store.put_pairs(Batch("production-001", "production"), pairs, [])
+    ws.store.put_pairs(Batch("production-001", "production", status="accepted"), pairs, [])
     labels = [float(p.trajectory_a_id < p.trajectory_b_id) if i % 7 else 0.5 for i, p in enumerate(pairs)]
     put_preferences(
         ws,

@@ -58,6 +58,19 @@ def test_a_flag_holds_a_review_frees_and_both_are_listed(config):
     assert "production-001" in robopref(config, "batch", "list").output
 
 
+def test_the_list_counts_answers_as_of_now_and_not_of_the_last_check(config):
+    robopref(config, "qc", "--batch", "production-001")
+    ws = Workspace.open(config)
+    pair = ws.store.pairs()[0].pair_id
+    ws.store.put_annotators([Annotator("zoe", "zoe@example.org")])
+    late = Assignment("late", pair, "zoe", "production-001", 0, "A")
+    ws.store.put_pairs(ws.store.batches()[0], [], [late])
+    ws.store.close()
+    found = listed(config)
+    assert found["answered"] == found["assignments"] - 1
+    assert f"{found['answered']} of {found['assignments']}" in robopref(config, "batch", "list").output
+
+
 def test_a_person_holds_and_accepts_with_reasons_and_the_last_word_holds(config):
     robopref(config, "batch", "accept", "production-001", "--by", "maria", "--why", "good enough")
     assert listed(config)["status"] == "accepted" and listed(config)["reasons"][-1].startswith("Accepted by maria")

@@ -1,0 +1,18 @@
+"""Where the project stands."""
+
+from __future__ import annotations
+
+from preference.workspace import Workspace
+from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
+
+
+@app.command(rich_help_panel=RUN)
+def status(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Show where the project stands, who owes which answers, and the next command.
+
+    As of the last `robopref pull` or webhook; it asks nobody but the database.
+    """
+    from robopref import show_status
+    from robopref.status import status as look
+
+    show_status.status(look(Workspace.open(config)), json)

@@ -1,0 +1,70 @@
+"""Where a project stands, as a person reads it; and the line that each command ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from preference.workspace import Workspace
+from robopref.show import print_json, say, table, warn
+
+if TYPE_CHECKING:
+    from importer.studio.pull import PullResult
+    from importer.studio.push import PushResult
+    from robopref.status import Status, Step
+
+
+def status(found: Status, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    say(", ".join(f"{count} {name}" for name, count in found.counts.items()) + ".")
+    if found.owed:
+        rows = [[who.annotator_id, who.role, who.project, who.answered, who.open] for who in found.owed]
+        table("\nOpen answers", ["annotator", "role", "project in Label Studio", "answered", "open"], rows)
+    warn(found.notes)
+    say(f"\n{found.stage}")
+    say(f"Next: `{found.next}`{f'. {found.why}' if found.why else ''}")
+
+
+def follow(ws: Workspace, as_json: bool) -> None:
+    """What comes next, at the end of a command's output for people."""
+    if as_json:
+        return
+    from robopref.status import next_step
+
+    step: Step = next_step(ws)
+    say(f"{step.stage} Next: `{step.command}`{f'. {step.why}' if step.why else ''}")
+
+
+def pushed(ws: Workspace, result: PushResult, as_json: bool) -> None:
+    """What push made, and what the manager tells people."""
+    if as_json:
+        print_json(result)
+        return
+    say(f"{result.users} accounts, {result.projects} projects and {result.tasks} tasks made.")
+    if result.tasks:
+        say(f"People sign in at {ws.config.label_studio.url} with their e-mail address.")
+        passwords = ws.root / "credentials.json"
+        if passwords.exists():
+            say(f"Passwords of the accounts that Robopref made: {passwords} (only you can read it).")
+
+
+def pulled(ws: Workspace, result: PullResult, as_json: bool) -> None:
+    """What pull fetched; webhooks may have brought the rest before."""
+    if as_json:
+        print_json(result)
+        return
+    say(f"{result.new} answers fetched, {result.updated} changed, {result.rejected} rejected; "
+        f"{ws.store.count_judgments()} in all, with those that webhooks brought.")  # fmt: skip
+    warn(result.notes)
+
+
+def unfinished(ws: Workspace, batch_id: str) -> None:
+    """Why nobody could be certified on this set yet."""
+    roles = {annotator.annotator_id: annotator.role for annotator in ws.store.annotators()}
+    counts = [
+        f"{name} {answered} of {answered + waiting}"
+        for name, batch, answered, waiting in ws.store.progress_by_annotator()
+        if batch == batch_id and roles[name] != "expert"
+    ]
+    say(f"Nobody has answered all of {batch_id}: {', '.join(counts) or 'no annotator has it yet'}.")
