@@ -394,20 +394,17 @@ def test_clips_that_annotators_cannot_see_are_found_and_the_setting_is_named(ws,
     assert clip_trouble(ws) is None, "there is no task yet"
     plan(ws, "production-001", "ann", 2)
     push(ws)
-    with_plugin = clip_trouble(ws)
-    monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: None)
-    assert (with_plugin, clip_trouble(ws)) == (None, None)
+    assert clip_trouble(ws) is None
     for clip in ws.clips.iterdir():
         clip.rename(clip.with_suffix(".gone"))
-    monkeypatch.undo()
-    for trouble in (clip_trouble(ws), _without_plugin(ws, monkeypatch)):
-        assert "HTTP 404" in trouble.message
-        assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={ws.config.label_studio.document_root}" in trouble.fix
-
-
-def _without_plugin(ws, monkeypatch):
+    trouble = clip_trouble(ws)
+    assert "/robopref/clips/" in trouble.message and "HTTP 404" in trouble.message
+    assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={ws.config.label_studio.document_root}" in trouble.fix
     monkeypatch.setattr(LabelStudio, "plugin_health", lambda _: None)
-    return clip_trouble(ws)
+    assert "/data/local-files/" in clip_trouble(ws).message, "without the plugin browsers ask there, signed in"
+    ws.config.label_studio.clips, ws.config.label_studio.clips_url = "url", f"{ws.config.label_studio.url}/nowhere"
+    trouble = clip_trouble(ws)
+    assert "HTTP 404" in trouble.message and "clips_url" in trouble.fix
 
 
 @pytest.mark.parametrize("token", ["0" * 40, "a.b.c"])
