@@ -46,7 +46,7 @@ def listed(config):
 
 def test_a_flag_holds_a_review_frees_and_both_are_listed(config):
     robopref(config, "qc", "--batch", "production-001")
-    assert listed(config)["status"] == "held" and "eve answers in 0.9 s" in listed(config)["reasons"][0]
+    assert listed(config)["status"] == "held" and "eve answers in a median of 0.9 s" in listed(config)["reasons"][0]
     signed = ("--by", "maria", "--why", "watched them all")
     robopref(config, "batch", "review", "eve", "--keep", *signed)
     found = listed(config)
