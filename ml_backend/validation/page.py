@@ -133,7 +133,8 @@ def _calibration(figures: Mapping[str, Any]) -> list[Check]:
     most = max(MISCALIBRATED, found["by_chance"])
     reached = bool(found["error"] <= most)
     words = f"Its probabilities are off by {_words(found['error'])}, {'at most' if reached else 'above'} {most:.2f}"
-    words += " (chance gives up to that)." if found["by_chance"] > MISCALIBRATED else "."
+    chance = f" (on {found['pairs']} pairs a calibrated model shows {_words(found['floor'])}, and up to that by chance)"
+    words += f"{chance}." if found["by_chance"] > MISCALIBRATED else "."
     return [Check("calibration error", found["error"], most, reached, words)]
 
 
