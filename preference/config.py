@@ -109,6 +109,9 @@ class Pool(Section):
     """Share of the demonstrations that forms the expert tier."""
     demonstrations: list[str] = ["expert", "novice", "scripted"]
     """Sources that count as demonstrations."""
+    measures: str = ""
+    """A CSV file with `trajectory_id` and a column of numbers for each further measure that `robopref validate` probes
+    the reward with, such as the share of frames in which the camera sees the gripper. Relative to this file."""
 
 
 class Clips(Section):
@@ -521,6 +524,8 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     config.work = (base / config.work.expanduser()).resolve()
+    if config.pool.measures:
+        config.pool.measures = str((base / Path(config.pool.measures).expanduser()).resolve())
     for dataset in config.pool.dataset:
         dataset.path = located(base / dataset.path.expanduser())
         dataset.name = dataset.name or default_name(dataset.path)

@@ -36,7 +36,7 @@ from ml_backend.validation.probes import (
 from ml_backend.validation.probes import (
     propose as propose_pairs,
 )
-from preference.artifacts import confined, read_json, replacing, write_csv, write_json
+from preference.artifacts import confined, read_csv, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
@@ -92,7 +92,7 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
         return [share_right(differences, label) for differences in found]
 
     grippers, speeds = _recorded(ws, trajectories, model)
-    found = measures(features, trajectories, grippers, speeds)
+    found = measures(features, trajectories, grippers, speeds) | _given_measures(ws, trajectories)
     figures["probes"] = correlations(rewards, trajectories, found)
     columns = gripper_columns(features, grippers) if grippers else []
     figures["counterfactuals"] = counterfactuals(
@@ -177,6 +177,36 @@ def _recorded(
         return None, None
     known = all(np.isfinite(own).all() for own in positions)
     return positions if known else None, np.array(speeds) if np.isfinite(speeds).all() else None
+
+
+def _given_measures(ws: Workspace, trajectories: Sequence[Trajectory]) -> dict[str, np.ndarray]:
+    """`pool.measures`: name → (N,); what no dataset records, such as whether the camera sees the gripper.
+
+    Raises:
+        DataError: the file lacks a trajectory, or a value is no number.
+    """
+    if not ws.config.pool.measures:
+        return {}
+    path = Path(ws.config.pool.measures)
+    table = read_csv(path, fix="pool.measures in robopref.toml names it.")
+    if "trajectory_id" not in table or len(table.columns) < 2:
+        raise DataError(f"{path}: expected the columns trajectory_id and a measure, found {', '.join(table.columns)}.")
+    rows = table.drop_duplicates("trajectory_id").set_index("trajectory_id")
+    wanted = [t.trajectory_id for t in trajectories]
+    if missing := [name for name in wanted if name not in rows.index]:
+        raise DataError(
+            f"{path}: {len(missing)} trajectories of the model are not in it, the first is {missing[0]!r}.",
+            fix="Add a row for each, or leave the file out.",
+        )
+    found = {}
+    for name in rows.columns:
+        try:
+            found[str(name)] = rows.loc[wanted, name].to_numpy(dtype=float)
+        except ValueError as error:
+            raise DataError(f"{path}, {name}: expected a number for each trajectory: {error}.") from None
+        if not np.isfinite(found[str(name)]).all():
+            raise DataError(f"{path}, {name}: expected a number for each trajectory, found nan or infinity.")
+    return {name: values for name, values in found.items() if np.ptp(values) > 0}
 
 
 def _proposals(

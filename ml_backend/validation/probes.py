@@ -13,7 +13,8 @@ Rewards are held against the simulator's return or the measured quality, within 
 Of the `measures`, length is in seconds of what the model sees (`Trajectory.seen`): sampled steps are capped at
 `reward.max_frames` and say nothing of longer spans. Stillness is minus the speed of each thing that moves: the end
 effector, the state, the image, the actions. Actions that are positions move by their differences, others
-(displacements, velocities) by their size; which they are is measured.
+(displacements, velocities) by their size; which they are is measured. What no dataset records, such as whether the
+camera sees the gripper, may be given beside them (`pool.measures`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ TEACHES = {
     "still_frames_added": ("stillness_of_actions", 1), "slowed_down": ("length", 1), "cut": ("length", -1),
     "gripper_closed": ("closed_gripper", 1),
 }  # fmt: skip
-"""Probe → the measure that its pairs differ in, and which way; 0 = as its correlation says."""
+"""Probe → the measure that its pairs differ in, and which way; 0 = as its correlation says. Given measures teach what
+they measure."""
 APART_SD = 0.5
 """The two differ in the measure by at least so many standard deviations."""
 SEEN = 600
@@ -267,9 +269,9 @@ def propose(
     """
     chosen: list[Proposal] = []
     taken: set[frozenset[str]] = set()
-    names = [name for name in fired(probes) if TEACHES[name][0] in measures]
+    names = [name for name in fired(probes) if TEACHES.get(name, (name, 0))[0] in measures]
     for position, name in enumerate(names):
-        measure, sign = TEACHES[name]
+        measure, sign = TEACHES.get(name, (name, 0))
         sign = sign or (1 if probes[name]["partial_correlation"] > 0 else -1)
         room = -(-(count - len(chosen)) // (len(names) - position))
         for first, second in _misleading(sign * measures[measure], rewards, trajectories, rng):

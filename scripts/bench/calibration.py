@@ -31,7 +31,7 @@ def draw_pool(rng: np.random.Generator) -> tuple[list[Features], np.ndarray]:
     direction, other = rng.normal(size=(2, STATE))
     features, returns = [], []
     for _ in range(POOL):
-        steps = int(rng.integers(20, 60))
+        steps = int(rng.integers(8, 24))
         state = np.cumsum(rng.normal(0, 0.2, (steps, STATE)), axis=0) + rng.normal(size=STATE)
         actions = np.diff(state, axis=0, append=state[-1:])[:, :ACTIONS] + rng.normal(0, 0.1, (steps, ACTIONS))
         features.append(
@@ -69,10 +69,12 @@ def measure(labels: int, seed: int, reward: Reward) -> dict[str, float]:
     slip, test = slip_of(reward), pairs.take(split.test)
     x, own = rewards[fresh.a] - rewards[fresh.b], (rewards[test.a] - rewards[test.b]) / crossed["temperature"]
     on_test = calibration(own, test.label, slip)
+    best = temperature(x, fresh.label, slip)
     return {
+        "temperature": crossed["temperature"], "best temperature": best,
         "final": calibration(x / crossed["temperature"], fresh.label, slip)["error"],
         "without temperature": calibration(x, fresh.label, slip)["error"],
-        "its best temperature": calibration(x / temperature(x, fresh.label, slip), fresh.label, slip)["error"],
+        "at its best": calibration(x / best, fresh.label, slip)["error"],
         "cross-validated": crossed["error"], "its floor": crossed["floor"],
         "test pairs": on_test["error"], "their floor": on_test["floor"],
     }  # fmt: skip

@@ -1,10 +1,10 @@
-"""Claims: a reward planted to love length, stillness or a closed gripper is caught by its probe in at least 95 % of
-simulated pools, and a clean one is accused of anything in under 5 %.
+"""Claims: a reward planted to love length, stillness, a closed or a visible gripper is caught by its probe in at least
+95 % of simulated pools, and a clean one is accused of anything in under 5 %.
 
 Pools of 100 trajectories of 13 to 45 seconds, all longer than the 64 steps that the model sees at 5 Hz; actions are
 displacements or positions. How long a trajectory takes goes with its quality, as in real pools. A planted reward is
-half quality and half the measure, and noise; a clean one is quality and as much noise. A visible gripper is not among
-them: nothing that datasets record says whether the camera sees it.
+half quality and half the measure, and noise; a clean one is quality and as much noise. How often the gripper is visible
+no dataset records; it is given as a measure (`pool.measures`), as a detector would find it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ POOLS, SIZE, FPS, MOST = 200, 100, 5, 64
 PLANTED = {
     "length": "length", "stillness of effector": "stillness_of_effector", "stillness of state": "stillness_of_state",
     "stillness of actions": "stillness_of_actions", "closed gripper": "closed_gripper",
+    "visible gripper": "visible_gripper",
 }  # fmt: skip
 
 
@@ -33,6 +34,8 @@ class Pool:
     grippers: list[np.ndarray]
     speeds: np.ndarray
     """(N,) of the end effector, m/s."""
+    visible: np.ndarray
+    """(N,) share of frames in which the gripper is seen."""
 
 
 def draw(absolute: bool, rng: np.random.Generator) -> Pool:
@@ -52,7 +55,7 @@ def draw(absolute: bool, rng: np.random.Generator) -> Pool:
         trajectories.append(Trajectory(f"t{i}", "d", i, "expert", "push", true_return=quality, end_s=seconds))
         grippers.append(closed[rows].astype(float))
         speeds.append(float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum() / seconds))
-    return Pool(trajectories, features, grippers, np.array(speeds))
+    return Pool(trajectories, features, grippers, np.array(speeds), rng.beta(4, 2, SIZE))
 
 
 def loved(pool: Pool, name: str) -> np.ndarray:
@@ -61,7 +64,7 @@ def loved(pool: Pool, name: str) -> np.ndarray:
         return np.array([t.end_s for t in pool.trajectories])
     if name == "closed gripper":
         return np.array([own.mean() for own in pool.grippers])
-    return -pool.speeds
+    return pool.visible if name == "visible gripper" else -pool.speeds
 
 
 def measure(absolute: bool, pools: int) -> dict[str, float]:
@@ -71,6 +74,7 @@ def measure(absolute: bool, pools: int) -> dict[str, float]:
         rng = np.random.default_rng([seed, 7])
         pool = draw(absolute, rng)
         found = measures(pool.features, pool.trajectories, pool.grippers, pool.speeds)
+        found["visible_gripper"] = np.clip(pool.visible + rng.normal(0, 0.05, SIZE), 0, 1)
         truth, noise = np.array([t.true_return for t in pool.trajectories]), 0.5 * rng.normal(size=SIZE)
 
         def named(reward: np.ndarray, pool: Pool = pool, found: dict = found) -> list[str]:

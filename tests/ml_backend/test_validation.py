@@ -162,6 +162,23 @@ def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, m
     assert json.loads((ws.root / record.path / "validation.json").read_text())["probes"] == {}
     assert "Can the reward be gamed?" in page_of(ws).read_text()
 
+    table = ws.root / "measures.csv"
+    ws.config.pool.measures = str(table)
+    ids = [t.trajectory_id for t in ws.store.trajectories()]
+    table.write_text("trajectory_id,visible_gripper\n" + "".join(f"{name},{i / 8}\n" for i, name in enumerate(ids)))
+    validate_model(ws)
+    probes = json.loads((ws.root / record.path / "validation.json").read_text())["probes"]
+    assert list(probes) == ["visible_gripper"] and "visible gripper" in page_of(ws).read_text()
+    wrong = "trajectory_id,seen\n" + "".join(f"{name},often\n" for name in ids)
+    for text, words in (
+        ("trajectory_id\n", "expected the columns trajectory_id and a measure"),
+        (f"trajectory_id,seen\n{ids[0]},1\n", "7 trajectories of the model are not in it"),
+        (wrong, "seen: expected a number"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=words):
+            validate_model(ws)
+
 
 def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     with pytest.raises(NotReady, match="no reward model yet"):
