@@ -285,6 +285,14 @@ class Reward(Section):
     """Frames per second that the model sees."""
     max_frames: Annotated[int, Field(ge=2)] = 64
     """Longer trajectories are sampled more sparsely."""
+    parts: Annotated[list[Literal["linear", "kernel", "network"]], Field(min_length=1)] = [
+        "linear",
+        "kernel",
+        "network",
+    ]
+    """What the reward is made of: Bayesian models, linear and with a radial kernel, on what summarizes a trajectory,
+    and the network; their weights come from the labels. Differs from the protocol, which has the network alone: with a
+    few hundred labels it is behind the simple models."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
     """The layer over time."""
     hidden: Annotated[int, Field(ge=1)] = 64

@@ -2,8 +2,8 @@
 
 A new model takes over when it is not worse; a person may promote another or roll back. Two models are compared on the
 validation pairs of both, never on test pairs: these only report, and a figure that chose the model would flatter it.
-Neither was trained on a validation pair, and both stopped by them, so neither has an advantage there. A pair keeps its
-place in the split when later rounds add others.
+Both learned from those pairs, so neither has an advantage there; one that fails at what it was shown is worse. A pair
+keeps its place in the split when later rounds add others.
 """
 
 from __future__ import annotations

@@ -149,6 +149,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
             on_curves=add,
         )
         advance(reward.epochs - trained.epochs)
+    if trained.note:
+        console.print(f"[yellow]{trained.note}[/]", highlight=False, soft_wrap=True)
     asked = ws.store.pairs()
     figures = validate(
         trained,
@@ -180,6 +182,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         write_json(folder / "split.json", parts)
         settings = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
         settings |= {"curves": trained.curves, "reliability": trained.reliability}
+        settings |= {"weights": trained.weights, "note": trained.note}
         write_json(folder / "training.json", settings)
         write_json(folder / "validation.json", figures)
         table = {"trajectory_id": ids, "reward": rewards.tolist(), "member_sd": members.std(axis=0).tolist()}

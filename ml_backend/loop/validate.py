@@ -7,7 +7,7 @@ added here, since they take longer than a training. Where a probe fires, pairs a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     rng = np.random.default_rng(told["seed"])
 
     def accuracies(parts: list[np.ndarray], numbers: list[int]) -> list[float]:
-        splits = [replace(split, train=part) for part in parts]
+        splits = [_with_some(part, split.test) for part in parts]
         seeds = [told["seed"] + number for number in numbers]
         label = pairs.label[split.test]
         found = fit_folds(
@@ -101,7 +101,8 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     )  # fmt: skip
     answers = join(ws.store.judgments(), ws.store.assignments(calibration=False))
     figures["noise_ceiling"] = noise_ceiling(ws.store.labelled(), answers, rng)
-    figures["learning_curve"] = learning_curve(split.train, accuracies, rng)
+    fitted = np.sort(np.concatenate([split.train, split.validation]))
+    figures["learning_curve"] = learning_curve(fitted, accuracies, rng)
     checks = check(figures)
     figures["checks"] = [vars(one) for one in checks]
     figures["trusted"] = all(one.reached for one in checks)
@@ -155,6 +156,13 @@ def _as_trained(
             f"{folder / 'split.json'}: the pairs of this model no longer have labels.", fix="Run `robopref train`."
         )
     return pairs, Split(*parts)
+
+
+def _with_some(rows: np.ndarray, test: np.ndarray) -> Split:
+    """Only `rows` to learn from: a sixth of them are validation pairs, about as many as in a model's split."""
+    validation = np.zeros(len(rows), bool)
+    validation[::6] = len(rows) > 6
+    return Split(rows[~validation], rows[validation], test)
 
 
 def _recorded(

@@ -1,6 +1,7 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
     inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP → reward (K, B)
+                     → summary → linear and radial features (`summary`)              → reward (K, B), added
 
 All K members are one computation: the temporal layer's and the MLP's weights have a leading member axis.
 Normalization is part of the module, so a caller passes values as recorded; steps beyond a trajectory's end are masked
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from torch import nn
 
 from ml_backend.reward import checkpoint
 from ml_backend.reward.features import Features, Normalization, collate
+from ml_backend.reward.summary import SummaryReward, summarize
 from preference.errors import ConfigError, DataError
 
-FORMAT = 2
-"""Of the file; raise it when an old one can no longer be read."""
+FORMAT = 3
+"""Of the file; format 2 had the network alone, and is still read."""
+READ = (2, FORMAT)
 CLIP = 5.0
 """Normalized inputs are held within ± so many standard deviations: one broken sensor value moves a reward little."""
 SCORE_BATCH = 256
@@ -64,6 +67,12 @@ class ModelSpec:
     """What it has seen; rewards mean something within one of them only."""
     encoder_digest: str = ""
     """Of the encoder's weights: those of the same name may differ."""
+    centres: int = 0
+    """Trajectories that radial features are measured from."""
+    radial: int = 0
+    """Radial features."""
+    summary: bool = False
+    """Whether there is a part on summaries beside the network."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -73,12 +82,18 @@ class ModelSpec:
     @property
     def width(self) -> int:
         """F, the length of one step's normalized input."""
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> list[int]:
+        """What each of `inputs` has in it."""
         sizes = self.sizes | {"frames": self.projection}
-        return sum(sizes[name] for name in self.inputs)
+        return [sizes[name] for name in self.inputs]
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ModelSpec:
-        values: dict[str, Any] = {f.name: row[f.name] for f in fields(cls)}
+        known = [f.name for f in fields(cls) if f.name in row or f.default is MISSING]
+        values: dict[str, Any] = {name: row[name] for name in known}
         listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**listed)
 
@@ -121,6 +136,9 @@ class RewardModel(nn.Module):
         self.output_weight = uniform((members, hidden), hidden, generator)
         self.log_nu = nn.Parameter(torch.zeros(members))
         """Log of Davidson's ν; trained only where ties are modelled by it."""
+        self.summary = None
+        if spec.summary:
+            self.summary = SummaryReward(spec.width, spec.centres, spec.radial, members)
 
     def forward(
         self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, mask: torch.Tensor
@@ -133,7 +151,9 @@ class RewardModel(nn.Module):
             state: (B, T, S), as recorded; S may be 0.
             mask: (B, T), true where the trajectory has a step.
         """
-        return self.rewards(self.embed(self.normalize(frames, actions, state), mask))
+        inputs = self.normalize(frames, actions, state)
+        rewards = self.rewards(self.embed(inputs, mask))
+        return rewards if self.summary is None else rewards + self.summary(inputs, mask)
 
     def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F)."""
@@ -155,7 +175,7 @@ class RewardModel(nn.Module):
         return torch.relu(torch.matmul(pooled, self.hidden_weight) + self.hidden_bias.unsqueeze(1))
 
     def rewards(self, phi: torch.Tensor) -> torch.Tensor:
-        """(K, B) from φ (K, B, H); centred on the pool, which changes no difference."""
+        """The network's part, (K, B), from φ (K, B, H); centred on the pool, which changes no difference."""
         return torch.einsum("kbh,kh->kb", phi, self.output_weight) - self.offset.unsqueeze(1)
 
     @torch.no_grad()
@@ -163,6 +183,21 @@ class RewardModel(nn.Module):
         """Take over what `dataset.fit_normalization` measured on the training pool."""
         for name, value in asdict(values).items():
             getattr(self, name).copy_(torch.as_tensor(value, dtype=torch.float32))
+
+    def combine(self, summary: SummaryReward, weights: tuple[float, float]) -> None:
+        """Add the simple part, each part times its weight.
+
+        Args:
+            weights: Of `summary` and of the network.
+        """
+        centres, radial = summary.whiten.shape
+        self.spec = replace(self.spec, summary=True, centres=centres, radial=radial)
+        self.summary = summary
+        with torch.no_grad():
+            summary.size *= weights[0]
+            # φ in place of the output, which is linear in it: what counts little is then little unsure, too
+            self.hidden_weight *= weights[1]
+            self.hidden_bias *= weights[1]
 
     @torch.no_grad()
     def centre(self, features: Sequence[Features]) -> None:
@@ -174,6 +209,8 @@ class RewardModel(nn.Module):
         """Divide all rewards by the temperature, so that σ(r_a − r_b) is a probability wherever the model is used."""
         self.output_weight /= temperature
         self.offset /= temperature
+        if self.summary is not None:
+            self.summary.size /= temperature
 
     @torch.no_grad()
     def score(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
@@ -183,9 +220,25 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def last_layer(self, features: Sequence[Features]) -> np.ndarray:
-        """(N, K·H) float64: φ of all members side by side, scaled so that the mean reward is linear in them."""
-        phi = self._in_batches(features, lambda *batch: self.embed(self.normalize(*batch[:3]), batch[3]))
-        return phi.transpose(1, 0, 2).reshape(len(features), -1) / self.spec.members
+        """(N, K·H + P) float64: φ of all members side by side and the P features of the part on summaries, scaled so
+        that the mean reward is linear in them; without those that no reward depends on."""
+
+        def basis(*batch: torch.Tensor) -> torch.Tensor:
+            inputs, mask = self.normalize(*batch[:3]), batch[3]
+            parts = []
+            if self.hidden_weight.any():
+                phi = self.embed(inputs, mask) / self.spec.members
+                parts.append(phi.transpose(0, 1).flatten(1))
+            if self.summary is not None:
+                parts.append(self.summary.basis(inputs, mask))
+            return torch.cat(parts, dim=1).unsqueeze(0)
+
+        return self._in_batches(features, basis)[0]
+
+    @torch.no_grad()
+    def summaries(self, features: Sequence[Features]) -> np.ndarray:
+        """(N, 4F) float64, what summarizes each trajectory."""
+        return self._in_batches(features, lambda *x: summarize(self.normalize(*x[:3]), x[3]).unsqueeze(0))[0]
 
     def _in_batches(self, features: Sequence[Features], function: Any) -> np.ndarray:
         """`function` over padded batches, as (K, N, ...); each trajectory is read once."""
@@ -207,7 +260,7 @@ class RewardModel(nn.Module):
             DataError: the file is missing, cut short, or no reward model of this format.
         """
         found = checkpoint.load(path, "reward model", fix="Run `robopref train`.")
-        if found.get("format") != FORMAT:
+        if found.get("format") not in READ:
             raise DataError(
                 f"{path}: expected a reward model of format {FORMAT}, found {found.get('format')!r}.",
                 fix="Run `robopref train`.",

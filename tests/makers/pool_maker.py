@@ -10,6 +10,7 @@ from importer.pool.build import build_pool
 from preference.records import Batch, Pair, Preference
 from preference.workspace import Workspace
 
+# With all parts, so few labels would go to the linear one alone, and most of training would not be tried
 CONFIG = """
 seed = 3
 salt = 3
@@ -24,6 +25,7 @@ sample_fps = 2.0
 epochs = 5
 hidden = 8
 members = 2
+parts = ["network"]
 min_preferences = 10
 """
 

@@ -212,3 +212,13 @@ def test_an_unknown_encoder_is_named_with_its_neighbours():
         settle("resnet999", "none")
     with pytest.raises(ConfigError, match="file not found"):
         settle("resnet18", "nowhere.safetensors")
+
+
+def test_labels_too_few_for_the_network_train_the_linear_part_and_a_person_is_told(ws, capsys):
+    ws.config.reward.parts = ["linear", "kernel", "network"]
+    record = stages.train(ws)
+    told = "labels without ties to train on: the linear part alone is fitted"
+    assert told in capsys.readouterr().err
+    settings = json.loads((ws.root / record.path / "training.json").read_text())
+    assert told in settings["note"] and settings["weights"] == {"simple": 1.0, "network": 0.0}
+    assert len(rounds.rank(ws, 3)) == 3

@@ -47,15 +47,10 @@ def test_a_pair_keeps_its_split_when_others_come():
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
-    trained, made, _, pairs, split = fit(
-        reward=REWARD.model_copy(update={"epochs": 200, "patience": 5, "learning_rate": 1e-2})
-    )
+    trained, *_ = fit(reward=REWARD.model_copy(update={"epochs": 200, "patience": 5, "learning_rate": 1e-2}))
     losses = trained.curves["validation_loss"]
     assert trained.epochs == len(losses) == trained.best_epoch + 5 < 200
     assert trained.best_epoch == 1 + np.argmin(losses)
-    rewards, _ = trained.model.score(made)
-    kept = trained.curves["validation_accuracy"][trained.best_epoch - 1]
-    assert ranking_accuracy(rewards, pairs.take(split.validation)) == pytest.approx(kept)
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_kept_however_lucky_an_accuracy_was():
@@ -168,8 +163,9 @@ def test_an_empty_validation_split_does_not_stop_training():
 def test_without_validation_pairs_the_last_epoch_is_kept_and_not_the_first():
     made, truth = features()
     pairs = pairs_of(truth, count=30)
-    trained = train_model(made, pairs, Split(np.arange(30), *[np.array([], int)] * 2), spec(), REWARD, seed=0)
-    assert trained.best_epoch == REWARD.epochs
+    nothing = [np.array([], int)] * 2
+    trained = train_model(made, pairs, Split(np.arange(30), *nothing), spec(members=1), REWARD, seed=0)
+    assert trained.best_epoch == REWARD.epochs, "one member has nobody else to judge it"
 
 
 def test_members_see_different_pairs_and_all_together_every_pair_equally_often():

@@ -3,9 +3,10 @@
 # %% [markdown]
 # # Train the reward model from scratch
 #
-# From the labels in `preferences.jsonl` and the features in `features.npz`, with numpy and PyTorch only: an ensemble of
-# the released model's architecture is trained on the `train` pairs, stopped by the `validation` pairs, and tested once
-# on the `test` pairs. Run it in the release's folder. P(a ≻ b) = σ(r_a − r_b) throughout (Bradley and Terry, 1952).
+# From the labels in `preferences.jsonl` and the features in `features.npz`, with numpy and PyTorch only: an ensemble
+# like the released model's network is trained on the `train` pairs, stopped by the `validation` pairs, and tested once
+# on the `test` pairs. The released model's part on summaries, if it has one, is left out here for brevity. Run it in
+# the release's folder. P(a ≻ b) = σ(r_a − r_b) throughout (Bradley and Terry, 1952).
 # %%
 import copy
 import csv

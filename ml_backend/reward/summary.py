@@ -1,0 +1,171 @@
+"""The reward's simple part: linear and radial in what summarizes a trajectory.
+
+A trajectory is summarized by the mean of its inputs, how they change from the first step to the last, how they spread,
+and how they end. The reward is linear in that, and in radial features of it, exp(−γ |s − c|²) of some trajectories c
+(Nyström, Williams and Seeger 2001). Nothing of a trajectory's length reaches it by itself.
+
+Importing this module imports torch: do it inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ml_backend.reward.evidence import Answers, fit, unseen
+
+SUMMARIES = 4
+"""Mean, change, spread, end: each as wide as a step's inputs."""
+CENTRES = 512
+"""Trajectories that the radial features are measured from, drawn of those compared where there are more."""
+RADIAL = 128
+"""Principal radial features that are kept; of the rest, labels determine nothing."""
+GAMMA = 0.3
+"""Over the number of summary values: two trajectories a standard deviation apart in each are alike by e^(−2·0.3)."""
+LIMIT = 5.0
+"""Standardized summaries are held within ± so many standard deviations."""
+
+
+class SummaryReward(nn.Module):
+    """K samples of a Bayesian reward on summaries.
+
+    Args:
+        width: F, values of a step's normalized input.
+        centres: M; 0 = linear alone.
+        radial: R, radial features.
+        members: K.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    centres: torch.Tensor
+    whiten: torch.Tensor
+    size: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(self, width: int, centres: int, radial: int, members: int) -> None:
+        super().__init__()
+        values = SUMMARIES * width
+        shapes = {
+            "mean": (values,),
+            "scale": (values,),
+            "centres": (centres, values),
+            "whiten": (centres, radial),
+            "size": (values + radial,),
+            "weight": (members, values + radial),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Rewards (K, B) from (B, T, F) normalized inputs and (B, T)."""
+        return torch.matmul(self.weight, self.basis(inputs, mask).transpose(0, 1))
+
+    def basis(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, 4F + R) in which the rewards are linear, each column at its prior's standard deviation."""
+        return self.features(summarize(inputs, mask)) * self.size
+
+    def features(self, summaries: torch.Tensor) -> torch.Tensor:
+        """(B, 4F + R), standardized and radial, from (B, 4F)."""
+        s = self.standardized(summaries)
+        return torch.cat([s, radial(s, self.centres) @ self.whiten], dim=1) if self.whiten.shape[1] else s
+
+    def standardized(self, summaries: torch.Tensor) -> torch.Tensor:
+        """(B, 4F), each about standard normal over the pool."""
+        return ((summaries - self.mean) * self.scale).clamp(-LIMIT, LIMIT).to(self.scale.dtype)
+
+
+def summarize(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, 4F): mean, change, spread and end over the steps that are there."""
+    there = mask.to(inputs.dtype).unsqueeze(-1)
+    share = there / there.sum(dim=1, keepdim=True).clamp(min=1.0)
+    mean = (inputs * share).sum(dim=1)
+    spread = (((inputs - mean.unsqueeze(1)) ** 2) * share).sum(dim=1).clamp(min=1e-12).sqrt()
+    after = torch.cat([there[:, 1:], torch.zeros_like(there[:, :1])], dim=1)
+    end = (inputs * (there - after)).sum(dim=1)
+    return torch.cat([mean, end - inputs[:, 0], spread, end], dim=1)
+
+
+def radial(s: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """(B, M) exp(−γ |s − c|²)."""
+    squared = (s**2).sum(dim=1, keepdim=True) + (centres**2).sum(dim=1) - 2.0 * s @ centres.transpose(0, 1)
+    return torch.exp(-GAMMA / s.shape[1] * squared.clamp(min=0.0))
+
+
+@torch.no_grad()
+def standardize(part: SummaryReward, pool: torch.Tensor, relative: np.ndarray) -> None:
+    """Measure what a summary subtracts and is scaled by on the pool's.
+
+    Args:
+        pool: (N, 4F) summaries; no label is looked at.
+        relative: (F,) bool: inputs that keep their size relative to each other, as principal components do.
+    """
+    part.mean.copy_(pool.mean(dim=0))
+    sd = pool.std(dim=0, unbiased=False).reshape(SUMMARIES, -1)
+    if relative.any():
+        together = torch.from_numpy(relative)
+        sd[:, together] = sd[:, together].amax(dim=1, keepdim=True)
+    part.scale.copy_(torch.where(sd > 1e-4, 1.0 / sd.clamp(min=1e-4), torch.zeros_like(sd)).flatten())
+
+
+@torch.no_grad()
+def place_centres(part: SummaryReward, s: torch.Tensor) -> None:
+    """Radial features of unit kernel: of the centres `s`, (M, 4F) standardized, the principal directions.
+
+    Directions beyond the rank are 0.
+    """
+    if not len(s):
+        return
+    values, vectors = np.linalg.eigh(radial(s, s).double().numpy())
+    kept = part.whiten.shape[1]
+    values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
+    vectors = vectors * np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)] < 0, -1.0, 1.0)
+    enough = values > 1e-6 * values[0]
+    whiten = vectors * np.where(enough, 1.0 / np.sqrt(np.where(enough, values, 1.0)), 0.0)
+    part.centres.copy_(s)
+    part.whiten.copy_(torch.from_numpy(whiten.copy()))
+
+
+@torch.no_grad()
+def learn(
+    part: SummaryReward,
+    pool: torch.Tensor,
+    rows: tuple[np.ndarray, np.ndarray],
+    answers: Answers,
+    fold: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    linear: bool,
+) -> np.ndarray:
+    """Fit the weights of `part` to what is said of M pairs, and draw its members.
+
+    Returns:
+        (M,) r_a − r_b of each pair, by fits that saw neither trajectory.
+
+    Args:
+        pool: (N, 4F + R) `features` of the pool.
+        rows: (M,) and (M,) its rows that are a and b.
+        fold: (N,) of each trajectory: those of one fold are left out together.
+        linear: Whether the summaries themselves count, beside the radial features.
+    """
+    phi = pool.double().numpy()
+    kept = part.whiten.shape[1]
+    blocks = [(phi.shape[1] - kept) // SUMMARIES] * SUMMARIES + ([kept] if kept else [])
+    unit = _unit(phi, blocks)
+    if not linear:
+        unit[: phi.shape[1] - kept] = 0.0
+    phi = (phi - phi.mean(axis=0)) * unit
+    found = fit(phi[rows[0]] - phi[rows[1]], answers, blocks)
+    sd = np.sqrt(found.variance)
+    part.size.copy_(torch.from_numpy(unit * sd))
+    part.weight.copy_(torch.from_numpy(found.draws(part.weight.shape[0], rng) / sd))
+    return unseen(phi, *rows, answers, found, fold)
+
+
+def _unit(phi: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
+    """(P,) what each block is multiplied by, so that rewards of unit weights have variance 1 over the pool."""
+    power = [part.var(axis=0).sum() for part in np.split(phi, np.cumsum(blocks)[:-1], axis=1)]
+    return np.repeat([1.0 / np.sqrt(p) if p > 0 else 0.0 for p in power], blocks)
