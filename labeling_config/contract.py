@@ -37,6 +37,9 @@ EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 LONGEST_REASON = 2000  # characters of a reason that are kept
 LONGEST_S = (2**31 - 1) / 1000  # as many milliseconds as a database column holds
 
+MISSING_CLIP = (
+    "missing clip"  # begins the reason of a skip because a clip could not be shown; the page's script adds it
+)
 GUIDELINES = "/robopref/guidelines"  # the page that the plugin serves
 WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script saw of the watching
 # Lines of a project's description, which only a manager can edit: who owns it, which phase it is, and whether an answer
@@ -137,6 +140,15 @@ def answer_of(annotation: object) -> ScreenAnswer:
         return ScreenAnswer(side, confidence, _reason(result), _lead_time(annotation), _watch(result))
     except BadAnswer as bad:
         raise BadAnswer(bad.reason, annotation_id=which) from None
+
+
+def is_unseen(annotation: object) -> bool:
+    """Whether this is a skip because a clip could not be shown, as the annotator's page says."""
+    try:
+        answer_of(annotation)
+    except BadAnswer as bad:
+        return bad.reason.startswith(f"{SKIPPED}: {MISSING_CLIP}")
+    return False
 
 
 def result_of(side: Side, confidence: int, reason: str = "") -> list[dict[str, Any]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from labeling_config import STUDIO_VERSION
+from labeling_config.contract import MISSING_CLIP, preference_of
 from ml_backend.reward.weights import WITHOUT_A_HUB
 from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
 from preference.protocol import outside_protocol
+from preference.records import AssignmentView
 from preference.workspace import Workspace
 from robopref.init import SCHEMA_NAME, schema_text
 from robopref.studio import SETTINGS
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from importer.studio.client import LabelStudio
 
 LOW_DISK = 2_000_000_000
+MOST_NAMED = 10
+"""Clips that are named in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def _database(ws: Workspace) -> Iterator[Finding]:
     yield Finding("good", f"Database {place}: {counts}.")
     if rejections := store.rejections():
         yield Finding("note", f"{len(rejections)} answers were rejected; the newest: {rejections[-1].reason}.")
+    yield from _unseen(ws)
     if store.engine.dialect.name == "sqlite" and len(store.annotators()) > 10:
         yield Finding(
             "note",
@@ -146,6 +152,28 @@ def _people(ws: Workspace) -> Iterator[Finding]:
         yield Finding("bad", "No expert is named.", "Set annotators.expert: their answers are the truth of the tests.")
     else:
         yield Finding("good", f"{len(people)} annotators and an expert.")
+
+
+def _unseen(ws: Workspace) -> Iterator[Finding]:
+    """Pairs that nobody answered because a clip could not be shown, training and tests included."""
+    skipped = ws.store.skipped()
+    people: dict[str, set[str]] = defaultdict(set)
+    for view in ws.store.assignments():
+        why = skipped.get(view.assignment.assignment_id, "")
+        if why.startswith(MISSING_CLIP):
+            for side in ("left", "right"):
+                if side in why:
+                    people[_clip_on(view, side)].add(view.assignment.annotator_id)
+    if people:
+        shown = [f"{clip} (to {', '.join(sorted(who))})" for clip, who in sorted(people.items())]
+        more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
+        what = f"Clips that could not be shown: {', '.join(shown[:MOST_NAMED])}{more}."
+        yield Finding("bad", what, "Run `robopref clips`, and see whether the files play; the pairs stay skipped.")
+
+
+def _clip_on(view: AssignmentView, side: Literal["left", "right"]) -> str:
+    first = preference_of(side, view.assignment.left) == "A"
+    return view.pair.trajectory_a_id if first else view.pair.trajectory_b_id
 
 
 def _label_studio(ws: Workspace) -> Iterator[Finding]:

@@ -12,9 +12,12 @@ from typing import Any
 
 from labeling_config import contract
 from labeling_config.plugin import progress
+from labeling_config.plugin.one_answer import ANSWERED
 
 LARGEST_BODY = 64_000
-"""Characters of an answer as JSON. The screen sends about a thousand."""
+"""Bytes that an annotator may send at once: an answer, a draft, a tab. The screen sends about a thousand."""
+MOST_SKIPS = MOST_DRAFTS = 50
+"""Of one pair, by one person. The screen keeps one draft, and makes a skip of each time a pair is skipped."""
 DEEPEST = 32
 """Levels of nesting; the screen needs six. Near Python's own limit a body can be stored and no longer be listed."""
 LARGEST_TIME = 1e15
@@ -33,8 +36,8 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     """Before an answer to `task` is stored.
 
     Raises:
-        Refused: it is malformed, the pair has an answer already, or it belongs to a test and the training is not
-            finished.
+        Refused: it is malformed, the pair has an answer already or was skipped too often, or it belongs to a test and
+            the training is not finished.
     """
     from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
@@ -43,10 +46,13 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
         return
     check_body(body, task.project.label_config)
     # The expert's sets are no tests: their answers make the truth, in any order.
-    if contract.is_final(description) and progress.training_left(user):
+    if contract.is_final(description) and progress.in_training(progress.stages_of(user)):
         raise Refused("Finish the training first, skipped pairs too; the test comes after it.", 403)
-    if Annotation.objects.filter(task=task, completed_by=user, was_cancelled=False).exists():
-        raise Refused("You have answered this pair already.", 409)
+    own = Annotation.objects.filter(task=task, completed_by=user)
+    if own.filter(was_cancelled=False).exists():
+        raise Refused(ANSWERED, 409)
+    if body.get("was_cancelled") is True and own.count() >= MOST_SKIPS:
+        raise Refused(f"You have skipped this pair {MOST_SKIPS} times.", 429)
 
 
 def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
@@ -61,6 +67,21 @@ def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
     check_body(body, annotation.task.project.label_config)
     if contract.is_final(description) and progress.finished_since(user, annotation):
         raise Refused("This test is finished: its answers can no longer be changed.", 403)
+
+
+def check_draft(user: Any, task: Any, body: Mapping[str, Any], *, new: bool) -> None:
+    """Before a draft is stored. It may be half an answer, but not something else.
+
+    Raises:
+        Refused: it is, or there are many of this pair already.
+    """
+    from tasks.models import AnnotationDraft  # pyright: ignore[reportMissingImports]
+
+    if not contract.phase_of(task.project.description):
+        return
+    check_regions(body.get("result", []))
+    if new and AnnotationDraft.objects.filter(task=task, user=user).count() >= MOST_DRAFTS:
+        raise Refused(f"There are {MOST_DRAFTS} drafts of this pair already.", 429)
 
 
 def check_storable(body: Mapping[str, Any]) -> None:
@@ -95,19 +116,25 @@ def check_body(body: Mapping[str, Any], template: str) -> None:
     Raises:
         Refused: it is something else; the message says what.
     """
-    if (size := len(json.dumps(body, ensure_ascii=False))) > LARGEST_BODY:
-        raise Refused(f"The answer has {size} characters; at most {LARGEST_BODY} are taken.", 413)
-    result = body.get("result")
-    if not isinstance(result, list) or not all(isinstance(region, dict) for region in result):
-        raise Refused("`result` must be a list of objects.")
-    if any(region.get("from_name") == contract.REASON and not _is_text(region) for region in result):
-        raise Refused("`reason` must be text.")
+    check_regions(body.get("result"))
     if body.get("was_cancelled") is True or contract.missing_in(template):
         return
     try:
         contract.answer_of(body)
     except contract.BadAnswer as bad:
         raise Refused(f"This is not one answer to the pair: {bad.reason}.") from None
+
+
+def check_regions(result: object) -> None:
+    """What an answer and a draft have in common.
+
+    Raises:
+        Refused: `result` is no list of regions, or its reason is not text.
+    """
+    if not isinstance(result, list) or not all(isinstance(region, dict) for region in result):
+        raise Refused("`result` must be a list of objects.")
+    if any(region.get("from_name") == contract.REASON and not _is_text(region) for region in result):
+        raise Refused("`reason` must be text.")
 
 
 def _is_text(region: Mapping[str, Any]) -> bool:

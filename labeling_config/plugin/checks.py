@@ -1,7 +1,9 @@
 """Does this Label Studio still have what the plugin relies on? Sentences out, for `robopref doctor`.
 
-`problems` checks the server. `troubles` are what the page's script missed in somebody's browser, kept in a small file
-in Label Studio's data folder. Nothing here stops anything: the template works without the plugin.
+`problems` checks the server. `troubles` are the parts of the page that the plugin's script missed in somebody's
+browser, kept in a small file in Label Studio's data folder. A browser names one of `PARTS` and nothing else, so nobody
+can fill the file or write sentences of their own into it. Nothing here stops anything: the template works without the
+plugin.
 """
 
 from __future__ import annotations
@@ -16,32 +18,43 @@ from preference.errors import DataError
 
 FOUND_AT_START: list[str] = []
 """What failed when Label Studio started."""
-MOST = 50
-"""Different sentences that are kept."""
-LONGEST = 200
+PARTS = {
+    "objects": "Label Studio's objects of the pair (window.Htx)",
+    "players": "the players of the two clips",
+    "videos": "the <video> elements of the two clips",
+    "task": "the task's id",
+    "submit": "the Submit button",
+    "answers": "the answers' buttons",
+    "confidence": "the steps of the confidence",
+}
+"""What of the page the script needs, by the names in static/studio.js."""
 
 _lock = threading.Lock()
 
 
 def problems() -> list[str]:
     """What is wrong on the server; empty if everything is as the plugin expects."""
-    return [*FOUND_AT_START, *_version(), *_addresses(), *_projects(), *_database()]
+    return [*FOUND_AT_START, *_version(), *_addresses(), *_models(), *_database()]
 
 
-def note_trouble(sentence: str) -> None:
-    """Record what a page's script reported, once however often it is reported."""
+def note_trouble(part: str, email: str) -> None:
+    """Record that somebody's page lacks one of `PARTS`; whose was the first is kept."""
     with _lock:
-        known = troubles()
-        if sentence[:LONGEST] in known or len(known) >= MOST:
-            return
-        write_json(_kept(), [*known, sentence[:LONGEST]])
+        if part not in (known := _told()):
+            write_json(_kept(), known | {part: email})
 
 
 def troubles() -> list[str]:
+    return [f"The page lacks {PARTS[part]}, says the browser of {email}." for part, email in _told().items()]
+
+
+def _told() -> dict[str, str]:
     try:
-        return list(read_json(_kept()))
-    except (DataError, TypeError):
-        return []
+        found = read_json(_kept())
+    except DataError:
+        return {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {part: str(email) for part, email in known if part in PARTS}
 
 
 def _kept() -> Path:
@@ -93,14 +106,19 @@ def _names() -> list[str]:
     return names
 
 
-def _projects() -> list[str]:
+def _models() -> list[str]:
     from projects.models import Project  # pyright: ignore[reportMissingImports]
+    from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
 
     from labeling_config.plugin.access import OwnedProjectMixin
+    from labeling_config.plugin.one_answer import OneAnswerMixin
 
-    if issubclass(Project, OwnedProjectMixin):
-        return []
-    return ["PROJECT_MIXIN no longer has an effect: Label Studio's object check does not know who owns a project."]
+    found = []
+    if not issubclass(Project, OwnedProjectMixin):
+        found.append("PROJECT_MIXIN has no effect: Label Studio's object check does not know who owns a project.")
+    if not issubclass(Annotation, OneAnswerMixin):
+        found.append("ANNOTATION_MIXIN has no effect: two answers to a pair that arrive at once are both stored.")
+    return found
 
 
 def _database() -> list[str]:

@@ -15,13 +15,14 @@ from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMi
     HttpResponseRedirect,
 )
 from django.shortcuts import render  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
-from rest_framework.decorators import api_view  # pyright: ignore[reportMissingImports]
+from rest_framework.decorators import api_view, throttle_classes  # pyright: ignore[reportMissingImports]
 from rest_framework.exceptions import (  # pyright: ignore[reportMissingImports]
     NotAuthenticated,
     PermissionDenied,
     ValidationError,
 )
 from rest_framework.response import Response  # pyright: ignore[reportMissingImports]
+from rest_framework.throttling import UserRateThrottle  # pyright: ignore[reportMissingImports]
 
 from labeling_config import contract
 from labeling_config.plugin import checks, progress
@@ -56,7 +57,7 @@ def next_pair(request: Any) -> HttpResponse:
     passing = _number(request.GET.get("nothing_in"))
     if stage := progress.current(stages, passing):
         return HttpResponseRedirect(_stream(stage.project_id))
-    skipped = next((stage for stage in stages if stage.skipped), None)
+    skipped = next(iter(sorted((s for s in stages if s.skipped), key=lambda s: s.skipped == s.excused)), None)
     reached = next((s.phase.partition("-")[0] or "production" for s in reversed(stages)), "nothing")
     test_waits = reached == "training" or any(stage.test and stage.left for stage in stages)
     facts = {
@@ -64,7 +65,7 @@ def next_pair(request: Any) -> HttpResponse:
         "skipped": sum(stage.skipped for stage in stages),
         "skipped_address": skipped and _stream(skipped.project_id),
         "held_elsewhere": progress.current(stages) is not None,
-        "training_skipped": bool(skipped and contract.is_training(skipped.phase) and test_waits),
+        "training_skipped": bool(skipped and progress.in_training([skipped]) and test_waits),
         "reached": reached,
     }
     return render(request, "robopref/next.html", facts)
@@ -100,14 +101,21 @@ def state(request: Any) -> Response:
     return Response(said)
 
 
+class FewReports(UserRateThrottle):
+    """Of one person; in each of Label Studio's processes."""
+
+    scope, rate = "robopref-trouble", "30/hour"
+
+
 @api_view(["POST"])
+@throttle_classes([FewReports])
 def trouble(request: Any) -> Response:
-    """The page's script could not find some part of Label Studio: recorded for `robopref doctor`."""
+    """The page's script could not find some part of Label Studio in the visitor's project: for `robopref doctor`."""
     _signed_in(request)
-    what = request.data.get("what") if isinstance(request.data, dict) else None
-    if not isinstance(what, str) or not what.strip():
-        raise ValidationError({"what": "expected a sentence"})
-    checks.note_trouble(what.strip())
+    part = request.data.get("part") if isinstance(request.data, dict) else None
+    if not isinstance(part, str) or part not in checks.PARTS:
+        raise ValidationError({"part": f"expected one of {', '.join(checks.PARTS)}"})
+    checks.note_trouble(part, request.user.email)
     return Response(status=204)
 
 

@@ -15,6 +15,9 @@ from labeling_config.plugin import clips
 from labeling_config.plugin.access import owned_project_ids
 from labeling_config.plugin.pace import pace_of
 
+UNSEEN = 4
+"""One in so many training pairs, at least one, may stay skipped because a clip cannot be shown, so that a broken clip
+holds nobody up. Only the annotator's browser can say so. If it says it of more, the training waits for a manager."""
 PACE_ANSWERS = 60
 """The pace is that of so many latest answers."""
 
@@ -34,6 +37,13 @@ class Stage:
     """Pairs neither answered nor skipped."""
     test: bool = False
     """Answered once, after the training."""
+    excused: int = 0
+    """Of the skipped pairs, those whose clips could not be shown, as far as the training goes on without them."""
+
+    @property
+    def to_answer(self) -> int:
+        """Pairs still to be answered where all have to be; skipping is no answer."""
+        return self.left + self.skipped - self.excused
 
 
 def stages_of(user: Any) -> list[Stage]:
@@ -56,7 +66,13 @@ def stage_of(user: Any, project: Any) -> Stage:
     own = Annotation.objects.filter(project_id=project_id, completed_by=user)
     answered = set(own.filter(was_cancelled=False).values_list("task_id", flat=True))
     skipped = set(own.filter(was_cancelled=True, task__is_labeled=False).values_list("task_id", flat=True)) - answered
-    return Stage(project_id, phase, len(answered), len(skipped), waiting(user, project_id).count(), test)
+    left = waiting(user, project_id).count()
+    excused = 0
+    if contract.is_training(phase) and skipped:
+        unseen = own.filter(was_cancelled=True, task_id__in=skipped).values("task_id", "result", "was_cancelled")
+        most = max(1, (len(answered) + len(skipped) + left) // UNSEEN)
+        excused = min(len({one["task_id"] for one in unseen if contract.is_unseen(one)}), most)
+    return Stage(project_id, phase, len(answered), len(skipped), left, test, excused)
 
 
 def waiting(user: Any, project_id: int) -> Any:
@@ -69,29 +85,17 @@ def waiting(user: Any, project_id: int) -> Any:
 
 def finished_since(user: Any, annotation: Any) -> bool:
     """Whether all pairs of a test have been answered since this answer: those that are open now were added later."""
-    left = _unanswered(user, annotation.project_id)
+    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
+
+    own = Annotation.objects.filter(project_id=annotation.project_id, completed_by=user, was_cancelled=False)
+    tasks = Task.objects.filter(project_id=annotation.project_id, is_labeled=False)
+    left = tasks.exclude(pk__in=own.values("task_id"))
     return not left.filter(created_at__lt=annotation.created_at).exists()
 
 
-def training_left(user: Any) -> int:
-    """Training pairs that this annotator has not answered; skipped ones are still to be answered."""
-    training = [
-        project.id for project in _projects(user) if contract.is_training(contract.phase_of(project.description))
-    ]
-    return sum(_unanswered(user, project_id).count() for project_id in training)
-
-
-def _unanswered(user: Any, project_id: int) -> Any:
-    """The project's tasks that this user has not answered, skipped ones included, as a query."""
-    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
-
-    answered = Annotation.objects.filter(project_id=project_id, completed_by=user, was_cancelled=False)
-    return Task.objects.filter(project_id=project_id, is_labeled=False).exclude(pk__in=answered.values("task_id"))
-
-
 def in_training(stages: Iterable[Stage]) -> bool:
-    """Whether a test has to wait, as in `training_left`."""
-    return any(stage.left or stage.skipped for stage in stages if contract.is_training(stage.phase))
+    """Whether a test has to wait: training pairs, skipped ones too, are still to be answered."""
+    return any(stage.to_answer for stage in stages if contract.is_training(stage.phase))
 
 
 def current(stages: Iterable[Stage], passing: int | None = None) -> Stage | None:

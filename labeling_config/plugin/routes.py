@@ -35,10 +35,11 @@ class Asked:
         """The JSON object sent; None where it is something else, or could be read in two ways.
 
         Raises:
-            Refused: it cannot be stored and shown again.
+            Refused: it is too large, or cannot be stored and shown again.
         """
         if self.nothing_sent():
             return NO_BODY
+        self._check_size()
         kind = self.request.headers.get("Content-Type", "").lower().replace(" ", "")
         if kind not in ("application/json", "application/json;charset=utf-8"):
             return None
@@ -52,6 +53,13 @@ class Asked:
             return None
         answers.check_storable(sent)
         return sent
+
+    def _check_size(self) -> None:
+        """By what the header says first: a large body is not read."""
+        said = self.request.META.get("CONTENT_LENGTH") or ""
+        size = int(said) if said.isdecimal() and len(said) < 18 else 0
+        if size > answers.LARGEST_BODY or len(self.request.body) > answers.LARGEST_BODY:
+            raise answers.Refused(f"At most {answers.LARGEST_BODY} bytes are taken at once.", 413)
 
     def nothing_sent(self) -> bool:
         return (
@@ -190,12 +198,23 @@ def draft_a_task(asked: Asked) -> bool:
     annotation = asked.kwargs.get("annotation_id")
     if annotation is not None and asked.own_annotation(annotation) is None:
         return False
-    return task_at_hand(asked) and _says_only(asked, DRAFT_KEYS, task_id=asked.kwargs["pk"])
+    if not task_at_hand(asked) or not _says_only(asked, DRAFT_KEYS, task_id=asked.kwargs["pk"]):
+        return False
+    answers.check_draft(asked.user, asked.task(asked.kwargs["pk"]), asked.body() or NO_BODY, new=True)
+    return True
 
 
 def change_draft(asked: Asked) -> bool:
     draft = asked.own_draft(asked.kwargs.get("pk"))
-    return draft is not None and _says_only(asked, DRAFT_KEYS, task_id=draft.task_id)
+    if draft is None or not _says_only(asked, DRAFT_KEYS, task_id=draft.task_id):
+        return False
+    answers.check_draft(asked.user, draft.task, asked.body() or NO_BODY, new=False)
+    return True
+
+
+def trouble_in_own_project(asked: Asked) -> bool:
+    body = asked.body() or NO_BODY
+    return set(body) == {"part", "project"} and asked.owns_project(body["project"])
 
 
 def themselves(asked: Asked) -> bool:
@@ -264,7 +283,7 @@ def _allow(check: Check, methods: str, *routes: str) -> None:
 _allow(anyone, "GET HEAD", "main", "projects:project-index")
 _allow(anyone, "GET HEAD", "robopref-script", "robopref-style", "robopref-guidelines", "robopref-picture")
 _allow(anyone, "GET HEAD", "robopref-next", "robopref-signed-in", "robopref-state")
-_allow(anyone, "POST", "robopref-trouble")
+_allow(trouble_in_own_project, "POST", "robopref-trouble")
 _allow(
     anyone,
     "GET HEAD",

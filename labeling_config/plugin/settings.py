@@ -46,6 +46,7 @@ MIDDLEWARE = [
     *MIDDLEWARE[_at:],
 ]
 PROJECT_MIXIN = "labeling_config.plugin.access.OwnedProjectMixin"
+ANNOTATION_MIXIN = "labeling_config.plugin.one_answer.OneAnswerMixin"
 DISABLE_SIGNUP_WITHOUT_LINK = True
 
 # As shipped, four annotators at once meet "database is locked", and answers are saved though the reply was an error.

@@ -1,13 +1,21 @@
 """The plugin takes one whole answer to each pair, and a finished test stays as it is."""
 
+import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
 
+import psycopg
 import pytest
 from screen_maker import PASSWORD, make_project, mark, task_ids
 
 from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
+from robopref import studio
 
+MOST = 50
+"""Skips and drafts of one pair by one person: answers.MOST_SKIPS, answers.MOST_DRAFTS."""
 GOOD = {"result": contract.result_of("left", 4, "steady"), "lead_time": 6.5}
 
 
@@ -70,7 +78,7 @@ def test_what_the_managers_lists_cannot_show_is_refused_wherever_it_is_sent(labe
     person = Person(label_studio, "unshowable")
     project, (task, _) = person.project("production")
     kind = {"Content-Type": "application/json"}
-    nested = '{"result": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    nested = '{"result": ' + "[" * 20_000 + "]" * 20_000 + "}"
     keys = json.dumps({"custom_hotkeys": {"annotation:\ud800": {"key": "x"}}})
     tab = json.dumps({"project": project, "data": {"title": "\ud800"}})
     for method, path, sent in (
@@ -91,6 +99,98 @@ def test_a_pair_is_answered_once_and_a_skip_can_still_be_answered(label_studio):
     assert person.session.post(overruled, json={"result": [], "was_cancelled": True}).status_code == 403
     assert person.answer(second, {"result": [], "was_cancelled": True}).status_code == 201
     assert person.answer(second).status_code == 201
+
+
+def at_once(*calls):
+    """What the calls return, all begun at the same moment."""
+    ready = Barrier(len(calls))
+
+    def wait_and(call):
+        ready.wait(30)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [done.result() for done in [pool.submit(wait_and, call) for call in calls]]
+
+
+def once_whatever_arrives_together(server, name):
+    """Answers of one person to one pair at the same moment: one of them is stored. The same of a skip that becomes an
+    answer while another answer arrives."""
+    person = Person(server, name)
+    _, tasks = person.project("production", tasks=12)
+    with ExitStack() as stack:
+        hands = [stack.enter_context(annotator_session(person.url, person.email, PASSWORD)) for _ in range(4)]
+
+        def post(hand, task):
+            side = contract.SIDES[hands.index(hand) % 3]
+            body = {"result": contract.result_of(side, 3), "lead_time": 5}
+            return hand.post(f"{person.url}/api/tasks/{task}/annotations/", json=body).status_code
+
+        def revive(skip):
+            return person.change(skip, {**GOOD, "was_cancelled": False}).status_code
+
+        for task in tasks[:6]:
+            found = at_once(*(functools.partial(post, hand, task) for hand in hands))
+            assert sorted(found) == [201, 409, 409, 409], found
+        for task in tasks[6:]:
+            skip = person.answer(task, {"result": [], "was_cancelled": True}).json()["id"]
+            revived = functools.partial(revive, skip)
+            assert sorted(at_once(revived, functools.partial(post, hands[0], task))) in ([200, 409], [201, 409])
+    for task in tasks:
+        kept = person.session.get(f"{person.url}/api/tasks/{task}/").json()["annotations"]
+        assert sum(not one["was_cancelled"] for one in kept) == 1
+
+
+def test_answers_that_arrive_at_once_are_one_answer(label_studio):
+    once_whatever_arrives_together(label_studio, "hasty-hands")
+
+
+@pytest.mark.slow
+def test_so_they_are_on_postgresql(label_studio, postgres, tmp_path, monkeypatch):
+    host, _, port = postgres.partition("@")[2].partition(":")
+    with psycopg.connect(f"postgresql://{postgres}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE label_studio_at_once")
+    place = {"DJANGO_DB": "default", "POSTGRE_NAME": "label_studio_at_once", "POSTGRE_USER": "robopref",
+             "POSTGRE_PASSWORD": "", "POSTGRE_HOST": host, "POSTGRE_PORT": port}  # fmt: skip
+    usual = studio.environment
+    monkeypatch.setattr(studio, "environment", lambda *given, **how: usual(*given, **how) | place)
+    with studio.LabelStudioServer(tmp_path / "data", label_studio.document_root) as server:
+        once_whatever_arrives_together(server, "hasty-hands")
+        assert not (tmp_path / "data" / "label_studio.sqlite3").exists()
+
+
+def test_a_skip_does_not_become_a_second_answer(label_studio):
+    person = Person(label_studio, "second-thoughts")
+    _, (first, second) = person.project("production")
+    skips = [person.answer(task, {"result": [], "was_cancelled": True}).json()["id"] for task in (first, second)]
+    assert person.answer(first).status_code == 201
+    refused = person.change(skips[0], {**GOOD, "was_cancelled": False})
+    assert refused.status_code == 409 and "already" in refused.json()["detail"]
+    assert person.change(skips[1], {**GOOD, "was_cancelled": False}).status_code == 200
+
+
+def test_drafts_are_limited_as_answers_are(label_studio):
+    person = Person(label_studio, "drafting")
+    project, (task, _) = person.project("production")
+    person.next(project).raise_for_status()
+    address = f"{person.url}/api/tasks/{task}/drafts"
+    large = with_value("reason", "textarea", {"text": ["x" * 70_000]})
+    kept = person.session.post(address, json={"result": GOOD["result"]})
+    assert kept.status_code == 201
+    for body, status in ((large, 413), (with_value("reason", "textarea", {"text": 5}), 400), ({"result": ["x"]}, 400)):
+        draft = {"result": body["result"]}
+        assert person.session.post(address, json=draft).status_code == status
+        assert person.session.patch(f"{person.url}/api/drafts/{kept.json()['id']}/", json=draft).status_code == status
+    made = [person.session.post(address, json={"result": []}).status_code for _ in range(MOST)]
+    assert made == [201] * (MOST - 1) + [429]
+
+
+def test_nobody_fills_the_database_with_skips_of_one_pair(label_studio):
+    person = Person(label_studio, "refusing")
+    _, (task, _) = person.project("production")
+    skip = {"result": [], "was_cancelled": True}
+    assert [person.answer(task, skip).status_code for _ in range(MOST + 1)] == [201] * MOST + [429]
+    assert person.answer(task).status_code == 201
 
 
 def test_a_finished_test_cannot_be_changed_and_an_unfinished_one_can(label_studio):
@@ -161,6 +261,40 @@ def test_skips_do_not_open_the_test_and_the_way_leads_back_to_them(label_studio)
     going = person.session.get(f"{person.url}/robopref/next", follow_redirects=False).headers["location"]
     assert going == f"/projects/{test_project}/data?labeling=1"
     assert person.answer(test[0]).status_code == 201
+
+
+def unseen(side):
+    """A skip as the page sends it where a clip could not be shown."""
+    return {**with_value("reason", "textarea", {"text": [f"missing clip: {side}"]}), "was_cancelled": True}
+
+
+def test_training_clips_that_cannot_be_shown_hold_nobody_up_if_they_are_few(label_studio):
+    person = Person(label_studio, "unseeing")
+    _, training = person.project("training", tasks=8)
+    test_project, test = person.project("calibration-1", lines=[contract.final_line()])
+    stream = f"{person.url}/projects/{test_project}/data?labeling=1"
+
+    def opened():
+        page = person.session.get(stream, follow_redirects=False).status_code == 200
+        going = person.session.get(f"{person.url}/robopref/next", follow_redirects=False)
+        assert page == (going.headers.get("location") == f"/projects/{test_project}/data?labeling=1")
+        return page
+
+    for task in training[:5]:
+        person.answer(task)
+    for task, side in zip(training[5:], ("left", "right", "left and right"), strict=True):
+        assert not opened()
+        assert person.answer(task, unseen(side)).status_code == 201
+    assert not opened(), "a quarter of eight is two"
+    assert person.answer(test[0]).status_code == 403
+    shown = person.session.get(f"{person.url}/robopref/next").text
+    assert "training is not finished" in shown
+    assert person.answer(training[7]).status_code == 201
+    assert opened()
+    for task in test:
+        assert person.answer(task).status_code == 201
+    done = person.session.get(f"{person.url}/robopref/next").text
+    assert "That was the test" in done and "See the 2 skipped pairs again" in done
 
 
 @pytest.mark.parametrize(

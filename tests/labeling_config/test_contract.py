@@ -207,6 +207,9 @@ def test_the_reason_for_skipping_is_kept():
     with pytest.raises(BadAnswer) as refused:
         answer_of(annotation(why, was_cancelled=True))
     assert refused.value.reason == "skipped: missing clip: left"
+    assert contract.is_unseen({"result": why, "was_cancelled": True})
+    assert not contract.is_unseen({"result": why, "was_cancelled": False})
+    assert not contract.is_unseen({"result": [], "was_cancelled": True})
 
 
 def test_without_the_plugin_the_guidelines_may_be_anywhere():

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,8 @@ from paths import ARTIFACTS
 
 from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract
+from labeling_config.plugin.checks import PARTS
+from robopref import studio
 
 PASSWORD = "quiet-otters-12"
 REFUSED = (401, 403, 404)
@@ -112,6 +116,8 @@ FORBIDDEN = [
     ("GET", "/data/local-files/?d=clips_alice/a.mp4", None),
     ("GET", "/tasks/{alice.tasks[0]}/resolve/?fileuri=czM6Ly94", None),
     ("GET", "/tasks/{alice.tasks[0]}/presign/?fileuri=czM6Ly94", None),
+    ("POST", "/robopref/trouble", {"part": "submit", "project": "{bob.project}"}),
+    ("POST", "/robopref/trouble", {"part": "submit", "project": "{alice.project}", "what": "[red]said"}),
     ("GET", "/api/drafts/{bob.draft}/", None),
     ("PATCH", "/api/drafts/{bob.draft}/", {"result": []}),
     ("DELETE", "/api/drafts/{bob.draft}/", None),
@@ -322,10 +328,36 @@ def test_the_plugins_own_pages_show_a_visitor_their_own_and_a_stranger_nothing(h
     assert alice.get(f"{url}/robopref/health").status_code == 403
     for address in ("state", "health"):
         assert httpx.get(f"{url}/robopref/{address}").status_code == 401
-    assert httpx.post(f"{url}/robopref/trouble", json={"what": "?"}).status_code in (401, 403)
+    assert httpx.post(f"{url}/robopref/trouble", json={"part": "submit"}).status_code in (401, 403)
     stranger = httpx.get(f"{url}/robopref/next", follow_redirects=False)
     assert stranger.headers["Location"] == "/user/login/?next=/robopref/next"
     assert httpx.get(f"{url}/robopref/..%2Fsettings.js").status_code == 404
+
+
+def test_a_report_of_a_missing_part_is_one_of_few_and_cannot_be_written_or_repeated_for_ever(house):
+    email, url = "reporter@example.com", f"{house.url}/robopref/trouble"
+    person(house.server, house.manager, "reporter")
+    mine = house.manager.get(f"{house.url}/api/projects/?page_size=1000").json()["results"]
+    project = next(one["id"] for one in mine if one["title"] == "Access · reporter")
+    with annotator_session(house.url, email, PASSWORD) as session:
+
+        def send(part):
+            return session.post(url, json={"part": part, "project": project}).status_code
+
+        assert [send(part) for part in ("\x1b[2J owned", "submit" * 50_000, ["submit"], None, "confidence ")] == [
+            400, 413, 400, 400, 400,
+        ]  # fmt: skip
+        assert send("confidence") == 204
+        assert {send("confidence") for _ in range(40)} == {204, 429}
+    told = house.manager.get(f"{house.url}/robopref/health").json()["screen"]
+    assert sum("the steps of the confidence" in sentence for sentence in told) == 1
+    assert len(told) <= len(PARTS) and all(sentence.startswith("The page lacks ") for sentence in told)
+
+
+def test_the_page_names_the_parts_that_the_server_knows():
+    script = (Path(contract.__file__).parent / "plugin" / "static" / "studio.js").read_text()
+    named = re.findall(r"(\w+):", script.partition("const parts = {")[2].partition("};")[0])
+    assert named == list(PARTS)
 
 
 def test_the_guidelines_are_open_to_all_with_their_pictures(house):
@@ -336,6 +368,40 @@ def test_the_guidelines_are_open_to_all_with_their_pictures(house):
     for picture in pictures:
         answer = httpx.get(f"{house.url}/robopref/{picture}")
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+
+
+CHANGED = """
+import django
+from types import SimpleNamespace
+from labeling_config.plugin import apps
+
+def gone():
+    raise ImportError("cannot import name 'UserAPI'")
+
+apps._narrow_people = gone
+django.setup()
+from labeling_config.plugin import access, checks, routes
+
+print(checks.FOUND_AT_START)
+print([name in routes.ROUTES for name in ("user-list", "projects:api:project-list")])
+roles = ("is_superuser", "is_staff", "has_organization")
+people = [dict.fromkeys(roles, False) | {role: True} for role in (*roles, "is_anybody")]
+print([access.is_manager(SimpleNamespace(is_authenticated=True, **who)) for who in people])
+print(access.is_manager(SimpleNamespace(is_authenticated=False, **people[0])))
+"""
+
+
+def test_a_list_that_a_changed_label_studio_cannot_narrow_stays_closed_and_is_told(tmp_path):
+    account = {"USERNAME": "a@example.com", "PASSWORD": PASSWORD, "USER_TOKEN": "0" * 40}
+    environment = studio.environment(tmp_path, tmp_path, account, plugin=True)
+    run = subprocess.run(
+        [sys.executable, "-c", CHANGED], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    told, lists, managers, stranger = run.stdout.splitlines()[-4:]
+    assert "The list of people could not be narrowed: ImportError: cannot import name 'UserAPI'." in told
+    assert lists == "[False, True]"
+    assert (managers, stranger) == ("[True, True, True, False]", "False")
 
 
 def test_without_a_certificate_there_is_no_production_project(house):

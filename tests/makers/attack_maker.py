@@ -31,17 +31,23 @@ def everything_readable(ws, session, project_id, rng):
         for name, address in {
             "task": f"/api/tasks/{key}/",
             "state": f"/robopref/state?project={project_id}&task={key}",
+            "project": f"/api/projects/{project_id}/",
+            "tab": f"/api/dm/project?project={project_id}",
             "left": task["data"]["video_left"],
             "right": task["data"]["video_right"],
         }.items():
-            reply = session.get(url + address)
-            found |= {f"{name} status": reply.status_code, f"{name} bytes": len(reply.content)}
-            found |= {f"{name} {k}": v for k, v in reply.headers.items() if k.lower() not in OF_THE_SERVER}
-            if "json" in reply.headers["Content-Type"]:
-                found |= dict(_flat(name, reply.json()))
+            found |= _told(session.get(url + address), name)
+        own = answer(ws, session, key, side=str(rng.choice(["left", "right"])))
+        found |= _told(session.get(f"{url}/api/annotations/{own}/"), "answer")
         seen[key] = found
-        answer(ws, session, key, side=str(rng.choice(["left", "right"])))
     return seen
+
+
+def _told(reply, name):
+    """All that a reply says: its status, length, headers and JSON."""
+    found = {f"{name} status": reply.status_code, f"{name} bytes": len(reply.content)}
+    found |= {f"{name} {k}": v for k, v in reply.headers.items() if k.lower() not in OF_THE_SERVER}
+    return found | (dict(_flat(name, reply.json())) if "json" in reply.headers["Content-Type"] else {})
 
 
 def _flat(where, value):
@@ -133,6 +139,8 @@ def attack(x, labels, groups=None):
     from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
 
     labels = np.asarray(labels)
+    if labels.all() or not labels.any():
+        raise ValueError("there is nothing to tell apart")
     folds = StratifiedKFold(5, shuffle=True, random_state=0) if groups is None else GroupKFold(5)
     forest = RandomForestClassifier(100, random_state=0, class_weight="balanced")
     guess = cross_val_predict(forest, x, labels, cv=folds, groups=groups, method="predict_proba")[:, 1]

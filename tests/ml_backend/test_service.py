@@ -7,6 +7,7 @@ import re
 
 import pytest
 from pydantic import SecretStr
+from random_json_maker import odd
 from service_maker import BASIC, HEADER, PASSWORD, SECRET, annotation, event, planned
 from told_maker import Told
 
@@ -140,34 +141,14 @@ def test_a_label_studio_that_is_away_for_a_moment_is_asked_again(ws, studio, cli
     assert len(ws.store.judgments()) == 1
 
 
-KEYS = ("id", "task", "result", "value", "choices", "text", "from_name", "type", "completed_by", "lead_time", "\0")
-WORDS = ("preference", "confidence", "reason", "left", "choices", "", "4", "\x1b[2J", "\ud800", "x" * 3000)
-NUMBERS = (0, -1, 1, 2**31, 2**70, 10**400, 1e308, 0.5, True, None)
-
-
-def any_json(rng, depth=4):
-    """Something that JSON can say, often with the names that answers have."""
-    kind = rng.random() if depth else 0.5 * rng.random()
-    if kind < 0.25:
-        return rng.choice(NUMBERS)
-    if kind < 0.5:
-        return rng.choice(WORDS)
-    if kind < 0.7:
-        return [any_json(rng, depth - 1) for _ in range(rng.randrange(4))]
-    return {rng.choice(KEYS): any_json(rng, depth - 1) for _ in range(rng.randrange(5))}
-
-
 @pytest.mark.timeout(1200)
 def test_no_random_annotation_is_an_error_of_ours_announced_or_stored(request, ws, studio, client, hints, caplog):
     """`--bodies 10000` tries as many. Each is sent as a webhook, and stands in Label Studio as an annotation."""
     rng = random.Random(17)
     for number in range(1, request.config.getoption("--bodies") + 1):
-        body, task = any_json(rng), rng.randrange(9, 14)
-        own = body if isinstance(body, dict) else {"result": body}
-        regions = [any_json(rng) for _ in range(rng.randrange(4))]
-        studio.say({**annotation(identifier=number, task=task), "result": regions, **own, "id": number, "task": task})
-        action = rng.choice(["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", body])
-        said = {"action": action, "annotation": body, "annotations": body, "task": rng.choice([task, body])}
+        task = rng.randrange(9, 14)
+        stored, said = odd(rng, number, task)
+        studio.say({**annotation(identifier=number, task=task), **stored})
         for announced in (said, event("ANNOTATION_CREATED", annotation={"id": number, "task": task})):
             made = client.post("/webhook", data=json.dumps(announced), headers=HEADER, content_type="application/json")
             assert made.status_code == 201, made.text

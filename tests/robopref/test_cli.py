@@ -9,7 +9,9 @@ import pytest
 import typer.main
 from paths import ROOT
 
+from preference.records import Rejection
 from robopref.cli import app
+from robopref.doctor import _unseen
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 STAGES = {
@@ -168,6 +170,18 @@ def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(project):
     assert any(f["level"] == "good" and "120 episodes" in f["what"] for f in findings)
     assert any(f["level"] == "bad" and "Label Studio" in f["what"] and f["fix"] for f in findings)
     assert run.returncode == 1
+
+
+def test_the_doctor_names_the_clips_that_could_not_be_shown_and_to_whom(planned_batch):
+    """As pull finds it; "left" is trajectory A in this plan. Nobody's words are repeated."""
+    skips = {1: "skipped: missing clip: left", 2: "skipped: missing clip: left and right [red]", 3: "skipped"}
+    planned_batch.store.set_tasks([(f"x{number}", 1, number) for number in skips])
+    planned_batch.store.put_judgments([], [Rejection(10 + n, n, why) for n, why in skips.items()])
+    found = [finding for finding in _unseen(planned_batch) if finding.level == "bad"]
+    assert [finding.what for finding in found] == [
+        "Clips that could not be shown: t1 (to ann), t2 (to ann), t3 (to ann)."
+    ]
+    assert "robopref clips" in found[0].fix
 
 
 def test_a_port_that_is_taken_is_one_clear_message(project, tmp_path):

@@ -107,9 +107,10 @@ function lookForChanges() {
   if (waited > GIVE_UP_MS && !failed) studio.missing().forEach(report);
 }
 
-function report(what) {
-  if (reported.has(what)) return;
-  reported.add(what);
+function report(part) {
+  if (reported.has(part)) return;
+  reported.add(part);
   const headers = { "Content-Type": "application/json" };
-  fetch("/robopref/trouble", { method: "POST", headers, body: JSON.stringify({ what }) }).catch(() => {});
+  const body = JSON.stringify({ part, project: studio.projectId() });
+  fetch("/robopref/trouble", { method: "POST", headers, body }).catch(() => {});
 }

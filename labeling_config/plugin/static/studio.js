@@ -84,14 +84,12 @@ export function keepOrder() {
   try { localStorage.setItem("dm:labelstream:mode", "all"); } catch { /* private window */ }
 }
 
-/** What of the page the scripts need and do not find, as sentences. Called once a pair is on the screen. */
+/** What of the page the scripts need and do not find, by the names of checks.PARTS. Called once a pair is on the screen. */
 export function missing() {
   const parts = {
-    "Label Studio's objects of the pair (window.Htx)": onPair(),
-    "the players of the two clips": players(), "the <video> elements of the two clips": videos(),
-    "the task's id": taskId(), "the Submit button": submitButton(),
-    "the answers' buttons": radio("answer", "left") && radio("answer", "equal") && radio("answer", "right"),
-    "the steps of the confidence": radio("sure", "1") && radio("sure", "5"),
+    objects: onPair(), players: players(), videos: videos(), task: taskId(), submit: submitButton(),
+    answers: radio("answer", "left") && radio("answer", "equal") && radio("answer", "right"),
+    confidence: radio("sure", "1") && radio("sure", "5"),
   };
-  return Object.keys(parts).filter((name) => !parts[name]).map((name) => `The page lacks ${name}.`);
+  return Object.keys(parts).filter((name) => !parts[name]);
 }
