@@ -124,7 +124,8 @@ def started(result: Started, as_json: bool) -> None:
     if found.missing:
         say("\nMissing for good pairs:")
         warn(f"- {sentence}" for sentence in found.missing)
-    say(f"\nNext: correct the entry at the end of {result.path} where it is wrong, then")
+    say(f"\nCorrect the entry at the end of {result.path} where it is wrong, and name expert and people under "
+        "[annotators]. Next:")  # fmt: skip
     say("  robopref pool\n  robopref clips")
 
 

@@ -8,8 +8,7 @@ from itertools import pairwise
 
 BREAK_S = 300.0
 """A longer gap between two answers is a break, not work."""
-FEWEST_GAPS = 5
-"""Below, one quick answer makes a pace that nobody keeps."""
+FEWEST_GAPS = 3
 
 
 def pace_of(latest_first: Sequence[datetime]) -> float | None:

@@ -148,4 +148,6 @@ def simulate(
     """Let simulated annotators answer their open tasks through Label Studio's API."""
     from importer.simulate.answering import simulate as run
 
-    show.record(run(Workspace.open(config), batch or None), json)
+    ws = Workspace.open(config)
+    show.record(run(ws, batch or None), json)
+    follow(ws, json)

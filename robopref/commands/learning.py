@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from importer.pairs.pair_file import read_pairs
 from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
@@ -88,6 +87,7 @@ def rank(
     json: Json = False,
 ) -> None:
     """List the most informative pairs to ask next."""
+    from importer.pairs.pair_file import read_pairs
     from ml_backend.loop.rounds import rank as choose
 
     pairs = read_pairs(among) if among else None
