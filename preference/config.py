@@ -126,6 +126,9 @@ class Clips(Section):
     """Seconds kept after completion or time-out."""
     freeze_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds that the last frame is held."""
+    equal_length: bool = False
+    """Hold each last frame until the longest clip of the task type has ended. Only for Label Studio without the plugin,
+    which stops both players when the shorter clip ends."""
     watermark: Literal["code", "trajectory_id", "none"] = "code"
     """What the corner shows. `code`: one that `robopref clips --find CODE` resolves. `trajectory_id`: the id, which
     names the dataset, so annotators may learn the source. `none`: nothing. Differs from the protocol, which shows the

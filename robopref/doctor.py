@@ -202,6 +202,9 @@ def _plugin(studio: LabelStudio) -> Iterator[Finding]:
     if health is None:
         fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS} so that annotators see only their own work."
         yield Finding("note", "Label Studio runs without the plugin: no keyboard shortcuts, no access rules.", fix)
+        if not ws.config.clips.equal_length:
+            fix = "Set clips.equal_length in robopref.toml and run `robopref clips` again, or use the plugin."
+            yield Finding("note", "Without the plugin, both clips stop when the shorter one ends.", fix)
         return
     found = [*health["server"], *health["screen"]]
     if not found:

@@ -1,8 +1,9 @@
 """How each clip is to be rendered: its length, its scale of forces, and a key of everything its picture depends on.
 
-Equal length: Label Studio pauses both players when the shorter clip ends, so the last frame of every clip is held
-until the longest one of its task type has ended. Any two clips of a task type can then be paired, today or in an
-active round, without rendering again. The scale of forces is one per task type for the same reason.
+A clip is as long as its span and the freeze: on the screen the plugin holds the shorter clip's last frame while the
+longer one plays on. Label Studio alone pauses both players when the shorter one ends; for such servers
+`clips.equal_length` holds every last frame until the longest clip of the task type has ended. The scale of forces is
+one per task type, so that any two of its clips can be paired, today or in an active round, without rendering again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Job:
 
     trajectory: Trajectory
     frames: int
-    """Length of the clip in its own frames, including the freeze and the padding up to the longest clip."""
+    """Length of the clip in its own frames, the freeze included."""
     full_force: float
     """N at the end of the force strip's scale; nan = no strip."""
     path: Path
@@ -51,13 +52,16 @@ def plan(
     jobs: list[Job] = []
     failures: list[Failure] = []
     for t in trajectories:
-        frames = longest[t.task_type] + round(clips.freeze_s * clips.fps)
+        moving = longest[t.task_type] if clips.equal_length else moving_frames(t, clips)
+        frames = moving + round(clips.freeze_s * clips.fps)
         watermark = watermark_of(t.trajectory_id, clips, salt)
         force = rounded_up(strongest[t.task_type]) if t.task_type in strongest else math.nan
         try:
             span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames, force)
             columns = find_dataset(pool, t).columns.model_dump()
-            key = content_key(files_of(pool, t), RECIPE, clips.model_dump(), watermark, span, columns)
+            key = content_key(
+                files_of(pool, t), RECIPE, clips.model_dump(exclude={"equal_length"}), watermark, span, columns
+            )
         except UserError as error:
             failures.append(failure_of(t.dataset, t.episode_index, error))
         else:

@@ -236,7 +236,13 @@ def _assigned(
         rng=ws.secret_rng(f"assignments {batch_id}"),
         likely=likely_answers(pairs, pool),
     )
-    plan = plan_table(assignments, duplicates=settings.duplicates, duplicate_distance=settings.duplicate_distance)
+    lasts = {t.trajectory_id: t.end_s - t.start_s + ws.config.clips.freeze_s for t in pool}
+    plan = plan_table(
+        assignments,
+        clip_s={pair.pair_id: max(lasts[pair.trajectory_a_id], lasts[pair.trajectory_b_id]) for pair in pairs},
+        duplicates=settings.duplicates,
+        duplicate_distance=settings.duplicate_distance,
+    )
     batch = Batch(batch_id, kind, created_at=now(), notes=[*notes, *plan.warnings])
     return Draft(batch, pairs, assignments, plan)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from importer.pairs.assignments import assign, assign_everyone, assign_thirds
 from importer.pairs.overlap import teams
-from importer.pairs.plan import plan_table
+from importer.pairs.plan import plan_table, seconds_of
 from preference.errors import UserError
 from preference.records import Pair
 
@@ -172,7 +172,9 @@ def test_the_plan_table_adds_up():
     assert table.pairs == 300
     assert sum(table.loads.values()) == 600 + sum(table.duplicates.values())
     assert table.shared["alice"]["bo"] == table.shared["bo"]["alice"] == 30
-    assert table.hours["alice"] == (table.loads["alice"] / 60, table.loads["alice"] / 40)
+    assert table.hours["alice"] == pytest.approx((table.loads["alice"] / 60, table.loads["alice"] / 40))
+    assert seconds_of(12) == (60, 90), "the protocol's pace"
+    assert seconds_of(92) == (102, 214), "a clip of 92 s is watched once and thought about, or twice"
     assert table.reserve == (45, 60)
     assert [w for w in table.warnings if "share 30 pairs" in w]
     assert not [w for w in table.warnings if "recommended" in w]

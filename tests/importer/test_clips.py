@@ -24,7 +24,7 @@ from paths import ROOT, SAMPLE_POOL
 from PIL import Image
 
 from importer.clips.build import build_clips, render_clips
-from importer.clips.plan import moving_frames
+from importer.clips.plan import moving_frames, plan
 from importer.clips.render import closed_spans
 from importer.clips.watermark import code_of, find, watermark_of
 from importer.pool import build_pool, read_episode, read_pool
@@ -103,13 +103,16 @@ def test_a_browser_can_start_and_seek_at_once(ws: Workspace) -> None:
         assert [i for i, p in enumerate(packets) if p.is_keyframe] == list(range(0, len(packets), 15))
 
 
-def test_clips_of_a_task_type_are_equally_long_with_two_seconds_of_freeze_for_the_longest(ws: Workspace) -> None:
-    lengths: dict[str, set[int]] = {}
-    moving: dict[str, int] = {}
-    for t in ws.store.trajectories():
-        lengths.setdefault(t.task_type, set()).add(len(frames_of(ws.root / t.clip)))
-        moving[t.task_type] = max(moving.get(t.task_type, 0), moving_frames(t, ws.config.clips))
-    assert lengths == {task: {frames + 30} for task, frames in moving.items()}
+def test_a_clip_is_its_span_and_two_seconds_of_freeze_or_as_long_as_the_longest_where_asked(ws: Workspace) -> None:
+    pool, clips = ws.store.trajectories(), ws.config.clips
+    for t in pool:
+        assert len(frames_of(ws.root / t.clip)) == moving_frames(t, clips) + 30
+    assert len({moving_frames(t, clips) for t in pool}) > 1
+    jobs, _ = plan(pool, ws.config.pool, clips.model_copy(update={"equal_length": True}), ws.clips, 1)
+    longest: dict[str, int] = {}
+    for t in pool:
+        longest[t.task_type] = max(longest.get(t.task_type, 0), moving_frames(t, clips) + 30)
+    assert [job.frames for job in jobs] == [longest[t.task_type] for t in pool]
 
 
 def test_a_clip_shows_the_trimmed_span_of_its_own_episode_and_then_stands_still(ws: Workspace) -> None:

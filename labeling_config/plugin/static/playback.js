@@ -79,7 +79,8 @@ export function replay() { if (started) { stalled = false; rewind(); play(); } }
 export function step(direction) {
   stalled = false;
   pause();
-  players()?.forEach((player) => {
-    player.currentTime = Math.min(Math.max(player.currentTime + direction / fps(), 0), player.duration);
-  });
+  const both = players();
+  if (!both) return;
+  const at = Math.max(...both.map((player) => player.currentTime)) + direction / fps(); // the shorter one may have ended
+  both.forEach((player) => { player.currentTime = Math.min(Math.max(at, 0), player.duration); });
 }
