@@ -123,9 +123,13 @@ def file_of(root: Path, info: Values[str, Any], template: str, numbers: Values[s
         raise BadInput(place, template, f"{info.get(template)!r} cannot be filled in: {error!r}") from None
     try:
         file = confined(root, name, *caches_of(root))
+        check_ordinary(file)
+    except BadInput:
+        raise
     except UserError as error:
         raise BadInput(place, template, error.message, fix=error.fix) from None
-    check_ordinary(file)
+    except OSError as error:  # a name longer than any file may have
+        raise BadInput(place, template, f"names a file that cannot be opened: {error.strerror}") from None
     return file
 
 

@@ -277,6 +277,7 @@ def test_names_of_robopref_toml_that_the_dataset_lacks_are_said(tmp_path: Path) 
         (lambda root: edit_parquet(meta_file(root), lambda rows: [{**rows[0], "tasks": [""]}]), "has no task"),
         (lambda root: edit_parquet(meta_file(root), lambda rows: [{**rows[0], "success": "often"}]), "'often'"),
         (lambda root: edit_info(root, data_path="{nothing}"), "cannot be filled in"),
+        (lambda root: edit_info(root, data_path="{chunk_index:09999d}"), "cannot be opened"),
     ],
 )
 def test_broken_metadata_is_one_clear_line(tmp_path: Path, break_it, said: str) -> None:

@@ -60,7 +60,9 @@ def test_no_link_and_no_template_leads_out_of_a_dataset(dataset, tmp_path):
     data.symlink_to(tmp_path / "secret.parquet")
     assert "leads out of" in refused(inference.load_lerobot, dataset, 0, COLUMNS)
     info = json.loads((dataset / "meta" / "info.json").read_text())
-    for template, said in (("../../secret.parquet", "leads out of"), ("{episode_index:99999999999999d}", "filled in")):
+    cases = {"../../secret.parquet": "leads out of", "{episode_index:99999999999999d}": "filled in",
+             "{episode_index:09999d}": "cannot be opened"}  # fmt: skip
+    for template, said in cases.items():
         (dataset / "meta" / "info.json").write_text(json.dumps({**info, "data_path": template}))
         assert said in refused(inference.load_lerobot, dataset, 0, COLUMNS)
 

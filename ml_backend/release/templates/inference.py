@@ -432,11 +432,14 @@ def _place(root: Path, info: Mapping[str, Any], template: str, numbers: Mapping[
 def _inside(root: Path, path: Path) -> Path:
     """`path`, which may not lead out of the dataset, except that a Hugging Face cache links into its own `blobs`."""
     blobs = [root.parent.parent / "blobs"] if root.parent.name == "snapshots" else []
-    found = path.resolve()
-    if not any(found.is_relative_to(folder.resolve()) for folder in (root, *blobs)):
-        raise InputError(f"{path} leads out of {root}.")
-    if found.exists() and not found.is_file():
-        raise InputError(f"{path} is no ordinary file.")
+    try:
+        found = path.resolve()
+        if not any(found.is_relative_to(folder.resolve()) for folder in (root, *blobs)):
+            raise InputError(f"{path} leads out of {root}.")
+        if found.exists() and not found.is_file():
+            raise InputError(f"{path} is no ordinary file.")
+    except OSError as error:  # a name longer than any file may have
+        raise InputError(f"{root}: a file that meta/info.json names cannot be opened: {error.strerror}.") from None
     return path
 
 
