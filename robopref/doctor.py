@@ -188,7 +188,7 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
     if version != STUDIO_VERSION:
         fix = "What differs for the plugin is said below; docs/upgrade.md says how to try a new version."
         yield Finding("note", f"The plugin was tested with Label Studio {STUDIO_VERSION}, not {version}.", fix)
-    yield from _plugin(studio)
+    yield from _plugin(studio, equal_length=ws.config.clips.equal_length)
     pushed = all_pushed(ws)
     check_present(studio, pushed, studio.projects([queue.project_id for queue in pushed]) if pushed else [])
     if trouble := clip_trouble(ws, studio):
@@ -197,12 +197,12 @@ def _label_studio(ws: Workspace) -> Iterator[Finding]:
         yield Finding("good", f"{len(pushed)} projects are there, and annotators can see the clips.")
 
 
-def _plugin(studio: LabelStudio) -> Iterator[Finding]:
+def _plugin(studio: LabelStudio, *, equal_length: bool) -> Iterator[Finding]:
     health = studio.plugin_health()
     if health is None:
         fix = f"Start it with DJANGO_SETTINGS_MODULE={SETTINGS} so that annotators see only their own work."
         yield Finding("note", "Label Studio runs without the plugin: no keyboard shortcuts, no access rules.", fix)
-        if not ws.config.clips.equal_length:
+        if not equal_length:
             fix = "Set clips.equal_length in robopref.toml and run `robopref clips` again, or use the plugin."
             yield Finding("note", "Without the plugin, both clips stop when the shorter one ends.", fix)
         return
