@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from preference.embedded import read_servers
 from preference.errors import ConfigError
 
 CONFIG_NAME = "robopref.toml"
@@ -250,6 +251,8 @@ class S3(Section):
 
 class LabelStudio(Section):
     url: str = "http://127.0.0.1:8080"
+    """Of a Label Studio of your own. Without a token, and with the url left as it is: the one that `robopref up`
+    runs."""
     token: SecretStr = SecretStr("")
     """Legacy token or personal access token; prefer ROBOPREF_LABEL_STUDIO_TOKEN."""
     clips: Literal["local", "s3", "url"] = "local"
@@ -353,8 +356,10 @@ class Active(Section):
 class Service(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    """`robopref up` takes a free one, unless another than 9090 is set."""
     url: str = ""
-    """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected."""
+    """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected, or where
+    `robopref up` runs both, as it is there."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
     """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Default: the webhook secret, if there is one."""
@@ -408,11 +413,17 @@ class Config(Section):
     service: Service = Service()
     release: Release = Release()
     _file: Path = PrivateAttr(Path(CONFIG_NAME))
+    _embedded: bool = PrivateAttr(False)
 
     @property
     def file(self) -> Path:
         """Where the settings were read from."""
         return self._file
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Label Studio is the one that `robopref up` runs, because the settings name no other."""
+        return self._embedded
 
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
@@ -456,7 +467,7 @@ def load_config(path: Path) -> Config:
     except ValidationError as error:
         raise ConfigError(f"{path}: {_describe(error)}") from None
     config._file = path
-    return _with_absolute_paths(config, path.resolve().parent)
+    return _with_servers(_with_absolute_paths(config, path.resolve().parent))
 
 
 def _set(table: dict[str, Any], keys: Sequence[str], value: str) -> None:
@@ -556,6 +567,23 @@ def located(path: Path) -> Path:
     file whose name is a hash."""
     path = path.expanduser()
     return path.parent.resolve() / path.name if path.is_file() else path.resolve()
+
+
+def _with_servers(config: Config) -> Config:
+    """Where the settings name no Label Studio: address, token, port and secrets of what `robopref up` runs."""
+    studio, service = config.label_studio, config.service
+    config._embedded = not studio.token.get_secret_value() and studio.url == LabelStudio().url
+    if not config.embedded or (servers := read_servers(config.work)) is None:
+        return config
+    studio.url, studio.token = servers.studio_url, SecretStr(servers.token)
+    if service.port == Service().port:
+        service.port = servers.service_port
+    service.url = service.url or f"http://127.0.0.1:{service.port}"
+    if not service.login:
+        service.password = SecretStr(servers.password)
+    if not service.webhook_secret.get_secret_value():
+        service.webhook_secret = SecretStr(servers.webhook_secret)
+    return config
 
 
 def is_server(url: str) -> bool:

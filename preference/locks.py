@@ -49,12 +49,16 @@ class Lock:
 
         return cls(_path(ws, name), ServerLock(ws.store, name) if is_server(ws.database) else None)
 
-    def take(self) -> bool:
-        """Whether it is ours now; does not wait."""
+    def take(self, patience_s: float = 0.0) -> bool:
+        """Whether it is ours now.
+
+        Args:
+            patience_s: How long to wait for another process on this machine.
+        """
         if self._file.is_locked:
             return self.held()
         try:
-            self._file.acquire(blocking=False)
+            self._file.acquire(timeout=patience_s, blocking=patience_s > 0)
         except Timeout:
             return False
         try:
@@ -69,6 +73,16 @@ class Lock:
     def held(self) -> bool:
         """Whether it still is ours: a database server that was restarted has forgotten it."""
         return self._file.is_locked and (self._server is None or self._server.held())
+
+    def taken(self) -> bool:
+        """Whether any process on this machine holds it, ours included."""
+        if self._file.is_locked:
+            return True
+        try:
+            with self._file.acquire(timeout=0.1, poll_interval=0.02):  # another one may be asking as well
+                return False
+        except Timeout:
+            return True
 
     def release(self) -> None:
         if self._server is not None:
@@ -104,13 +118,7 @@ def taken(ws: Workspace, name: str) -> bool:
         from preference.store.server_lock import server_lock_taken
 
         return server_lock_taken(ws.store, name)
-    if not _path(ws, name).exists():
-        return False
-    try:
-        with FileLock(_path(ws, name)).acquire(timeout=0.1, poll_interval=0.02):  # another one may be asking as well
-            return False
-    except Timeout:
-        return True
+    return _path(ws, name).exists() and Lock(_path(ws, name)).taken()
 
 
 def _path(ws: Workspace, name: str) -> Path:

@@ -37,11 +37,10 @@ from preference.store.copies import (
     sqlite_file,
 )
 from preference.workspace import Workspace
-from robopref.studio import LabelStudioServer
+from robopref.studio import DATA_FOLDER, DATABASE, LabelStudioServer
 
 CONTENTS = "backup.json"
 CONFIG = "robopref.toml"
-STUDIO_FILE = "label_studio.sqlite3"
 NOT_KEPT = (".lock", ".pid", ".log", "-wal", "-shm", "-journal")
 PATIENCE_S = 300.0
 """How long a push that is under way is waited for."""
@@ -59,9 +58,9 @@ class Studio:
 
     @classmethod
     def of(cls, config: Path, data: Path | None, database: str) -> Studio:
-        """As given; otherwise the folder that `robopref demo` makes beside robopref.toml, where it exists."""
-        beside = config.parent / "label_studio"
-        return cls(data or (beside if (beside / STUDIO_FILE).exists() else None), database)
+        """As given; otherwise the folder that `robopref up` makes beside robopref.toml, where it exists."""
+        beside = config.parent / DATA_FOLDER
+        return cls(data or (beside if (beside / DATABASE).exists() else None), database)
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,9 @@ def _copied(ws: Workspace, studio: Studio, folder: Path) -> dict[str, Path]:
         if studio.database:
             copies["studio.dump"] = folder / "studio.dump"
             dump_postgresql(studio.database, copies["studio.dump"])
-        elif studio.data and (studio.data / STUDIO_FILE).exists():
-            copies[f"studio/{STUDIO_FILE}"] = folder / STUDIO_FILE
-            copy_sqlite(studio.data / STUDIO_FILE, folder / STUDIO_FILE)
+        elif studio.data and (studio.data / DATABASE).exists():
+            copies[f"studio/{DATABASE}"] = folder / DATABASE
+            copy_sqlite(studio.data / DATABASE, folder / DATABASE)
     return copies
 
 
@@ -128,7 +127,7 @@ def _files(ws: Workspace, studio: Studio) -> Iterator[tuple[str, Path]]:
             hidden = any(piece.startswith(".") for piece in relative.split("/"))  # half-written
             if path.is_symlink() or not path.is_file() or hidden or path.name.endswith(NOT_KEPT):
                 continue
-            if path.resolve() != database and path.name not in (STUDIO_FILE, "lock"):
+            if path.resolve() != database and path.name not in (DATABASE, "lock"):
                 yield f"{part}/{relative}", path
 
 
@@ -189,13 +188,16 @@ def restore(config: Path, source: Path, studio: Studio, *, force: bool = False) 
             with replacing(config) as temporary:
                 shutil.move(unpacked / CONFIG, temporary)
         ws = Workspace.open(config)
-        data = studio.data or (parent / "label_studio" if (unpacked / "studio").exists() else None)
+        data = studio.data or (parent / DATA_FOLDER if (unpacked / "studio").exists() else None)
         studio = Studio(data, studio.database)
         _check_target(ws, about, studio, unpacked, force=force)
         if taken(ws, WORKER):
-            raise NotReady("A worker is running on this workspace.", fix="Stop it, and the service, first.")
+            raise NotReady(
+                "A worker is running on this workspace.",
+                fix="Run `robopref up --stop` first, or stop it and the service as you started them.",
+            )
         if data and data.is_dir():
-            LabelStudioServer(data, ws.root).stop_stale()
+            LabelStudioServer(data, ws.root).end_stale()
         _put_back(ws, unpacked, studio)
     Workspace.open(config).store.close()  # migrates a backup of an earlier version
     parts = sorted({name.split("/")[0] for name in about["sha256"]})

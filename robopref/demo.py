@@ -1,4 +1,4 @@
-"""`robopref demo`: the whole loop on the sample pool, in a real Label Studio, with simulated annotators.
+"""`robopref demo`: the whole loop, in a real Label Studio: the sample pool and simulated annotators on `robopref up`.
 
 Every step is the stage that a real project would run, so the demo is also the shortest description of the workflow.
 Each stage does only what is missing, so an interrupted demo continues where it stopped.
@@ -6,7 +6,6 @@ Each stage does only what is missing, so an interrupted demo continues where it 
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
 from collections import Counter
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_backend.reward.weights import NETWORK, packaged_file
-from preference.artifacts import replacing, write_json
+from preference.artifacts import read_json, write_json, write_text
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
 from preference.work import console, terminal
 from preference.workspace import Workspace
-from robopref.child import claim_port
-from robopref.processes import BackendProcess
-from robopref.studio import LabelStudioServer
+from robopref.studio import DATA_FOLDER
 from robopref.summary import summarize, tell
+from robopref.supervisor import Project
+from robopref.up import LONGEST_STOP_S, launch, stop
 
 if TYPE_CHECKING:
     from ml_backend.release.build import ReleaseResult
@@ -33,7 +32,7 @@ POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"
 NEEDED_BYTES = 1_000_000_000
 """The demo writes about 300 MB and checks for more than enough before it starts."""
 
-CONFIG = """# Written by `robopref demo` at every start, because ports change. The secrets are this demo's own.
+CONFIG = """# Written by `robopref demo` at every start.
 name = "metaworld-demo"
 work = "work"
 seed = 7
@@ -51,16 +50,6 @@ simulated = [
   {{ id = "hasty", teacher = "careless" }},
   {{ id = "lefty", teacher = "left_biased" }},
 ]
-
-[label_studio]
-url = "{studio_url}"
-token = "{studio_token}"
-
-[service]
-port = {port}
-url = "http://127.0.0.1:{port}"
-password = "{password}"
-webhook_secret = "{secret}"
 
 [[pool.dataset]]
 path = "{pool}"
@@ -87,14 +76,14 @@ class Clock:
 
 
 def run_demo(
-    root: Path, *, fresh: bool = False, stop: bool = False, port: int = 0, pool: Path = POOL, extra: str | None = None
+    root: Path, *, fresh: bool = False, exit_: bool = False, port: int = 0, pool: Path = POOL, extra: str | None = None
 ) -> None:
     """Run all stages, print what happened and write `root`/summary.json.
 
     Args:
         root: Folder for everything; created if it does not exist.
         fresh: Start over.
-        stop: Stop both servers at the end instead of leaving them running for a person.
+        exit_: Stop the servers at the end instead of leaving them running for a person.
         port: Label Studio's; 0 = a free one.
         pool: A LeRobot v3.0 dataset to run on.
         extra: More TOML for the demo's robopref.toml, for smaller sets for example. None = an encoder whose ImageNet
@@ -107,29 +96,24 @@ def run_demo(
     root = root.resolve()
     _check(root, pool)
     clock = Clock()
+    stop_servers(root)
+    if fresh:
+        shutil.rmtree(root, ignore_errors=True)
+    config_path = root / CONFIG_NAME
+    write_text(config_path, CONFIG.format(guest=GUEST, pool=pool) + (_pretrained() if extra is None else extra))
+    project = Project(config_path)
     with ExitStack() as servers:
-        studio = LabelStudioServer(root / "label_studio", root / "work", port=port or None)
-        stop_servers(root)
-        if fresh:
-            shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True, exist_ok=True)
-        with clock.stage("label_studio", "Starting Label Studio (the first start takes about 40 seconds)"):
-            servers.callback(studio.stop)
-            studio.start()
-        config_path = _write_config(root, pool, studio, _pretrained() if extra is None else extra)
-        ws = Workspace.open(config_path)
-        backend = BackendProcess(config_path, ws.config.service.url, root / "backend.log")
-        servers.callback(backend.stop)
-        with clock.stage("backend", "Starting the ML backend"):
-            backend.start()
+        with clock.stage("up", "Starting Label Studio (the first start takes about 40 seconds) and the ML backend"):
+            up = launch(project, port=port or None, worker=False)  # the stages do its work
+            servers.callback(up.stop, LONGEST_STOP_S)
+        ws = Workspace.open(config_path)  # which finds them
         summary = summarize(ws, clock.seconds, run_stages(ws, clock))
         write_json(root / "summary.json", summary)
         tell(summary, root)
-        if not stop:
+        if not exit_:
             servers.pop_all()
-            studio.leave_running()
-            backend.leave_running()
-            _say_where(studio, ws, config_path)
+            up.leave_running()
+            _say_where(ws, read_json(project.credentials))
 
 
 def run_stages(ws: Workspace, clock: Clock) -> ReleaseResult:
@@ -259,46 +243,28 @@ def _check(root: Path, pool: Path) -> None:
 
 def _ours(root: Path) -> bool:
     """A first start that was killed leaves these and no robopref.toml."""
-    return {path.name for path in root.iterdir()} <= {"label_studio", "work", "backend.log", "backend.pid"}
+    return {path.name for path in root.iterdir()} <= {DATA_FOLDER, "work"}
 
 
 def stop_servers(root: Path) -> None:
     """End the servers that an earlier run left running on `root`, if any."""
-    root = root.resolve()
-    LabelStudioServer(root / "label_studio", root / "work").stop_stale()
-    BackendProcess(root / CONFIG_NAME, "", root / "backend.log").end_stale()
+    if (config := root / CONFIG_NAME).exists():
+        stop(config)
 
 
 def _pretrained() -> str:
     return f'[reward]\nencoder = "{NETWORK}"\n' if packaged_file(NETWORK) else ""
 
 
-def _write_config(root: Path, pool: Path, studio: LabelStudioServer, extra: str) -> Path:
-    path = root / CONFIG_NAME
-    text = CONFIG.format(
-        guest=GUEST,
-        studio_url=studio.url,
-        studio_token=studio.token,
-        port=claim_port(None, "The ML backend"),
-        password=secrets.token_urlsafe(24),
-        secret=secrets.token_urlsafe(24),
-        pool=pool,
-    )
-    text += extra
-    with replacing(path) as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
-def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
+def _say_where(ws: Workspace, manager: dict[str, str]) -> None:
     from importer.calibration.sets import TRAINING
     from importer.studio.push import credentials
 
     guest = next(a.annotator_id for a in ws.store.annotators() if a.email == GUEST)
     own = [view.assignment for view in ws.store.assignments() if view.assignment.annotator_id == guest]
     pairs = Counter(a.batch_id for a in own)
-    places = {a.batch_id: f"{studio.url}/projects/{a.project_id}/data?labeling=1" for a in own}
+    url, config = ws.config.label_studio.url, ws.config.file
+    places = {a.batch_id: f"{url}/projects/{a.project_id}/data?labeling=1" for a in own}
     practice = f"practise on {pairs[TRAINING]} pairs, which show the expert's answer after yours:\n"
     practice = f"{practice}  {places[TRAINING]}\nthen " if TRAINING in places else ""
     console.print(
@@ -306,7 +272,7 @@ def _say_where(studio: LabelStudioServer, ws: Workspace, config: Path) -> None:
         f"  {places['calibration-1']}\n"
         f"  Sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"
         f"  Then run `robopref pull -c {config}` and `robopref certify -c {config}` to see your result.\n"
-        f"Manager's view: {studio.url}, {studio.username}, password {studio.password}\n"
+        f"Manager's view: {url}, {manager['username']}, password {manager['password']}\n"
         "Both servers keep running; `robopref demo --stop` stops them.",
         highlight=False,
         soft_wrap=True,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from preference.artifacts import plain, to_json
+from preference.artifacts import plain, read_json, to_json
 from preference.errors import UserError
 from preference.formats import UNKNOWN, UNPRINTABLE, figure
 from preference.records import Batch, ModelVersion, Pair, Trajectory
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from robopref.backup import BackupResult
     from robopref.doctor import Finding
     from robopref.init import Started
+    from robopref.up import Status
 
 
 def print_json(value: Any) -> None:
@@ -286,6 +287,31 @@ def _with_interval(measured: dict[str, Any] | None) -> str:
         return UNKNOWN
     value, low, high = (figure(measured[name]) for name in ("value", "low", "high"))
     return f"{value} ({low} to {high}) of {measured['pairs']}"
+
+
+def servers(status: Status, as_json: bool) -> None:
+    """What runs and where; the exit code is 1 if not everything does."""
+    if as_json:
+        print_json(status)
+    else:
+        for part in status.parts:
+            where = part.url or "on"
+            say(f"{part.name:<13} {where}" if part.running else f"{part.name:<13} does not run; its log: {part.log}")
+        warn(status.notes)
+        if status.credentials and status.first:
+            login = read_json(status.credentials)
+            say(f"Sign in as manager {login['username']}, password {login['password']}. This is shown once.")
+        if status.credentials:
+            say(f"The manager's login is kept in {status.credentials}.")
+    if not status.up:
+        raise UserError("Not everything runs.", fix="Run `robopref up`; the logs say what happened.")
+
+
+def servers_stopped(ended: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"stopped": ended})
+    else:
+        say("Stopped. `robopref up` starts everything again." if ended else "Nothing was running.")
 
 
 def backed_up(result: BackupResult, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""A real Label Studio as a child process, for the demo and the tests.
+"""A real Label Studio as a child process, for `robopref up` and the tests.
 
 In: a data folder (kept between runs), the folder whose clips it may serve, a port. Out: a server on 127.0.0.1 that
 answers, with an administrator's name, password and token. SQLite, local file serving, closed sign-up, no telemetry:
@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import psutil
 
 import labeling_config
 from labeling_config.plugin.subnets import banned
-from preference.artifacts import keep_private, read_json, write_json
+from preference.artifacts import keep_private, read_json, told_when_full, write_json
 from preference.errors import DataError, StudioError, needs
 from preference.locks import Lock
-from robopref.child import HOST, Child, claim_port
+from robopref.child import HOST, Child, answers, claim_port
 
 SETTINGS = "labeling_config.plugin.settings"
 # All that the child inherits. Label Studio also reads its settings from bare names (HOST, PORT, DEBUG, USERNAME), so a
 # stray variable of the caller's would change the server.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+DATA_FOLDER = "label_studio"
+"""Of `robopref up`, beside robopref.toml."""
+CREDENTIALS = "credentials.json"
+DATABASE = "label_studio.sqlite3"
+PORT_TAKEN = "Stop that program, or choose another port with `robopref up --port`."
 QUIET = {
     "COLLECT_ANALYTICS": "false",
     "SENTRY_DSN": "",
@@ -47,6 +53,8 @@ class LabelStudioServer:
         timeout_s: Longest wait for the server to answer. The first start creates the database.
     """
 
+    name = "Label Studio"
+
     def __init__(
         self,
         data_dir: Path,
@@ -63,8 +71,9 @@ class LabelStudioServer:
         self.username = self.password = self.token = ""
         self._port = port
         self._timeout_s = timeout_s
-        self._child = Child("label_studio.server", self.data_dir, self.log)
+        self._child = Child(("label_studio.server", "start"), self.data_dir, self.log)
         self._lock = Lock(self.data_dir / "lock")
+        self._unfinished = self.data_dir / "unfinished"
 
     @property
     def url(self) -> str:
@@ -94,10 +103,12 @@ class LabelStudioServer:
         self._take_lock()
         try:
             self._child.end_stale()
+            self._clear_unfinished()
             self._read_credentials()
-            self._port = claim_port(self._port, "Label Studio")
+            self._port = claim_port(self._port, self.name, fix=PORT_TAKEN)
             self._spawn()
-            self._child.wait_until(self._answers, timeout_s=self._timeout_s, name="Label Studio", error=StudioError)
+            self._child.wait_until(self._answers, timeout_s=self._timeout_s, name=self.name, error=StudioError)
+            self._unfinished.unlink(missing_ok=True)
         except BaseException:  # Ctrl-C too: no server is left behind
             self.stop()
             raise
@@ -108,12 +119,15 @@ class LabelStudioServer:
         self._child.stop()
         self._lock.release()
 
-    def leave_running(self) -> None:
-        """Let the server outlive this process; the next `start` on the same data folder replaces it."""
-        self._child.leave_running()
-        self._lock.release()
+    def ended(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._child.ended()
 
-    def stop_stale(self) -> None:
+    def found(self) -> psutil.Process | None:
+        """The server on this data folder, whoever started it, if it runs."""
+        return self._child.found()
+
+    def end_stale(self) -> None:
         """End the server that an earlier run left on this data folder, if there is one; `start` does so too.
 
         Raises:
@@ -127,12 +141,22 @@ class LabelStudioServer:
     def _take_lock(self) -> None:
         if not self._lock.take():
             raise StudioError(
-                f"{self.data_dir} is in use by another run of Robopref.", fix="Stop that one, or use another folder."
+                f"{self.data_dir} is in use by another run of Robopref.",
+                fix="Stop that one (`robopref up --stop`), or use another folder.",
             )
 
+    def _clear_unfinished(self) -> None:
+        """A first start that was killed leaves half a database, which nobody has used: it is made anew."""
+        with told_when_full(self._unfinished):
+            if self._unfinished.exists():
+                for path in self.data_dir.glob(f"{DATABASE}*"):
+                    path.unlink()
+            if not (self.data_dir / DATABASE).exists():
+                self._unfinished.touch()
+
     def _read_credentials(self) -> None:
-        path = self.data_dir / "credentials.json"
-        if not path.exists() and not (self.data_dir / "label_studio.sqlite3").exists():
+        path = self.data_dir / CREDENTIALS
+        if not path.exists() and not (self.data_dir / DATABASE).exists():
             made = {
                 "username": "admin@robopref.local",
                 "password": secrets.token_urlsafe(12),
@@ -150,23 +174,23 @@ class LabelStudioServer:
 
     def _spawn(self) -> None:
         account = {"USERNAME": self.username, "PASSWORD": self.password, "USER_TOKEN": self.token}
-        arguments = ["start", "--no-browser", "--data-dir", str(self.data_dir)]
+        arguments = ["--no-browser", "--data-dir", str(self.data_dir)]
         arguments += ["--internal-host", HOST, "--port", str(self._port)]
         self._child.spawn(arguments, environment(self.data_dir, self.document_root, account, plugin=self.plugin))
 
     def _answers(self) -> bool:
         """Whether it answers as ours: if another program takes the port, Label Studio moves to the next one."""
         try:
-            if not httpx.get(f"{self.url}/health", timeout=5).is_success:
+            if not answers(self.url):
                 return False
             header = {"Authorization": f"Token {self.token}"}
-            known = httpx.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20)
+            known = httpx.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20, trust_env=False)
         except httpx.HTTPError:
             return False
         if known.status_code in (401, 403):
             raise StudioError(
                 f"The Label Studio at {self.url} does not know the token kept in {self.data_dir}.",
-                fix="Its first start was interrupted, or its users were edited; delete that folder to start over.",
+                fix="Its users were edited, or another program took the port; delete the folder to start over.",
             )
         return known.is_success
 

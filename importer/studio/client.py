@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from importer.studio.queues import PLANNED, SECRET_HEADER, score_of_place
 from importer.studio.replies import StudioProject, StudioTask, differs, next_version, project_of, said_in, task_filter
-from importer.studio.users import create_annotator
+from importer.studio.users import by_proxy, create_annotator
 from labeling_config.contract import ASSIGNMENT_ID
 from preference.config import S3
 from preference.errors import StudioError
@@ -54,7 +56,8 @@ class LabelStudio:
         self.url = url.rstrip("/")
         self._token, self._timeout = token, timeout
         with self._errors("connect"):
-            self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout)
+            http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=by_proxy(self.url))
+            self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout, httpx_client=http)
 
     def version(self) -> str:
         """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
@@ -285,7 +288,6 @@ class LabelStudio:
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         """Whatever goes wrong inside becomes a StudioError that says what was being done; no token, no header."""
-        import httpx
         from label_studio_sdk.core.api_error import ApiError
 
         try:

@@ -7,6 +7,7 @@ closed, on an unmodified server and on one with the plugin.
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -71,8 +72,15 @@ def annotator_session(base_url: str, email: str, password: str) -> httpx.Client:
         return _client(base_url, cookies=visitor.cookies, headers=headers)
 
 
+def by_proxy(base_url: str) -> bool:
+    """Whether the environment's proxy may be asked: never for a server on this machine, which no proxy reaches."""
+    return urlsplit(base_url).hostname not in ("127.0.0.1", "localhost", "::1")
+
+
 def _client(base_url: str, **options: Any) -> httpx.Client:
-    return httpx.Client(base_url=base_url, timeout=TIMEOUT, follow_redirects=True, **options)
+    return httpx.Client(
+        base_url=base_url, timeout=TIMEOUT, follow_redirects=True, trust_env=by_proxy(base_url), **options
+    )
 
 
 def _user_id(admin: httpx.Client, email: str) -> int | None:

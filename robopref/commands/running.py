@@ -60,6 +60,41 @@ def worker(
 
 
 @app.command(rich_help_panel=RUN)
+def up(
+    stop: Annotated[bool, typer.Option("--stop", help="Stop everything.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say what runs.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of Label Studio; default: the one that it had, or a free one."),
+    ] = None,
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Run the worker as well.")] = True,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Do not return; as systemd wants it.")] = False,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Run everything for this project on this machine: Label Studio with the plugin, the ML backend, the worker.
+
+    What dies is restarted; after a reboot, run it again: everything comes back on the same ports. All other commands
+    find Label Studio without any setting. With a Label Studio of your own (label_studio.url and its token), this runs
+    the other two. `--status` exits with 1 where not everything runs.
+    """
+    from robopref import up as servers
+
+    if sum((stop, status, foreground)) > 1:
+        raise typer.BadParameter("give one of the three", param_hint="--stop / --status / --foreground")
+    if stop:
+        show.servers_stopped(servers.stop(config), json)
+    elif status:
+        show.servers(servers.status(config), json)
+    elif foreground:
+        from robopref.supervisor import supervise
+
+        supervise(config, port=port, worker=worker)
+    else:
+        show.servers(servers.start(config, port=port, worker=worker), json)
+
+
+@app.command(rich_help_panel=RUN)
 def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over.")] = False,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop the servers at the end.")] = False,
@@ -77,7 +112,7 @@ def demo(
         stop_servers(root)
         return
     needs("label_studio", "torch", "timm", "onnx", "onnxruntime")
-    run_demo(root, fresh=fresh, stop=exit_, port=port)
+    run_demo(root, fresh=fresh, exit_=exit_, port=port)
 
 
 @app.command(rich_help_panel=RUN)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
+from process_maker import processes_of
 from studio_maker import copy_studio
 
 pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
@@ -41,7 +42,7 @@ epochs = 30
 """A smaller course than the demo's own, on the same pool and through the same stages."""
 
 RUN = "import sys; from pathlib import Path; from robopref.demo import run_demo; \
-run_demo(Path(sys.argv[1]), stop=True, extra=sys.argv[2])"
+run_demo(Path(sys.argv[1]), exit_=True, extra=sys.argv[2])"
 
 
 def start(root):
@@ -58,19 +59,6 @@ def judgments(root):
         return sqlite3.connect(path, timeout=30).execute("SELECT count(*) FROM judgments").fetchone()[0]
     except sqlite3.OperationalError:  # the tables are not there yet
         return 0
-
-
-def processes_of(root):
-    """Every process that names the folder on its command line, other than ours."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().decode(errors="replace").replace("\0", " ")
-        except OSError:
-            continue
-        if str(root) in command and int(entry.parent.name) != os.getpid():
-            found.append(command)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -158,18 +146,15 @@ def test_everybody_was_taught_with_the_experts_words_before_the_test(finished):
 
 
 def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, capsys):
-    from types import SimpleNamespace
-
     from preference.workspace import Workspace
     from robopref.demo import _say_where
 
     root, *_ = finished
     ws = Workspace.open(root / "robopref.toml")
-    studio = SimpleNamespace(url="http://studio", username="manager", password="secret")
-    _say_where(studio, ws, root / "robopref.toml")
+    _say_where(ws, {"username": "manager", "password": "secret"})
     said = capsys.readouterr().err
     assert "practise on 5 pairs" in said
-    assert "then get certified on 30 pairs:\n  http://studio/projects/" in said
+    assert f"then get certified on 30 pairs:\n  {ws.config.label_studio.url}/projects/" in said
     ws.store.close()
 
 
@@ -319,7 +304,7 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 10**6))
     with pytest.raises(UserError, match="1 MB are free"):
-        run_demo(tmp_path / "demo", stop=True)
+        run_demo(tmp_path / "demo", exit_=True)
     assert not (tmp_path / "demo").exists()
 
 

@@ -20,12 +20,8 @@ RUN = """
 import sys, time
 from pathlib import Path
 from robopref.studio import LabelStudioServer
-server = LabelStudioServer(Path(sys.argv[1]), Path(sys.argv[2])).start()
-print(server.url, flush=True)
-if sys.argv[3] == "leave":
-    server.leave_running()
-else:
-    time.sleep(600)
+print(LabelStudioServer(Path(sys.argv[1]), Path(sys.argv[2])).start().url, flush=True)
+time.sleep(600)
 """
 
 
@@ -35,11 +31,9 @@ def made_before(empty_studio, tmp_path):
     return copy_studio(empty_studio, tmp_path / "data")
 
 
-def run_elsewhere(data_dir, documents, ending):
-    """Another process that starts the server and then sleeps, or leaves it running; its output's first line."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, data_dir, documents, ending], stdout=subprocess.PIPE, text=True
-    )
+def run_elsewhere(data_dir, documents):
+    """Another process that starts the server and then sleeps; its output's first line."""
+    process = subprocess.Popen([sys.executable, "-c", RUN, data_dir, documents], stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
 
@@ -74,7 +68,7 @@ def test_the_server_answers_on_loopback_with_secrets_of_its_own(label_studio):
 
 def test_a_folder_in_use_is_left_alone(label_studio):
     other = LabelStudioServer(label_studio.data_dir, label_studio.document_root)
-    for attempt in (other.start, other.stop_stale):
+    for attempt in (other.start, other.end_stale):
         with pytest.raises(StudioError, match="in use by another run"):
             attempt()
     other.stop()
@@ -82,7 +76,7 @@ def test_a_folder_in_use_is_left_alone(label_studio):
 
 
 def test_a_killed_run_leaves_no_server_and_the_next_start_has_the_same_credentials(made_before, tmp_path, label_studio):
-    process, url = run_elsewhere(made_before, tmp_path / "docs", "sleep")
+    process, url = run_elsewhere(made_before, tmp_path / "docs")
     assert answers(url)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -102,24 +96,33 @@ def test_a_killed_run_leaves_no_server_and_the_next_start_has_the_same_credentia
     assert not (made_before / "label_studio.pid").exists()
 
 
-def test_a_server_left_running_stays_until_the_next_start(made_before, tmp_path):
-    process, url = run_elsewhere(made_before, tmp_path / "docs", "leave")
-    assert process.wait(30) == 0
-    left = int((made_before / "label_studio.pid").read_text())
-    time.sleep(1)
-    assert answers(url)
-    port = int(url.rpartition(":")[2])
-    with LabelStudioServer(made_before, tmp_path / "docs", port) as server:  # the same port, at once
-        assert server.url == url
-        assert answers(url)
-        assert int((made_before / "label_studio.pid").read_text()) != left
-    assert not answers(url)
+def test_a_first_start_that_was_killed_begins_again(tmp_path, monkeypatch):
+    """What it left of a database was never used; a database that was used is kept."""
+    server = LabelStudioServer(tmp_path / "data", tmp_path / "docs")
+    database = tmp_path / "data" / "label_studio.sqlite3"
+
+    def half(*_):
+        database.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LabelStudioServer, "_spawn", half)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert database.exists()
+    found = []
+    monkeypatch.setattr(LabelStudioServer, "_spawn", lambda self: found.append(database.exists()) or half())
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    (tmp_path / "data" / "unfinished").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert found == [False, True]
 
 
 def test_a_foreign_process_behind_an_old_pid_is_not_ended(made_before, tmp_path):
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     (made_before / "label_studio.pid").write_text(str(bystander.pid))
-    LabelStudioServer(made_before, tmp_path).stop_stale()
+    LabelStudioServer(made_before, tmp_path).end_stale()
     assert bystander.poll() is None
     assert not (made_before / "label_studio.pid").exists()
     bystander.kill()

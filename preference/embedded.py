@@ -1,0 +1,54 @@
+"""The servers that `robopref up` runs for a work folder: what other commands need to find them without any setting.
+
+work/servers.json, mode 0600. It outlives the servers, which come back with the same ports and secrets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from preference.artifacts import keep_private, read_json, write_json
+from preference.errors import ConfigError, DataError
+
+FILE = "servers.json"
+
+
+class Servers(BaseModel):
+    """Label Studio and the ML backend on this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    studio_url: str
+    token: str = Field(repr=False)
+    """Of Label Studio's manager."""
+    service_port: int
+    password: str = Field(repr=False)
+    """Of the ML backend."""
+    webhook_secret: str = Field(repr=False)
+
+
+def read_servers(work: Path) -> Servers | None:
+    """What `robopref up` noted in the work folder; None where it never ran.
+
+    Raises:
+        ConfigError: the file is damaged, or belongs to somebody else.
+    """
+    path = work / FILE
+    if not path.exists():
+        return None
+    keep_private(path)
+    fix = "Delete it, then run `robopref up --stop` and `robopref up`, which writes it again."
+    try:
+        return Servers.model_validate(read_json(path))
+    except ValidationError as error:
+        wrong = ", ".join(str(item["loc"][0]) if item["loc"] else "everything" for item in error.errors())
+        raise ConfigError(f"{path} was edited, or is of another version; wrong in it: {wrong}.", fix=fix) from None
+    except DataError as error:
+        raise ConfigError(error.message, fix=fix) from None
+
+
+def write_servers(work: Path, servers: Servers) -> None:
+    """Keep them, for its owner's eyes only."""
+    write_json(work / FILE, servers.model_dump(), private=True)
