@@ -50,7 +50,8 @@ class LabelStudioServer:
         document_root: Only files under it can be served, and of those only registered storages.
         port: Must be free; None = any free one.
         plugin: Load `labeling_config.plugin`; False gives Label Studio as it comes from PyPI.
-        timeout_s: Longest wait for the server to answer. The first start creates the database.
+        timeout_s: Longest wait for the server to answer. The first start, which makes the database, takes 40 s of two
+            idle cores.
     """
 
     name = "Label Studio"
@@ -62,7 +63,7 @@ class LabelStudioServer:
         port: int | None = None,
         plugin: bool = True,
         *,
-        timeout_s: float = 240.0,
+        timeout_s: float = 600.0,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.document_root = document_root.resolve()

@@ -24,7 +24,7 @@ from robopref.processes import BackendProcess, WorkerProcess
 from robopref.studio import LabelStudioServer
 from robopref.supervisor import Project, State
 
-LONGEST_START_S = 600.0
+LONGEST_START_S = 900.0
 LONGEST_RESTART_S = 90.0
 """Of a part that crashed a moment ago."""
 LONGEST_STOP_S = 45.0
