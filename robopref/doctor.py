@@ -225,7 +225,7 @@ def _backend(ws: Workspace) -> Iterator[Finding]:
             answer = httpx.get(f"{url}/health", timeout=2)
             yield Finding("good", f"The ML backend answers at {url} with model {answer.json()['model_version']}.")
         except httpx.TransportError:
-            yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref serve`.")
+            yield Finding("note", f"No ML backend at {url}.", "Start it with `robopref up`, or `robopref serve`.")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             said = f"What answers at {url} is not Robopref's ML backend."
             yield Finding("bad", said, f"Correct {setting} in robopref.toml, or stop the other program.")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -22,9 +22,6 @@ from labeling_config.contract import ASSIGNMENT_ID
 from preference.config import S3
 from preference.errors import StudioError
 from preference.workspace import Workspace
-
-if TYPE_CHECKING:
-    import httpx
 
 EXPECTED_VERSION = "1.23"
 BACKEND_TITLE = "Robopref"
@@ -61,10 +58,9 @@ class LabelStudio:
 
     def version(self) -> str:
         """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
-        import httpx
-
+        address, trust_env = f"{self.url}/api/version", by_proxy(self.url)
         with self._errors("read its version"):
-            answer = httpx.get(f"{self.url}/api/version", timeout=self._timeout, follow_redirects=True)
+            answer = httpx.get(address, timeout=self._timeout, follow_redirects=True, trust_env=trust_env)
             said = answer.json() if answer.status_code == 200 else {}
             return str(said.get("release") or "") if isinstance(said, dict) else ""
 
@@ -295,7 +291,7 @@ class LabelStudio:
         except httpx.HTTPError as error:
             raise StudioError(
                 f"Label Studio at {self.url} does not answer ({type(error).__name__}; doing: {what}).",
-                fix="Start it, or correct label_studio.url in robopref.toml; then run again.",
+                fix="Start it (`robopref up`), or correct label_studio.url in robopref.toml; then run again.",
             ) from None
         except ApiError as error:
             status = error.status_code or 0
@@ -321,7 +317,12 @@ class LabelStudio:
 
 def connect(ws: Workspace) -> LabelStudio:
     """Label Studio as the configuration names it, once it has answered and let us in."""
-    settings = ws.config.label_studio
-    studio = LabelStudio(settings.url, settings.token.get_secret_value(), settings.request_timeout_s)
+    settings, token = ws.config.label_studio, ws.config.label_studio.token.get_secret_value()
+    if ws.config.embedded and not token:
+        raise StudioError(
+            "This project has no Label Studio yet.",
+            fix="Run `robopref up`, or name one of your own in label_studio.url and ROBOPREF_LABEL_STUDIO_TOKEN.",
+        )
+    studio = LabelStudio(settings.url, token, settings.request_timeout_s)
     studio.check()
     return studio
