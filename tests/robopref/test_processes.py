@@ -132,8 +132,10 @@ def test_a_worker_that_crashes_restarts_and_waits_longer_each_time(tmp_path, cap
 
     def sleep(seconds):
         nonlocal now
-        now += seconds
-        time.sleep(0.02)
+        if worker.started:  # how long a start takes on a busy machine says nothing
+            time.sleep(0.02)
+        else:
+            now += seconds
         if now > 60 or "restarts in 4 s" in said():
             raise KeyboardInterrupt
 
