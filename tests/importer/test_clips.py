@@ -259,7 +259,7 @@ def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path:
         cwd=here,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (index.exists() and index.read_text().count("\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(how)
