@@ -13,7 +13,7 @@ import pytest
 import shared_maker
 from hypothesis import HealthCheck, settings
 from shared_maker import serve_once
-from studio_maker import copy_studio
+from studio_maker import copy_studio, kept_studio
 
 from importer.studio.users import annotator_session
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
@@ -28,8 +28,10 @@ FUZZ = 12
 """Kills of each process in `make test-slow`."""
 BODIES = 300
 """Random annotations that the service is sent."""
-LONGEST = ("test_demo", "test_faults")
-EMPTY_STUDIO = "empty-studio"
+LONGEST = (
+    "test_demo", "test_faults", "test_blind", "test_screen_trouble", "test_screen", "test_kills", "test_bad_input",
+    "test_live_reports", "test_release", "test_cli", "test_studio", "test_course", "test_stages",
+)  # fmt: skip
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -41,7 +43,8 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +103,11 @@ def database_url(request, tmp_path):
 
 
 @pytest.fixture
-def labelled_pool(tmp_path):
+def labelled_pool(run_folder, tmp_path):
     """Eight short trajectories and twenty labelled pairs: enough to train on."""
     from pool_maker import pool_of_eight
 
-    ws = pool_of_eight(tmp_path)
+    ws = pool_of_eight(run_folder, tmp_path)
     yield ws
     ws.store.close()
 
@@ -124,25 +127,23 @@ def planned_batch(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def label_studio(run_folder):
+def label_studio(run_folder, empty_studio):
     """One real Label Studio with the plugin, for all tests of a run; its document root holds the clips of `_clips`."""
-    pytest.importorskip("label_studio", reason="pip install 'robopref[studio]'")
-    with serve_once(run_folder, "label_studio", functools.partial(_start_label_studio, run_folder)) as told:
+    start = functools.partial(_start_label_studio, run_folder, empty_studio)
+    with serve_once(run_folder, "label_studio", start) as told:
         yield SimpleNamespace(**{**told, **{name: Path(told[name]) for name in ("data_dir", "document_root", "log")}})
 
 
 @contextlib.contextmanager
-def _start_label_studio(folder):
-    """What it was before anybody came is kept in `EMPTY_STUDIO`, for servers that are to be killed."""
+def _start_label_studio(folder, empty):
     from robopref.studio import LabelStudioServer
 
     data, documents = folder / "studio-data", folder / "studio-documents"
     if not documents.exists():
         _clips(documents / "clips")
+    if not data.exists():
+        copy_studio(empty, data)
     with LabelStudioServer(data, documents) as server:
-        if not (folder / EMPTY_STUDIO).exists():
-            (folder / EMPTY_STUDIO).mkdir()
-            copy_studio(data, folder / EMPTY_STUDIO)
         session = annotator_session(server.url, server.username, server.password)
         personal = session.post(f"{server.url}/api/token/").json()["token"]
         names = ("url", "username", "password", "token", "data_dir", "document_root", "log")
@@ -150,9 +151,13 @@ def _start_label_studio(folder):
 
 
 @pytest.fixture(scope="session")
-def empty_studio(label_studio, run_folder):
-    """The data folder of a Label Studio that was started once: `copy_studio` it, as making one takes half a minute."""
-    return run_folder / EMPTY_STUDIO
+def empty_studio(request):
+    """The data folder of a Label Studio that was started once: `copy_studio` it, as making one takes half a minute.
+
+    Kept in pytest's cache for the next run; `pytest --cache-clear` makes it anew.
+    """
+    pytest.importorskip("label_studio", reason="pip install 'robopref[studio]'")
+    return kept_studio(request.config.cache.mkdir("label-studio"))
 
 
 @pytest.fixture(scope="session")

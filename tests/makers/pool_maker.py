@@ -1,10 +1,12 @@
 """A pool small enough to be trained on in a second or two."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 from lerobot_maker import Made, make_dataset
 from preference_maker import put_preferences
+from shared_maker import make_once
 
 from importer.pool.build import build_pool
 from preference.records import Batch, Pair, Preference
@@ -30,11 +32,16 @@ min_preferences = 10
 """
 
 
-def pool_of_eight(tmp_path):
-    """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs."""
-    make_dataset(tmp_path / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
-    (tmp_path / "robopref.toml").write_text(CONFIG)
-    ws = Workspace.open(tmp_path / "robopref.toml")
+def pool_of_eight(run_folder, folder):
+    """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs; in `folder`."""
+    shutil.copytree(make_once(run_folder, "pool-of-eight", _make), folder, dirs_exist_ok=True)
+    return Workspace.open(folder / "robopref.toml")
+
+
+def _make(folder):
+    make_dataset(folder / "data", [Made(rows=40 + 4 * i, still=10, jerk=0.01 * i) for i in range(8)])
+    (folder / "robopref.toml").write_text(CONFIG)
+    ws = Workspace.open(folder / "robopref.toml")
     build_pool(ws)
     ws.store.put_trajectories(replace(t, clip=f"clips/{t.trajectory_id}.mp4") for t in ws.store.trajectories())
     ids = [t.trajectory_id for t in ws.store.trajectories()]
@@ -51,4 +58,4 @@ def pool_of_eight(tmp_path):
             for p, label in zip(pairs, labels, strict=True)
         ],
     )
-    return ws
+    ws.store.close()

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import shutil
 import time
 
 from filelock import FileLock
@@ -20,6 +21,7 @@ def make_once(folder, name, make):
     with FileLock(folder / f"{name}.lock"):
         if not path.exists():
             making = folder / f"{name}.making"
+            shutil.rmtree(making, ignore_errors=True)  # of a run that was killed
             making.mkdir()
             make(making)
             making.rename(path)

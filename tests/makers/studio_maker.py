@@ -3,7 +3,10 @@
 import contextlib
 import shutil
 import sqlite3
+from importlib.metadata import version
 from pathlib import Path
+
+from shared_maker import make_once
 
 from importer.studio.client import connect
 from importer.studio.push import credentials
@@ -13,6 +16,7 @@ from labeling_config.contract import result_of
 from preference.config import Config
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
 from preference.workspace import Workspace
+from robopref.studio import LabelStudioServer
 
 SECRET = "quiet-otters"
 
@@ -95,6 +99,19 @@ def answer(ws, session, task_id, side="left", **body):
     made = session.post(f"{ws.config.label_studio.url}/api/tasks/{task_id}/annotations/", json=body)
     assert made.status_code == 201, made.text
     return made.json()["id"]
+
+
+def kept_studio(cache):
+    """The data folder in `cache` of a Label Studio of this version that was started once and never used."""
+
+    def make(folder):
+        first = cache / "first"
+        shutil.rmtree(first, ignore_errors=True)  # of a run that was killed
+        with LabelStudioServer(first, cache / "documents"):
+            copy_studio(first, folder)
+        shutil.rmtree(first)
+
+    return make_once(cache, version("label-studio"), make)
 
 
 def copy_studio(data, target):

@@ -26,10 +26,10 @@ from robopref.cli import app
 
 
 @pytest.fixture(scope="module")
-def encoded(tmp_path_factory):
+def encoded(run_folder, tmp_path_factory):
     """Eight trajectories with cached features, and twenty answered pairs; not to be changed."""
     folder = tmp_path_factory.mktemp("encoded")
-    ws = pool_of_eight(folder)
+    ws = pool_of_eight(run_folder, folder)
     encode_pool(ws, ws.store.trajectories())
     ws.store.close()
     return folder

@@ -4,6 +4,7 @@ database, training and ranking. Label Studio alone is played: it keeps what was 
 import hashlib
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from pool_maker import pool_of_eight
@@ -25,10 +26,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(run_folder, tmp_path_factory):
     """Twenty labelled pairs of eight trajectories, a model of them, and two certified annotators; to be copied."""
     folder = tmp_path_factory.mktemp("trained")
-    ws = pool_of_eight(folder)
+    ws = pool_of_eight(run_folder, folder)
     ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("x", "y")])
     ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
     for name in ("x", "y"):
@@ -55,7 +56,7 @@ def ws(trained, tmp_path, monkeypatch):
         ws.store.set_tasks((v.assignment.assignment_id, 1, i) for i, v in enumerate(waiting, 1))
 
     monkeypatch.setattr(rounds, "pull", lambda ws, **_: None)
-    monkeypatch.setattr(rounds, "resolve", lambda ws: ws.store.preferences())
+    monkeypatch.setattr(rounds, "resolve_labels", lambda ws: SimpleNamespace(preferences=ws.store.preferences()))
     monkeypatch.setattr(rounds, "push", push)
     monkeypatch.setattr(
         rounds, "out_of_order", lambda ws, version: ws.studio["tasks"] and ws.studio["order"] != version
@@ -65,7 +66,7 @@ def ws(trained, tmp_path, monkeypatch):
     ws.store.close()
 
 
-@pytest.mark.parametrize("step", ["pull", "resolve", "active_batch", "push", "rescore"])
+@pytest.mark.parametrize("step", ["pull", "resolve_labels", "active_batch", "push", "rescore"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_round_killed_at_any_step_is_finished_by_running_it_again(ws, monkeypatch, step, when):
     whole = getattr(rounds, step)
