@@ -44,7 +44,7 @@ BINS = 8
 CHANCE_DRAWS = 200
 HOTTEST = 8.0
 """Factor that a temperature stays within."""
-TEMPERATURE_SD = 0.5
+TEMPERATURE_SD = 0.7
 """Of the prior on the temperature's logarithm."""
 
 
@@ -84,6 +84,7 @@ def validate(
     differences = np.full(len(pairs), math.nan)
     for fold, own in zip(crossed, found, strict=False):
         differences[fold.test] = own
+    differences *= _unit(rewards[compared(pairs)], reward)
     cooled = calibrated(differences, pairs.label, crossed, reward)
     hits = [right(own, pairs.label[fold.test]) for fold, own in zip(unseen, found[len(crossed) :], strict=True)]
     return {
@@ -196,11 +197,22 @@ class _Fit:
 
     def __call__(self, fold: Fold) -> tuple[int, np.ndarray]:
         trained = train_model(self.features, self.pairs, fold.split, self.spec, self.reward, seed=fold.seed)
+        rows = compared(self.pairs)
+        rewards, _ = trained.model.score([self.features[i] for i in rows])
         test = self.pairs.take(fold.split.test)
-        used = np.unique(np.concatenate([test.a, test.b]))
-        rewards, _ = trained.model.score([self.features[i] for i in used])
-        a, b = np.searchsorted(used, test.a), np.searchsorted(used, test.b)
-        return fold.number, rewards[a] - rewards[b]
+        a, b = np.searchsorted(rows, test.a), np.searchsorted(rows, test.b)
+        return fold.number, (rewards[a] - rewards[b]) / _unit(rewards, self.reward)
+
+
+def compared(pairs: Pairs) -> np.ndarray:
+    """The trajectories of any pair, in order."""
+    return np.unique(np.concatenate([pairs.a, pairs.b]))
+
+
+def _unit(rewards: np.ndarray, reward: Reward) -> float:
+    """A model's own: the standard deviation of its rewards. Where training stopped decides how large they are, so
+    another model's probabilities tell something of it only in this unit; but with Davidson's ties ν goes with them."""
+    return 1.0 if reward.ties == "davidson" else max(float(rewards.std()), 1e-9)
 
 
 def fit_folds(
@@ -214,7 +226,8 @@ def fit_folds(
     workers: Workers = HERE,
     description: str = "Validating",
 ) -> list[np.ndarray]:
-    """r_a − r_b of each split's test pairs, by a model that was trained on its training pairs.
+    """r_a − r_b of each split's test pairs, by a model that was trained on its training pairs; in the unit of that
+    model, the standard deviation of its rewards over all trajectories compared (with Davidson's ties as they are).
 
     One training keeps one core busy, so several run at once, each in a process of its own; where they run changes no
     weight.

@@ -7,6 +7,7 @@ of hard pairs is no change. A permutation test then says whether the fall is mor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ SHORTEST = 20
 DROP = 0.2
 """Least fall, in share of right answers, beside what most people would have had on the same pairs."""
 SHUFFLES = 999
+GUESSED = 0.4
+"""How often somebody who does not look is right: two answers of three, hardly ever the third."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,11 @@ def tests_for_change(
 
 
 def _tested(name: str, own: Sequence[Check], rng: np.random.Generator) -> Tested:
-    right = np.array([check.right for check in own], dtype=float)
-    surplus = right - np.array([check.chance for check in own])
-    drop = worst_drop(surplus, rng, shortest=SHORTEST, least=DROP, shuffles=SHUFFLES)
-    if drop.at == len(own):
+    right, chance = np.array([(check.right, check.chance) for check in own], dtype=float).T
+    surplus = right - chance
+    drop = worst_drop(_telling(chance) * surplus, rng, shortest=SHORTEST, least=0.0, shuffles=SHUFFLES)
+    fall = float(surplus[: drop.at].mean() - surplus[drop.at :].mean()) if drop.at < len(own) else 0.0
+    if fall < DROP:
         return Tested(Flag(name, "turned", float(right.mean()), float(right.mean()), len(own), "", p=1.0), False)
     before, after, n = float(right[: drop.at].mean()), float(right[drop.at :].mean()), len(own) - drop.at
     since = own[drop.at].pair_id
@@ -66,10 +70,17 @@ def _tested(name: str, own: Sequence[Check], rng: np.random.Generator) -> Tested
         f"{name} was right in {before:.0%} of the first {drop.at} checks and in {after:.0%} of the {n} from pair "
         f"{since} on."
     )
-    expected = after - (drop.after - drop.before)
+    expected = after + fall
     flag = Flag(name, "turned", after, before, len(own), sentence, *interval_of_share(round(after * n), n),
                 minimum=2 * SHORTEST, since=since, expected=expected, p=drop.p)  # fmt: skip
-    return Tested(flag, drop.p < 1)
+    return Tested(flag, True)
+
+
+def _telling(chance: np.ndarray) -> np.ndarray:
+    """(N,) how much a check says: the weight that tells somebody who guesses from most people best, by the ratio of
+    their likelihoods; none on pairs on which most people do no better than a guesser."""
+    sure = np.clip(chance, 0.01, 0.99)
+    return np.maximum(np.log(sure / (1 - sure)) - math.log(GUESSED / (1 - GUESSED)), 0.0)
 
 
 def _checks(answers: Sequence[Answered], compared: Comparison, usual: float) -> list[Check]:

@@ -69,6 +69,28 @@ def test_the_ceiling_counts_only_the_votes_that_made_the_label():
     assert found == same
 
 
+def test_how_large_a_models_rewards_are_says_nothing_of_another_models_probabilities(monkeypatch):
+    """Fold models whose rewards are ten times larger give the same temperature: they count in their own unit."""
+    made, truth = features(30)
+    labels = preferences(truth, count=80)
+    pairs, split = pairs_of(truth, count=80), split_pairs([p.pair_id for p in labels], 0)
+    own = spec(hidden=8, members=2)
+    trained = train_model(made, pairs, split, own, REWARD, seed=0)
+    found = []
+    for factor in (1.0, 10.0):
+
+        def larger(*args, factor=factor, **kwargs):
+            model = train_model(*args, **kwargs)
+            model.model.cool(1 / factor)
+            return model
+
+        monkeypatch.setattr("ml_backend.validation.accuracy.train_model", larger)
+        figures = validate(trained, made, trajectories(truth), pairs, split, REWARD, labels, {}, seed=0)
+        found.append(figures["calibration"]["temperature"])
+        assert figures["calibration_on_test"]["pairs"] == len(split.test)
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_an_accuracy_of_few_pairs_never_claims_certainty():
     four = accuracy(np.ones(4, bool), np.random.default_rng(0))
     assert (four["value"], four["high"], four["pairs"]) == (1.0, pytest.approx(1.0), 4)

@@ -150,3 +150,13 @@ def test_speed_is_judged_by_the_median_however_short_the_mean():
     assert flagged(answers) == []
     (plain,) = [row for row in thresholds([row], QUALITY) if row.kind == "speed"]
     assert plain.crossed, "the protocol's own limit is of the mean, and is in every report"
+
+
+def test_who_starts_guessing_is_seen_more_often_than_not_where_pairs_are_very_differently_hard():
+    """A check counts by how much it tells: unweighted, half of these were missed."""
+    seen = sum(
+        any((flag.annotator_id, flag.kind) == ("turncoat", "turned") for flag in flagged(answers, seed))
+        for seed in range(10)
+        for answers in [draw_batch(seed, "turncoat", broad=True)[0]]
+    )
+    assert seen >= 7
