@@ -128,6 +128,9 @@ def _people(ws: Workspace) -> Step | None:
 
 def _pushed(ws: Workspace) -> Step | None:
     if waiting := ws.store.count_without_task():
+        if ws.config.embedded and not ws.config.label_studio.token.get_secret_value():
+            stage = f"{waiting} tasks are planned, and this project has no Label Studio yet."
+            return Step(stage, "robopref up", "Then `robopref push`.")
         return Step(f"{waiting} planned tasks are not in Label Studio yet.", "robopref push")
     return None
 
@@ -225,7 +228,7 @@ def kept_back(record: ModelVersion) -> str:
 
 def _waits(ws: Workspace, stage: str) -> Step:
     url = ws.config.label_studio.url
-    return Step(stage, "robopref pull", f"It fetches answers once people have given them at {url}.")
+    return Step(stage, "robopref pull", f"It fetches what people answered at {url}; `robopref up` does so by itself.")
 
 
 def _names(people: list[Annotator], role: str) -> str:

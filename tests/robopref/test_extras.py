@@ -75,6 +75,7 @@ def pool(base):
     [
         (["--help"], 0, ""),
         (["init", "-c", "other.toml"], 0, "Wrote other.toml"),
+        (["init", "lab/kitchen", "-c", "hub.toml"], 2, "the Hugging Face hub's client: pip install"),
         (["clips"], 0, f"{EPISODES} clips rendered"),
         (["calibration", "build"], 0, "robopref push"),
         (["pairs", "--plan"], 0, "Nothing was created"),

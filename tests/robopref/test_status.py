@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from ml_maker import version
 from preference_maker import put_preferences
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from importer.calibration.build import build
@@ -68,6 +69,8 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     assert next_step(ws).command == "robopref calibration build"
     add_annotators(ws)
     build(ws)
+    assert next_step(ws).command == "robopref up", "there is no Label Studio yet"
+    ws.config.label_studio.token = SecretStr("t")
     assert next_step(ws).command == "robopref push"
     push(ws)
     assert next_step(ws).stage == "eve has to answer 4 training pairs first."
