@@ -50,19 +50,21 @@ def examined(
 
 
 def planted(fault: str, overlap: int, seeds: int, *, broad: bool) -> dict[str, float | str | bool]:
-    """Shares of the seeds: the fault named, somebody strict flagged; and of all other honest people, those flagged."""
-    named = strict = honest = 0
+    """Shares of the seeds: the fault named, its person flagged for anything, somebody strict flagged; and of all other
+    honest people, those flagged."""
+    named = flagged = strict = honest = 0
     all_kinds: Counter[str] = Counter()
     for seed in range(seeds):
         _, found = examined(seed, fault, overlap, broad=broad)
         own = found.pop(fault, set())
         all_kinds.update(own)
         named += bool(own & REASONS.get(fault, set()))
+        flagged += bool(own)
         strict += "strict" in found
         honest += sum(name != "strict" for name in found)
     common = ", ".join(f"{kind} {count / seeds:.0%}" for kind, count in all_kinds.most_common(4))
     return {"fault": fault or "nobody", "overlap": overlap, "broad": broad, "named": named / seeds if fault else 1.0,
-            "strict": strict / seeds, "honest": honest / seeds / 3, "kinds": common}  # fmt: skip
+            "flagged": flagged / seeds, "strict": strict / seeds, "honest": honest / seeds / 3, "kinds": common}  # fmt: skip
 
 
 def wrong_gold(share: float, overlap: int, seeds: int) -> dict[str, float]:
@@ -78,7 +80,8 @@ def wrong_gold(share: float, overlap: int, seeds: int) -> dict[str, float]:
 def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
     print(
-        f"{'planted':<10}{'overlap':>8}{'pairs':>8}{'named':>9}{'strict flagged':>16}{'honest flagged':>16}   for what"
+        f"{'planted':<10}{'overlap':>8}{'pairs':>7}{'named':>8}{'flagged':>9}"
+        f"{'strict flagged':>16}{'honest flagged':>16}   for what"
     )
     rows, gold = [], []
     for broad in (False, True):
@@ -86,10 +89,10 @@ def main() -> None:
             for fault in ("", *REASONS):
                 row = planted(fault, overlap, seeds, broad=broad)
                 rows.append(row)
-                named = f"{row['named']:.1%}" if fault else "–"
+                named, any_flag = (f"{row[key]:.1%}" if fault else "–" for key in ("named", "flagged"))
                 pairs = "broad" if broad else "alike"
-                print(f"{row['fault']:<10}{overlap:>8}{pairs:>8}{named:>9}{row['strict']:>16.1%}{row['honest']:>16.1%}"
-                      f"   {row['kinds']}", flush=True)  # fmt: skip
+                print(f"{row['fault']:<10}{overlap:>8}{pairs:>7}{named:>8}{any_flag:>9}{row['strict']:>16.1%}"
+                      f"{row['honest']:>16.1%}   {row['kinds']}", flush=True)  # fmt: skip
     print(f"\n{'gold wrong':<10}{'overlap':>8}{'honest flagged':>16}{'suspended':>12}")
     for overlap in (2, 3):
         for share in WRONG:
