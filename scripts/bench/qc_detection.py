@@ -63,8 +63,9 @@ def planted(fault: str, overlap: int, seeds: int, *, broad: bool) -> dict[str, f
         strict += "strict" in found
         honest += sum(name != "strict" for name in found)
     common = ", ".join(f"{kind} {count / seeds:.0%}" for kind, count in all_kinds.most_common(4))
-    return {"fault": fault or "nobody", "overlap": overlap, "broad": broad, "named": named / seeds if fault else 1.0,
-            "flagged": flagged / seeds, "strict": strict / seeds, "honest": honest / seeds / 3, "kinds": common}  # fmt: skip
+    shares = {"named": named / seeds if fault else 1.0, "flagged": flagged / seeds, "strict": strict / seeds,
+              "honest": honest / seeds / 3}  # fmt: skip
+    return {"fault": fault or "nobody", "overlap": overlap, "broad": broad, **shares, "kinds": common}
 
 
 def wrong_gold(share: float, overlap: int, seeds: int) -> dict[str, float]:
