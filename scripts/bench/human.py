@@ -298,6 +298,7 @@ METHODS: dict[str, Callable[[Task], np.ndarray]] = {
     OURS: lambda task: ours(task, ["linear", "kernel", "network"]),
     "robopref, linear alone": lambda task: ours(task, ["linear"]),
     "robopref, kernel alone": lambda task: ours(task, ["kernel"]),
+    "robopref, linear and kernel": lambda task: ours(task, ["linear", "kernel"]),
     NETWORK: lambda task: ours(task, ["network"]),
     "linear": linear,
     "kernel": kernel,
@@ -362,9 +363,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA / "adroit_door_human", help="steps.parquet and answers.csv.")
     parser.add_argument("--quick", action="store_true", help="Three splits, 50 answers and all.")
+    parser.add_argument("--answers", type=int, nargs="+", default=list(COUNTS), help="How many; 0 = all.")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     asked = parser.parse_args()
-    counts, number = ((50, 0), 3) if asked.quick else (COUNTS, SPLITS)
+    counts, number = ((50, 0), 3) if asked.quick else (tuple(asked.answers), SPLITS)
     door = read(asked.data)
     found = measure(door, asked.methods, counts, number)
     print(f"{'answers':<32}" + "".join(f"{answers or 'all':>16}" for answers in counts))

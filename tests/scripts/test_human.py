@@ -1,0 +1,42 @@
+"""The benchmark on people's answers keeps what it tests on apart, and its peers learn."""
+
+import numpy as np
+import pytest
+from human import PEERS, SEGMENT, Door, Task, hits, splits
+
+from ml_backend.reward.features import Features
+
+
+@pytest.fixture
+def door():
+    """Eight episodes whose first state value is how good a step is."""
+    rng = np.random.default_rng(0)
+    episodes = {
+        n: Features(
+            np.zeros((200, 0), np.float16),
+            rng.normal(size=(200, 1)).astype(np.float32),
+            rng.normal(size=(200, 2)).astype(np.float32) + np.linspace(-1, 1, 200, dtype=np.float32)[:, None] * [1, 0],
+        )
+        for n in range(8)
+    }
+    episode, start = np.repeat(np.arange(8), 10), np.tile(np.arange(0, 150, 15), 8)
+    a, b = rng.choice(80, (2, 400))
+    return Door(episodes, episode, start, start * 1.0, a, b, np.where(a == b, 0.5, (start[a] > start[b]) * 1.0))
+
+
+def test_no_episode_of_the_test_is_learned_from(door):
+    for rows, test in splits(door, 5):
+        learned = {*door.episode[door.a[rows]], *door.episode[door.b[rows]]}
+        tested = {*door.episode[door.a[test]], *door.episode[door.b[test]]}
+        assert learned and tested and not learned & tested
+
+
+def test_segments_are_those_that_people_saw_and_peers_learn_from_answers(door):
+    assert len(door.features) == 80 and all(len(item) == SEGMENT for item in door.features)
+    rows, test = splits(door, 1)[0]
+    learned = np.unique(door.episode[np.concatenate([door.a[rows], door.b[rows]])])
+    task = Task(door, rows[:100], np.flatnonzero(np.isin(door.episode, learned)), 0)
+    from human import METHODS
+
+    for name in PEERS[:3]:
+        assert hits(door, METHODS[name](task), test).mean() > 0.8, name
