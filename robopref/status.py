@@ -189,9 +189,11 @@ def _batch(ws: Workspace) -> Step | None:
     waiting = ws.store.open_by_batch()
     for batch in batches:
         if batch.status == "held":
-            reasons = " ".join(batch.reasons)
-            why = f"See the report; then `robopref batch review`, or `robopref batch accept {batch.batch_id}`."
-            return Step(f"{batch.batch_id} is held. {reasons}", f"robopref qc --batch {batch.batch_id}", why)
+            reasons = " ".join(batch.reasons[:1])
+            report = ws.reports / batch.batch_id / "report.html"
+            why = f"Read {report} first; `robopref batch accept {batch.batch_id}` takes the batch as it is."
+            command = f"robopref batch review NAME --batch {batch.batch_id} --keep --by YOU --why REASON"
+            return Step(f"{batch.batch_id} is held. {reasons}", command, why)
         if left := waiting.get(batch.batch_id):
             return _waits(ws, f"{batch.batch_id} waits for {left} answers.")
         if batch.status == "open":

@@ -93,7 +93,7 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     pairs = [Pair(f"p{i}", f"t{i:02d}", f"t{i + 9:02d}", "push", "distant", "production", "production-001") for i in
              range(6)]  # fmt: skip
     ws.store.put_pairs(Batch("production-001", "production", status="held", reasons=["Alpha is low."]), pairs, [])
-    assert "held. Alpha is low." in next_step(ws).stage
+    assert "held. Alpha is low." in next_step(ws).stage and "batch review" in next_step(ws).command
     ws.store.set_batch_status("production-001", "open", [])
     assert next_step(ws).command == "robopref qc --batch production-001"
     ws.store.set_batch_status("production-001", "accepted", [])
