@@ -119,8 +119,10 @@ def scoring(features: Any) -> float:
 
     from ml_backend.reward.features import fit_normalization
     from ml_backend.reward.model import RewardModel
+    from ml_backend.reward.summary import CENTRES, RADIAL
 
     spec, _ = settings()
+    spec = replace(spec, summary=True, centres=CENTRES, radial=RADIAL)
     model = RewardModel(spec, torch.Generator().manual_seed(0))
     model.set_normalization(fit_normalization(features[:EPISODES], spec.projection, np.random.default_rng(0)))
     start = time.perf_counter()
