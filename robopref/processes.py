@@ -148,7 +148,7 @@ def keep_running(
     while True:
         for one in kept:
             one.look(clock())
-        sleep(0.2)
+        sleep(0.5)
 
 
 class _Kept:

@@ -41,10 +41,13 @@ def pushed(ws: Workspace, result: PushResult, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    say(f"{result.users} accounts, {result.projects} projects and {result.tasks} tasks made.")
-    if result.tasks:
+    if result.users or result.projects or result.tasks:
+        say(f"{result.users} accounts, {result.projects} projects and {result.tasks} tasks made.")
+    else:
+        say("Nothing was missing in Label Studio.")  # the worker may have pushed it already
+    passwords = ws.root / "credentials.json"
+    if result.tasks or passwords.exists():
         say(f"People sign in at {ws.config.label_studio.url} with their e-mail address.")
-        passwords = ws.root / "credentials.json"
         if passwords.exists():
             say(f"Passwords of the accounts that Robopref made: {passwords} (only you can read it).")
 
