@@ -201,7 +201,17 @@ def _batch(ws: Workspace) -> Step | None:
     resolved = {p.pair_id for p in ws.store.preferences()} if ws.store.resolved() else set()
     if any(pair.pair_id not in resolved for pair in ws.store.pairs(calibration=False)):
         return Step(f"{batches[-1].batch_id} is accepted.", "robopref resolve")
-    return None
+    return _reviews(ws)
+
+
+def _reviews(ws: Workspace) -> Step | None:
+    """Answers that count in no label, as of the last resolution, because a flag waits for a person."""
+    pending = ws.store.resolution().left_out.get("pending", [])
+    reviewed = {review.annotator_id for review in ws.store.reviews()}
+    if waiting := [name for name in pending if name not in reviewed]:
+        command = f"robopref batch review {waiting[0]} --keep --by YOU --why REASON"
+        return Step(f"Answers of {', '.join(waiting)} are left out until reviewed.", command, "Or --leave-out.")
+    return Step("All flags are reviewed.", "robopref resolve") if pending else None
 
 
 def _model(ws: Workspace) -> Step:

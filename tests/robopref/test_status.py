@@ -101,6 +101,10 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     said = [Preference(p.pair_id, p.trajectory_a_id, p.trajectory_b_id, 1.0, 3.0, 2, 1.0, ["ann"], "unanimous") for p in
             pairs]  # fmt: skip
     put_preferences(ws, said)
+    resolution = ws.store.resolution()
+    ws.store.put_resolution(replace(resolution, left_out={**resolution.left_out, "pending": ["ann"]}), said)
+    assert next_step(ws).command.startswith("robopref batch review ann --keep")
+    ws.store.put_resolution(resolution, said)
     assert "a model needs" in next_step(ws).stage
     ws.config.reward.min_preferences, ws.config.active.bootstrap = 5, 5
     assert next_step(ws).command == "robopref train"
