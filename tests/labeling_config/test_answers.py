@@ -146,6 +146,7 @@ def test_answers_that_arrive_at_once_are_one_answer(label_studio):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # its first start makes all tables
 def test_so_they_are_on_postgresql(label_studio, postgres, tmp_path, monkeypatch):
     host, _, port = postgres.partition("@")[2].partition(":")
     with psycopg.connect(f"postgresql://{postgres}/postgres", autocommit=True) as connection:
@@ -154,7 +155,7 @@ def test_so_they_are_on_postgresql(label_studio, postgres, tmp_path, monkeypatch
              "POSTGRE_PASSWORD": "", "POSTGRE_HOST": host, "POSTGRE_PORT": port}  # fmt: skip
     usual = studio.environment
     monkeypatch.setattr(studio, "environment", lambda *given, **how: usual(*given, **how) | place)
-    with studio.LabelStudioServer(tmp_path / "data", label_studio.document_root) as server:
+    with studio.LabelStudioServer(tmp_path / "data", label_studio.document_root, timeout_s=900) as server:
         once_whatever_arrives_together(server, "hasty-hands")
         assert not (tmp_path / "data" / "label_studio.sqlite3").exists()
 
