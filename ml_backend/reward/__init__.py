@@ -6,9 +6,12 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | --- | --- |
 | `weights`, `encoder` | which weights an encoder gets; the encoder, in torch or ONNX Runtime |
 | `features` | what the model sees of a trajectory, as a file, a batch, and normalized |
+| `segments` | pieces of trajectories, as trajectories |
 | `dataset` | labels and single answers as arrays, and their splits |
-| `model` | layers over time, the ensemble, its file |
-| `losses` | the losses |
+| `model` | layers over time, the ensemble, the sum of the parts, its file |
+| `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it |
+| `network`, `losses` | the network's training and its losses |
+| `stacking` | how much each part counts |
 | `checkpoint` | what a training knows between its epochs |
-| `train`, `finetune` | the ensemble on features; the encoder end to end |
+| `train`, `finetune` | all parts on features; the encoder end to end |
 """

@@ -169,7 +169,7 @@ def test_without_validation_pairs_the_last_epoch_is_kept_and_not_the_first():
 
 
 def test_members_see_different_pairs_and_all_together_every_pair_equally_often():
-    from ml_backend.reward.train import balanced_bootstrap
+    from ml_backend.reward.network import balanced_bootstrap
 
     weights = balanced_bootstrap(5, 2000, np.random.default_rng(0))
     assert weights.shape == (5, 2000)
