@@ -224,7 +224,8 @@ def _model(ws: Workspace) -> Step:
         return Step(f"{labels} pairs have a label.", "robopref train")
     if active is None or not active.verdict:
         return Step(f"{(active or newest).version} is not validated yet.", "robopref validate")
-    stage = f"{active.version} is in use: {active.verdict}"
+    met = "reached every target" if active.trusted else "missed a target: `robopref validate` says which"
+    stage = f"{active.version} is in use and {met}."
     if kept := kept_back(newest):
         why = (
             f"{newest.version} was kept back ({kept}); more labels help, or `robopref models promote {newest.version}`."
