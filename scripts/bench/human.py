@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,12 +30,13 @@ from paths import DATA
 
 from ml_backend.reward.evidence import HYPERPRIOR
 from preference.bradley_terry import sigmoid
+from preference.config import Reward
 
 SEGMENT, SPLITS, HELD_OUT = 50, 10, 0.3
 COUNTS = (25, 50, 100, 200, 0)
 """0 = all."""
 TARGETS = {50: 0.92, 100: 0.925, 200: 0.93, 0: 0.94}
-OURS, NETWORK = "robopref", "robopref, network alone"
+OURS = "robopref"
 SLIP, GAMMA, FOLDS = 0.1, 0.3, 5
 PENALTIES = 10.0 ** np.arange(-3, 3)
 DECAYS, EPOCHS, NETWORK_FOLDS = (1e-2, 1e-1), 40, 3
@@ -130,15 +131,14 @@ def read(folder: Path) -> Door:
     return Door(episodes, number, first, simulated, a, b, label)
 
 
-def ours(task: Task, parts: list[str]) -> np.ndarray:
+def ours(task: Task, parts: Sequence[str]) -> np.ndarray:
     """The product's model at its defaults; every label given is for training, so none is kept back as a test."""
     from ml_backend.reward.dataset import SHARES, Pairs, Split
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
-    from preference.config import Reward
 
     door = task.door
-    reward = Reward(inputs=["actions", "state"], parts=parts)  # pyright: ignore[reportArgumentType]
+    reward = Reward(inputs=["actions", "state"], parts=list(parts))  # pyright: ignore[reportArgumentType]
     item = door.features[0]
     actions, state = (tuple(f"{name}{i}" for i in range(getattr(item, name).shape[1])) for name in ("actions", "state"))
     spec = ModelSpec(
@@ -295,11 +295,11 @@ def network(task: Task) -> np.ndarray:
 
 
 METHODS: dict[str, Callable[[Task], np.ndarray]] = {
-    OURS: lambda task: ours(task, ["linear", "kernel", "network"]),
+    OURS: lambda task: ours(task, Reward().parts),
+    "robopref, all parts": lambda task: ours(task, ["linear", "kernel", "network"]),
     "robopref, linear alone": lambda task: ours(task, ["linear"]),
     "robopref, kernel alone": lambda task: ours(task, ["kernel"]),
     "robopref, linear and kernel": lambda task: ours(task, ["linear", "kernel"]),
-    NETWORK: lambda task: ours(task, ["network"]),
     "linear": linear,
     "kernel": kernel,
     "gaussian process": gaussian_process,

@@ -213,6 +213,8 @@ def run(
             name: ours(ws, store, features, tuple(inputs.split(", ")), ws.config.reward.parts, pairs, split, seed)
             for name, inputs in looks.items()
         }
+        every = ours(ws, store, features, tuple(FULL.split(", ")), list(PARTS), pairs, split, seed)
+        rewards["all parts"] = every
         for part in PARTS:
             rewards[f"part: {part} alone"] = ours(
                 ws, store, features, tuple(FULL.split(", ")), [part], pairs, split, seed

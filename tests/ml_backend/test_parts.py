@@ -18,7 +18,8 @@ from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Preference
 
-REWARD = Reward(inputs=["actions", "state"], epochs=20, hidden=8, members=3)
+ALL = ["linear", "kernel", "network"]
+REWARD = Reward(parts=ALL, inputs=["actions", "state"], epochs=20, hidden=8, members=3)
 
 
 def fitted(parts=("linear", "kernel", "network"), frame_size=0, **changes):

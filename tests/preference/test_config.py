@@ -40,7 +40,7 @@ DIFFERENT = {
     "clips": ["watermark"],
     "calibration": ["training_pairs", "min_kappa"],
     "quality": ["flags", "min_alpha", "min_majority_agreement", "min_answers"],
-    "reward": ["parts", "members", "learning_rate", "weight_decay", "slip", "min_preferences"],
+    "reward": ["members", "learning_rate", "weight_decay", "slip", "min_preferences"],
     "active": ["strategy", "bootstrap", "audit"],
 }
 """The settings that differ from the protocol, or for which it has no number."""

@@ -4,11 +4,11 @@
 import { fps, players, videos } from "./studio.js";
 
 const AT_END_S = 0.05;
-const ENDED_WITH_MS = 400; // Label Studio pauses the longer clip this soon after the shorter one's end
 
 let followed = null; // the <video> elements of the pair on the screen
 let stalled = false; // both stand still because one has run out of data
 let ended = 0; // when one of them last came to its end
+let touched = 0; // when a key or button was last pressed
 let started = false;
 
 export const atEnd = (video) => video.duration > 0 && (video.ended || video.currentTime >= video.duration - AT_END_S);
@@ -16,6 +16,10 @@ export const isPlaying = (video) => !video.paused && !video.ended;
 export const isStalled = () => stalled;
 export const hasStarted = () => started;
 const loaded = (both) => both.every((video) => video.readyState >= HTMLMediaElement.HAVE_ENOUGH_DATA || atEnd(video));
+
+for (const kind of ["keydown", "pointerdown"]) {
+  window.addEventListener(kind, () => { touched = performance.now(); }, { capture: true, passive: true });
+}
 
 /** A new pair is on the screen: nothing plays until both clips are loaded. */
 export function follow(both) {
@@ -25,7 +29,7 @@ export function follow(both) {
     const other = both[1 - side];
     video.addEventListener("waiting", () => hold(both));
     video.addEventListener("ended", () => { ended = performance.now(); goOn(other); });
-    video.addEventListener("pause", () => { if (atEnd(other) && performance.now() - ended < ENDED_WITH_MS) goOn(video); });
+    video.addEventListener("pause", () => { if (stoppedByTheOther(video, other)) goOn(video); });
     video.addEventListener("ratechange", () => { if (video.playbackRate !== 1) video.playbackRate = 1; });
   });
 }
@@ -37,6 +41,12 @@ export function tick() {
   if (!started) { if (loaded(both)) { started = true; rewind(); play(); } return; }
   if (stalled && loaded(both)) { stalled = false; play(); return; }
   if (both.every(isPlaying)) keepStep(both);
+  both.forEach((video, side) => { if (stoppedByTheOther(video, both[1 - side])) goOn(video); });
+}
+
+/** Label Studio pauses the longer clip some time after the shorter one's end; a person who pauses it presses something. */
+function stoppedByTheOther(video, other) {
+  return !stalled && video.paused && !atEnd(video) && atEnd(other) && touched < ended;
 }
 
 function goOn(video) {
