@@ -10,7 +10,7 @@ from shlex import quote
 
 from qc_reports.report.batch_report import BatchReport
 
-NOW = ("This page does not know what was done since. What comes next now:", "robopref status")
+NOW = ("Where things stand by now:", "robopref status")
 
 
 def next_steps(report: BatchReport) -> list[tuple[str, str]]:

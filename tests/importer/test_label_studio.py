@@ -462,7 +462,9 @@ def test_the_doctor_names_a_deleted_project_a_wrong_service_and_people_who_canno
             f'[service]\nport = {port}\n[label_studio]\nurl = "{studio.url}"\n'
             f'token = "{studio.token.get_secret_value()}"\ndocument_root = "{studio.document_root}"\n'
         )
-        return [f"{found.what} {found.fix}" for found in examine(config) if found.level == "bad"]
+        found = [finding for finding in examine(config) if finding.level == "bad"]
+        # other tests' browsers report to the same server what they lacked
+        return [f"{one.what} {one.fix}" for one in found if "says the browser of" not in one.what]
 
     assert bad() == []
     assert any("is named twice" in line for line in bad('["ann@example.org", "ann@example.org"]'))

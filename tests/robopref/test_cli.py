@@ -248,9 +248,9 @@ def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(labe
     ((level, fix),) = findings(health | {"screen": ["The submit button is gone."]})
     assert level == "bad"
     assert "Run Label Studio 1.23.2" in fix
-    ((level, fix),) = findings(None)
+    (level, fix), (_, lengthen) = findings(None)
     assert level == "note"
-    assert "DJANGO_SETTINGS_MODULE" in fix
+    assert "DJANGO_SETTINGS_MODULE" in fix and "clips.equal_length" in lengthen
 
 
 def connect_to(config):
