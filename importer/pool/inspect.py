@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +29,8 @@ TRIED = 10
 COMMANDS = ("action", "command", "cmd", "target", "control", "ctrl", "desired")
 """Parts of the names of columns that hold what the robot was told."""
 AXES = ("x", "y", "z")
+NOT_TOML = re.compile("[\x7f\ud800-\udfff]")
+"""What JSON leaves as it is and TOML does not take."""
 USUAL_RATE = 20.0
 """Rows per second, where nothing says it."""
 
@@ -215,8 +219,8 @@ def _picture(episode: Episode) -> str:
 def _toml(opened: OpenDataset, episode: Episode | None) -> str:
     """The dataset's entry for robopref.toml: what has to be filled in, and what was guessed, as comments to change."""
     dataset, mapping = opened.dataset, opened.reader.mapping
-    lines = ["[[pool.dataset]]", f"path = {json.dumps(str(dataset.path), ensure_ascii=False)}"]
-    lines.append(f"name = {json.dumps(dataset.name, ensure_ascii=False)}  # part of each trajectory id: keep it stable")
+    lines = ["[[pool.dataset]]", f"path = {_quoted(str(dataset.path))}"]
+    lines.append(f"name = {_quoted(dataset.name)}  # part of each trajectory id: keep it stable")
     if dataset.task_type:
         lines.append(f"task_type = {_quoted(dataset.task_type)}  # the data do not say")
     elif episode:
@@ -230,30 +234,35 @@ def _toml(opened: OpenDataset, episode: Episode | None) -> str:
     lines.append('# sidecar = ""  # a CSV file with a column `episode` and any of source, success, task_type, quality')
     lines.append("[pool.dataset.columns]")
     given = dataset.columns
-    lines.append(f"{'' if given.action else '# '}action = {json.dumps([str(ref) for ref in mapping.action])}")
+    lines.append(f"{'' if given.action else '# '}action = {_list([str(ref) for ref in mapping.action])}")
     lines.append(f"{'' if given.camera else '# '}camera = {_quoted(mapping.camera)}{_others(opened)}")
     found = {"gripper": str(mapping.gripper or "")}
     found |= {"force": str(mapping.force or ""), "success": mapping.success_label or str(mapping.success or "")}
     found |= {"source": mapping.source_label, "quality": mapping.quality_label}
     for name, value in found.items():
         hint = "" if value else "  # not found" + (_candidates(opened) if name == "gripper" else "")
-        lines.append(f"# {name} = {json.dumps(value, ensure_ascii=False)}{hint}")
+        lines.append(f"# {name} = {_quoted(value)}{hint}")
     effector = [str(ref) for ref in mapping.effector]
     hint = "" if effector else "  # not found: a column, or three numbers"
-    lines.append(f"{'' if given.effector else '# '}effector = {json.dumps(effector)}{hint}")
-    lines.append(f"{'' if given.state else '# '}state = {json.dumps([str(ref) for ref in mapping.state])}")
+    lines.append(f"{'' if given.effector else '# '}effector = {_list(effector)}{hint}")
+    lines.append(f"{'' if given.state else '# '}state = {_list([str(ref) for ref in mapping.state])}")
     if mapping.gripper and mapping.gripper_range != (0.0, 1.0):
         lines.append(f"# gripper_range = {json.dumps(list(mapping.gripper_range))}")
     return "\n".join(lines) + "\n"
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """Text from a dataset as TOML on one line: a name that holds a line of settings stays a name."""
+    return NOT_TOML.sub("\N{REPLACEMENT CHARACTER}", json.dumps(text, ensure_ascii=False))
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _others(opened: OpenDataset) -> str:
     names = [name for name in opened.reader.schema.cameras if name != opened.reader.mapping.camera]
-    return f"  # or {', '.join(names)}" if names else ""
+    return f"  # or {', '.join(map(_quoted, names))}" if names else ""
 
 
 def _candidates(opened: OpenDataset) -> str:
@@ -261,7 +270,11 @@ def _candidates(opened: OpenDataset) -> str:
     columns = opened.reader.schema.columns.values()
     names = [name for c in columns for name in (c.names or ([c.name] if c.width == 1 else []))]
     found = [name for name in names if "grip" in name.lower()]
-    return f"; perhaps {', '.join(found[:3])}, with gripper_range = [value when open, when closed]" if found else ""
+    return (
+        f"; perhaps {', '.join(map(_quoted, found[:3]))}, with gripper_range = [value when open, when closed]"
+        if found
+        else ""
+    )
 
 
 def dataset_at(path: Path) -> Dataset:

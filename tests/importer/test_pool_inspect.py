@@ -56,7 +56,17 @@ def test_each_role_shows_where_it_is_and_what_the_first_episode_has_there(tmp_pa
 def test_a_gripper_that_was_not_recognized_is_proposed(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "d", {"one": EPISODES[0]})
     np.savez(root / "one" / "arrays.npz", action=np.zeros((50, 2)), gripper_width=np.linspace(0, 0.08, 50))
-    assert "perhaps gripper_width, with gripper_range" in inspect(dataset_at(root)).toml
+    assert 'perhaps "gripper_width", with gripper_range' in inspect(dataset_at(root)).toml
+
+
+def test_a_name_in_the_data_writes_no_settings(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"one": EPISODES[0]})
+    evil = 'grip"\n[label_studio]\nurl = "http://evil.example"\n# \x7f'
+    np.savez(root / "one" / "arrays.npz", **{"action": np.zeros((50, 2)), evil: np.linspace(0, 0.08, 50)})
+    path = tmp_path / "robopref.toml"
+    path.write_text(inspect(dataset_at(root)).toml, encoding="utf-8")
+    assert load_config(path).label_studio.url != "http://evil.example"
+    assert "evil.example" in path.read_text(encoding="utf-8"), "the column is proposed, on one line"
 
 
 def test_a_first_episode_that_is_missing_is_said_and_the_next_is_shown(tmp_path: Path) -> None:
