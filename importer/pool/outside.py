@@ -21,7 +21,7 @@ from preference.errors import UserError
 MOST_ROWS = 4_000_000
 """An hour at 1 kHz has 3.6 million."""
 LONGEST_S = 3600.0
-"""Seconds of an episode: people watch it to its end, and clips of one task are as long as the longest."""
+"""Seconds of an episode: people watch it to its end, and the shorter clip of a pair waits for the longer one."""
 MOST_BYTES = 2 << 30
 """Numbers in memory at once: the columns of an episode as float64, or one group of a parquet file."""
 MOST_PIXELS = 4096 * 4096

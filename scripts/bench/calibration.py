@@ -1,9 +1,8 @@
 """Claim: the temperature of the cross-validated fold models makes the final model's probabilities calibrated: measured
 on 4,000 pairs that it was not trained on, its expected calibration error is under 0.05 on average from 200 labels on.
-(With 100, trainings that stop too early on 15 validation pairs are beyond what a temperature mends.)
 
-The temperature is fitted to models that were trained on three fifths of the pairs, in units of each one's own spread of
-rewards, and is then applied to one that was trained on 70 %, so this is to be checked. Simulated pools: 80 trajectories
+The temperature is fitted to models that were trained on four fifths of the pairs, in units of each one's own spread of
+rewards, and is then applied to one that was trained on 85 %, so this is to be checked. Simulated pools: 80 trajectories
 of 8 actions and 12 state values, a reward that is partly linear and partly not, people who answer by Bradley-Terry
 (three to the standard deviation of the return) with one answer in ten a slip; the default product but for frames.
 Beside it, what one sees: the errors on the test pairs and of all pairs by cross-validation, and what a perfectly

@@ -1,7 +1,7 @@
 """One course: a teacher's labels, asked by one strategy round after round, and how good the model is after each.
 
-The loop is the product's: `train_model` on 70 % of the labels, stopped by 15 %, then `rank_pairs` with the audit arm,
-and everything else as robopref.toml has it by default; the first round starts where a project's does. Courses of one
+The loop is the product's: `train_model` on all labels but 15 % to test on, then `rank_pairs` with the audit arm, and
+everything else as robopref.toml has it by default; the first round starts where a project's does. Courses of one
 seed share their split, their first labels and their test pairs, so that strategies are compared pair by pair.
 """
 
