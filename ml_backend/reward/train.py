@@ -1,6 +1,6 @@
 """Training: features and preferences in, a reward model out.
 
-The network is fitted to all pairs but the test pairs. Where `reward.parts` names them, a simpler part is fitted too, and
+The network is fitted to all pairs but the test pairs. Where `reward.parts` names one, a simpler part is fitted too, and
 the two are added with weights that the same pairs choose:
 
 - a Bayesian Bradley-Terry model on what summarizes a trajectory (`summary`, `evidence`), which is hard to beat with

@@ -5,7 +5,8 @@ the best of its own parts, each alone, than a standard error.
 
 Ours is the product: its features, its 70/15/15 split and every setting of robopref.toml. The peers get the same pairs
 and the same help: slips and weight decay, chosen with the learning rate (imitation) or the penalty (linear) by the
-validation pairs, from which ours learns as well. imitation 1.0.1 trains its BasicRewardNet, an ensemble of one, on each trajectory as 32 evenly
+validation pairs, from which ours learns as well. imitation 1.0.1
+trains its BasicRewardNet, an ensemble of one, on each trajectory as 32 evenly
 spaced steps, because it compares fragments of one length only; it runs in an environment of its own (`--peer-python`;
 made beside the pool where none is named). The linear model sees each trajectory's mean inputs. Our decay and slip
 were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are tuned here.
