@@ -5,6 +5,8 @@ work/servers.json, mode 0600. It outlives the servers, which come back with the 
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +22,7 @@ class Servers(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    studio_url: str
+    studio_url: str = Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")
     token: str = Field(repr=False)
     """Of Label Studio's manager."""
     service_port: int
@@ -38,6 +40,10 @@ def read_servers(work: Path) -> Servers | None:
     path = work / FILE
     if not path.exists():
         return None
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_uid != os.getuid():
+        fix = "Run as its owner; or delete it, then run `robopref up`, which writes it again."
+        raise ConfigError(f"{path} is not a file of this user, and holds addresses and secrets.", fix=fix)
     keep_private(path)
     fix = "Delete it, then run `robopref up --stop` and `robopref up`, which writes it again."
     try:

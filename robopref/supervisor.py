@@ -168,6 +168,7 @@ def _start(project: Project, port: int | None, worker: bool, ends: ExitStack) ->
         at = service_port(project, kept)
         if kept and kept.service_port != at:
             notes.append(MOVED)
+            kept = None  # who took the old port is sent the old secrets until the next push
         write_servers(
             project.work,
             Servers(

@@ -51,7 +51,8 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     own = Annotation.objects.filter(task=task, completed_by=user)
     if own.filter(was_cancelled=False).exists():
         raise Refused(ANSWERED, 409)
-    if body.get("was_cancelled") is True and own.count() >= MOST_SKIPS:
+    # an answer may be turned into a skip afterwards, so answers are counted too: there is room for one more
+    if own.count() >= MOST_SKIPS + (body.get("was_cancelled") is not True):
         raise Refused(f"You have skipped this pair {MOST_SKIPS} times.", 429)
 
 
