@@ -107,7 +107,8 @@ def test_a_judgment_gets_from_the_browser_to_the_database_without_any_setting(pr
     for name, value in NO_NETWORK.items():
         monkeypatch.setenv(name, value)
     ws = Workspace.open(config)
-    assert push(ws).tasks == 7
+    push(ws)  # or the worker did it already
+    assert len([v for v in ws.store.assignments() if v.assignment.task_id]) == 7
     with sign_in(ws, "ann") as ann:
         project_id = ws.store.assignments()[0].assignment.project_id
         task = serve(ws, ann, project_id)
