@@ -19,6 +19,7 @@ Kind = Literal["production", "gold", "calibration", "active"]
 Role = Literal["annotator", "expert"]
 BatchStatus = Literal["open", "accepted", "held"]
 ReviewVerdict = Literal["keep", "leave_out"]
+RequestState = Literal["waiting", "running", "done", "failed"]
 ResolutionReason = Literal[
     "unanimous", "majority", "single", "dawid_skene", "weighted_bt",
     "ambiguous", "needs_third", "unanswered", "skipped", "needs_review", "left_out", "held",
@@ -340,3 +341,47 @@ class ModelVersion(Record):
     """Whether it reached every target of `robopref validate`; None before that has run."""
     verdict: str = ""
     """What it missed, in words."""
+
+
+TRAIN = "train"
+"""`Request.kind` of Start Training, in Label Studio or in the console."""
+
+
+@dataclass(frozen=True)
+class Request(Record):
+    """What a manager asked for in the console, or by Start Training, and what became of it."""
+
+    request_id: int
+    kind: str
+    """The command that does the same, such as `train`, `pairs`, `batch accept`."""
+    subject: str = ""
+    """The batch, annotator or version that it is about."""
+    detail: dict[str, Any] = field(default_factory=dict)
+    """Its further arguments."""
+    by: str = ""
+    """Who is signed in; empty where Label Studio did not say who pressed."""
+    why: str = ""
+    at: str = ""
+    """ISO 8601, UTC."""
+    state: RequestState = "waiting"
+    result: str = ""
+    """What became of it, in a sentence."""
+    ended: str = ""
+    press: str | None = None
+    """Of the form that was sent: a form that arrives twice is one request."""
+
+
+@dataclass(frozen=True)
+class Activity(Record):
+    """What the worker is doing."""
+
+    doing: str
+    """Such as `Round` or `Release 1.0.0`."""
+    since: str
+    """ISO 8601, UTC."""
+    at: str
+    """When this was written."""
+    step: str = ""
+    done: int = 0
+    total: int | None = None
+    """None where it is not known how much there is."""

@@ -49,6 +49,20 @@ def terminal(text: object) -> str:
     return escape(printable(str(text)))
 
 
+Listener = Callable[[str, int, int | None], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(told: Listener) -> Iterator[None]:
+    """Inside, `told(description, done, total)` hears of every step of every progress bar of this process."""
+    _listeners.append(told)
+    try:
+        yield
+    finally:
+        _listeners.remove(told)
+
+
 class _Rate(ProgressColumn):
     """Items a second, over the last half minute."""
 
@@ -72,9 +86,19 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
         transient=False,
         disable=not console.is_terminal,
     )
+    done = 0
+
+    def advance(n: int = 1) -> None:
+        nonlocal done
+        done += n
+        bar.advance(task, n)
+        for told in _listeners:
+            told(description, done, total)
+
     with bar:
         task = bar.add_task(description, total=total)
-        yield lambda n=1: bar.advance(task, n)
+        advance(0)
+        yield advance
     if not console.is_terminal:
         console.print(f"{description}: done" + (f" ({total})" if total is not None else ""))
 

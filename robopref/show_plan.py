@@ -9,7 +9,7 @@ from preference.formats import figure, number, share
 from robopref.show import print_json, say, table
 
 if TYPE_CHECKING:
-    from robopref.campaign import Campaign
+    from ml_backend.loop.campaign import Campaign
 
 
 def campaign(plan: Campaign, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from robopref.show import print_json, say, table, warn
 if TYPE_CHECKING:
     from importer.studio.pull import PullResult
     from importer.studio.push import PushResult
-    from robopref.status import Status, Step
+    from ml_backend.loop.status import Status, Step
 
 
 def status(found: Status, as_json: bool) -> None:
@@ -30,7 +30,7 @@ def follow(ws: Workspace, as_json: bool) -> None:
     """What comes next, at the end of a command's output for people."""
     if as_json:
         return
-    from robopref.status import next_step
+    from ml_backend.loop.status import next_step
 
     step: Step = next_step(ws)
     say(f"{step.stage} Next: `{step.command}`{f'. {step.why}' if step.why else ''}")

@@ -77,10 +77,11 @@ def test_circle_finds_one():
 
 
 def test_ml_backend_stays_small():
-    """Room by room a newcomer looks through it; each `__init__.py` counts. It had 45; parts and segments added five."""
+    """Room by room a newcomer looks through it; each `__init__.py` counts. It had 50; the console, with the
+    campaign's status and plan, which it shows, added twelve."""
     files = [path for path in modules().values() if path.parts[0] == "ml_backend"]
-    assert len(files) <= 50
-    assert len({path.parent for path in files}) <= 9
+    assert len(files) <= 62
+    assert len({path.parent for path in files}) <= 10
 
 
 def importers(library):

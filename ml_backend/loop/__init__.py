@@ -8,5 +8,8 @@
 | `validate` | the stage: probes, learning curve, verdict, page |
 | `queue_order` | each open task's place in its annotator's queue |
 | `rounds` | the active-learning round: labels, training, ranking, the next batch |
-| `worker` | looks at the database and runs a round when enough is new |
+| `worker` | looks at the database, does what managers asked for, and runs a round when enough is new |
+| `activity` | what the worker is doing and how far it is, in the database |
+| `status` | where the project stands, who owes answers, and what comes next |
+| `campaign` | pairs, people, hours and cost of what is left |
 """

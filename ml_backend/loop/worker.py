@@ -4,6 +4,7 @@ Level-triggered: it looks at the data, not at events, so nothing is lost when a 
 itself dies. It counts rows every few seconds, and updates the labels
 
 - at once when a batch has its last answer or somebody pressed Start Training;
+- after each thing that a manager asked for in the console, which it does first;
 - otherwise every two minutes, with a pull that brings what webhooks lost, and once an hour with one that reads every
   task and trusts no time stamp.
 
@@ -15,31 +16,46 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ml_backend.loop.activity import telling
 from ml_backend.loop.models import retire_damaged
 from ml_backend.loop.rounds import RoundResult, bootstrap_labels, check_finished, deliver, run_round, update_labels
 from ml_backend.loop.train import train
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, Lock, exclusively
+from preference.records import Request
 from preference.workspace import Workspace
 
 PULL_EVERY_S = 120.0
 WHOLE_EVERY_S = 3600.0
+LOOKING = "Looking for new answers"
+FAULT = "This is a fault in Robopref; the worker's log has the details"
 LONGEST_WAIT_S = 300.0
 """Between two looks while something fails."""
+
+
+Handler = Callable[[Workspace, Request], str]
+"""Does what a manager asked for, and says in a sentence what became of it; what was done before is not done twice."""
 
 
 class Worker:
     """One look after the other over a workspace; a new worker can find out everything that it keeps.
 
     Args:
+        handle: Of what managers ask for in the console; None: that waits for another worker.
         pull_every_s: Between two pulls while nothing calls for one.
         clock: Monotonic, in seconds.
     """
 
     def __init__(
-        self, ws: Workspace, *, pull_every_s: float = PULL_EVERY_S, clock: Callable[[], float] = time.monotonic
+        self,
+        ws: Workspace,
+        *,
+        handle: Handler | None = None,
+        pull_every_s: float = PULL_EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ws = ws
+        self._handle = handle
         self._pull_every_s = pull_every_s
         self._clock = clock
         self._pulled = self._whole = -float("inf")
@@ -56,11 +72,28 @@ class Worker:
             NotReady: a round cannot be run yet, or a training was started by hand.
         """
         store = self._ws.store
+        self._do_requests()
         due = self._clock() - self._pulled >= self._pull_every_s or store.training_request() is not None
         if not due and (store.open_by_batch() or self._counts() == self._seen):
             return None
-        with exclusively(self._ws, LEARNING):
+        with exclusively(self._ws, LEARNING), telling(self._ws, LOOKING):
             return self._update_and_learn()
+
+    def _do_requests(self) -> None:
+        """One after the other; one that fails says why, and holds up nothing."""
+        store = self._ws.store
+        while self._handle and (request := store.next_request()):
+            with exclusively(self._ws, LEARNING), telling(self._ws, named(request)):
+                store.set_request(request.request_id, "running")
+                try:
+                    said = self._handle(self._ws, request)
+                except UserError as error:
+                    store.set_request(request.request_id, "failed", str(error))
+                except Exception as error:
+                    store.set_request(request.request_id, "failed", f"{FAULT}: {type(error).__name__}: {error}")
+                    raise
+                else:
+                    store.set_request(request.request_id, "done", said)
 
     def _update_and_learn(self) -> RoundResult | None:
         ws = self._ws
@@ -90,12 +123,17 @@ class Worker:
         return (store.count_assignments(), store.count_judgments(), store.count_rejections())
 
 
+def named(request: Request) -> str:
+    """The request as a title: `Release 1.0.0`."""
+    return f"{request.kind.capitalize()} {request.subject}".strip()
+
+
 def train_as_requested(ws: Workspace) -> None:
     """Train, and clear the requests that were there before; one that comes meanwhile is for the next look."""
     request = ws.store.training_request()
-    train(ws)
+    model = train(ws)
     if request is not None:
-        ws.store.training_done(request)
+        ws.store.training_done(request, f"{model.version} was trained." if model else "")
 
 
 def work(
@@ -103,6 +141,7 @@ def work(
     *,
     every_s: float = 10.0,
     pull_every_s: float = PULL_EVERY_S,
+    handle: Handler | None = None,
     on_round: Callable[[RoundResult], None],
     on_trouble: Callable[[UserError], None],
     sleep: Callable[[float], None] = time.sleep,
@@ -116,7 +155,7 @@ def work(
         try:
             lock = lock or Lock.of(ws, WORKER)
             if worker is None or not lock.held():
-                worker = Worker(ws, pull_every_s=pull_every_s) if _take(lock) else None
+                worker = Worker(ws, handle=handle, pull_every_s=pull_every_s) if _take(lock) else None
             if worker and (result := worker.look()):
                 on_round(result)
             failures, reported = 0, ""

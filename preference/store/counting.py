@@ -101,7 +101,8 @@ class Counts(Database):
     def pulse(self) -> str:
         """A short text that changes whenever answers, assignments, batches or reviews do: what was made from them can
         be kept until then."""
-        counts = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in t.metadata.sorted_tables]
+        tables = [table for table in t.metadata.sorted_tables if table not in (t.requests, t.activity)]
+        counts = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in tables]
         j, b = t.judgments.c, t.batches.c
         said = sa.case((j.preference == "A", 1), (j.preference == "B", 2), else_=4)
         changing = (j.confidence, j.response_time_ms, said, sa.func.length(j.free_text_reason), j.annotation_id)

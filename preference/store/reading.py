@@ -14,6 +14,8 @@ from preference.errors import NotReady
 from preference.records import (
     CALIBRATION,
     SKIPPED,
+    TRAIN,
+    Activity,
     Annotator,
     Assignment,
     AssignmentView,
@@ -25,6 +27,7 @@ from preference.records import (
     Preference,
     Record,
     Rejection,
+    Request,
     Resolution,
     Review,
     Trajectory,
@@ -218,8 +221,36 @@ class Reader(Counts):
 
     def training_request(self) -> int | None:
         """The newest request for training that no training has met; None where nobody asks for one."""
+        c = t.requests.c
+        query = sa.select(sa.func.max(c.request_id)).where(c.kind == TRAIN, c.state == "waiting")
         with self._reading() as connection:
-            return connection.execute(sa.select(sa.func.max(t.training_requests.c.request_id))).scalar_one()
+            return connection.execute(query).scalar_one()
+
+    def requests(self, *, unfinished: bool = False, newest: int | None = None) -> list[Request]:
+        """What managers asked for, the latest first.
+
+        Args:
+            unfinished: Only what waits or is under way.
+            newest: Only so many.
+        """
+        query = sa.select(t.requests).order_by(t.requests.c.request_id.desc()).limit(newest)
+        if unfinished:
+            query = query.where(t.requests.c.state.in_(("waiting", "running")))
+        return self._read(Request, query)
+
+    def next_request(self) -> Request | None:
+        """What the worker does next: what a killed worker left, then the oldest; trainings are counted otherwise."""
+        c = t.requests.c
+        query = sa.select(t.requests).where(c.kind != TRAIN, c.state.in_(("waiting", "running")))
+        return next(iter(self._read(Request, query.order_by(c.state, c.request_id).limit(1))), None)
+
+    def pressed(self, press: str) -> Request | None:
+        """The request that this very form made; None where it made none."""
+        return next(iter(self._read(Request, sa.select(t.requests).where(t.requests.c.press == press))), None)
+
+    def activity(self) -> Activity | None:
+        """What the worker is doing; None where it waits."""
+        return next(iter(self._read(Activity, sa.select(t.activity))), None)
 
     def _rows_in(self, table: sa.Table, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
         with self._reading() as connection:

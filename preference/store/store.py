@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from preference.records import (
+    TRAIN,
+    Activity,
     Annotator,
     Assignment,
     Batch,
@@ -28,6 +30,7 @@ from preference.records import (
     Preference,
     Record,
     Rejection,
+    RequestState,
     Resolution,
     Review,
     Trajectory,
@@ -152,11 +155,16 @@ class Store(Reader):
             connection.execute(t.rejected.delete().where(t.rejected.c.annotation_id.in_(annotation_ids)))
 
     def salt(self) -> int:
-        """This project's own secret number of 128 bits; drawn at its first use, by whichever process comes first."""
+        """This project's own secret number of 128 bits."""
+        return self.secret("salt")
+
+    def secret(self, name: str) -> int:
+        """A number of 128 bits for this purpose; drawn at its first use, by whichever process comes first."""
+        c = t.secrets.c
         with self._transaction() as connection:
-            drawn = self._insert(t.secrets).values(name="salt", value=str(secrets.randbits(128)))
+            drawn = self._insert(t.secrets).values(name=name, value=str(secrets.randbits(128)))
             connection.execute(drawn.on_conflict_do_nothing(index_elements=["name"]))
-            return int(connection.execute(sa.select(t.secrets.c.value).where(t.secrets.c.name == "salt")).scalar_one())
+            return int(connection.execute(sa.select(c.value).where(c.name == name)).scalar_one())
 
     def put_certification(self, record: Certification) -> None:
         self._upsert(t.certifications, [record])
@@ -169,7 +177,7 @@ class Store(Reader):
 
     def put_batch_verdict(self, batch_id: str, answers: dict[str, str]) -> None:
         """A batch counts as accepted for these answers."""
-        self._upsert(t.verdicts, [Verdict(batch_id, datetime.now(UTC).isoformat(timespec="seconds"), answers)])
+        self._upsert(t.verdicts, [Verdict(batch_id, _now(), answers)])
 
     def put_decision(self, batch_id: str, decision: dict[str, str]) -> None:
         """One more decision of a person about a batch; it is the one that holds."""
@@ -197,13 +205,47 @@ class Store(Reader):
             connection.execute(t.resolution.insert().values(id=1, **resolution.to_dict()))
 
     def request_training(self) -> None:
-        with self._transaction() as connection:
-            connection.execute(t.training_requests.insert())
+        self.put_request(TRAIN)
 
-    def training_done(self, request: int) -> None:
+    def training_done(self, request: int, result: str = "") -> None:
         """A training that began after `request` has ended; requests that came later stay."""
+        c = t.requests.c
+        met = sa.and_(c.kind == TRAIN, c.state == "waiting", c.request_id <= request)
         with self._transaction() as connection:
-            connection.execute(t.training_requests.delete().where(t.training_requests.c.request_id <= request))
+            connection.execute(t.requests.update().where(met).values(state="done", result=result, ended=_now()))
+
+    def put_request(self, kind: str, **values: Any) -> int:
+        """Note what a manager asks for, with the fields of `Request`; returns its number.
+
+        Raises:
+            StoreError: this form was sent before (`press`).
+        """
+        state = values.get("state", "waiting")
+        row = {"at": _now(), "ended": "" if state in ("waiting", "running") else _now(), **values, "kind": kind}
+        with self._transaction() as connection:
+            made = connection.execute(t.requests.insert().values(row).returning(t.requests.c.request_id))
+            return made.scalar_one()
+
+    def set_request(self, request_id: int, state: RequestState, result: str = "") -> None:
+        ended = "" if state in ("waiting", "running") else _now()
+        chosen = t.requests.c.request_id == request_id
+        with self._transaction() as connection:
+            connection.execute(t.requests.update().where(chosen).values(state=state, result=result, ended=ended))
+
+    def withdraw_request(self, request_id: int, result: str) -> bool:
+        """Whether it was still waiting; then nobody does it any more."""
+        c = t.requests.c
+        chosen = sa.and_(c.request_id == request_id, c.state == "waiting")
+        values = {"state": "failed", "result": result, "ended": _now()}
+        with self._transaction() as connection:
+            return connection.execute(t.requests.update().where(chosen).values(values)).rowcount == 1
+
+    def put_activity(self, activity: Activity | None) -> None:
+        """What the worker is doing now; None: nothing."""
+        with self._transaction() as connection:
+            connection.execute(t.activity.delete())
+            if activity is not None:
+                connection.execute(t.activity.insert().values(id=1, **activity.to_dict()))
 
     def put_verdict(self, version: str, trusted: bool, verdict: str) -> None:
         """What `robopref validate` found of a model."""
@@ -254,6 +296,10 @@ class Store(Reader):
             return statement.on_conflict_do_nothing(index_elements=keys)
         new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
         return statement.on_conflict_do_update(index_elements=keys, set_=new)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _not_before(newest: str, stamp: str) -> str:

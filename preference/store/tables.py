@@ -10,7 +10,7 @@ from typing import get_args
 
 import sqlalchemy as sa
 
-from preference.records import ResolutionReason
+from preference.records import RequestState, ResolutionReason
 
 metadata = sa.MetaData(
     naming_convention={
@@ -251,12 +251,37 @@ resolution = sa.Table(
 )
 """One row, about all `preferences`; none before the first `robopref resolve`."""
 
-training_requests = sa.Table(
-    "training_requests",
+requests = sa.Table(
+    "requests",
     metadata,
     sa.Column("request_id", sa.Integer, primary_key=True, autoincrement=True),
+    _text("kind"),
+    _text("subject", server_default=""),
+    sa.Column("detail", sa.JSON, nullable=False, server_default="{}"),
+    _text("by", server_default=""),
+    _text("why", server_default=""),
+    _text("at", server_default=""),
+    _text("state", server_default="waiting"),
+    _text("result", server_default=""),
+    _text("ended", server_default=""),
+    _text("press", nullable=True, unique=True),
+    _one_of("state", *get_args(RequestState)),
 )
-"""A row for each time that somebody pressed Start Training and no training has ended that began after it."""
+"""Everything that managers asked for in the console, and each Start Training. The worker takes those that wait."""
+
+activity = sa.Table(
+    "activity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("doing"),
+    _text("since"),
+    _text("at"),
+    _text("step", server_default=""),
+    sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("total", sa.Integer),
+    sa.CheckConstraint("id = 1", name="id"),
+)
+"""One row while the worker does something."""
 
 secrets = sa.Table("secrets", metadata, _text("name", primary_key=True), _text("value"))
 """Drawn by this project, shown to nobody."""

@@ -73,8 +73,8 @@ def plan(
 
     Example: `robopref plan --people 6 --wage 25`
     """
+    from ml_backend.loop.campaign import campaign
     from robopref import show_plan
-    from robopref.campaign import campaign
 
     ws = Workspace.open(config)
     show_plan.campaign(campaign(ws, target=target, people=people, pairs=pairs, wage=wage), json)

@@ -12,7 +12,7 @@ def status(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
     As of the last `robopref pull` or webhook; it asks nobody but the database.
     """
+    from ml_backend.loop.status import status as look
     from robopref import show_status
-    from robopref.status import status as look
 
     show_status.status(look(Workspace.open(config)), json)

@@ -13,6 +13,7 @@ from ml_backend.loop.worker import Worker, train_as_requested, work
 from preference.errors import NotReady, StudioError
 from preference.locks import LEARNING, WORKER, exclusively, taken
 from preference.records import Judgment, Preference
+from preference.work import progress
 
 
 @pytest.fixture
@@ -127,6 +128,37 @@ def test_start_training_is_done_once_and_a_request_that_comes_meanwhile_is_the_n
     monkeypatch.setattr("ml_backend.loop.worker.train", lambda ws: ws.store.request_training())
     train_as_requested(ws)
     assert ws.store.training_request()
+
+
+def test_what_managers_ask_for_is_done_once_and_a_failure_says_why(ws, heard):
+    def handle(ws, request):
+        with progress("Packing", 2) as advance:
+            advance(1)
+            seen.append((request.kind, ws.store.activity().doing, ws.store.activity().step))
+        if request.kind == "pairs":
+            raise NotReady("There are no clips to show yet.", fix="Run `robopref clips`.")
+        return "1.0.0 was built."
+
+    seen = []
+    failing, released = ws.store.put_request("pairs"), ws.store.put_request("release", subject="1.0.0")
+    Worker(ws, handle=handle, clock=Clock()).look()
+    Worker(ws, handle=handle, clock=Clock()).look()
+    assert seen == [("pairs", "Pairs", "Packing"), ("release", "Release 1.0.0", "Packing")]
+    found = {request.request_id: (request.state, request.result) for request in ws.store.requests()}
+    assert found[failing] == ("failed", "There are no clips to show yet. Run `robopref clips`.")
+    assert found[released] == ("done", "1.0.0 was built.")
+    assert ws.store.activity() is None
+
+
+def test_a_request_whose_worker_was_killed_is_taken_up_again(ws, heard):
+    def killed(ws, request):
+        raise KeyboardInterrupt
+
+    ws.store.put_request("release", subject="1.0.0")
+    with pytest.raises(KeyboardInterrupt):
+        Worker(ws, handle=killed, clock=Clock()).look()
+    Worker(ws, handle=lambda ws, request: "Done.", clock=Clock()).look()
+    assert ws.store.requests()[0].state == "done"
 
 
 def test_a_training_that_is_killed_is_still_asked_for(ws, monkeypatch):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from preference.errors import NotReady, StoreError
 from preference.records import (
+    Activity,
     Annotator,
     Assignment,
     Batch,
@@ -326,6 +327,37 @@ def test_a_training_meets_the_requests_that_were_there_when_it_began(store):
     assert later is not None and later != begun
     store.training_done(later)
     assert store.training_request() is None
+
+
+def test_requests_are_taken_in_order_and_a_form_that_arrives_twice_is_one(store):
+    first = store.put_request("pairs", subject="production-002", by="maria", why="more", press="form-1")
+    second = store.put_request("release", subject="1.0.0", detail={"a": 1})
+    with pytest.raises(StoreError, match=r"UNIQUE|unique"):
+        store.put_request("pairs", press="form-1")
+    assert store.pressed("form-1").request_id == first and store.pressed("form-2") is None
+    assert store.next_request().request_id == first
+    store.set_request(second, "running")
+    assert store.next_request().request_id == second, "what a killed worker left comes first"
+    store.set_request(second, "done", "1.0.0 was built.")
+    assert store.withdraw_request(first, "Withdrawn.") and not store.withdraw_request(first, "Withdrawn.")
+    assert store.next_request() is None and store.requests(unfinished=True) == []
+    newest = store.requests(newest=1)[0]
+    assert (newest.kind, newest.state, newest.result, newest.detail) == (
+        "release",
+        "done",
+        "1.0.0 was built.",
+        {"a": 1},
+    )
+
+
+def test_one_activity_is_known_at_a_time_and_changes_no_pulse(store):
+    before = store.pulse()
+    store.put_activity(Activity("Round", "then", "now", "Training", 3, 60))
+    store.put_activity(Activity("Round", "then", "now", "Training", 4, 60))
+    assert store.activity().done == 4
+    assert store.pulse() == before
+    store.put_activity(None)
+    assert store.activity() is None
 
 
 def test_a_verdict_belongs_to_its_model(store):

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from importer.calibration.build import build
 from importer.pairs.annotators import add_annotators
 from ml_backend.loop import train as stages
+from ml_backend.loop.status import next_step, owed
+from ml_backend.loop.status import status as look
 from ml_backend.release.gather import gather
 from preference.config import Config
 from preference.errors import NotReady, UserError
@@ -19,8 +21,6 @@ from preference.protocol import outside_protocol
 from preference.records import Batch, Certification, Judgment, Pair, Preference, Trajectory
 from preference.workspace import Workspace
 from robopref.cli import app
-from robopref.status import next_step, owed
-from robopref.status import status as look
 
 PEOPLE = '[annotators]\nexpert = "eve@example.org"\npeople = ["ann@example.org", "ben@example.org"]\n'
 SMALL = "[calibration]\npairs = 4\nmore_pairs = 0\ntraining_pairs = 4\n"
