@@ -7,14 +7,14 @@ one; where the curve is flat, no number of comparisons is given.
 Is another round worth people's time? The models so far go in; a reason to stop, or the expected gain, comes out.
 
 Accuracy on pairs that no rule chose is taken to be 1 − e∞ − a/√n over n labels, so what more labels bring is linear in
-a: from n to n + r it is a (1/√n − 1/√(n + r)). The posterior of a comes from a normal prior, as the learning curves of
-`scripts/bench/label_efficiency.py` have it, and from the courses' own accuracies; their noise is that of the fit, with
-the noise of so many test pairs as its prior. All models are tested on mostly the same pairs: what these have in common
-is in e∞ and does not count.
+a: from n to n + r it is a (1/√n − 1/√(n + r)). The posterior of a and e∞ is that of a linear model with known noise
+(generalized least squares): that of so many test pairs, most of which every model of the course is tested on, and which
+all models mostly get right or wrong alike. The prior of a is as the learning curves of
+`scripts/bench/label_efficiency.py` have it.
 
 A round is not made once even the upper end of a's interval says that one more point of accuracy takes more than
-`active.most_per_point` labels, twice in a row; a curve that is only too noisy to rise goes on. That is rarely too early
-and often late (`scripts/bench/stopping.py`): under 200 test pairs cannot show a gain of a tenth of a point.
+`active.most_per_point` labels; a curve that is only too noisy to rise goes on. That is rarely too early and often late,
+as any rule must be: under 200 test pairs cannot show a gain of a tenth of a point (`scripts/bench/stopping.py`).
 """
 
 from __future__ import annotations
@@ -83,9 +83,11 @@ FEWEST = 4
 """Models before anything is said."""
 PRIOR, PRIOR_SD = 0.7, 0.25
 """Of a: 0.4 for the shrunk linear model and 1.0 for the ensemble on Meta-World at 25 to 400 labels."""
-PRIOR_ROUNDS = 4.0
-"""How many rounds the prior of the noise counts for."""
-Z = 2.3
+LIMIT, LIMIT_SD = 0.1, 0.2
+"""Of e∞."""
+ALIKE = 0.7
+"""Correlation, between two models of a course, of whether a test pair is right."""
+Z = 1.96
 """Half-width of the interval in standard deviations."""
 
 
@@ -113,10 +115,8 @@ def why_stop(models: Sequence[ModelVersion], active: Active) -> str:
     labels, _, _ = course[-1]
     if active.budget and labels >= active.budget:
         return f"{labels} pairs have labels, and active.budget is {active.budget}; {_standing(models)}. --force goes on"
-    now, before = outlook(course, active), outlook(course[:-1], active)
-    if not active.most_per_point or now is None or before is None:
-        return ""
-    if max(now.point_at_best, before.point_at_best) >= POINT:
+    now = outlook(course, active)
+    if not active.most_per_point or now is None or now.point_at_best >= POINT:
         return ""
     points = interval(100 * now.gain, 100 * now.low, 100 * now.high, 2)
     return (
@@ -143,15 +143,13 @@ def outlook(course: Sequence[tuple[int, float, int]], active: Active) -> Outlook
 def _slope(course: Sequence[tuple[int, float, int]]) -> tuple[float, float]:
     """a of 1 − e∞ − a/√n, and half the width of its interval."""
     labels, accuracies, tested = np.array(course, float).T
-    x, y = labels**-0.5, 1.0 - accuracies
-    x, y = x - x.mean(), y - y.mean()
-    spread = float(x @ x)
-    slope = float(x @ y) / spread if spread else 0.0
-    residual = float(((y - slope * x) ** 2).sum())
-    expected = accuracies[-1] * (1.0 - accuracies[-1]) / tested[-1]
-    noise = max((residual + PRIOR_ROUNDS * expected) / (max(len(course) - 2, 0) + PRIOR_ROUNDS), 1e-12)
-    precision = spread / noise + PRIOR_SD**-2
-    return (slope * spread / noise + PRIOR / PRIOR_SD**2) / precision, Z / math.sqrt(precision)
+    right = (accuracies[-1] * tested[-1] + 1.0) / (tested[-1] + 2.0)
+    noise = right * (1.0 - right) * np.where(np.eye(len(course)), 1.0, ALIKE) / np.maximum(tested[:, None], tested)
+    x = np.stack([labels**-0.5, np.ones(len(course))], axis=1)
+    weighted, prior = np.linalg.solve(noise, x), np.diag([PRIOR_SD**-2, LIMIT_SD**-2])
+    variance = np.linalg.inv(x.T @ weighted + prior)
+    mean = variance @ (weighted.T @ (1.0 - accuracies) + prior @ [PRIOR, LIMIT])
+    return float(mean[0]), Z * math.sqrt(variance[0, 0])
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,14 @@
 """Claims: the stop rule stops too early (one more point of accuracy still takes fewer than 2,000 labels) in under 5 %
-of simulated courses, and in the median less than 3 rounds too late. The second is not met: see the table.
+of simulated courses, and in the median less than 3 rounds too late. The second is not met, and cannot be: see the rows
+of the best rule that there is.
 
 A course: 160 labels, then 40 more a round (of 50 pairs some are lost) or 80. Accuracy follows 1 − e∞ − a/√n with a from
 0.3 to 1.1; it is measured on 160 pairs and 4 more a round, and whether a pair is right correlates from model to model.
-Beside it the rule as it was: the point estimate of the same curve, after every round.
+
+Beside the rule stand two others. `before`: the point estimate of the same curve, after every round. `best`: Bayes' rule
+for somebody who knows what no project knows, the distribution that a and e∞ are drawn from and how alike models are;
+it stops once the probability that a point takes so many labels is above the threshold that is too early in just under
+5 % of these very courses.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import json
 import sys
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from ml_backend.validation.learning_curve import FEWEST, POINT, fit, why_stop
 from preference.config import Active
@@ -23,6 +28,9 @@ START, TESTED, MORE_TESTED = 160, 160, 4
 WORLDS = ((40, 0.0), (40, 0.9), (40, 0.97), (80, 0.9))
 """Labels a round; correlation of the latent correctness of a pair between models."""
 MOST = 2000
+SLOPES, LIMITS = (0.3, 1.1), (0.05, 0.15)
+"""a and e∞ of the courses, drawn evenly."""
+EARLY = 0.05
 Course = list[tuple[int, float, int]]
 
 
@@ -60,6 +68,35 @@ def stopped_before(rows: Course) -> int:
     return ROUNDS
 
 
+def best(courses: list[Course], rights: list[int], step: int, alike: float) -> list[int]:
+    """The rounds after which the rule stops that knows the world."""
+    labels = START + step * np.arange(ROUNDS)
+    tested = TESTED + MORE_TESTED * np.arange(ROUNDS)
+    accuracies = np.array([[value for _, value, _ in rows] for rows in courses])
+    p = float(accuracies.mean())
+    threshold, independent = norm.ppf(p), p * (1.0 - p)
+    together = multivariate_normal([0, 0], [[1, alike], [alike, 1]]).cdf([threshold, threshold]) - p * p
+    noise = np.where(np.eye(ROUNDS), independent, together) / np.maximum(tested[:, None], tested)
+    white = np.linalg.inv(np.linalg.cholesky(noise))
+
+    slopes = np.linspace(*SLOPES, 33)
+    a, limit = (axis.ravel() for axis in np.meshgrid(slopes, np.linspace(*LIMITS, 11), indexing="ij"))
+    expected = (1.0 - limit[:, None] - a[:, None] / np.sqrt(labels)) @ white.T
+    flat_from = np.array([right_round(slope, step) for slope in a])
+    certain = np.zeros_like(accuracies)
+    for row, seen in enumerate(accuracies @ white.T):
+        log_likelihood = -0.5 * np.cumsum((expected - seen) ** 2, axis=1)
+        weight = np.exp(log_likelihood - log_likelihood.max(axis=0))
+        flat = flat_from[:, None] <= np.arange(1, ROUNDS + 1)
+        certain[row] = (weight * flat).sum(axis=0) / weight.sum(axis=0)
+    certain[:, : FEWEST - 1], certain[:, -1] = 0.0, 1.0
+    for level in np.linspace(0.5, 1.0, 501):
+        stops = (certain >= level).argmax(axis=1) + 1
+        if np.mean(stops < rights) < EARLY:
+            break
+    return stops.tolist()
+
+
 def main() -> None:
     courses = int(sys.argv[1]) if len(sys.argv) > 1 else COURSES
     columns = ("labels a round", "alike", "rule", "too early", "rounds late: 10 %", "median", "90 %")
@@ -67,18 +104,23 @@ def main() -> None:
     figures = []
     for step, alike in WORLDS:
         rng = np.random.default_rng(2)
-        late: dict[str, list[int]] = {"before": [], "now": []}
+        rows, rights = [], []
         for _ in range(courses):
-            slope, floor = rng.uniform(0.3, 1.1), rng.uniform(0.05, 0.15)
-            rows, right = course(slope, floor, step, alike, rng), right_round(slope, step)
-            late["now"].append(stops_at(rows, Active(pairs=step, most_per_point=MOST)) - right)
-            late["before"].append(stopped_before(rows) - right)
+            slope, floor = rng.uniform(*SLOPES), rng.uniform(*LIMITS)
+            rows.append(course(slope, floor, step, alike, rng))
+            rights.append(right_round(slope, step))
+        stops = {
+            "before": [stopped_before(each) for each in rows],
+            "now": [stops_at(each, Active(pairs=step, most_per_point=MOST)) for each in rows],
+            "best": best(rows, rights, step, alike),
+        }
+        late = {rule: np.subtract(own, rights) for rule, own in stops.items()}
         for rule, values in late.items():
-            early, (low, median, high) = float(np.mean(np.array(values) < 0)), np.percentile(values, [10, 50, 90])
+            early, (low, median, high) = float(np.mean(values < 0)), np.percentile(values, [10, 50, 90])
             print(f"{step:>15}{alike:>7.2f}{rule:>8}{early:>11.1%}{low:>19.0f}{median:>8.0f}{high:>7.0f}")
             figures.append({"step": step, "alike": alike, "rule": rule, "early": early, "late": median})
     own = [row for row in figures if row["rule"] == "now"]
-    met = all(row["early"] < 0.05 and row["late"] < 3 for row in own)
+    met = all(row["early"] < EARLY and row["late"] < 3 for row in own)
     target = "too early in < 5 % of courses, late by < 3 rounds in the median"
     found = {"courses": courses, "rows": figures}
     print(json.dumps({"name": "stopping", "figures": found, "target": target, "met": met}))

@@ -51,7 +51,7 @@ def test_before_anybody_answers_the_plan_is_the_protocols(planned_batch):
         (0.70, range(200, 700, 100), 250, "too early to scale up"),
         (0.70, range(400, 1200, 200), 90, "too early to scale up"),
         (0.74, range(400, 1200, 200), 250, "may be reached already"),
-        (0.72, range(400, 1200, 200), 250, "below 0.75: scale up"),
+        (0.725, range(400, 1200, 200), 250, "below 0.75: scale up"),
         (0.60, range(4000, 12000, 2000), 10**6, "will not reach 0.75"),
     ],
 )
