@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from preference.errors import UserError
 from preference.formats import printable
-from preference.records import SKIPPED, Answer, Side
+from preference.records import SETTLED, SKIPPED, Answer, Side
 
 SIDES: tuple[Side, ...] = ("left", "equal", "right")
 CONFIDENCES = (1, 2, 3, 4, 5)  # 1 = guessing, 5 = certain
@@ -30,9 +30,10 @@ TO_NAME = LEFT
 # gold or a duplicate. `assignment_id` is an opaque token that means something in our database only.
 ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION = "assignment_id", "video_left", "video_right", "fps", "question"
 TASK_KEYS = (ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION)
-# Training projects (calibration.xml) only.
-EXPERT_ANSWER, EXPERT_REASONING = "expert_answer", "expert_reasoning"
+# Training projects (calibration.xml) only. The dimension is not shown: it says which pairs are of one kind.
+EXPERT_ANSWER, EXPERT_REASONING, DIMENSION = "expert_answer", "expert_reasoning", "dimension"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
+IN_A_ROW = 3  # right answers about one dimension, one after another, after which a training asks no more about it
 
 LONGEST_REASON = 2000  # characters of a reason that are kept
 LONGEST_S = (2**31 - 1) / 1000  # as many milliseconds as a database column holds
@@ -144,11 +145,34 @@ def answer_of(annotation: object) -> ScreenAnswer:
 
 def is_unseen(annotation: object) -> bool:
     """Whether this is a skip because a clip could not be shown, as the annotator's page says."""
+    return _why_not(annotation).startswith(f"{SKIPPED}: {MISSING_CLIP}")
+
+
+def is_settled(annotation: object) -> bool:
+    """Whether this is the plugin's own skip of a training pair that needed no answer any more (`settled_result`)."""
+    return _why_not(annotation) == SETTLED
+
+
+def settled_result() -> list[dict[str, Any]]:
+    """The `result` of that skip; an annotator may not send it."""
+    return [_region(REASON, "textarea", {"text": [SETTLED.removeprefix(f"{SKIPPED}: ")]})]
+
+
+def agrees(annotation: object, data: Mapping[str, Any]) -> bool:
+    """Whether this answer to a training task is the expert's, who is quoted in the task's data."""
+    try:
+        return expert_data(answer_of(annotation).side, "")[EXPERT_ANSWER] == data.get(EXPERT_ANSWER)
+    except BadAnswer:
+        return False
+
+
+def _why_not(annotation: object) -> str:
+    """Why this is no answer; empty if it is one."""
     try:
         answer_of(annotation)
     except BadAnswer as bad:
-        return bad.reason.startswith(f"{SKIPPED}: {MISSING_CLIP}")
-    return False
+        return bad.reason
+    return ""
 
 
 def result_of(side: Side, confidence: int, reason: str = "") -> list[dict[str, Any]]:
@@ -191,9 +215,11 @@ def task_data(
     return dict(zip(TASK_KEYS, (assignment_id, video_left, video_right, fps, question), strict=True))
 
 
-def expert_data(side: Side, reasoning: str) -> dict[str, str]:
-    """What a training task adds: the expert's answer and reasoning, shown once the annotator has answered."""
-    return {EXPERT_ANSWER: f"The expert: {_SAID[side].lower()}", EXPERT_REASONING: reasoning}
+def expert_data(side: Side, reasoning: str, dimension: str = "") -> dict[str, str]:
+    """What a training task adds: the expert's answer and reasoning, shown once the annotator has answered, and what the
+    pair is about."""
+    said = f"The expert: {_SAID[side].lower()}"
+    return {EXPERT_ANSWER: said, EXPERT_REASONING: reasoning, DIMENSION: dimension}
 
 
 def owner_line(*emails: str) -> str:

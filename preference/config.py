@@ -170,10 +170,11 @@ class Calibration(Section):
     """Pairs of each test set that everybody answers; the protocol says 30-50."""
     more_pairs: Annotated[int, Field(ge=0)] = 10
     """Pairs of each test set for those whose kappa is still too uncertain to certify or refuse them."""
-    training_pairs: Annotated[int, Field(ge=0)] = 10
-    """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning. Differs
-    from the protocol, which names no number: they are apart from the test's pairs, so that nobody is tested on what
-    they were shown."""
+    training_pairs: Annotated[int, Field(ge=0)] = 30
+    """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning, and once
+    three in a row about one dimension were right, its others are skipped. Differs from the protocol, which walks
+    through the 30 to 50 pairs of the test: these are apart from it, so that nobody is tested on what they were shown.
+    """
     min_kappa: Agreement = 0.65
     """Cohen's kappa with the expert that certifies an annotator. Differs from the protocol, which looks at the value
     alone: its interval decides, because on 40 pairs a true kappa of 0.58 exceeds 0.65 in a quarter of tests."""

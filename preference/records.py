@@ -207,6 +207,8 @@ class AssignmentView:
 
 SKIPPED = "skipped"
 """How the reason of a `Rejection` begins where the person skipped the pair; then ": why", if that is known."""
+SETTLED = f"{SKIPPED}: right three times in a row"
+"""The reason where the plugin closed a training pair unasked: nobody owes an answer to it."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,11 @@ name = "sample"
 """
 
 
+SHORT = """
+[calibration]
+training_pairs = 12  # a project's default is 30, as the protocol's sets; fewer leave the demo its ten minutes
+"""
+
 GUEST = "you@annotators.example"
 """The person who tries it afterwards; a training set and the first calibration set wait for them."""
 
@@ -86,8 +91,8 @@ def run_demo(
         exit_: Stop the servers at the end instead of leaving them running for a person.
         port: Label Studio's; 0 = a free one.
         pool: A LeRobot v3.0 dataset to run on.
-        extra: More TOML for the demo's robopref.toml, for smaller sets for example. None = an encoder whose ImageNet
-            weights are installed, if there is one.
+        extra: More TOML for the demo's robopref.toml, for smaller sets for example. None = a short training, and an
+            encoder whose ImageNet weights are installed, if there is one.
 
     Raises:
         UserError: the sample pool is missing, `root` is not a demo's folder, the disk is full, a port is taken, or a
@@ -100,7 +105,7 @@ def run_demo(
     if fresh:
         shutil.rmtree(root, ignore_errors=True)
     config_path = root / CONFIG_NAME
-    write_text(config_path, CONFIG.format(guest=GUEST, pool=pool) + (_pretrained() if extra is None else extra))
+    write_text(config_path, CONFIG.format(guest=GUEST, pool=pool) + (SHORT + _pretrained() if extra is None else extra))
     project = Project(config_path)
     with ExitStack() as servers:
         with clock.stage("up", "Starting Label Studio (the first start takes about 40 seconds) and the ML backend"):

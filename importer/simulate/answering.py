@@ -187,7 +187,7 @@ class _Person:
 def _open_work(ws: Workspace, batch_id: str | None) -> dict[str, list[tuple[Queue, set[str]]]]:
     """Simulated annotator → their queues, the training first, each with the assignments that wait for an answer as far
     as we know. The plugin takes no answer to a test while the training is open, so that is answered on the way."""
-    answered = ws.store.answered()
+    answered = ws.store.answered() | ws.store.settled()
     test = (batch_id or "").startswith(TEST)
     work: dict[str, list[tuple[Queue, set[str]]]] = defaultdict(list)
     for queue in sorted(all_queues(ws), key=lambda queue: place_of(queue.phase)):

@@ -181,7 +181,7 @@ def task_of_view(
         raise NotReady("The expert has not answered the training set.", fix="Run `robopref calibration build` later.")
     said = side_of(view.pair.expected, view.assignment.left)
     about = f" (This pair is about {view.pair.dimension}.)" if view.pair.dimension in TAUGHT else ""
-    return {**task, **expert_data(said, (view.pair.reasoning or NO_REASON) + about)}
+    return {**task, **expert_data(said, (view.pair.reasoning or NO_REASON) + about, view.pair.dimension)}
 
 
 def clip_url(trajectory: Trajectory, config: Config) -> str:

@@ -118,6 +118,8 @@ def check_body(body: Mapping[str, Any], template: str) -> None:
         Refused: it is something else; the message says what.
     """
     check_regions(body.get("result"))
+    if contract.is_settled(body):
+        raise Refused("Which pairs need no answer is not an annotator's to say.")
     if body.get("was_cancelled") is True or contract.missing_in(template):
         return
     try:

@@ -1,4 +1,4 @@
-"""One answer by each person to each pair, whatever arrives at the same moment.
+"""One answer by each person to each pair, whatever arrives at the same moment; and what a training answer settles.
 
 `answers.check_new` looks before Label Studio's view runs, and two requests at once may both find nothing. So it is
 checked again in the transaction that stores the answer. Until that ends nobody else stores one to the same task:
@@ -23,10 +23,17 @@ class OneAnswerMixin(AnnotationMixin):
         Raises:
             APIException: (409) this would be the person's second answer to the pair, new or made of a skip.
         """
+        from labeling_config.plugin import settled  # needs the models of tasks, which this is a part of
+
         with transaction.atomic():  # pyright: ignore[reportGeneralTypeIssues]
-            if not self.was_cancelled and self._is_annotators():
+            answers = not self.was_cancelled and self._is_annotators()
+            new = self.pk is None
+            if answers:
                 self._check_alone()
-            return super().save(*args, **kwargs)
+            saved = super().save(*args, **kwargs)
+            if answers and new:
+                settled.close(self)
+            return saved
 
     def _is_annotators(self) -> bool:
         from labeling_config.plugin import access  # needs the models of projects, which come after these

@@ -39,6 +39,8 @@ class Stage:
     """Answered once, after the training."""
     excused: int = 0
     """Of the skipped pairs, those whose clips could not be shown, as far as the training goes on without them."""
+    settled: int = 0
+    """Pairs of a training that were closed unasked: others about the same dimension were right (`settled`)."""
 
     @property
     def to_answer(self) -> int:
@@ -65,14 +67,17 @@ def stage_of(user: Any, project: Any) -> Stage:
     project_id, phase, test = project.id, contract.phase_of(project.description), contract.is_final(project.description)
     own = Annotation.objects.filter(project_id=project_id, completed_by=user)
     answered = set(own.filter(was_cancelled=False).values_list("task_id", flat=True))
-    skipped = set(own.filter(was_cancelled=True, task__is_labeled=False).values_list("task_id", flat=True)) - answered
+    skips = own.filter(was_cancelled=True).exclude(task_id__in=answered)
+    skipped = set(skips.filter(task__is_labeled=False).values_list("task_id", flat=True))
     left = waiting(user, project_id).count()
-    excused = 0
-    if contract.is_training(phase) and skipped:
-        unseen = own.filter(was_cancelled=True, task_id__in=skipped).values("task_id", "result", "was_cancelled")
-        most = max(1, (len(answered) + len(skipped) + left) // UNSEEN)
-        excused = min(len({one["task_id"] for one in unseen if contract.is_unseen(one)}), most)
-    return Stage(project_id, phase, len(answered), len(skipped), left, test, excused)
+    excused, settled = 0, set[int]()
+    if contract.is_training(phase):
+        why = list(skips.values("task_id", "result", "was_cancelled"))
+        settled = {one["task_id"] for one in why if contract.is_settled(one)}
+        skipped -= settled
+        unseen = {one["task_id"] for one in why if contract.is_unseen(one)} & skipped
+        excused = min(len(unseen), max(1, (len(answered) + len(skipped) + left) // UNSEEN))
+    return Stage(project_id, phase, len(answered), len(skipped), left, test, excused, len(settled))
 
 
 def waiting(user: Any, project_id: int) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from preference.records import CALIBRATION, SKIPPED
+from preference.records import CALIBRATION, SETTLED, SKIPPED
 from preference.store import tables as t
 from preference.store.database import Database
 
@@ -55,10 +55,11 @@ class Counts(Database):
 
     def progress_by_annotator(self) -> list[tuple[str, str, int, int]]:
         """`(annotator_id, batch_id, answered, open)` of everybody active; whoever skipped a pair of a batch has done
-        with it, but calibration is to be answered whole."""
+        with it, but calibration is to be answered whole, except what a training closed by itself."""
         a, j, r = t.assignments.c, t.judgments.c, t.rejected.c
         skipped = sa.exists().where(r.task_id == a.task_id, r.reason.startswith(SKIPPED))
-        done = sa.and_(skipped, t.pairs.c.kind != CALIBRATION)
+        settled = sa.exists().where(r.task_id == a.task_id, r.reason == SETTLED)
+        done = sa.or_(settled, sa.and_(skipped, t.pairs.c.kind != CALIBRATION))
         waits = sa.case((j.assignment_id.is_not(None), 0), (done, 0), else_=1)
         query = (
             sa.select(a.annotator_id, a.batch_id, sa.func.count(j.assignment_id), sa.func.sum(waits))

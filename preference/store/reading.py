@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from preference.errors import NotReady
 from preference.records import (
     CALIBRATION,
+    SETTLED,
     SKIPPED,
     TRAIN,
     Activity,
@@ -161,6 +162,13 @@ class Reader(Counts):
         )
         with self._reading() as connection:
             return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
+
+    def settled(self) -> set[str]:
+        """Assignments of trainings that were closed unasked."""
+        joined = t.assignments.join(t.rejected, t.rejected.c.task_id == t.assignments.c.task_id)
+        query = sa.select(t.assignments.c.assignment_id).select_from(joined).where(t.rejected.c.reason == SETTLED)
+        with self._reading() as connection:
+            return set(connection.scalars(query))
 
     def certifications(self) -> list[Certification]:
         order = (t.certifications.c.annotator_id, t.certifications.c.attempt)

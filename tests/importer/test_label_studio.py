@@ -186,6 +186,23 @@ def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_n
     }
 
 
+def test_a_training_that_skips_what_is_known_is_finished_for_status_and_loses_no_assignment(ws):
+    from robopref.status import owed
+
+    made = plan(ws, "training", "ann", 6, "calibration")
+    pairs = [replace(pair, expected="A", reasoning="", dimension="grasp") for pair in ws.store.pairs("training")]
+    ws.store.put_expert_answers(pairs)
+    push(ws)
+    ann, views = sign_in(ws, "ann"), [view.assignment for view in ws.store.assignments()]
+    for a in views[:3]:
+        answer(ws, ann, a.task_id, side="left" if a.left == "A" else "right")
+    pull(ws)
+    assert serve(ws, ann, views[0].project_id) is None
+    assert (owed(ws), len(ws.store.settled()), len(ws.store.judgments())) == ([], len(made) - 3, 3)
+    again = pull(ws)
+    assert (again.new, again.updated, again.rejected) == (0, 0, 0)
+
+
 def test_the_annotator_gets_the_clips_and_a_stranger_does_not(ws):
     plan(ws, "production-001", "ann", 2)
     plan(ws, "production-001", "bob", 2)

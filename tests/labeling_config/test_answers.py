@@ -48,8 +48,9 @@ class Person:
     def __init__(self, server, name):
         self.url, self.email, self.server = server.url, f"{name}@example.com", server
 
-    def project(self, phase, tasks=2, lines=()):
-        made = make_project(self.server, self.email, phase, tasks=tasks, lines=[mark(phase), *lines], prefix=phase)
+    def project(self, phase, tasks=2, lines=(), **more):
+        lines = [mark(phase), *lines]
+        made = make_project(self.server, self.email, phase, tasks=tasks, lines=lines, prefix=phase, **more)
         self.session = annotator_session(self.url, self.email, PASSWORD)
         return made, task_ids(self.server, made)
 
@@ -296,6 +297,57 @@ def test_training_clips_that_cannot_be_shown_hold_nobody_up_if_they_are_few(labe
         assert person.answer(task).status_code == 201
     done = person.session.get(f"{person.url}/robopref/next").text
     assert "That was the test" in done and "See the 2 skipped pairs again" in done
+
+
+WRONG = {**GOOD, "result": contract.result_of("right", 2)}
+
+
+def test_a_training_skips_what_was_right_three_times_in_a_row_and_the_test_opens(label_studio):
+    person = Person(label_studio, "quick")
+    about = ["grasp", "contrast", "grasp", "grasp", "grasp", "grasp", "contrast", "grasp"]
+    training, tasks = person.project("training", tasks=8, template="calibration", about=about)
+    _, test = person.project("calibration-1", lines=[contract.final_line()])
+
+    def stage(of=training):
+        return person.session.get(f"{person.url}/robopref/state?project={of}").json()["stage"]
+
+    person.answer(tasks[0])
+    person.answer(tasks[2])
+    person.answer(tasks[3], WRONG)  # the row begins again
+    person.answer(tasks[4])
+    person.answer(tasks[5])
+    assert (stage()["left"], stage()["settled"]) == (3, 0)
+    person.answer(tasks[1])  # about something else
+    assert (stage()["left"], stage()["settled"]) == (2, 0)
+    person.answer(tasks[7])
+    assert (stage()["left"], stage()["skipped"], stage()["settled"]) == (1, 0, 0), "nothing of this kind was left"
+    assert person.answer(test[0]).status_code == 403
+    person.answer(tasks[6])
+    assert person.answer(test[0]).status_code == 201
+
+    again, tasks = person.project("training-2", tasks=7, template="calibration", about=["grasp"] * 6 + ["contrast"])
+    for task in tasks[:3]:
+        person.answer(task)
+    assert {key: stage(again)[key] for key in ("done", "left", "skipped", "settled")} == {
+        "done": 3, "left": 1, "skipped": 0, "settled": 3}  # fmt: skip
+    assert person.next(again).json()["id"] == tasks[6]
+    assert person.answer(tasks[6]).status_code == 201
+    assert person.next(again).status_code == 404, "not even in the queue of what was skipped"
+    with admin_session(label_studio.url, label_studio.token) as manager:
+        found = manager.get(f"{person.url}/api/tasks/{tasks[4]}/").json()
+        (closed,) = found["annotations"]
+    assert found["is_labeled"] and contract.is_settled(closed)
+    assert person.answer(tasks[4]).status_code == 201, "whoever wants to may still answer it"
+
+
+def test_no_annotator_closes_a_pair_of_the_training_themselves(label_studio):
+    person = Person(label_studio, "hurried")
+    _, tasks = person.project("training", template="calibration", about=["grasp"] * 2)
+    forged = {"result": contract.settled_result(), "was_cancelled": True}
+    reply = person.answer(tasks[0], forged)
+    assert (reply.status_code, reply.json()["detail"][:16]) == (400, "Which pairs need")
+    skip = person.answer(tasks[0], {"result": [], "was_cancelled": True}).json()["id"]
+    assert person.change(skip, forged).status_code == 400
 
 
 @pytest.mark.parametrize(

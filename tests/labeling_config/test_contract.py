@@ -333,3 +333,17 @@ def test_a_project_is_closed_to_one_annotator_and_opened_again_and_nothing_else_
     both = {"alice@example.com", "bob@example.com"}
     assert contract.owners_of(contract.opened_to(shared, "alice@example.com")) == both
     assert contract.opened_to(text, "alice@example.com") == text
+
+
+@given(side=SIDES, expert=SIDES, confidence=CONFIDENCES)
+def test_an_answer_agrees_with_the_expert_who_is_quoted_in_the_training_task(side, expert, confidence):
+    data = contract.expert_data(expert, "It let go.", "grasp")
+    assert contract.agrees(annotation(result_of(side, confidence)), data) == (side == expert)
+    assert not contract.agrees(annotation([]), data) and not contract.agrees(annotation(result_of(side, 3)), {})
+
+
+def test_a_pair_that_was_closed_unasked_is_told_from_other_skips():
+    assert contract.is_settled({"result": contract.settled_result(), "was_cancelled": True})
+    for result in ([], result_of("left", 3, "right three times in a row"), contract.settled_result()):
+        assert not contract.is_settled({"result": result, "was_cancelled": False})
+    assert not contract.is_settled({"result": [], "was_cancelled": True})

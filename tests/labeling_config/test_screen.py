@@ -112,6 +112,13 @@ def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before
     page.get_by_text("The expert: left is better").wait_for()
     assert shown() == [True, True]
     assert page.evaluate(CHOSEN) == ["right", "3"]
+    if plugin:  # from now on the answer stays, by key and by mouse
+        page.keyboard.press("1")
+        page.get_by_text("yours stays as it is").wait_for()
+        page.locator(".rp-answer input[name=left]").evaluate("(input) => input.click()")
+        page.keyboard.press("f")
+        page.wait_for_function(f"() => ({CHOSEN})[1] === '4'")
+        assert page.evaluate(CHOSEN) == ["right", "4"]
 
 
 def test_the_expert_submits_nothing_without_a_reason(page, label_studio, projects):

@@ -20,18 +20,21 @@ BOTH_ENDED = (
 SEEN = f"() => ({BOTH_ENDED})() && !document.body.classList.contains('rp-not-yet')"
 
 
-def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="pair_compare", lines=(), prefix="t"):
-    """A project of `email`'s, served in the order of its tasks; left and right change places from task to task."""
+def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="pair_compare", lines=(), prefix="t",
+                 about=()):  # fmt: skip
+    """A project of `email`'s, served in the order of its tasks; left and right change places from task to task. The
+    training pairs are `about` these dimensions; of each, the expert says that left is better."""
     create_annotator(server.url, server.token, email, PASSWORD)
     xml = (
         contract.explained(contract.load_template("pair_compare"))
         if template == "expert"
         else contract.load_template(template)
     )
-    extra = contract.expert_data("left", REASONING) if template == "calibration" else {}
+    extra = [contract.expert_data("left", REASONING, what) for what in about or [""] * tasks]
+    extra = extra if template == "calibration" else [{}] * tasks
     addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]
     data = [
-        contract.task_data(f"{prefix}{n}", addresses[n % 2], addresses[1 - n % 2], fps=15, question=QUESTION) | extra
+        contract.task_data(f"{prefix}{n}", addresses[n % 2], addresses[1 - n % 2], fps=15, question=QUESTION) | extra[n]
         for n in range(tasks)
     ]
     body = {

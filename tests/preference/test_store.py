@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from preference.errors import NotReady, StoreError
 from preference.records import (
+    SETTLED,
     Activity,
     Annotator,
     Assignment,
@@ -181,6 +182,18 @@ def test_counting_agrees_with_what_is_there(store):
     store.put_judgments([], [Rejection(9, 101, "skipped: missing clip")])
     assert store.open_by_batch() == {}
     assert (store.count_assignments(), store.count_judgments(), store.count_rejections()) == (2, 1, 1)
+
+
+def test_a_training_pair_that_was_closed_unasked_is_owed_by_nobody(store):
+    batch = Batch("training", "calibration", created_at="2026-01-02T00:00:00Z")
+    pairs = [replace(PAIR, pair_id=f"c{i}", kind="calibration", batch_id="training") for i in range(3)]
+    own = [replace(FIRST, assignment_id=f"y{i}", pair_id=f"c{i}", batch_id="training", position=i) for i in range(3)]
+    store.put_pairs(batch, pairs, own)
+    store.set_tasks((a.assignment_id, 2, 200 + i) for i, a in enumerate(own))
+    store.put_judgments([judgment(assignment_id="y0", pair_id="c0", annotation_id=20)])
+    store.put_judgments([], [Rejection(21, 201, SETTLED), Rejection(22, 202, "skipped: missing clip")])
+    assert {row[1]: row[2:] for row in store.progress_by_annotator()}["training"] == (1, 1)
+    assert store.settled() == {"y1"}
 
 
 def test_writers_wait_for_each_other_and_lose_nothing(store, database_url):

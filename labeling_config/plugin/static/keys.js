@@ -2,7 +2,7 @@
 
 import * as playback from "./playback.js";
 import { cover, covered, say, uncover } from "./notices.js";
-import { choose, isSubmit, onPair, skip, submitButton, videos, writeReason } from "./studio.js";
+import { choose, expertSpoke, isAnswer, isSubmit, onPair, skip, submitButton, videos, writeReason } from "./studio.js";
 import { toWatch } from "./watch.js";
 
 const ANSWERS = { 1: "left", 2: "equal", 3: "right" };
@@ -18,7 +18,7 @@ const KEYS = {
   " ": playback.toggle, r: playback.replay, ArrowLeft: () => playback.step(-1), ArrowRight: () => playback.step(+1),
   w: writeReason, Enter: () => submitButton()?.click(), x: skip, "?": help,
 };
-for (const [key, value] of Object.entries(ANSWERS)) KEYS[key] = () => choose("answer", value);
+for (const [key, value] of Object.entries(ANSWERS)) KEYS[key] = () => { if (!refuseChange()) choose("answer", value); };
 for (const [key, value] of Object.entries(CONFIDENCE)) KEYS[key] = () => choose("sure", value);
 
 let mustWatch = true;
@@ -60,6 +60,13 @@ function refuse() {
   return Boolean(why);
 }
 
+/** In training an answer stays as it was when the expert's came onto the screen: three right ones in a row count. */
+function refuseChange() {
+  const spoke = expertSpoke();
+  if (spoke) say("The expert's answer is shown: yours stays as it is.");
+  return spoke;
+}
+
 function stop(event) {
   event.preventDefault();
   event.stopImmediatePropagation();
@@ -74,4 +81,5 @@ function help() {
 export function listen() {
   window.addEventListener("keydown", onKey, true);
   window.addEventListener("click", (event) => { if (isSubmit(event.target) && refuse()) stop(event); }, true);
+  window.addEventListener("click", (event) => { if (isAnswer(event.target) && refuseChange()) stop(event); }, true);
 }

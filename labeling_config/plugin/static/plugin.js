@@ -77,6 +77,7 @@ async function lookAhead() {
   const state = reply?.ok ? await reply.json() : null;
   if (!state) return;
   showProgress(state);
+  tellSettled(state.stage);
   keys.setMustWatch(state.watch_to_end !== false);
   for (const clip of state.upcoming) fetch(clip, { priority: "low" }).then((clipReply) => clipReply.blob()).catch(() => {});
 }
@@ -87,8 +88,17 @@ onAnswer(async () => {
   const state = await fetch(`/robopref/state?project=${studio.projectId()}`).then((reply) => reply.json()).catch(() => null);
   if (!state?.stage) return;
   showProgress(state);
+  tellSettled(state.stage);
   if (state.stage.done && state.stage.done % 50 === 0) say(`${state.stage.done} pairs. ${KIND_WORDS[answered % KIND_WORDS.length]}`, 8_000);
 });
+
+let settled = null; // pairs of this training that were closed unasked; null before the server has said so
+
+function tellSettled(stage) {
+  const more = stage && settled !== null ? stage.settled - settled : 0;
+  settled = stage?.settled ?? settled;
+  if (more > 0) say(`Three right in a row: ${more} more ${more === 1 ? "pair" : "pairs"} of this kind left out.`, 8_000);
+}
 
 onTakenOver(() => {
   takenOver = true;

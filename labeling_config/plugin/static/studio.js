@@ -57,6 +57,12 @@ export function emptySides() {
 
 const radio = (group, value) => document.querySelector(`.rp-${group} input[type=radio][name="${value}"]`);
 
+/** Whether the expert's word of a training pair is on the screen. */
+export const expertSpoke = () => Boolean(document.querySelector(".rp-verdict")?.offsetParent);
+
+/** Whether this is one of the three answers, or its label. */
+export const isAnswer = (element) => Boolean(element.closest?.(".rp-answer"));
+
 /** Choose an answer or a confidence. A second press of its key would take it back: Label Studio toggles. */
 export function choose(group, value) {
   const input = radio(group, value);
