@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 from scipy.stats import multivariate_normal, norm
@@ -75,7 +76,8 @@ def best(courses: list[Course], rights: list[int], step: int, alike: float) -> l
     accuracies = np.array([[value for _, value, _ in rows] for rows in courses])
     p = float(accuracies.mean())
     threshold, independent = norm.ppf(p), p * (1.0 - p)
-    together = multivariate_normal([0, 0], [[1, alike], [alike, 1]]).cdf([threshold, threshold]) - p * p
+    correlation: Any = [[1, alike], [alike, 1]]
+    together = multivariate_normal.cdf([threshold] * 2, cov=correlation) - p * p
     noise = np.where(np.eye(ROUNDS), independent, together) / np.maximum(tested[:, None], tested)
     white = np.linalg.inv(np.linalg.cholesky(noise))
 
@@ -90,11 +92,8 @@ def best(courses: list[Course], rights: list[int], step: int, alike: float) -> l
         flat = flat_from[:, None] <= np.arange(1, ROUNDS + 1)
         certain[row] = (weight * flat).sum(axis=0) / weight.sum(axis=0)
     certain[:, : FEWEST - 1], certain[:, -1] = 0.0, 1.0
-    for level in np.linspace(0.5, 1.0, 501):
-        stops = (certain >= level).argmax(axis=1) + 1
-        if np.mean(stops < rights) < EARLY:
-            break
-    return stops.tolist()
+    stops = [(certain >= level).argmax(axis=1) + 1 for level in np.linspace(0.5, 1.0, 501)]
+    return next(own.tolist() for own in stops if np.mean(own < rights) < EARLY)
 
 
 def main() -> None:
