@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
+from multiprocessing.forkserver import ensure_running
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from rich.console import Console
@@ -194,7 +197,7 @@ def _in_pool(
         limit: Items in flight at a time.
         suspects: Filled with the items that have no result because a process was killed.
     """
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_tidily)
+    pool = ProcessPoolExecutor(count, mp_context=_processes(function.__module__), initializer=_end_tidily)
     try:
         yield from _as_completed(pool, function, remaining, limit, suspects)
     except BaseException:
@@ -203,6 +206,22 @@ def _in_pool(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes(module: str) -> BaseContext:
+    """How processes are made. On Linux as forks of a small server that has loaded `module` and runs no thread: only the
+    first process of a run pays for imports, not each process of each stage (1.1 s of CPU → 0.3 s on eight episodes).
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([module])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:  # Ctrl-C reaches the server too, which ignores it once it has loaded the module
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 def in_a_process(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
@@ -286,6 +305,7 @@ def _end_tidily() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the server that made us started without it
 
 
 def _attempt_or_end(function: Callable[[Item], Result], item: Item) -> Result | UserError:

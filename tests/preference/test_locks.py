@@ -109,5 +109,9 @@ def test_a_holder_notices_that_the_server_has_forgotten_it(machine, database_url
     with exclusively(ws, WORKER) as lock:
         assert lock.held()
         with psycopg.connect(database_url, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            # of this database alone: other tests have theirs on the same server
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON oid = database "
+                "WHERE locktype = 'advisory' AND datname = current_database()"
+            )
         assert until(lambda: not lock.held())

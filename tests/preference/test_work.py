@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_the_item_that_crashes_its_process_is_one_failure_and_all_others_are_don
     }
 
 
+def parent(_):
+    return os.getppid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process starts by itself")
+def test_the_processes_of_all_stages_come_from_one_server_so_that_imports_are_paid_once():
+    maps = [parallel_map(parent, [1, 2], workers=Workers(2), description="parents") for _ in range(2)]
+    found = {result for made in maps for _, result in made}
+    assert len(found) == 1
+    assert os.getpid() not in found
+
+
 def test_nothing_to_do_is_nothing_done():
     assert list(parallel_map(square, [], workers=Workers(2), description="squares")) == []
 
@@ -79,10 +92,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    import os
-    import signal
     import subprocess
-    import sys
     import time
 
     (tmp_path / "sleepy.py").write_text(
@@ -138,7 +148,6 @@ if __name__ == "__main__":
 def test_ray_gives_the_same_results_as_processes(tmp_path):
     """A local Ray of its own, in a process of its own, since Ray stays in the process that began it."""
     import subprocess
-    import sys
 
     pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
     (tmp_path / "run.py").write_text(RAY)
@@ -153,8 +162,6 @@ def test_ray_gives_the_same_results_as_processes(tmp_path):
 
 
 def test_ray_that_is_not_installed_is_a_mistake_in_the_settings(monkeypatch):
-    import sys
-
     from preference.errors import ConfigError
 
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -184,11 +191,8 @@ if __name__ == "__main__":
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     """As a terminal sends it, to workers and parent at once; the parent ends the workers a moment later."""
-    import os
     import random
-    import signal
     import subprocess
-    import sys
     import time
 
     program, out = tmp_path / "program.py", tmp_path / "out"
