@@ -315,7 +315,8 @@ class Resolution(Record):
     method: str
     """`vote`, `dawid_skene` or `weighted_bt`, as `quality.resolution` said."""
     left_out: dict[str, Any]
-    """Whose judgments do not count, and what that changes."""
+    """Whose judgments do not count, what that changes, and `reviews`: the `batch_id`, `annotator_id` and `kinds` of
+    flags that wait for a person."""
     methods: list[dict[str, Any]]
     """Where the other methods would label otherwise."""
 

@@ -68,7 +68,12 @@ def resolve_labels(ws: Workspace) -> Resolved:
         judgments=len(answers) - len(counting),
     )
     differ = methods.differences(pairs, counting, voted)
-    resolution = Resolution(ws.config.quality.resolution, plain(change), plain(differ))
+    reviews = [
+        {"batch_id": batch_id, "annotator_id": name, "kinds": one.accused[name]}
+        for batch_id, one in where.items()
+        for name in one.pending
+    ]
+    resolution = Resolution(ws.config.quality.resolution, {**plain(change), "reviews": reviews}, plain(differ))
     ws.store.put_resolution(resolution, preferences)
     write_jsonl(ws.preferences, preferences)
     write_json(ws.reports / RESOLUTION, resolution)

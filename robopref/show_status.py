@@ -23,7 +23,7 @@ def status(found: Status, as_json: bool) -> None:
         table("\nOpen answers", ["annotator", "role", "project in Label Studio", "answered", "open"], rows)
     warn(found.notes)
     say(f"\n{found.stage}")
-    say(f"Next: `{found.next}`{f'. {found.why}' if found.why else ''}")
+    then(found.next, found.why, as_json)
 
 
 def follow(ws: Workspace, as_json: bool) -> None:
@@ -33,7 +33,14 @@ def follow(ws: Workspace, as_json: bool) -> None:
     from ml_backend.loop.status import next_step
 
     step: Step = next_step(ws)
-    say(f"{step.stage} Next: `{step.command}`{f'. {step.why}' if step.why else ''}")
+    say(step.stage)
+    then(step.command, step.why, as_json)
+
+
+def then(command: str, why: str, as_json: bool) -> None:
+    """The successor of a command, where the project's own state does not say it."""
+    if not as_json:
+        say(f"Next: `{command}`{f'. {why}' if why else ''}")
 
 
 def pushed(ws: Workspace, result: PushResult, as_json: bool) -> None:

@@ -188,6 +188,9 @@ def _batch(ws: Workspace) -> Step | None:
         return step
     waiting = ws.store.open_by_batch()
     for batch in batches:
+        if batch.status == "held" and batch.decisions:  # by a person, whose word comes last
+            command = f"robopref batch accept {batch.batch_id} --by YOU --why REASON"
+            return Step(f"{batch.batch_id} is held. {batch.reasons[-1]}", command, "Or mend what is wrong first.")
         if batch.status == "held":
             reasons = " ".join(batch.reasons[:1])
             report = ws.reports / batch.batch_id / "report.html"
@@ -206,12 +209,19 @@ def _batch(ws: Workspace) -> Step | None:
 
 def _reviews(ws: Workspace) -> Step | None:
     """Answers that count in no label, as of the last resolution, because a flag waits for a person."""
-    pending = ws.store.resolution().left_out.get("pending", [])
-    reviewed = {review.annotator_id for review in ws.store.reviews()}
-    if waiting := [name for name in pending if name not in reviewed]:
-        command = f"robopref batch review {waiting[0]} --keep --by YOU --why REASON"
-        return Step(f"Answers of {', '.join(waiting)} are left out until reviewed.", command, "Or --leave-out.")
-    return Step("All flags are reviewed.", "robopref resolve") if pending else None
+    asked = ws.store.resolution().left_out.get("reviews", [])
+    covered = {(r.batch_id, r.annotator_id): r for r in ws.store.reviews()}
+    waiting = []
+    for one in asked:
+        review = covered.get((one["batch_id"], one["annotator_id"]))
+        if review is None or (review.verdict == "keep" and not set(one["kinds"]) <= set(review.kinds)):
+            waiting.append(one)
+    if waiting:
+        whose = ", ".join(f"{one['annotator_id']} in {one['batch_id']}" for one in waiting)
+        name, batch_id = waiting[0]["annotator_id"], waiting[0]["batch_id"]
+        command = f"robopref batch review {name} --batch {batch_id} --keep --by YOU --why REASON"
+        return Step(f"Answers of {whose} are left out until reviewed.", command, "Or --leave-out.")
+    return Step("All flags are reviewed.", "robopref resolve") if asked else None
 
 
 def _model(ws: Workspace) -> Step:

@@ -28,6 +28,8 @@ class ReviewStatus:
     """Flagged, reviewed, and found good."""
     dropped: list[Review] = field(default_factory=list)
     """Reviewed, and left out for good."""
+    accused: Mapping[str, list[str]] = field(default_factory=dict)
+    """Annotator → kinds of their flags."""
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -52,7 +54,8 @@ def review_status(flags: Iterable[Flag], reviews: Iterable[Review]) -> ReviewSta
         if review.verdict == "keep" and kinds.get(name, set()) <= set(review.kinds)
     ]
     settled = {review.annotator_id for review in [*dropped, *kept]}
-    return ReviewStatus(sorted(kinds.keys() - settled), kept, dropped)
+    accused = {name: sorted(own) for name, own in kinds.items()}
+    return ReviewStatus(sorted(kinds.keys() - settled), kept, dropped, accused)
 
 
 def sentences(where: ReviewStatus) -> list[str]:

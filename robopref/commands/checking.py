@@ -63,7 +63,9 @@ def certify_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """List all attempts with their set, date, template and managers' decisions."""
     from qc_reports.certification import template_version
 
-    show_checks.certificates(Workspace.open(config).store.certifications(), template_version(), json)
+    ws = Workspace.open(config)
+    show_checks.certificates(ws.store.certifications(), template_version(), json)
+    follow(ws, json)
 
 
 @certify_app.command("allow")
@@ -89,8 +91,10 @@ def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: Config
     """
     from qc_reports import certification
 
-    record = certification.revoke(Workspace.open(config), annotator, by=by, why=why)
+    ws = Workspace.open(config)
+    record = certification.revoke(ws, annotator, by=by, why=why)
     show.say(f"{annotator} is no longer certified ({record.revoked}).")
+    follow(ws, as_json=False)
 
 
 @app.command(rich_help_panel=CHECK)
@@ -142,7 +146,9 @@ BatchId = Annotated[str, typer.Argument(help="Such as production-001.")]
 @batch_app.command("list")
 def batch_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """List batches with their status, its reasons, managers' decisions, and pending reviews."""
-    show_checks.batch_list(Workspace.open(config), json)
+    ws = Workspace.open(config)
+    show_checks.batch_list(ws, json)
+    follow(ws, json)
 
 
 @batch_app.command("accept")
@@ -170,6 +176,7 @@ def batch_hold(batch: BatchId, by: By = "", why: Why = "", config: ConfigPath = 
 
     ws = Workspace.open(config)
     show_checks.decided(ws, batch, decide(ws, batch, "held", by=by, why=why), json)
+    follow(ws, json)
 
 
 @batch_app.command("review")
@@ -198,6 +205,7 @@ def batch_review(
     review(ws, batch_id, annotator, "keep" if keep else "leave_out", by=by, why=why)
     verb = "count" if keep else "are left out"
     show.say(f"{annotator}'s judgments in {batch_id} {verb}. `robopref resolve` updates the labels.")
+    follow(ws, as_json=False)
 
 
 @app.command(rich_help_panel=CHECK)

@@ -91,7 +91,9 @@ def rank(
     from ml_backend.loop.rounds import rank as choose
 
     pairs = read_pairs(among) if among else None
-    show.ranking(choose(Workspace.open(config), count, strategy or None, among=pairs, again=asked), json)
+    ws = Workspace.open(config)
+    show.ranking(choose(ws, count, strategy or None, among=pairs, again=asked), json)
+    follow(ws, json)
 
 
 models_app = typer.Typer(cls=Stages)
@@ -102,7 +104,9 @@ app.add_typer(models_app, name="models", rich_help_panel=LEARN)
 def models(context: typer.Context, config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """List the reward models with their accuracy, which one is active, and why others were not promoted."""
     if context.invoked_subcommand is None:
-        show.models(Workspace.open(config).store.model_versions(), json)
+        ws = Workspace.open(config)
+        show.models(ws.store.model_versions(), json)
+        follow(ws, json)
 
 
 @models_app.command("promote")
@@ -122,7 +126,9 @@ def models_rollback(config: ConfigPath = DEFAULT) -> None:
     """Go back to the last older model that was not rejected."""
     from ml_backend.loop.models import roll_back
 
-    show.say(f"{roll_back(Workspace.open(config)).version} is active.")
+    ws = Workspace.open(config)
+    show.say(f"{roll_back(ws).version} is active.")
+    follow(ws, as_json=False)
 
 
 @app.command(name="round", rich_help_panel=LEARN)

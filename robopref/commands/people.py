@@ -9,6 +9,7 @@ import typer
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app
+from robopref.show_status import follow, then
 
 annotators_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Add, pause, remove and list annotators.")
 app.add_typer(annotators_app, name="annotators", rich_help_panel=ASK)
@@ -27,6 +28,7 @@ def annotators_list(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     ws = Workspace.open(config)
     add_annotators(ws)
     show.standings(standings(ws), json)
+    follow(ws, json)
 
 
 @annotators_app.command("add")
@@ -52,9 +54,12 @@ def annotators_add(
     if json:
         show.print_json(made)
         return
-    certified = made.annotator_id in ws.store.certified()
-    follows = "They get pairs with the next batch." if certified else "Next: `robopref calibration build`."
-    show.say(f"{made.annotator_id} is active. {follows}")
+    if made.annotator_id in ws.store.certified():
+        show.say(f"{made.annotator_id} is active and gets pairs with the next batch.")
+        follow(ws, json)
+        return
+    show.say(f"{made.annotator_id} is active.")
+    then("robopref calibration build", "It gives them the training and the first test; then `robopref push`.", json)
 
 
 @annotators_app.command("pause")
@@ -112,3 +117,4 @@ def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json
              "everybody certified has seen).")  # fmt: skip
     if left_out:
         show.say(f"Judgments left out in {', '.join(left_out)}. `robopref resolve` updates the labels.")
+    follow(ws, as_json=False)

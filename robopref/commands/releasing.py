@@ -10,6 +10,7 @@ import typer
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RELEASE, ConfigPath, Json, Stages, app
+from robopref.show_status import follow, then
 
 release_app = typer.Typer(cls=Stages)
 app.add_typer(release_app, name="release", rich_help_panel=RELEASE)
@@ -29,7 +30,9 @@ def release(
         return
     if not version:
         raise typer.BadParameter("required, for instance 1.2.0", param_hint="--version")
-    show.record(build_release(Workspace.open(config), version), json)
+    made = build_release(Workspace.open(config), version)
+    show.record(made, json)
+    then(f"robopref release verify {made.archive}", "On the policy team's machine, before they unpack it.", json)
 
 
 @release_app.command("verify")
@@ -43,6 +46,8 @@ def release_verify(
     from ml_backend.release import verify_release
 
     show.verified(verify_release(path), json)
+    where = "Unpack it first; its README.md" if path.is_file() else f"README.md in {path}"
+    then("python inference.py --lerobot DATASET --all", f"{where} says more.", json)
 
 
 export_app = typer.Typer(
@@ -69,8 +74,10 @@ def export_lerobot(
     """
     from ml_backend.release.lerobot import export_lerobot as export
 
-    made = export(Workspace.open(config), folder, dataset=dataset, column=column, copy=copy)
+    ws = Workspace.open(config)
+    made = export(ws, folder, dataset=dataset, column=column, copy=copy)
     show.record(made, json)
+    follow(ws, json)
 
 
 @export_app.command("dpo")
@@ -88,4 +95,6 @@ def export_dpo(
     """
     from ml_backend.release.preferences import export_dpo as export
 
-    show.record(export(Workspace.open(config), file), json)
+    ws = Workspace.open(config)
+    show.record(export(ws, file), json)
+    follow(ws, json)

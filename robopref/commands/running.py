@@ -12,6 +12,7 @@ from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
+from robopref.show_status import follow
 
 NICE = 10
 """The worker yields to the service and to Label Studio, which people wait for."""
@@ -121,6 +122,8 @@ def doctor(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     from robopref.doctor import examine
 
     show.findings(examine(config), json)
+    if config.exists():
+        follow(Workspace.open(config), json)
 
 
 StudioData = Annotated[

@@ -1,6 +1,7 @@
 """`robopref batch` from the command line: who decided what, why, and what follows from it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -85,3 +86,22 @@ def test_what_is_not_said_is_asked_for(config):
     robopref(config, "batch", "review", "eve", "--by", "maria", "--why", "x", code=2)
     robopref(config, "batch", "hold", "production-007", "--by", "maria", "--why", "x", code=1)
     assert listed(config)["decisions"] == []
+
+
+def test_whatever_is_decided_the_next_command_is_said(config):
+    robopref(config, "qc", "--batch", "production-001")
+    ws = Workspace.open(config)
+    ws.store.put_trajectories([replace(t, quartile=1, clip="clips/x.mp4") for t in ws.store.trajectories()])
+    ws.store.set_tasks((view.assignment.assignment_id, 1, 1 + i) for i, view in enumerate(ws.store.assignments()))
+    ws.store.close()
+    signed = ("--by", "maria", "--why", "watched them all")
+    for command, follows in (
+        (("batch", "list"), "robopref batch review NAME --batch production-001"),
+        (("batch", "review", "eve", "--keep", *signed), "robopref resolve"),
+        (("batch", "hold", "production-001", *signed), "robopref batch accept production-001"),
+        (("batch", "accept", "production-001", *signed), "robopref resolve"),
+        (("certify", "list"), "robopref resolve"),
+        (("models",), "robopref resolve"),
+        (("annotators", "pause", "eve", *signed), "robopref resolve"),
+    ):
+        assert f"Next: `{follows}" in robopref(config, *command).stderr, command

@@ -1,5 +1,6 @@
 """Every command explains itself, a mistake is one clear message with its exit code, and scripts get JSON."""
 
+import inspect
 import json
 import signal
 import subprocess
@@ -57,6 +58,37 @@ def test_the_reason_for_a_decision_is_why_everywhere():
     options = [p for group in groups for command in group.commands.values() for p in command.params]
     asked = [p.opts for p in options if p.name in ("by", "why", "reason")]
     assert {tuple(opts) for opts in asked} == {("--by",), ("--why",)}
+
+
+ENDS_OTHERWISE = {
+    "init",
+    "serve",
+    "worker",
+    "up",
+    "demo",
+    "status",
+    "pool inspect",
+    "plan",
+    "backup",
+    "restore",
+    "certify allow",
+}
+"""Run until they are stopped, are about no state of the project, or say it in words of their own."""
+
+
+def test_every_command_ends_with_its_successor():
+    def leaves(group, name=""):
+        for key, one in getattr(group, "commands", {}).items():
+            yield f"{name}{key}", one
+            yield from leaves(one, f"{name}{key} ")
+
+    silent = {
+        name
+        for name, command in leaves(typer.main.get_command(app))
+        if (own := inspect.unwrap(command.callback) if command.callback else None)
+        and not set(own.__code__.co_names) & {"follow", "then", "_tell"}
+    }
+    assert silent == ENDS_OTHERWISE
 
 
 LIGHT = {"annotated_doc", "annotated_types", "attr", "click", "markdown_it", "mdurl", "numpy", "pydantic"}

@@ -18,7 +18,7 @@ from ml_backend.release.gather import gather
 from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.protocol import outside_protocol
-from preference.records import Batch, Certification, Judgment, Pair, Preference, Trajectory
+from preference.records import Batch, Certification, Judgment, Pair, Preference, Review, Trajectory
 from preference.workspace import Workspace
 from robopref.cli import app
 
@@ -102,8 +102,17 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
             pairs]  # fmt: skip
     put_preferences(ws, said)
     resolution = ws.store.resolution()
-    ws.store.put_resolution(replace(resolution, left_out={**resolution.left_out, "pending": ["ann"]}), said)
-    assert next_step(ws).command.startswith("robopref batch review ann --keep")
+    asked = [{"batch_id": "production-001", "annotator_id": "ann", "kinds": ["gold", "speed"]}]
+    ws.store.put_resolution(replace(resolution, left_out={**resolution.left_out, "reviews": asked}), said)
+    command = "robopref batch review ann --batch production-001 --keep"
+    assert next_step(ws).command.startswith(command)
+    looked = Review("production-000", "ann", "keep", ["gold", "speed"], "maria", "2026-01-01", "watched")
+    ws.store.put_pairs(Batch("production-000", "production", status="accepted"), [], [])
+    for review in (looked, replace(looked, batch_id="production-001", kinds=["speed"])):
+        ws.store.put_review(review)
+        assert next_step(ws).command.startswith(command), "of another batch, or of another flag"
+    ws.store.put_review(replace(looked, batch_id="production-001"))
+    assert (next_step(ws).stage, next_step(ws).command) == ("All flags are reviewed.", "robopref resolve")
     ws.store.put_resolution(resolution, said)
     assert "a model needs" in next_step(ws).stage
     ws.config.reward.min_preferences, ws.config.active.bootstrap = 5, 5
