@@ -32,6 +32,7 @@ LONGEST = (
     "test_demo", "test_faults", "test_blind", "test_screen_trouble", "test_screen", "test_kills", "test_bad_input",
     "test_live_reports", "test_release", "test_cli", "test_studio", "test_course", "test_stages",
 )  # fmt: skip
+MAKERS = Path(__file__).parent / "makers"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -132,6 +133,24 @@ def label_studio(run_folder, empty_studio):
     start = functools.partial(_start_label_studio, run_folder, empty_studio)
     with serve_once(run_folder, "label_studio", start) as told:
         yield SimpleNamespace(**{**told, **{name: Path(told[name]) for name in ("data_dir", "document_root", "log")}})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords():
+    """For servers that tests start themselves; those of `robopref up` and of the demo hash as they always do."""
+    import robopref.studio
+
+    def quick(*arguments, plugin):
+        given = environment(*arguments, plugin=plugin)
+        if plugin:
+            given["DJANGO_SETTINGS_MODULE"] = "quick_settings"
+            given["PYTHONPATH"] += os.pathsep + str(MAKERS)
+        return given
+
+    environment = robopref.studio.environment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robopref.studio, "environment", quick)
+        yield
 
 
 @contextlib.contextmanager

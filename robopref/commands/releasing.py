@@ -24,10 +24,10 @@ def release(
     json: Json = False,
 ) -> None:
     """Package preferences, manifest, reward model, inference script, card and notebook."""
-    from ml_backend.release import build_release
-
     if context.invoked_subcommand is not None:
         return
+    from ml_backend.release import build_release
+
     if not version:
         raise typer.BadParameter("required, for instance 1.2.0", param_hint="--version")
     made = build_release(Workspace.open(config), version)

@@ -88,6 +88,7 @@ def pool(base):
         (["resolve"], 0, "0 of 0 pairs"),
         (["batch", "list"], 0, "Batches"),
         (["models"], 0, "Reward models"),
+        (["release", "verify", "nowhere.tar.gz"], 1, "File not found: nowhere.tar.gz"),
         (["doctor"], 1, 'pip install "robopref[ml,s3,scale,studio]"'),
     ],
 )
