@@ -19,6 +19,7 @@ import labeling_config
 from labeling_config.plugin.subnets import banned
 from preference.artifacts import keep_private, read_json, told_when_full, write_json
 from preference.errors import DataError, StudioError, needs
+from preference.listeners import check_own
 from preference.locks import Lock
 from robopref.child import HOST, Child, answers, claim_port
 
@@ -184,6 +185,7 @@ class LabelStudioServer:
         try:
             if not answers(self.url):
                 return False
+            check_own(self.url, "this project's Label Studio", error=StudioError, fix=PORT_TAKEN)
             header = {"Authorization": f"Token {self.token}"}
             known = httpx.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20, trust_env=False)
         except httpx.HTTPError:

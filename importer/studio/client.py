@@ -21,6 +21,7 @@ from importer.studio.users import by_proxy, create_annotator
 from labeling_config.contract import ASSIGNMENT_ID
 from preference.config import S3
 from preference.errors import StudioError
+from preference.listeners import check_own
 from preference.workspace import Workspace
 
 EXPECTED_VERSION = "1.23"
@@ -33,6 +34,7 @@ PAGE = 1000
 ONCE: Any = {"max_retries": 0}
 BULK: Any = {"max_retries": 0, "timeout_in_seconds": 600}
 """For one request over many tasks, which is answered when the last of them is done."""
+TAKEN = "End that program, then run `robopref up --stop` and `robopref up`, with --port for another port."
 WRONG_URL = "Correct label_studio.url in robopref.toml."
 # Label Studio filters the fields of the annotations by the same list as those of the task.
 ANNOTATION_FIELDS = "id,updated_at,created_at,annotations,completed_by,result,lead_time,was_cancelled,task,project"
@@ -45,16 +47,27 @@ class LabelStudio:
         url: Address of the server.
         token: Legacy token (40 hex digits) or personal access token.
         timeout: Seconds for one answer.
+        embedded: The server is ours: before each request it is made sure that no other user has its port.
     """
 
-    def __init__(self, url: str, token: str, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 30.0, *, embedded: bool = False) -> None:
         from label_studio_sdk import LabelStudio as Client
 
         self.url = url.rstrip("/")
-        self._token, self._timeout = token, timeout
+        self._token, self._timeout, self._embedded = token, timeout, embedded
+        hooks: Any = {"request": [lambda _: self._check_own()]}
+        trust_env = by_proxy(self.url)
         with self._errors("connect"):
-            http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=by_proxy(self.url))
+            http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=trust_env, event_hooks=hooks)
             self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout, httpx_client=http)
+
+    def _check_own(self) -> None:
+        """
+        Raises:
+            StudioError: another user's program is there, and would get the token.
+        """
+        if self._embedded:
+            check_own(self.url, "this project's Label Studio", error=StudioError, fix=TAKEN)
 
     def version(self) -> str:
         """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
@@ -66,6 +79,7 @@ class LabelStudio:
 
     def check(self) -> None:
         """Raise a StudioError unless the server answers, runs a known version and accepts the token."""
+        self._check_own()
         if not (release := self.version()):
             raise StudioError(f"The server at {self.url} is not Label Studio.", fix=WRONG_URL)
         if ".".join(release.split(".")[:2]) != EXPECTED_VERSION:
@@ -315,14 +329,19 @@ class LabelStudio:
         return StudioError(f"Label Studio at {self.url} refuses the token (HTTP {status}; doing: {what}).", fix=own)
 
 
+def client(ws: Workspace) -> LabelStudio:
+    """Label Studio as the configuration names it; nothing was asked of it yet."""
+    settings, token = ws.config.label_studio, ws.config.label_studio.token.get_secret_value()
+    return LabelStudio(settings.url, token, settings.request_timeout_s, embedded=ws.config.embedded)
+
+
 def connect(ws: Workspace) -> LabelStudio:
     """Label Studio as the configuration names it, once it has answered and let us in."""
-    settings, token = ws.config.label_studio, ws.config.label_studio.token.get_secret_value()
-    if ws.config.embedded and not token:
+    if ws.config.embedded and not ws.config.label_studio.token.get_secret_value():
         raise StudioError(
             "This project has no Label Studio yet.",
             fix="Run `robopref up`, or name one of your own in label_studio.url and ROBOPREF_LABEL_STUDIO_TOKEN.",
         )
-    studio = LabelStudio(settings.url, token, settings.request_timeout_s)
+    studio = client(ws)
     studio.check()
     return studio

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from importer.studio.client import LabelStudio
+from importer.studio.client import LabelStudio, client
 from importer.studio.judgments import is_id, task_of
 from importer.studio.pull import pull_tasks
 from preference.errors import UserError
@@ -98,8 +98,7 @@ class Hints:
 
     @functools.cached_property
     def _studio(self) -> LabelStudio:
-        settings = self._ws.config.label_studio
-        return LabelStudio(settings.url, settings.token.get_secret_value(), settings.request_timeout_s)
+        return client(self._ws)
 
 
 def _named(event: dict[str, Any]) -> tuple[set[int], set[int]]:

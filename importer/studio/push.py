@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from importer.clips.s3 import upload_clips
-from importer.studio.client import LabelStudio, connect
+from importer.studio.client import TAKEN, LabelStudio, connect
 from importer.studio.owners import update_owners
 from importer.studio.queues import (
     PLANNED,
@@ -31,7 +31,8 @@ from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
 from preference.artifacts import keep_private, read_json, write_json
-from preference.errors import StoreError
+from preference.errors import StoreError, StudioError
+from preference.listeners import check_own
 from preference.locks import PUSH, exclusively
 from preference.work import progress
 from preference.workspace import Workspace
@@ -81,6 +82,8 @@ def push(
             return PushResult(0, 0, 0)
         data = _task_data(ws, queues)
         studio = connect(ws)
+        if backend_url and ws.config.embedded:  # Label Studio sends it a login, the webhooks' secret and a token
+            check_own(backend_url, "this project's ML backend", error=StudioError, fix=TAKEN)
         ids = [queue.project_id for queue in queues if queue.project_id is not None]
         # Where a queue has no project yet, one that a killed run made may be among all that there are.
         present = studio.projects(ids if len(ids) == len(queues) else None)

@@ -1,10 +1,12 @@
 """Label Studio in trouble, or tampered with: one clear message each, nothing lost, nothing doubled."""
 
 import http.server
+import os
 import threading
 from dataclasses import replace
 
 import pytest
+from process_maker import foreign_server
 from proxy_maker import Proxy
 from studio_maker import answer, exactly_one_task_each, make_workspace, plan, sign_in, tasks_in
 
@@ -13,7 +15,9 @@ from importer.studio.pull import pull
 from importer.studio.push import push
 from importer.studio.users import admin_session
 from labeling_config.contract import load_template, missing_in
+from preference.embedded import Servers, write_servers
 from preference.errors import StudioError
+from preference.workspace import Workspace
 
 
 @pytest.fixture
@@ -220,3 +224,20 @@ def test_an_older_database_is_brought_up_to_date_with_all_its_rows(database_url)
     with pytest.raises(Exception, match="breaks its rules"):
         store.put_pairs(store.batches()[0], [replace(store.pairs()[0], pair_id="q", trajectory_a_id="nobody")], [])
     store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a program of another user")
+def test_who_takes_the_ports_of_our_own_servers_is_sent_no_secret(tmp_path):
+    with foreign_server(tmp_path / "log") as port:
+        url = f"http://127.0.0.1:{port}"
+        secrets = {"token": "t0ken" * 8, "password": "passw0rd", "webhook_secret": "s3cret"}
+        write_servers(tmp_path / "work", Servers(studio_url=url, service_port=port, **secrets))
+        (tmp_path / "robopref.toml").write_text("")
+        ws = Workspace.open(tmp_path / "robopref.toml")
+        assert ws.config.embedded
+        kept = connect  # as a service that has run for long keeps it
+        for ask in (connect, lambda _: kept.users(), lambda _: kept.plugin_health(), push):
+            with pytest.raises(StudioError, match=r"is a program of the user nobody\. Nothing was sent"):
+                ask(ws)
+        ws.store.close()
+    assert not (tmp_path / "log").read_text()

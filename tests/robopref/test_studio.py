@@ -11,6 +11,7 @@ import time
 
 import httpx
 import pytest
+from process_maker import foreign_server
 from studio_maker import copy_studio
 
 from preference.errors import StudioError, UserError
@@ -136,6 +137,17 @@ def test_a_taken_port_is_named(made_before, tmp_path):
         port = holder.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*in use"):
             LabelStudioServer(made_before, tmp_path, port).start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a program of another user")
+def test_another_users_program_on_the_port_is_sent_no_token(tmp_path):
+    with foreign_server(tmp_path / "log") as port:
+        server = LabelStudioServer(tmp_path / "data", tmp_path, port)
+        server.token = "t0ken" * 8
+        with pytest.raises(StudioError, match="a program of the user nobody"):
+            server._answers()
+    told = (tmp_path / "log").read_text()
+    assert "GET /health" in told and "t0ken" not in told
 
 
 def test_a_server_that_dies_is_reported_with_the_end_of_its_log(made_before, tmp_path):
