@@ -231,6 +231,8 @@ class Annotators(Section):
     simulated: list[SimulatedAnnotator] = []
     email_domain: str = "annotators.example"
     """Simulated annotators sign in as id@email_domain."""
+    hand_over_after_h: Annotated[float, Field(ge=0)] = 24.0
+    """Open pairs of somebody who has not answered for so many hours go to others who have; 0 = never."""
 
 
 class S3(Section):
@@ -338,6 +340,9 @@ class Active(Section):
     bootstrap: Annotated[int, Field(ge=1)] = 200
     """Comparisons before the first active round; the protocol says 200-500. Differs from the protocol in how they are
     drawn: in its strata, not at random, so that gold pairs are among them."""
+    plan_next_at: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """The next round is planned once this share of each one before is answered, so that nobody waits for the slowest;
+    QC of what is answered has to pass first. 1 = after the last answer, as the protocol has it."""
     audit: Fraction = 0.1
     """Share of each round that is drawn uniformly: the unbiased test set. Differs from the protocol, which has none:
     accuracy on pairs chosen to be hard cannot show whether rounds help."""

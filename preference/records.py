@@ -172,6 +172,8 @@ class Assignment(Record):
     """Made because two others differed: it settles the pair, and is no measure of how far people agree."""
     part: int = 0
     """In a test, from 0: a later part is given only once those before it are answered."""
+    given_at: str = field(default="", compare=False)
+    """When this annotator got it, ISO 8601, UTC; the store fills it in."""
 
 
 @dataclass(frozen=True)

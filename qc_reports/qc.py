@@ -64,8 +64,8 @@ def reopen_changed(ws: Workspace) -> list[str]:
     return batches
 
 
-def check_batch(ws: Workspace, batch_id: str) -> Checked:
-    """A batch's report as `qc` would write it; writes nothing.
+def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checked:
+    """A batch's report as `qc` would write it; writes nothing. `so_far` as in `figures`.
 
     Raises:
         NotReady, UserError: as `qc`.
@@ -77,7 +77,8 @@ def check_batch(ws: Workspace, batch_id: str) -> Checked:
     answers = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
-    report = _decided(ws, check(ws, batch_id, views, answers, by_batch(ws.store.reviews()).get(batch_id, [])))
+    reviews = by_batch(ws.store.reviews()).get(batch_id, [])
+    report = _decided(ws, check(ws, batch_id, views, answers, reviews, so_far=so_far))
     report = _reopened(ws, report, judgments, views)
     report = replace(
         report,
@@ -139,6 +140,8 @@ def check(
     views: Sequence[AssignmentView],
     answers: Sequence[Answered],
     reviews: Sequence[Review],
+    *,
+    so_far: bool = False,
 ) -> BatchReport:
     """The figures of a batch; writes nothing.
 
@@ -154,6 +157,7 @@ def check(
         ws.config.quality,
         rng=ws.rng(f"alpha {batch_id}"),
         open_assignments=unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped),
+        so_far=so_far,
         reviews=reviews,
         earlier=batches_before(ws, batch_id, everything),
     )

@@ -134,13 +134,16 @@ def shown(ws: Workspace) -> list[Trajectory]:
     return pool
 
 
-def _opening_notes(ws: Workspace, force: bool) -> list[str]:
+def _opening_notes(ws: Workspace, force: bool, *, rolling: bool = False) -> list[str]:
     """Notes on opening a batch now.
 
     Raises:
         NotReady: the previous batch is not accepted, and it is not forced.
     """
     before = ws.store.batches(calibration=False)
+    if rolling and all(batch.status != "held" for batch in before):
+        still = [f"{count} of {batch_id}" for batch_id, count in ws.store.open_by_batch().items()]
+        return [f"Planned while answers were still to come: {', '.join(still)}."] if still else []
     if before and before[-1].status != "accepted":
         last = before[-1]
         why = f" {' '.join(last.reasons)}" if last.status == "held" else ""
@@ -153,9 +156,11 @@ def _opening_notes(ws: Workspace, force: bool) -> list[str]:
     return []
 
 
-def _opened(ws: Workspace, kind: Kind, force: bool) -> tuple[list[str], list[str], str, list[Trajectory]]:
+def _opened(
+    ws: Workspace, kind: Kind, force: bool, *, rolling: bool = False
+) -> tuple[list[str], list[str], str, list[Trajectory]]:
     """What a new batch begins with: its notes, the certified annotators, its id and the trajectories."""
-    return _opening_notes(ws, force), certified(ws), _next_id(ws, kind), shown(ws)
+    return _opening_notes(ws, force, rolling=rolling), certified(ws), _next_id(ws, kind), shown(ws)
 
 
 def _next_id(ws: Workspace, kind: Kind) -> str:
@@ -183,7 +188,12 @@ def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fil
 
 
 def active_batch(
-    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+    ws: Workspace,
+    chosen: Sequence[tuple[str, str]],
+    strategies: Sequence[str],
+    *,
+    force: bool = False,
+    rolling: bool = False,
 ) -> Batch:
     """A batch of the pairs that the ranking chose; those that were asked before are left out.
 
@@ -191,18 +201,25 @@ def active_batch(
         chosen: Trajectory ids, two each.
         strategies: The rule that proposed each.
         force: As in `next_batch`.
+        rolling: Also while batches before still wait for their last answers; the notes record it. One that is held
+            is in the way.
 
     Raises:
         NotReady: as `next_batch`; or all of them were asked before.
     """
-    return _write(ws, draft_active(ws, chosen, strategies, force=force))
+    return _write(ws, draft_active(ws, chosen, strategies, force=force, rolling=rolling))
 
 
 def draft_active(
-    ws: Workspace, chosen: Sequence[tuple[str, str]], strategies: Sequence[str], *, force: bool = False
+    ws: Workspace,
+    chosen: Sequence[tuple[str, str]],
+    strategies: Sequence[str],
+    *,
+    force: bool = False,
+    rolling: bool = False,
 ) -> Draft:
     """The batch that `active_batch` would make, with who would be asked what; nothing is written."""
-    notes, annotators, batch_id, pool = _opened(ws, "active", force)
+    notes, annotators, batch_id, pool = _opened(ws, "active", force, rolling=rolling)
     seen = asked(ws.store.pairs())
     fresh: dict[PairKey, tuple[tuple[str, str], str]] = {}
     for ids, strategy in zip(chosen, strategies, strict=True):

@@ -27,7 +27,7 @@ from ml_backend.validation.learning_curve import why_stop
 from preference.errors import NotReady
 from preference.records import Batch, ModelVersion, Preference
 from preference.workspace import Workspace
-from qc_reports.qc import qc, reopen_changed
+from qc_reports.qc import check_batch, qc, reopen_changed
 from qc_reports.resolve import resolve_labels
 
 EXPECTED_YIELD = 0.8
@@ -63,7 +63,7 @@ def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
     """
     pull(ws, whole=whole)
     reopen_changed(ws)
-    if hand_over(ws).moved:
+    if hand_over(ws, lambda: queue_scores(ws)).moved:
         push(ws, scores=publish(ws))
     resolved = resolve_labels(ws)
     contested = [p.pair_id for p in resolved.preferences if p.reason == "needs_third"]
@@ -96,6 +96,13 @@ def open_assignments(ws: Workspace) -> dict[str, int]:
     return ws.store.open_by_batch()
 
 
+def unfinished(ws: Workspace) -> dict[str, int]:
+    """Batch → missing answers, of the batches that the next round waits for: more than `1 − active.plan_next_at` of
+    them is to come."""
+    rest, sizes = 1.0 - ws.config.active.plan_next_at, ws.store.progress_by_batch()
+    return {key: count for key, count in open_assignments(ws).items() if count > rest * sizes[key][1] + 1e-9}
+
+
 def bootstrap_labels(ws: Workspace) -> int:
     """Labelled pairs that the first active round starts from: `active.bootstrap` less the usual losses."""
     return max(ws.config.reward.min_preferences, round(ws.config.active.bootstrap * EXPECTED_YIELD))
@@ -118,7 +125,8 @@ def run_round(
         labels: What `update_labels` said just now; default: it is asked.
 
     Raises:
-        NotReady: a batch is unfinished or held, or the bootstrap batch has not been asked yet.
+        NotReady: a batch lacks more answers than `active.plan_next_at` allows or is held, or the bootstrap batch has
+            not been asked yet.
     """
     count = pairs or ws.config.active.pairs
     if dry_run:
@@ -126,7 +134,7 @@ def run_round(
     preferences = update_labels(ws) if labels is None else labels
     deliver(ws)
     if not force:
-        _check_gate(ws, preferences)
+        check_gate(ws, preferences)
     train(ws)
     model = ws.store.active_model()  # a new one that is worse does not take over
     if not force and (reason := why_stop(ws.store.model_versions(), ws.config.active)):
@@ -134,7 +142,7 @@ def run_round(
     chosen = rank(ws, count)
     if not chosen:
         return RoundResult(model, None, 0, {}, waiting_for="every pair of the pool has been asked")
-    batch = active_batch(ws, *_columns(chosen), force=force)
+    batch = active_batch(ws, *_columns(chosen), force=force, rolling=not force)
     scores = publish(ws)
     push(ws, scores=scores)
     rescore(ws, scores, version_in_use(ws))
@@ -226,7 +234,9 @@ def _dry_run(ws: Workspace, count: int) -> RoundResult:
         drafted = draft_active(ws, *_columns(chosen), force=True)
         loads = dict(sorted(Counter(one.annotator_id for one in drafted.assignments).items()))
     reasons = _unanswered(ws)
-    unaccepted = [b.batch_id for b in ws.store.batches(calibration=False) if b.status != "accepted"]
+    waiting = open_assignments(ws)
+    unaccepted = [b.batch_id for b in ws.store.batches(calibration=False)
+                  if b.status == "held" or (b.status == "open" and b.batch_id not in waiting)]  # fmt: skip
     if not reasons and unaccepted:
         reasons.append(f"QC of {', '.join(unaccepted)} comes first")
     reasons += _unlabelled(ws, preferences)
@@ -249,7 +259,7 @@ def _by_rule(chosen: Sequence[Choice]) -> dict[str, int]:
 
 
 def _unanswered(ws: Workspace) -> list[str]:
-    return [f"batch {batch_id} still waits for {count} answers" for batch_id, count in open_assignments(ws).items()]
+    return [f"batch {batch_id} still waits for {count} answers" for batch_id, count in unfinished(ws).items()]
 
 
 def _unlabelled(ws: Workspace, preferences: Sequence[Preference]) -> list[str]:
@@ -258,17 +268,25 @@ def _unlabelled(ws: Workspace, preferences: Sequence[Preference]) -> list[str]:
     return [] if labelled >= needed else [f"{labelled} labelled pairs; an active round starts from at least {needed}"]
 
 
-def _check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
-    """NotReady with the reasons, unless every batch is answered and accepted; a finished batch gets its QC here."""
+def check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
+    """Let the next round be planned only if every batch is answered as far as `active.plan_next_at` asks, and accepted.
+
+    A batch that has its last answer gets its QC here. Of one that has not, QC of the answers so far has to pass.
+
+    Raises:
+        NotReady: with the reasons.
+    """
     if reasons := _unanswered(ws):
         raise NotReady(f"B{reasons[0][1:]}.", fix="Or continue with --force.")
+    waiting = open_assignments(ws)
     for batch in ws.store.batches(calibration=False):
         if batch.status == "accepted":
             continue
-        report = qc(ws, batch.batch_id)
+        so_far = batch.batch_id in waiting and batch.status == "open"
+        report = check_batch(ws, batch.batch_id, so_far=True).report if so_far else qc(ws, batch.batch_id)
         if report.status != "accepted":
             raise NotReady(
-                f"Batch {batch.batch_id} is held by QC: {'; '.join(report.reasons)}.",
+                f"Batch {batch.batch_id} {'would be' if so_far else 'is'} held by QC: {'; '.join(report.reasons)}.",
                 fix=f"See its report.html; then `robopref batch review` or `robopref batch accept {batch.batch_id}`, "
                 "or continue with --force.",
             )

@@ -5,6 +5,7 @@ itself dies. It counts rows every few seconds, and updates the labels
 
 - at once when a batch has its last answer or somebody pressed Start Training;
 - after each thing that a manager asked for in the console, which it does first;
+- every half minute while answers come in and somebody's queue runs low, or the next round may be planned;
 - otherwise every two minutes, with a pull that brings what webhooks lost, and once an hour with one that reads every
   task and trusts no time stamp.
 
@@ -16,19 +17,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from importer.pairs.pace import loads
 from ml_backend.loop.activity import telling
 from ml_backend.loop.models import retire_damaged
-from ml_backend.loop.rounds import RoundResult, bootstrap_labels, check_finished, deliver, run_round, update_labels
+from ml_backend.loop.rounds import (
+    RoundResult,
+    bootstrap_labels,
+    check_finished,
+    check_gate,
+    deliver,
+    run_round,
+    unfinished,
+    update_labels,
+)
 from ml_backend.loop.train import train
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, Lock, exclusively
-from preference.records import Request
+from preference.records import Preference, Request
 from preference.workspace import Workspace
 
 PULL_EVERY_S = 120.0
 WHOLE_EVERY_S = 3600.0
 LOOKING = "Looking for new answers"
 FAULT = "This is a fault in Robopref; the worker's log has the details"
+SOONER = 4
+"""So many times as often while pairs are wanted."""
 LONGEST_WAIT_S = 300.0
 """Between two looks while something fails."""
 
@@ -73,7 +86,8 @@ class Worker:
         """
         store = self._ws.store
         self._do_requests()
-        due = self._clock() - self._pulled >= self._pull_every_s or store.training_request() is not None
+        pause = self._pull_every_s / SOONER if self._pairs_are_wanted() else self._pull_every_s
+        due = self._clock() - self._pulled >= pause or store.training_request() is not None
         if not due and (store.open_by_batch() or self._counts() == self._seen):
             return None
         with exclusively(self._ws, LEARNING), telling(self._ws, LOOKING):
@@ -110,13 +124,26 @@ class Worker:
             train_as_requested(ws)
         deliver(ws)
         enough = ws.store.active_model() is not None or labelled >= bootstrap_labels(ws)
-        if ws.store.open_by_batch() or not enough or self._counts() == self._asked_nothing:
+        if unfinished(ws) or not enough or self._counts() == self._asked_nothing:
             return None
+        if ws.store.open_by_batch() and not self._gate_is_open(preferences):
+            return None  # people go on with what they have; the gate speaks when the last answer is in
         # Even if the model is not new: whoever trained it may have been killed before it asked.
         result = run_round(ws, labels=None if trained else preferences)  # after a training they are minutes old
         self._seen = self._counts()
         self._asked_nothing = () if result.batch else self._seen
         return result
+
+    def _gate_is_open(self, preferences: list[Preference]) -> bool:
+        try:
+            check_gate(self._ws, preferences)
+        except NotReady:
+            return False
+        return True
+
+    def _pairs_are_wanted(self) -> bool:
+        """Whether answers came since the last look, and people will soon need more pairs."""
+        return self._counts() != self._seen and bool(not unfinished(self._ws) or loads(self._ws).low)
 
     def _counts(self) -> tuple[int, ...]:
         store = self._ws.store

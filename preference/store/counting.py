@@ -75,6 +75,23 @@ class Counts(Database):
         with self._reading() as connection:
             return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
 
+    def latest_answers(self, count: int) -> list[tuple[str, str]]:
+        """`(annotator_id, created_at)` of the latest answers, calibration aside, the newest first."""
+        a, j = t.assignments.c, t.judgments.c
+        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id).join(t.pairs)
+        query = sa.select(a.annotator_id, j.created_at).select_from(joined)
+        query = query.where(t.pairs.c.kind != CALIBRATION).order_by(j.created_at.desc()).limit(count)
+        with self._reading() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query)]
+
+    def last_answers(self) -> dict[str, str]:
+        """Annotator → when their latest answer was given, calibration counted too."""
+        a, j = t.assignments.c, t.judgments.c
+        query = sa.select(a.annotator_id, sa.func.max(j.created_at)).group_by(a.annotator_id)
+        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query.select_from(joined))}
+
     def count_without_task(self) -> int:
         """Assignments that were planned and are not in Label Studio yet; nobody pushes to somebody who is away."""
         who = t.annotators.c

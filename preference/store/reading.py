@@ -103,6 +103,14 @@ class Reader(Counts):
         with self._reading() as connection:
             return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
 
+    def obsolete_tasks(self) -> dict[int, list[int]]:
+        """Label Studio's project → its tasks whose assignments went to others."""
+        c, found = t.obsolete_tasks.c, {}
+        with self._reading() as connection:
+            for row in connection.execute(sa.select(c.project_id, c.task_id).order_by(c.task_id)):
+                found.setdefault(row.project_id, []).append(row.task_id)
+        return found
+
     def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
         """Label Studio's task id → its assignment, of those of `tasks` that are ours."""
         rows = [row for chunk in chunks(tasks) for row in self._rows_in(t.assignments, "task_id", chunk)]

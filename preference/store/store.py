@@ -84,6 +84,7 @@ class Store(Reader):
             self._upsert(t.pairs, pairs, connection, keep_existing=True)
             # originals first: a duplicate refers to its original
             ordered = sorted(assignments, key=lambda a: (a.duplicate_of is not None, a.position))
+            ordered = [replace(a, given_at=a.given_at or _now()) for a in ordered]
             self._upsert(t.assignments, ordered, connection, keep_existing=True)
 
     def put_expert_answers(self, pairs: Iterable[Pair]) -> None:
@@ -105,19 +106,30 @@ class Store(Reader):
             connection.execute(t.assignments.update().where(t.assignments.c.assignment_id == sa.bindparam("key")), rows)
 
     def reassign(self, moves: Iterable[tuple[str, str, int]], dropped: Iterable[str]) -> None:
-        """Unanswered assignments go to others, to be pushed anew, or are given up.
+        """Unanswered assignments go to others, to be pushed anew, or are given up; their tasks become obsolete.
 
         Args:
             moves: `(assignment_id, annotator_id, position)`.
             dropped: Assignments.
         """
-        key = t.assignments.c.assignment_id
+        c, moves, dropped = t.assignments.c, list(moves), list(dropped)
         with self._transaction() as connection:
+            for chunk in chunks([*(key for key, _, _ in moves), *dropped]):
+                tasks = sa.select(c.task_id, c.project_id).where(c.assignment_id.in_(chunk), c.task_id > 0)
+                insert = self._insert(t.obsolete_tasks).from_select(["task_id", "project_id"], tasks)
+                connection.execute(insert.on_conflict_do_nothing(index_elements=["task_id"]))
             for assignment_id, annotator_id, position in moves:
-                values = {"annotator_id": annotator_id, "position": position, "project_id": None, "task_id": None}
-                connection.execute(t.assignments.update().where(key == assignment_id).values(values))
+                values = {"annotator_id": annotator_id, "position": position, "project_id": None, "task_id": None,
+                          "given_at": _now()}  # fmt: skip
+                connection.execute(t.assignments.update().where(c.assignment_id == assignment_id).values(values))
             for chunk in chunks(dropped):
-                connection.execute(t.assignments.delete().where(key.in_(chunk)))
+                connection.execute(t.assignments.delete().where(c.assignment_id.in_(chunk)))
+
+    def tasks_deleted(self, task_ids: Sequence[int]) -> None:
+        """These obsolete tasks are gone from Label Studio."""
+        with self._transaction() as connection:
+            for chunk in chunks(task_ids):
+                connection.execute(t.obsolete_tasks.delete().where(t.obsolete_tasks.c.task_id.in_(chunk)))
 
     def detach(self, assignment_ids: Iterable[str]) -> None:
         """These answered assignments have no task in Label Studio any more; the answers stay.

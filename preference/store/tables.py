@@ -129,6 +129,7 @@ assignments = sa.Table(
     sa.Column("task_id", sa.Integer, unique=True),
     sa.Column("third", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("part", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("given_at", sa.Text, nullable=False, server_default=""),
     _one_of("left", "A", "B"),
     sa.UniqueConstraint("annotator_id", "batch_id", "position"),
 )
@@ -140,6 +141,14 @@ sa.Index(
     sqlite_where=assignments.c.duplicate_of.is_(None),
     postgresql_where=assignments.c.duplicate_of.is_(None),
 )
+
+obsolete_tasks = sa.Table(
+    "obsolete_tasks",
+    metadata,
+    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("project_id", sa.Integer, nullable=False),
+)
+"""In Label Studio still, though their assignments went to others: to be deleted there."""
 
 judgments = sa.Table(
     "judgments",

@@ -82,6 +82,7 @@ def figures(
     *,
     rng: np.random.Generator,
     open_assignments: Sequence[AssignmentView] | None = None,
+    so_far: bool = False,
     reviews: Sequence[Review] = (),
     leave_out: bool = True,
     earlier: Sequence[Sequence[Answered]] = (),
@@ -90,6 +91,7 @@ def figures(
 
     Args:
         open_assignments: Those whose answers are still to come; default: not known.
+        so_far: Pass or hold by the answers there are, though others are still to come.
         reviews: What people made of those who were flagged in this batch before.
         leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
             there `left_out` says what it would change.
@@ -118,7 +120,7 @@ def figures(
         asked,
         found,
         quality,
-        waiting=len(open_assignments or ()),
+        waiting=0 if so_far else len(open_assignments or ()),
         where=where,
         reported=NOTHING if stratified else alpha,
     )

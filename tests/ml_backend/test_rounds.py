@@ -6,7 +6,7 @@ import pytest
 
 from ml_backend.loop import queue_order as scores_module
 from ml_backend.loop.queue_order import QueueScores, informative_first, publish_if_changed, queue_scores
-from ml_backend.loop.rounds import _check_gate, check_finished, open_assignments
+from ml_backend.loop.rounds import check_finished, check_gate, open_assignments
 from preference.errors import NotReady
 from preference.records import Annotator, Assignment, AssignmentView, Judgment, ModelVersion, Pair, Preference
 
@@ -92,11 +92,11 @@ def labelled(count):
 def test_a_round_waits_for_open_answers_and_for_enough_labels(ws):
     ws.config.active.bootstrap = 100
     with pytest.raises(NotReady, match="still waits for 5 answers"):
-        _check_gate(ws, labelled(100))
+        check_gate(ws, labelled(100))
     ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 5000) for i in range(5)])
     with pytest.raises(NotReady, match=r"79 labelled pairs.*at least 80"):
-        _check_gate(ws, labelled(79))
-    _check_gate(ws, labelled(80))
+        check_gate(ws, labelled(79))
+    check_gate(ws, labelled(80))
     assert ws.store.batches()[0].status == "accepted"
 
 
@@ -105,7 +105,7 @@ def test_a_batch_that_qc_holds_stops_the_round(ws):
     ws.config.quality.min_answers, ws.config.active.bootstrap = 3, 100
     ws.config.quality.flags = "protocol"  # five answers prove nothing beyond chance
     with pytest.raises(NotReady, match=r"held by QC.*0\.1 s"):
-        _check_gate(ws, labelled(100))
+        check_gate(ws, labelled(100))
 
 
 def test_a_batch_is_checked_once_when_its_last_answer_is_in(ws):
@@ -115,3 +115,30 @@ def test_a_batch_is_checked_once_when_its_last_answer_is_in(ws):
     assert check_finished(ws) == ["production-001"]
     assert (ws.reports / "production-001" / "qc.json").exists()
     assert check_finished(ws) == [], "it has its verdict"
+
+
+def test_the_next_round_is_planned_when_four_of_five_answers_are_in(ws):
+    ws.config.active.bootstrap = 100
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 9000) for i in range(3)])
+    with pytest.raises(NotReady, match="still waits for 2 answers"):
+        check_gate(ws, labelled(100))
+    ws.store.put_judgments([Judgment("x3", "ann", "p3", "A", 3, 9000)])
+    check_gate(ws, labelled(100))
+    assert ws.store.batches()[0].status == "open", "its QC comes with the last answer"
+    ws.config.active.plan_next_at = 1.0
+    with pytest.raises(NotReady, match="still waits for 1 answers"):
+        check_gate(ws, labelled(100))
+
+
+def test_qc_of_the_answers_so_far_stands_before_the_next_round_and_so_does_a_batch_on_hold(ws):
+    ws.config.quality.min_answers, ws.config.active.bootstrap, ws.config.quality.flags = 3, 100, "protocol"
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 100) for i in range(4)])
+    with pytest.raises(NotReady, match=r"would be held by QC.*0\.1 s"):
+        check_gate(ws, labelled(100))
+    assert ws.store.batches()[0].status == "open"
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 9000) for i in range(4)])
+    check_gate(ws, labelled(100))
+    ws.store.set_batch_status("production-001", "held", ["said so"])
+    ws.store.put_decision("production-001", {"status": "held", "by": "maria", "at": "", "why": "the camera moved"})
+    with pytest.raises(NotReady, match="is held by QC"):
+        check_gate(ws, labelled(100))

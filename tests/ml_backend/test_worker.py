@@ -79,6 +79,34 @@ def test_the_last_answer_of_a_batch_is_seen_at_the_next_look(ws, heard):
     assert heard[-1] == "round" and heard.count("round") == 1, "it asked nothing, and nothing is new"
 
 
+def test_a_round_is_made_while_the_last_answers_are_still_to_come_if_the_gate_is_open(ws, heard, monkeypatch):
+    clock, closed = Clock(), [NotReady("Not yet.")]
+
+    def gate(ws, labels):
+        if closed:
+            raise closed[0]
+
+    monkeypatch.setattr(worker, "check_gate", gate)
+    ws.labels = labelled(200)
+    looks = Worker(ws, clock=clock)
+    ws.store.put_judgments([Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 5000) for i in range(3)])
+    looks.look()
+    assert "round" not in heard, "three of five are too few"
+    ws.store.put_judgments([Judgment("x3", "ann", "p3", "A", 3, 5000)])
+    looks.look()
+    assert len(heard) == 2, "it has pulled just now"
+    clock.now += 30.0
+    looks.look()
+    assert heard.count("pull") == 1 and "round" not in heard, "QC of the answers so far does not pass"
+    clock.now += 30.0
+    looks.look()
+    assert heard.count("pull") == 1, "nothing is new"
+    closed.clear()
+    clock.now += 120.0
+    looks.look()
+    assert heard[-1] == "round"
+
+
 def test_a_round_that_was_killed_after_its_training_is_still_made(ws, heard):
     answer_all(ws)
     ws.labels = labelled(200)
