@@ -39,6 +39,7 @@ class Lock:
     """
 
     def __init__(self, path: Path, server: ServerLock | None = None) -> None:
+        self.path = path
         self._file = FileLock(path, mode=0o600, thread_local=False)
         self._server = server
 

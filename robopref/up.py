@@ -157,13 +157,23 @@ def _part(process: LabelStudioServer | BackendProcess | WorkerProcess, url: str)
 
 
 def stop(config: Path) -> bool:
-    """End everything that runs; whether anything did."""
+    """End everything that runs; whether anything did.
+
+    Raises:
+        UserError: something that is no supervisor of ours keeps the project's lock.
+    """
     project = Project(config)
     ended = False
+    deadline = time.monotonic() + LONGEST_STOP_S
     while project.lock.taken():
         if state := project.running():
             end(psutil.Process(state.pid), LONGEST_STOP_S)
             ended = True
+        elif time.monotonic() > deadline:
+            raise UserError(
+                f"{project.lock.path} has been taken for {LONGEST_STOP_S:g} s, and by no `robopref up`.",
+                fix="Find the program that has this file open (`lsof FILE`) and end it; then run this again.",
+            )
         time.sleep(0.1)
     for part in (project.studio(), project.service(), project.worker()):  # of a supervisor that was just killed
         ended = ended or part.found() is not None

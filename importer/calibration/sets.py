@@ -76,7 +76,7 @@ def propose_calibration(
         raise UserError(
             f"Two calibration sets need at least {2 * MIN_PAIRS} pairs of different quality; "
             f"the pool has {2 * int(limits.sum())} ({sum(map(len, by_task.values()))} ranked trajectories).",
-            fix="Add trajectories.",
+            fix="Add episodes of different quality, failures too; then run `robopref pool` and `robopref clips`.",
         )
     sets: tuple[list[Pair], list[Pair]] = ([], [])
     for group, share in zip(groups, apportion(possible, np.ones(len(groups)), limits, rng).tolist(), strict=True):

@@ -127,11 +127,24 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
 
 
 def shown(ws: Workspace) -> list[Trajectory]:
-    """The ranked trajectories that have a clip."""
-    pool = [trajectory for trajectory in ws.store.trajectories() if trajectory.clip and trajectory.quartile]
+    """The ranked trajectories that have a clip.
+
+    Raises:
+        NotReady: there is none; the message says which of the stages before is missing.
+    """
+    pool = [trajectory for trajectory in ws.store.trajectories() if trajectory.in_pool]
+    ranked = [trajectory for trajectory in pool if trajectory.quartile]
     if not pool:
-        raise NotReady("There are no clips to show yet.", fix="Run `robopref pool` and `robopref clips` first.")
-    return pool
+        raise NotReady("There are no trajectories yet.", fix="Run `robopref pool` and `robopref clips` first.")
+    if not ranked:
+        raise NotReady(
+            f"None of the {len(pool)} trajectories is ranked by quality, so no pairs can be chosen.",
+            fix="A task type needs 4 trajectories or more: add episodes, or give all one task_type under "
+            "[[pool.dataset]] in robopref.toml. Then run `robopref pool`.",
+        )
+    if not (found := [trajectory for trajectory in ranked if trajectory.clip]):
+        raise NotReady(f"None of the {len(ranked)} ranked trajectories has a clip.", fix="Run `robopref clips` first.")
+    return found
 
 
 def _opening_notes(ws: Workspace, force: bool, *, rolling: bool = False) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,10 @@ class LabelStudio:
         with self._errors("sign in"):
             self._client.users.whoami()
 
-    def get(self, path: str, headers: Mapping[str, str]) -> httpx.Response:
-        """What a page of the server answers to the manager."""
+    def stream(self, path: str, headers: Mapping[str, str]) -> AbstractContextManager[httpx.Response]:
+        """What a page of the server answers to the manager; of its body, only what is then read is fetched."""
         http = self._client._client_wrapper.httpx_client
-        return http.request(path.lstrip("/"), method="GET", headers=dict(headers), request_options=ONCE)
+        return http.stream(path.lstrip("/"), method="GET", headers=dict(headers), request_options=ONCE)
 
     def plugin_health(self) -> dict[str, Any] | None:
         """What the plugin lacks: `made_for` (a version), `server` and `screen` (sentences); None without the plugin."""

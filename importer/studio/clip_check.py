@@ -7,7 +7,9 @@ or Label Studio says before tells it: a server without a document root takes the
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -50,26 +52,31 @@ def _answer(ws: Workspace, studio: LabelStudio, task_id: int, clip: Trajectory, 
     address = clip_url(clip, ws.config)
     try:
         if address.startswith(("http://", "https://")):
-            return address, _wrong(httpx.get(address, headers=BEGINNING, timeout=TIMEOUT_S, follow_redirects=True))
+            options: Any = {"headers": BEGINNING, "timeout": TIMEOUT_S, "follow_redirects": True}
+            return address, _wrong(httpx.stream("GET", address, **options))
         if ws.config.label_studio.clips != "url" and studio.plugin_health() is not None:
             path = f"/robopref/clips/{task_id}/left"
-            return f"{studio.url}{path}", _wrong(studio.get(path, BEGINNING))
+            return f"{studio.url}{path}", _wrong(studio.stream(path, BEGINNING))
         password = credentials(ws).get(email.lower())
         if password is None:
             return "", ""  # an account that push did not make: nobody here can look with its eyes
         if address.startswith("s3://"):
             address = f"/tasks/{task_id}/resolve/?fileuri={b64encode(address.encode()).decode()}"
         with annotator_session(studio.url, email, password) as session:
-            return f"{studio.url}{address}", _wrong(session.get(address, headers=BEGINNING))
+            return f"{studio.url}{address}", _wrong(session.stream("GET", address, headers=BEGINNING))
     except httpx.HTTPError as error:
         return address, type(error).__name__
 
 
-def _wrong(answer: httpx.Response) -> str:
-    if answer.status_code not in (200, 206):
-        return f"HTTP {answer.status_code}"
-    kind = answer.headers.get("content-type", "")
-    return f"with {kind.partition(';')[0]} instead of a video" if kind.startswith(("text/", "application/json")) else ""
+def _wrong(asked: AbstractContextManager[httpx.Response]) -> str:
+    """What is wrong with the answer. A server that ignores Range sends the whole clip: only its beginning is read."""
+    with asked as answer:
+        if answer.status_code not in (200, 206):
+            return f"HTTP {answer.status_code}"
+        kind = answer.headers.get("content-type", "")
+        if kind.startswith(("text/", "application/json")):
+            return f"with {kind.partition(';')[0]} instead of a video"
+        return "" if next(answer.iter_raw(), b"") else "with an empty file"
 
 
 def _fix(config: Config) -> str:

@@ -111,6 +111,29 @@ def test_the_first_set_goes_to_everybody_and_the_second_to_the_expert(ws):
     assert loads == test | {("calibration-1", "rosa"): 30, ("calibration-2", "rosa"): 30}
 
 
+def test_calibration_says_which_stage_before_it_is_missing(tmp_path):
+    empty = open_workspace(tmp_path)
+    add_annotators(empty)
+    missing = [("There are no trajectories yet", "robopref pool", [])]
+    pool = trajectories(6)
+    missing += [
+        (f"None of the {len(pool)} trajectories is ranked", "task_type", [replace(t, quartile=0) for t in pool])
+    ]
+    missing += [
+        (
+            f"None of the {len(pool)} ranked trajectories has a clip",
+            "robopref clips",
+            [replace(t, clip="") for t in pool],
+        )
+    ]
+    for said, fix, found in missing:
+        empty.store.put_trajectories(found)
+        with pytest.raises(NotReady, match=said) as caught:
+            calibrate.build(empty)
+        assert fix in caught.value.fix
+    empty.store.close()
+
+
 def test_calibration_again_changes_nothing_and_a_newcomer_gets_the_first_set(ws, tmp_path):
     calibrate.build(ws)
     before = snapshot(ws)
@@ -160,6 +183,7 @@ def test_a_retest_of_nobody_or_of_somebody_untested_is_refused(ws):
 
 def test_without_clips_or_annotators_it_says_which_stage_comes_first(tmp_path):
     empty = open_workspace(tmp_path)
+    add_annotators(empty)
     with pytest.raises(NotReady, match="expert and annotators"):
         calibrate.build(empty)
     add_annotators(empty)

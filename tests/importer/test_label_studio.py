@@ -1,5 +1,6 @@
 """Against a real server: what is planned arrives once, what is answered comes back right, trouble is one message."""
 
+import contextlib
 import http.server
 import json
 import socket
@@ -13,7 +14,7 @@ from studio_maker import SECRET, answer, exactly_one_task_each, make_workspace, 
 from typer.testing import CliRunner
 
 from importer.studio.client import LabelStudio, connect
-from importer.studio.clip_check import clip_trouble
+from importer.studio.clip_check import _wrong, clip_trouble
 from importer.studio.order import rescore
 from importer.studio.pull import pull, pull_tasks
 from importer.studio.push import credentials, push
@@ -422,6 +423,34 @@ def test_clips_that_annotators_cannot_see_are_found_and_the_setting_is_named(ws,
     ws.config.label_studio.clips, ws.config.label_studio.clips_url = "url", f"{ws.config.label_studio.url}/nowhere"
     trouble = clip_trouble(ws)
     assert "HTTP 404" in trouble.message and "clips_url" in trouble.fix
+
+
+def test_of_a_server_that_knows_no_range_only_the_beginning_is_read(ws):
+    plan(ws, "production-001", "ann", 2)
+    push(ws)
+    sent, length = [], 500_000_000
+
+    class Whole(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp4")
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while sum(sent) < length:
+                    sent.append(self.wfile.write(bytes(100_000)))
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Whole) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ws.config.label_studio.clips, ws.config.label_studio.clips_url = "url", f"http://127.0.0.1:{server.server_port}"
+        assert clip_trouble(ws) is None
+        server.shutdown()
+    assert 0 < sum(sent) < length / 10
+    nothing = httpx.Response(200, headers={"Content-Type": "video/mp4"}, stream=httpx.ByteStream(b""))
+    assert _wrong(contextlib.nullcontext(nothing)) == "with an empty file"
 
 
 @pytest.mark.parametrize("token", ["0" * 40, "a.b.c"])

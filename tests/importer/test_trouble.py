@@ -10,7 +10,7 @@ from process_maker import foreign_server
 from proxy_maker import Proxy
 from studio_maker import answer, exactly_one_task_each, make_workspace, plan, sign_in, tasks_in
 
-from importer.studio.client import connect
+from importer.studio.client import client, connect
 from importer.studio.pull import pull
 from importer.studio.push import push
 from importer.studio.users import admin_session
@@ -235,7 +235,7 @@ def test_who_takes_the_ports_of_our_own_servers_is_sent_no_secret(tmp_path):
         (tmp_path / "robopref.toml").write_text("")
         ws = Workspace.open(tmp_path / "robopref.toml")
         assert ws.config.embedded
-        kept = connect  # as a service that has run for long keeps it
+        kept = client(ws)  # as a service that has run for long keeps it
         for ask in (connect, lambda _: kept.users(), lambda _: kept.plugin_health(), push):
             with pytest.raises(StudioError, match=r"is a program of the user nobody\. Nothing was sent"):
                 ask(ws)

@@ -18,7 +18,7 @@ from studio_maker import answer, copy_studio, plan, serve, sign_in
 from importer.studio.push import push
 from preference.config import load_config
 from preference.embedded import FILE, read_servers
-from preference.errors import ConfigError, DiskFull, MissingExtra
+from preference.errors import ConfigError, DiskFull, MissingExtra, UserError
 from preference.records import Annotator, Trajectory
 from preference.workspace import Workspace
 from robopref import supervisor, up
@@ -195,6 +195,16 @@ def test_a_taken_port_is_one_line_and_leaves_nothing(config):
     assert "Traceback" not in said.stderr
     assert processes_of(config.parent) == []
     assert not (config.parent / "work" / FILE).exists()
+
+
+def test_stop_does_not_wait_for_ever_for_a_lock_that_no_supervisor_has(config, monkeypatch):
+    monkeypatch.setattr(up, "LONGEST_STOP_S", 0.5)
+    holder = supervisor.Project(config)
+    assert holder.lock.take()
+    with pytest.raises(UserError, match=r"up\.lock has been taken for 0\.5 s"):
+        up.stop(config)
+    holder.lock.release()
+    assert up.stop(config) is False
 
 
 def test_without_label_studio_it_names_the_extra(config, monkeypatch):
