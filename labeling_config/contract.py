@@ -35,6 +35,14 @@ EXPERT_ANSWER, EXPERT_REASONING, DIMENSION = "expert_answer", "expert_reasoning"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 IN_A_ROW = 3  # right answers about one dimension, one after another, after which a training asks no more about it
 
+# Between Label Studio with the plugin and the ML backend.
+CONSOLE = "/robopref/console"
+"""Where the manager's console is, in Label Studio and in the ML backend."""
+SECRET_HEADER = "X-Robopref-Secret"
+"""What our webhooks carry, too; Label Studio gives them no Basic auth."""
+MANAGER_HEADER, SESSION_HEADER = "X-Robopref-Manager", "X-Robopref-Session"
+"""Who is signed in as a manager (quoted as in an address), and a digest of their session; believed with the secret."""
+
 LONGEST_REASON = 2000  # characters of a reason that are kept
 LONGEST_S = (2**31 - 1) / 1000  # as many milliseconds as a database column holds
 

@@ -29,6 +29,9 @@ LEARNING = "learning"
 PUSH = "push"
 """Held by a push: two at once would both find a task missing, and create it twice."""
 
+CONSOLE = "console"
+"""Held while a manager's action in the console is looked at and done: one at a time."""
+
 
 class Lock:
     """Not held until `take` says so.

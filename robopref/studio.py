@@ -50,6 +50,7 @@ class LabelStudioServer:
         data_dir: Database, uploads, credentials.json (mode 0600) and label_studio.log; created if missing.
         document_root: Only files under it can be served, and of those only registered storages.
         port: Must be free; None = any free one.
+        work: Of the project whose console it shows; None: it shows none.
         plugin: Load `labeling_config.plugin`; False gives Label Studio as it comes from PyPI.
         timeout_s: Longest wait for the server to answer. The first start, which makes the database, takes 40 s of two
             idle cores.
@@ -64,11 +65,13 @@ class LabelStudioServer:
         port: int | None = None,
         plugin: bool = True,
         *,
+        work: Path | None = None,
         timeout_s: float = 600.0,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.document_root = document_root.resolve()
         self.plugin = plugin
+        self.work = work
         self.log = self.data_dir / "label_studio.log"
         self.username = self.password = self.token = ""
         self._port = port
@@ -178,7 +181,8 @@ class LabelStudioServer:
         account = {"USERNAME": self.username, "PASSWORD": self.password, "USER_TOKEN": self.token}
         arguments = ["--no-browser", "--data-dir", str(self.data_dir)]
         arguments += ["--internal-host", HOST, "--port", str(self._port)]
-        self._child.spawn(arguments, environment(self.data_dir, self.document_root, account, plugin=self.plugin))
+        told = environment(self.data_dir, self.document_root, account, plugin=self.plugin, work=self.work)
+        self._child.spawn(arguments, told)
 
     def _answers(self) -> bool:
         """Whether it answers as ours: if another program takes the port, Label Studio moves to the next one."""
@@ -198,7 +202,9 @@ class LabelStudioServer:
         return known.is_success
 
 
-def environment(data_dir: Path, document_root: Path, account: dict[str, str], *, plugin: bool) -> dict[str, str]:
+def environment(
+    data_dir: Path, document_root: Path, account: dict[str, str], *, plugin: bool, work: Path | None = None
+) -> dict[str, str]:
     """Everything the server is told, including its first user's `account` (USERNAME, PASSWORD, USER_TOKEN)."""
     given = {name: os.environ[name] for name in INHERITED if name in os.environ}
     given |= QUIET | {f"LABEL_STUDIO_{name}": value for name, value in account.items()}
@@ -213,4 +219,5 @@ def environment(data_dir: Path, document_root: Path, account: dict[str, str], *,
         "USE_DEFAULT_BANNED_SUBNETS": "false",
         "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(banned()),
     }
+    given |= {"ROBOPREF_WORK": str(work.resolve())} if work else {}
     return given | ({"DJANGO_SETTINGS_MODULE": SETTINGS} if plugin else {})

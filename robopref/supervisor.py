@@ -114,7 +114,7 @@ class Project:
 
     def studio(self, port: int | None = None) -> LabelStudioServer:
         root = self.ws.config.label_studio.document_root
-        return LabelStudioServer(self.data, Path(root) if root else self.work, port)
+        return LabelStudioServer(self.data, Path(root) if root else self.work, port, work=self.work)
 
     def service(self) -> BackendProcess:
         url = f"http://127.0.0.1:{self.ws.config.service.port}"

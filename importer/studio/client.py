@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 
-from importer.studio.queues import PLANNED, SECRET_HEADER, score_of_place
+from importer.studio.queues import PLANNED, score_of_place
 from importer.studio.replies import StudioProject, StudioTask, differs, next_version, project_of, said_in, task_filter
 from importer.studio.users import by_proxy, create_annotator
-from labeling_config.contract import ASSIGNMENT_ID
+from labeling_config.contract import ASSIGNMENT_ID, SECRET_HEADER
 from preference.config import S3
 from preference.errors import StudioError
 from preference.listeners import check_own

@@ -31,8 +31,6 @@ from preference.errors import NotReady, StudioError
 from preference.records import CALIBRATION, Annotator, AssignmentView, Batch, Trajectory
 from preference.workspace import Workspace
 
-SECRET_HEADER = "X-Robopref-Secret"
-"""What our webhooks carry; Label Studio gives them no Basic auth."""
 PLANNED = "planned"
 """Model version of the planned order, before any model has scored."""
 NO_REASON = "The expert gave no reason."

@@ -24,6 +24,10 @@ EMPTY_FOR_ANNOTATORS: dict[str, Any] = {
 HIDDEN = {"predictions": [], "predictions_results": "", "predictions_score": None, "predictions_model_versions": ""}
 
 
+WITHOUT_SCRIPT = ("robopref-guidelines", "robopref-console", "robopref-console-page")
+"""Whole pages of our own."""
+
+
 class AccessMiddleware:
     """Managers pass. Annotators pass where `routes.ROUTES` allows it. Strangers get Label Studio's login."""
 
@@ -95,7 +99,7 @@ class ScriptMiddleware:
     def __call__(self, request: Any) -> Any:
         response = self.get_response(request)
         match = request.resolver_match
-        ours = match is not None and match.view_name == "robopref-guidelines"  # allows no script at all
+        ours = match is not None and match.view_name in WITHOUT_SCRIPT
         html = not ours and response.headers.get("Content-Type", "").startswith("text/html")
         if html and not response.streaming and b"</body>" in response.content:
             role = "annotator" if getattr(request, "robopref_annotator", False) else "manager"

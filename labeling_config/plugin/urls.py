@@ -3,7 +3,9 @@
 from core.urls import urlpatterns as label_studio  # pyright: ignore[reportMissingImports]
 from django.urls import path  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
+from labeling_config.contract import CONSOLE
 from labeling_config.plugin import clips, pages
+from labeling_config.plugin.console import console
 
 urlpatterns = [
     path("robopref/next", pages.next_pair, name="robopref-next"),
@@ -14,6 +16,8 @@ urlpatterns = [
     path("robopref/clips/<int:task_id>/<slug:side>", clips.clip, name="robopref-clip"),
     path("robopref/guidelines", pages.guidelines, name="robopref-guidelines"),
     path("robopref/guidelines/<slug:name>.jpg", pages.picture, name="robopref-picture"),
+    path(CONSOLE.lstrip("/"), console, name="robopref-console"),
+    path(f"{CONSOLE.lstrip('/')}/<path:rest>", console, name="robopref-console-page"),
     path("robopref/<slug:name>.js", pages.file, {"kind": "js"}, name="robopref-script"),
     path("robopref/<slug:name>.css", pages.file, {"kind": "css"}, name="robopref-style"),
     *label_studio,

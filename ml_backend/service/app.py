@@ -8,6 +8,7 @@
     GET  /metrics       for Prometheus
     GET  /              the same for a person
     GET  /reports       quality reports for managers: the list, /reports/BATCH, /reports/live for all answers so far
+    /robopref/console   the manager's console (`ml_backend.service.console`)
     GET  /openapi.json  all of this for programs
 
 A task's score is a place in the annotator's queue: the lowest is served first. /setup hands us a token of the user's:
@@ -25,7 +26,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.hints import Hints
-from importer.studio.queues import SECRET_HEADER
+from labeling_config.contract import CONSOLE, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
 from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
@@ -85,7 +86,8 @@ def _guard(app: Flask, ws: Workspace) -> None:
             raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
         if request.path == "/health" or _password_fits(request.authorization, ws):
             return None
-        if request.path == "/webhook" and _secret_fits(request.headers.get(SECRET_HEADER), ws):
+        ours = request.path == "/webhook" or request.path.startswith(CONSOLE)
+        if ours and _secret_fits(request.headers.get(SECRET_HEADER), ws):
             return None
         said = '{"error": "credentials are missing or wrong"}\n'
         return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
@@ -147,6 +149,7 @@ def _answer_managers(app: Flask, ws: Workspace) -> None:
     from flask import Response, request
     from werkzeug.exceptions import NotFound
 
+    from ml_backend.service.console.routes import console
     from ml_backend.service.pages import AGAIN_S, LiveReports
 
     reports = LiveReports(ws)
@@ -163,6 +166,11 @@ def _answer_managers(app: Flask, ws: Workspace) -> None:
         response = Response(page.html, headers=headers)
         response.set_etag(page.etag)
         return response.make_conditional(request)
+
+    def trusted() -> bool:
+        return _secret_fits(request.headers.get(SECRET_HEADER), ws)
+
+    app.register_blueprint(console(ws, trusted, report))
 
 
 def _answer_mistakes(app: Flask) -> None:

@@ -41,7 +41,8 @@ ACTIONS = (
     "TASKS_DELETED",
 )
 """Of Label Studio's webhooks, those that are counted by name."""
-HOME = "/reports"
+HOME = "../reports"
+"""The list, from a report's page: the console shows both at an address of its own."""
 LIVE = "live"
 AGAIN_S = 2
 """After so long the browser asks again for a page that is being made."""

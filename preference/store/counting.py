@@ -116,6 +116,18 @@ class Counts(Database):
         with self._reading() as connection:
             return {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(a.batch_id))}
 
+    def answer_times(self) -> list[tuple[str, str]]:
+        """`(annotator_id, created_at)` of every answer, calibration aside."""
+        a, j = t.assignments.c, t.judgments.c
+        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
+        query = (
+            sa.select(a.annotator_id, j.created_at)
+            .select_from(joined.join(t.batches, t.batches.c.batch_id == a.batch_id))
+            .where(t.batches.c.kind != CALIBRATION)
+        )
+        with self._reading() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query)]
+
     def pulse(self) -> str:
         """A short text that changes whenever answers, assignments, batches or reviews do: what was made from them can
         be kept until then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -144,7 +144,12 @@ def _confidence_means(own: Sequence[Answered], ballots: Mapping[str, Mapping[str
 
 def pace(own: Sequence[Answered]) -> float:
     """Answers per hour of work; breaks are left out. nan where the times of day are unknown."""
-    moments = sorted(datetime.fromisoformat(a.created_at.replace("Z", "+00:00")) for a in own if a.created_at)
+    return pace_of(a.created_at for a in own)
+
+
+def pace_of(stamps: Iterable[str]) -> float:
+    """The same, from when each answer was given (ISO 8601; empty where that is unknown)."""
+    moments = sorted(datetime.fromisoformat(stamp.replace("Z", "+00:00")) for stamp in stamps if stamp)
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     worked = [gap for gap in gaps if gap < PAUSE_S]
     return 3600 * len(worked) / sum(worked) if sum(worked) > 0 else math.nan

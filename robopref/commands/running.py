@@ -49,12 +49,14 @@ def worker(
 
         keep_working(config, ["--every", str(every), "--pull", str(pull)])
     from ml_backend.loop.worker import work
+    from ml_backend.service.console.registry import handle
 
     os.nice(NICE)
     work(
         ws,
         every_s=every,
         pull_every_s=pull,
+        handle=handle,
         on_round=lambda result: show.active_round(result, as_json=False),
         on_trouble=lambda error: show.say(str(error), "yellow"),
     )

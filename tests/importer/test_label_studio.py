@@ -18,10 +18,10 @@ from importer.studio.clip_check import _wrong, clip_trouble
 from importer.studio.order import rescore
 from importer.studio.pull import pull, pull_tasks
 from importer.studio.push import credentials, push
-from importer.studio.queues import PLANNED, SECRET_HEADER
+from importer.studio.queues import PLANNED
 from importer.studio.replies import next_version
 from importer.studio.users import admin_session
-from labeling_config.contract import TASK_KEYS, result_of
+from labeling_config.contract import SECRET_HEADER, TASK_KEYS, result_of
 from preference.errors import NotReady, StudioError
 from preference.records import Trajectory
 from robopref.cli import app

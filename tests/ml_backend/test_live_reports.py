@@ -94,7 +94,7 @@ def test_nobody_sees_a_report_without_the_password(client, path):
 
 def test_the_list_leads_to_every_batch_and_says_how_far_it_is(client):
     page = client.get("/reports", headers=BASIC).text
-    assert 'href="/reports/production-001"' in page and 'href="/reports/live"' in page
+    assert 'href="reports/production-001"' in page and 'href="reports/live"' in page
     assert "0 of 1 answers" in page
 
 

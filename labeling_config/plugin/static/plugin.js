@@ -10,12 +10,15 @@ import { claim, onTakenOver } from "./tabs.js";
 import * as watch from "./watch.js";
 
 const TICK_MS = 100;
+const MENU_MS = 300;
 const GIVE_UP_MS = 10_000; // a part of the page that is not there by then is missing
 const SLOW_MS = 3_000; // a clip that shows nothing this long after the other failed is missing too
 const KIND_WORDS = ["Thank you. A good moment to look out of the window.", "Steady work. Stretch your back a little.",
   "Every one of these teaches the robot something.", "Well done. How about a glass of water?"];
 
-document.body.classList.toggle("rp-annotator", document.getElementById("robopref")?.dataset.role === "annotator");
+const role = document.getElementById("robopref")?.dataset.role;
+document.body.classList.toggle("rp-annotator", role === "annotator");
+if (role === "manager") setInterval(() => studio.addToMenu("Robopref console", "/robopref/console"), MENU_MS);
 studio.keepOrder();
 keys.listen();
 

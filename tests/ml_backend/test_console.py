@@ -1,0 +1,211 @@
+"""The console shows managers what is so, does what commands do, and refuses what is forged, old or without a reason."""
+
+import threading
+
+import pytest
+from console_maker import Browser, answered, signed_in
+from service_maker import BASIC
+
+from labeling_config.contract import CONSOLE, MANAGER_HEADER
+from ml_backend.service.app import create_app
+from ml_backend.service.console.now import command_of
+from ml_backend.service.console.registry import ACTIONS, PAGES, handle
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = answered(tmp_path, more="")
+    yield ws
+    ws.store.close()
+
+
+@pytest.fixture
+def client(ws):
+    return create_app(ws).test_client()
+
+
+@pytest.fixture
+def maria(client):
+    return Browser(client)
+
+
+def status_of(ws, batch_id="production-001"):
+    return next((b.status, [d["by"] for d in b.decisions]) for b in ws.store.batches() if b.batch_id == batch_id)
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_every_page_opens_for_a_manager_and_names_them(maria, page):
+    reply = maria.get(f"/{page}".rstrip("/"))
+    assert reply.status_code == 200
+    assert "maria@example.org" in reply.text and 'aria-current="page"' in reply.text
+    assert reply.headers["Cache-Control"] == "private, no-store"
+
+
+def test_nobody_gets_in_without_label_studios_word_or_the_password(client):
+    assert client.get(CONSOLE).status_code == 401
+    assert client.get(CONSOLE, headers={MANAGER_HEADER: "maria"}).status_code == 401
+    assert client.get(CONSOLE, headers=signed_in() | {"X-Robopref-Secret": "guess"}).status_code == 401
+    assert client.get(CONSOLE, headers=signed_in(name="")).status_code == 403, "a webhook is no manager"
+    assert client.get(CONSOLE, headers=BASIC).status_code == 200
+    assert client.post(f"{CONSOLE}/do", data={}).status_code == 401
+
+
+def test_a_service_without_a_password_has_no_console(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "robopref.toml").write_text("")
+    from preference.workspace import Workspace
+
+    ws = Workspace.open(tmp_path / "open" / "robopref.toml")
+    assert create_app(ws).test_client().get(CONSOLE).status_code == 403
+    ws.store.close()
+
+
+def test_a_decision_is_the_commands_own_and_carries_the_name(ws, maria):
+    reply = maria.press("batch accept", "production-001", "/batches", why="labels are good")
+    assert reply.status_code == 303
+    assert "production-001 is accepted." in maria.said(reply)
+    assert status_of(ws) == ("accepted", ["maria@example.org"])
+    last = ws.store.requests()[0]
+    assert (last.kind, last.by, last.why, last.state) == (
+        "batch accept",
+        "maria@example.org",
+        "labels are good",
+        "done",
+    )
+    assert "labels are good" in maria.get().text, "the first page keeps the log"
+
+
+@pytest.mark.parametrize("why", ["", " ", "\t", "\N{NO-BREAK SPACE}"])
+def test_a_reason_of_nothing_is_refused_and_nothing_is_done(ws, maria, why):
+    reply = maria.press("batch hold", "production-001", "/batches", why=why)
+    assert reply.status_code == 400 and "Give a reason" in maria.said(reply)
+    assert status_of(ws) == ("open", []) and ws.store.requests() == []
+
+
+@pytest.mark.parametrize("token", [None, "", "0" * 64, "ü"])
+def test_a_form_without_this_sessions_token_is_refused(ws, maria, token):
+    form = maria.form("batch accept", "production-001", "/batches")
+    form.pop("token")
+    reply = maria.send(form, why="forged", **({} if token is None else {"token": token}))
+    assert reply.status_code == 403 and "nothing was done" in maria.said(reply)
+    assert status_of(ws) == ("open", [])
+
+
+def test_the_token_of_another_session_or_person_or_site_is_refused(ws, client, maria):
+    form = maria.form("batch accept", "production-001", "/batches")
+    for other in (Browser(client, session="s2"), Browser(client, name="eve@example.org")):
+        assert other.send(form, why="stolen").status_code == 403
+    elsewhere = {**maria.headers, "Sec-Fetch-Site": "cross-site"}
+    assert client.post(f"{CONSOLE}/do", data={**form, "why": "x"}, headers=elsewhere).status_code == 403
+    assert status_of(ws) == ("open", [])
+
+
+def test_actions_are_posts(ws, maria):
+    assert maria.get("/do").status_code in (404, 405)
+    form = maria.form("batch accept", "production-001", "/batches")
+    assert maria.client.get(f"{CONSOLE}/do", query_string=form, headers=maria.headers).status_code in (404, 405)
+    assert status_of(ws) == ("open", [])
+
+
+def test_a_page_left_open_says_what_has_changed_and_does_nothing(ws, client, maria):
+    left_open = maria.form("batch hold", "production-001", "/batches")
+    theo = Browser(client, name="theo@example.org", session="s9")
+    assert theo.press("batch accept", "production-001", "/batches", why="fine").status_code == 303
+    reply = maria.send(left_open, why="the camera had moved")
+    said = maria.said(reply)
+    assert reply.status_code == 409 and "nothing was done" in said and "theo@example.org" in said
+    assert status_of(ws) == ("accepted", ["theo@example.org"])
+
+
+def test_a_form_that_arrives_twice_is_done_once(ws, maria):
+    form = maria.form("batch accept", "production-001", "/batches")
+    first, second = (maria.send(form, why="fine") for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.headers["Location"] == second.headers["Location"]
+    assert status_of(ws) == ("accepted", ["maria@example.org"])
+
+
+def test_of_two_managers_who_press_at_once_one_is_told_that_nothing_was_done(ws):
+    app = create_app(ws)
+    people = [Browser(app.test_client(), name=f"{name}@example.org", session=name) for name in ("maria", "theo")]
+    forms = [one.form("batch accept", "production-001", "/batches") for one in people]
+    replies = {}
+
+    def send(one, form):
+        replies[one.headers[MANAGER_HEADER]] = one.send(form, why="fine").status_code
+
+    threads = [threading.Thread(target=send, args=pair) for pair in zip(people, forms, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(replies.values()) == [303, 409]
+    winner = next(name for name, code in replies.items() if code == 303)
+    assert status_of(ws) == ("accepted", [winner])
+
+
+def test_long_work_waits_for_the_worker_and_is_asked_for_once(ws, client, maria):
+    theo = Browser(client, name="theo@example.org", session="s9")
+    late = theo.form("qc", "production-001", "/batches")
+    reply = maria.press("qc", "production-001", "/batches")
+    assert "waits for the worker" in maria.said(reply)
+    (request,) = ws.store.requests(unfinished=True)
+    assert (request.kind, request.subject, request.by) == ("qc", "production-001", "maria@example.org")
+    assert theo.send(late).status_code == 409, "it is asked for already"
+    ws.store.set_request(request.request_id, "done", handle(ws, request))
+    assert "production-001" in maria.said(reply) and (ws.reports / "production-001" / "qc.json").exists()
+
+
+def test_what_waits_can_be_withdrawn_before_the_worker_begins(ws, maria):
+    maria.press("qc", "production-001", "/batches")
+    (request,) = ws.store.requests(unfinished=True)
+    assert "Withdrawn" in maria.said(maria.press("withdraw", str(request.request_id)))
+    assert ws.store.requests(unfinished=True) == []
+
+
+def test_what_the_worker_has_begun_goes_on(ws, maria):
+    maria.press("qc", "production-001", "/batches")
+    (request,) = ws.store.requests(unfinished=True)
+    form = maria.form("withdraw", str(request.request_id))
+    ws.store.set_request(request.request_id, "running")
+    reply = maria.send(form)
+    assert reply.status_code == 409 and "nothing was done" in maria.said(reply)
+    assert ws.store.requests(unfinished=True)[0].state == "running"
+
+
+def test_an_action_of_another_version_is_refused(ws, maria):
+    form = maria.form("batch accept", "production-001", "/batches")
+    assert maria.send({**form, "what": "batch burn"}, why="x").status_code == 400
+    del form["version"]
+    reply = maria.send(form, why="fine")
+    assert reply.status_code == 400 and "another version" in maria.said(reply)
+    assert status_of(ws) == ("open", [])
+
+
+def test_what_annotators_wrote_cannot_become_markup(ws, maria):
+    maria.press("batch hold", "production-001", "/batches", why='<script>alert("x")</script>')
+    for place in ("", "/batches"):
+        text = maria.get(place).text
+        assert "<script>alert" not in text and "&lt;script&gt;" in text
+    assert "alert" not in maria.get("?said=<script>alert(1)</script>").text.split("<table")[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("robopref pool", ("pool", "")),
+        ("robopref calibration build", ("calibration build", "")),
+        ("robopref certify --batch calibration-2", ("certify", "calibration-2")),
+        ("robopref certify --retest", ("certify --retest", "")),
+        ("robopref qc --batch production-001", ("qc", "production-001")),
+        ("robopref batch review bob --batch b --keep --by YOU --why REASON", ("batch review", "b")),
+        ("robopref doctor", ("", "")),
+    ],
+)
+def test_the_next_command_is_a_button_where_there_is_one(command, found):
+    assert command_of(command) == found
+
+
+def test_every_action_that_the_protocol_wants_a_reason_for_asks_for_one():
+    wanted = {"batch accept", "batch hold", "batch review", "certify allow", "certify revoke", "models promote"}
+    assert {name for name in wanted & ACTIONS.keys() if not ACTIONS[name].reason} == set()
