@@ -341,8 +341,9 @@ class Active(Section):
     """Comparisons before the first active round; the protocol says 200-500. Differs from the protocol in how they are
     drawn: in its strata, not at random, so that gold pairs are among them."""
     plan_next_at: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """The next round is planned once this share of each one before is answered, so that nobody waits for the slowest;
-    QC of what is answered has to pass first. 1 = after the last answer, as the protocol has it."""
+    """The next round is planned once this share of each batch before is answered (or half of it, if somebody at work
+    would run out of pairs), so that nobody waits for the slowest; QC of what is answered has to pass first. Differs
+    from the protocol, which waits for the last answer, as 1 does."""
     audit: Fraction = 0.1
     """Share of each round that is drawn uniformly: the unbiased test set. Differs from the protocol, which has none:
     accuracy on pairs chosen to be hard cannot show whether rounds help."""

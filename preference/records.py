@@ -27,6 +27,8 @@ ResolutionReason = Literal[
 """Those of the first line come with a label, those of the second with none; docs/quality.md explains each."""
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
+DISAGREES = ("turned", "gold", "majority")
+"""Flags that say somebody's answers agree less than they should; training pairs with the expert's answers help."""
 LABELS: dict[str, float] = {"A": 1.0, "B": 0.0, "equal": 0.5}
 OPPOSITE: dict[Answer, Answer] = {"A": "B", "B": "A", "equal": "equal"}
 

@@ -18,7 +18,8 @@ from preference.workspace import Workspace
 LOW = 5
 """Open pairs at which a queue runs low. The fastest people take half a minute a pair, and a round is planned in two."""
 KEEP = 2
-"""Open pairs that nobody loses while they may be at work: the one on the screen, and the next, which is loaded."""
+"""Open pairs that everybody has, at work or not: the one on the screen, and the next, which is loaded. Whoever comes
+back finds something to begin with."""
 AT_WORK = timedelta(minutes=30)
 """Whoever answered within it is at work."""
 LATEST = 200
@@ -40,15 +41,18 @@ class Loads:
         return [name for name in self.pace if self.open[name] <= LOW]
 
     def shift(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Who can give how many open pairs, and who among those that run low takes how many.
+        """Who can give how many open pairs, and who takes how many: those that run low, then the others up to `KEEP`.
 
         A fair queue is in proportion to the pace, so that everybody's ends at the same time; nobody gives below it.
         """
-        total, paces = sum(self.open.values()), sum(self.pace.values())
-        fair = {name: total * self.pace.get(name, 0.0) / paces for name in self.open} if paces else {}
-        low = set(self.low)
-        takes = {name: math.floor(fair[name]) - self.open[name] for name in low}
-        gives = {name: self.open[name] - max(math.ceil(part), KEEP) for name, part in fair.items() if name not in low}
+        if not self.pace:
+            return {}, {}
+        away = [name for name in self.open if name not in self.pace]
+        total = max(0, sum(self.open.values()) - KEEP * len(away))
+        share = total / sum(self.pace.values())
+        fair = {name: max(KEEP, math.floor(share * self.pace.get(name, 0.0))) for name in self.open}
+        takes = {name: fair[name] - self.open[name] for name in [*self.low, *away]}
+        gives = {name: self.open[name] - fair[name] for name in self.open if name not in self.low}
         return _positive(gives), _positive(takes)
 
 

@@ -191,7 +191,7 @@ def _from_long_queues(
         ends = [v for v in queues[name][KEEP:] if v.assignment.duplicate_of is None
                 and v.assignment.assignment_id not in repeated]  # fmt: skip
         spare += ends[::-1][:count]
-    for name, count in sorted(takes.items()):
+    for name, count in takes.items():
         mine = [view for view in spare if view not in plan and name not in book.seen[view.assignment.pair_id]]
         book.give(plan, mine[:count], [name], "share out")
 

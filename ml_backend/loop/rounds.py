@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
 from importer.pairs.batches import active_batch, draft_active, shown
+from importer.pairs.pace import loads
 from importer.pairs.sampling import asked
 from importer.pairs.third_opinions import ask_third
 from importer.studio.hand_over import hand_over
@@ -30,6 +32,8 @@ from preference.workspace import Workspace
 from qc_reports.qc import check_batch, qc, reopen_changed
 from qc_reports.resolve import resolve_labels
 
+EARLIEST = 0.5
+"""Share of a batch that is answered before the next round at the least."""
 EXPECTED_YIELD = 0.8
 """Share of the asked pairs that get a label: 15-20 % are lost to discards (the protocol)."""
 
@@ -96,11 +100,16 @@ def open_assignments(ws: Workspace) -> dict[str, int]:
     return ws.store.open_by_batch()
 
 
-def unfinished(ws: Workspace) -> dict[str, int]:
-    """Batch → missing answers, of the batches that the next round waits for: more than `1 − active.plan_next_at` of
-    them is to come."""
-    rest, sizes = 1.0 - ws.config.active.plan_next_at, ws.store.progress_by_batch()
-    return {key: count for key, count in open_assignments(ws).items() if count > rest * sizes[key][1] + 1e-9}
+def unfinished(ws: Workspace, now: datetime | None = None) -> dict[str, int]:
+    """Batch → missing answers, of the batches that the next round waits for.
+
+    Of each batch `active.plan_next_at` has to be answered. Where somebody at work runs out of pairs, and nobody has any
+    to spare, half of it is enough; but not where the settings ask for the last answer.
+    """
+    share, sizes = ws.config.active.plan_next_at, ws.store.progress_by_batch()
+    if share < 1.0 and loads(ws, now).low:
+        share = min(share, EARLIEST)
+    return {key: count for key, count in open_assignments(ws).items() if count > (1.0 - share) * sizes[key][1] + 1e-9}
 
 
 def bootstrap_labels(ws: Workspace) -> int:

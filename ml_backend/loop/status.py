@@ -15,7 +15,7 @@ from importer.studio.queues import phases_of, title_of
 from ml_backend.loop.rounds import bootstrap_labels
 from preference.errors import ConfigError
 from preference.protocol import outside_protocol
-from preference.records import CALIBRATION, Annotator, ModelVersion
+from preference.records import CALIBRATION, DISAGREES, Annotator, ModelVersion
 from preference.workspace import Workspace
 
 
@@ -220,7 +220,11 @@ def _reviews(ws: Workspace) -> Step | None:
         whose = ", ".join(f"{one['annotator_id']} in {one['batch_id']}" for one in waiting)
         name, batch_id = waiting[0]["annotator_id"], waiting[0]["batch_id"]
         command = f"robopref batch review {name} --batch {batch_id} --keep --by YOU --why REASON"
-        return Step(f"Answers of {whose} are left out until reviewed.", command, "Or --leave-out.")
+        fallen = sorted({one["annotator_id"] for one in waiting if set(one["kinds"]) & set(DISAGREES)})
+        refresh = (
+            f" `robopref annotators refresh {fallen[0]}` gives {fallen[0]} training pairs again." if fallen else ""
+        )
+        return Step(f"Answers of {whose} are left out until reviewed.", command, f"Or --leave-out.{refresh}")
     return Step("All flags are reviewed.", "robopref resolve") if asked else None
 
 

@@ -98,6 +98,26 @@ def annotators_remove(
     _tell(ws, away, annotator, batches, json)
 
 
+@annotators_app.command("refresh")
+def annotators_refresh(annotator: Person, config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Give somebody whose agreement falls a refresher: training pairs, before their next production pairs.
+
+    Up to 12 pairs that they have answered before, those missed first, each with the expert's answer and reason after
+    their own. Nothing about their certificate changes.
+    """
+    from importer.calibration.lessons import assign_refresher
+    from importer.studio import push as studio
+    from ml_backend.loop.queue_order import publish
+
+    ws = Workspace.open(config)
+    made = assign_refresher(ws, annotator)
+    studio.push(ws, scores=publish(ws))
+    if json:
+        show.print_json({"annotator": annotator, "batch": made[0].batch_id, "pairs": len(made)})
+        return
+    show.say(f"{annotator} has {len(made)} training pairs to answer ({made[0].batch_id}), before any others.")
+
+
 def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json: bool) -> None:
     """Hand the open pairs over, and say what became of them."""
     from importer.studio import push as studio

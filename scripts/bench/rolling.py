@@ -37,14 +37,14 @@ PEOPLE, SLOWEST_S, FASTEST_S = 8, 100.0, 25.0
 """Seconds a pair; between them in equal ratios."""
 HERE_S, AWAY_S = 5400.0, 2700.0
 """Mean time at work and mean break, both exponential."""
-EPISODES, HELD_OUT, FEATURES, BOOTSTRAP = 150, 300, 12, 60
+EPISODES, HELD_OUT, FEATURES, BOOTSTRAP, RESERVE = 150, 300, 12, 60, 1.2
 STEEPNESS, SLIPS = 2.0, 0.05
 """Answers: P(A) = σ(STEEPNESS · difference in standard deviations), and slips."""
 LOOK_S, PULL_S, PLAN_S = 30.0, 120.0, 90.0
 """Between looks while pairs are wanted, and otherwise; what a round takes from training to the last task."""
 TOML = """
 [pairs]
-batch = {bootstrap}
+batch = {batch}
 overlap = 2
 [active]
 plan_next_at = {plan_next_at}
@@ -115,13 +115,13 @@ class Campaign:
                         planned, self.queues = None, {}
                     continue
                 count = self.ws.store.count_judgments()
-                wanted = self.rolling and (not unfinished(self.ws) or loads(self.ws, self.at(at)).low)
+                wanted = self.rolling and (not unfinished(self.ws, self.at(at)) or loads(self.ws, self.at(at)).low)
                 finished = not self.ws.store.open_by_batch()
                 if at - pulled < PULL_S and not (count != seen and (wanted or finished)):
                     continue
                 pulled, seen = at, count
                 labels = self.update(at)
-                if len(labels) >= 0.8 * BOOTSTRAP and not unfinished(self.ws):
+                if len(labels) >= 0.8 * BOOTSTRAP and not unfinished(self.ws, self.at(at)):
                     self.curve.append((len(labels), self.accuracy(labels)))
                     if len(self.curve) > self.rounds:
                         return self.figures(now)
@@ -237,7 +237,7 @@ def campaign(arm: str, seed: int, rounds: int) -> dict[str, Any]:
     plan_next_at, strategy = ARMS[arm]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "robopref.toml"
-        settings = TOML.format(bootstrap=BOOTSTRAP, plan_next_at=plan_next_at)
+        settings = TOML.format(batch=round(RESERVE * BOOTSTRAP), plan_next_at=plan_next_at)
         config.write_text(f"seed = {seed}\nsalt = {seed + 1}\n{settings}")
         ws = Workspace.open(config)
         rng = np.random.default_rng(seed)

@@ -8,12 +8,14 @@ import pytest
 from plan_maker import GOOD, SETTINGS, certify, open_workspace, trajectories
 
 from importer.calibration import build as calibrate
+from importer.calibration.lessons import assign_refresher
 from importer.pairs import batches
 from importer.pairs.annotators import add_annotators
 from importer.pairs.sampling import asked
 from importer.pairs.strata import StratumError
 from importer.pairs.third_opinions import ask_third
 from importer.studio.queues import all_queues, task_of_view
+from labeling_config.contract import place_of
 from preference.errors import ConfigError, NotReady, UserError
 from preference.records import Certification, Judgment
 from preference.store import Store
@@ -463,3 +465,27 @@ def test_who_is_refused_gets_the_missed_pairs_with_the_experts_words_before_the_
     shown = task_of_view(view, pool, ws.config, shows_expert=True)
     assert shown["expert_answer"] == f"The expert: {'left' if sides[view.pair.pair_id] == 'A' else 'right'} is better"
     assert shown["expert_reasoning"] == "It let go. (This pair is about smoothness.)"
+
+
+def test_a_refresher_has_answered_pairs_the_missed_ones_among_them_and_is_opened_once_at_a_time(ws):
+    calibrate.build(ws)
+    with pytest.raises(NotReady, match="has answered no calibration pair"):
+        assign_refresher(ws, "hasty")
+    with pytest.raises(UserError, match="no annotator 'nobody'"):
+        assign_refresher(ws, "nobody")
+    expert = [view for view in ws.store.assignments("calibration-1") if view.assignment.annotator_id == "rosa"]
+    answer(ws, [view.assignment for view in expert])
+    own = [view.assignment for view in ws.store.assignments("calibration-1") if view.assignment.annotator_id == "hasty"]
+    wrong = {a.pair_id for a in own[:5]}
+    answer(ws, own[:5], "B")
+    answer(ws, own[5:], "A")
+    compare(ws)
+    made = assign_refresher(ws, "hasty")
+    assert {a.batch_id for a in made} == {"training-refresher-1"} and wrong <= {a.pair_id for a in made}
+    assert len(made) == min(12, len(own)) and all(a.duplicate_of for a in made)
+    assert {a.assignment_id for a in assign_refresher(ws, "hasty")} == {a.assignment_id for a in made}
+    (queue,) = [queue for queue in all_queues(ws) if queue.phase == "training-refresher-1"]
+    assert queue.title == "Training refresher 1 · hasty" and queue.shows_expert
+    assert place_of(queue.phase) < place_of("production")
+    answer(ws, made)
+    assert {a.batch_id for a in assign_refresher(ws, "hasty")} == {"training-refresher-2"}

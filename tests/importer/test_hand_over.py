@@ -109,8 +109,9 @@ def test_whoever_runs_out_gets_pairs_from_the_ends_of_longer_queues(ws):
 def test_fair_queues_are_in_proportion_to_the_pace_and_who_is_away_keeps_two():
     found = Loads({"fast": 1, "slow": 21, "away": 18}, {"fast": 30.0, "slow": 10.0})
     assert found.low == ["fast"]
-    assert found.shift() == ({"slow": 11, "away": 16}, {"fast": 29})
-    assert Loads({"a": 3, "b": 4}, {}).shift() == ({}, {}), "nobody is at work"
+    assert found.shift() == ({"slow": 12, "away": 16}, {"fast": 27})
+    assert Loads({"a": 1, "b": 40, "away": 0}, {"a": 1.0, "b": 1.0}).shift() == ({"b": 21}, {"a": 18, "away": 2})
+    assert Loads({"a": 1, "b": 4}, {}).shift() == ({}, {}), "nobody is at work"
 
 
 class Studio:

@@ -1,14 +1,25 @@
 """Queues keep their order, and the gate holds."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ml_backend.loop import queue_order as scores_module
 from ml_backend.loop.queue_order import QueueScores, informative_first, publish_if_changed, queue_scores
-from ml_backend.loop.rounds import check_finished, check_gate, open_assignments
+from ml_backend.loop.rounds import check_finished, check_gate, open_assignments, unfinished
 from preference.errors import NotReady
-from preference.records import Annotator, Assignment, AssignmentView, Judgment, ModelVersion, Pair, Preference
+from preference.records import (
+    Annotator,
+    Assignment,
+    AssignmentView,
+    Batch,
+    Certification,
+    Judgment,
+    ModelVersion,
+    Pair,
+    Preference,
+)
 
 
 @pytest.fixture
@@ -142,3 +153,17 @@ def test_qc_of_the_answers_so_far_stands_before_the_next_round_and_so_does_a_bat
     ws.store.put_decision("production-001", {"status": "held", "by": "maria", "at": "", "why": "the camera moved"})
     with pytest.raises(NotReady, match="is held by QC"):
         check_gate(ws, labelled(100))
+
+
+def test_half_a_batch_is_enough_where_somebody_at_work_runs_out_of_pairs(ws):
+    at = datetime.now(UTC)
+    ws.store.put_judgments(
+        [Judgment(f"x{i}", "ann", f"p{i}", "A", 3, 9000, created_at=at.isoformat()) for i in range(3)]
+    )
+    assert unfinished(ws, at) == {"production-001": 2}, "ann is not certified, so gets no further pairs"
+    ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
+    ws.store.put_certification(Certification("ann", "calibration-1", 1, 0.9, 0.8, 1.0, True, 40))
+    assert unfinished(ws, at) == {}
+    assert unfinished(ws, at + timedelta(hours=1)) == {"production-001": 2}, "ann has gone home"
+    ws.config.active.plan_next_at = 1.0
+    assert unfinished(ws, at) == {"production-001": 2}
