@@ -10,7 +10,7 @@ from typing import Literal
 
 from importer.pairs.annotators import certified_ids, id_of
 from preference.errors import UserError
-from preference.records import Annotator
+from preference.records import Annotator, Role
 from preference.signed import signed
 from preference.workspace import Workspace
 
@@ -34,17 +34,23 @@ class Standing:
     """Who decided, when and why."""
 
 
-def add(ws: Workspace, who: str, *, by: str, why: str) -> Annotator:
+def add(ws: Workspace, who: str, *, by: str, why: str, role: Role = "annotator") -> Annotator:
     """Somebody new by their e-mail address, or somebody back from a pause, by id or address.
 
+    Args:
+        role: Of somebody new; there is one expert.
+
     Raises:
-        UserError: the address is invalid, or its id belongs to somebody with another one.
+        UserError: the address is invalid, its id belongs to somebody with another one, or there is an expert.
     """
     known = {annotator.annotator_id: annotator for annotator in ws.store.annotators()}
     key = who.strip().lower()
     own = known.get(key if key in known else id_of(who))
     if own is None:
-        made = Annotator(id_of(who), key, added=signed(by, why))
+        experts = [one.annotator_id for one in known.values() if one.role == "expert" and one.active]
+        if role == "expert" and experts:
+            raise UserError(f"{experts[0]} is the expert, and there is one.", fix="Add this person as an annotator.")
+        made = Annotator(id_of(who), key, role, added=signed(by, why))
     elif "@" in key and own.email.lower() != key:
         raise UserError(
             f"The id {own.annotator_id!r} belongs to {own.email}.", fix="Use another address; answers refer to ids."

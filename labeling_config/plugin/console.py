@@ -30,6 +30,7 @@ from labeling_config.contract import CONSOLE, MANAGER_HEADER, SECRET_HEADER, SES
 from labeling_config.plugin.access import is_manager
 from preference.embedded import read_servers
 from preference.errors import UserError
+from preference.listeners import check_own
 
 PASSED_ON = ("Content-Type", "Accept", "If-None-Match", "If-Modified-Since", "Range", "Origin", "Sec-Fetch-Site")
 HANDED_BACK = (
@@ -78,14 +79,18 @@ def backend() -> Backend | None:
     """As the environment says; None where it says nothing.
 
     Raises:
-        UserError: what `robopref up` noted cannot be read.
+        UserError: what `robopref up` noted cannot be read, or a program of another user has the ML backend's port.
     """
     url, secret = os.environ.get("ROBOPREF_SERVICE_URL", ""), os.environ.get("ROBOPREF_WEBHOOK_SECRET", "")
     if url and secret:
         return Backend(url.rstrip("/"), secret)
     work = os.environ.get("ROBOPREF_WORK", "")
     servers = read_servers(Path(work)) if work else None
-    return Backend(f"http://127.0.0.1:{servers.service_port}", servers.webhook_secret) if servers else None
+    if servers is None:
+        return None
+    url = f"http://127.0.0.1:{servers.service_port}"
+    check_own(url, "the ML backend")
+    return Backend(url, servers.webhook_secret)
 
 
 def _passed_on(request: Any, found: Backend, rest: str) -> Any:

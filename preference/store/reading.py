@@ -75,6 +75,18 @@ class Reader(Counts):
             query = query.where(t.assignments.c.task_id.is_(None))
         if not calibration:
             query = query.where(t.pairs.c.kind != CALIBRATION)
+        return self._views(query)
+
+    def views_of(self, assignment_ids: Iterable[str]) -> dict[str, AssignmentView]:
+        """These assignments with their pairs, by id."""
+        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
+            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
+        )
+        key = t.assignments.c.assignment_id
+        found = [view for chunk in chunks(assignment_ids) for view in self._views(query.where(key.in_(chunk)))]
+        return {view.assignment.assignment_id: view for view in found}
+
+    def _views(self, query: sa.Select[Any]) -> list[AssignmentView]:
         order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(*order)).mappings().all()
@@ -86,12 +98,20 @@ class Reader(Counts):
             for row in rows
         ]
 
+    def latest_judgments(self, annotator_id: str, count: int) -> list[Judgment]:
+        """Somebody's last answers, the newest first."""
+        order = (t.judgments.c.created_at.desc(), t.judgments.c.assignment_id)
+        own = _judgments().where(t.assignments.c.annotator_id == annotator_id)
+        return self._read(Judgment, own.order_by(*order).limit(count))
+
+    def judgments_on(self, pair_ids: Iterable[str]) -> list[Judgment]:
+        """Everybody's answers to these pairs; the first showing of each."""
+        first = _judgments().where(t.assignments.c.duplicate_of.is_(None))
+        pair = t.assignments.c.pair_id
+        return [row for chunk in chunks(pair_ids) for row in self._read(Judgment, first.where(pair.in_(chunk)))]
+
     def judgments(self, batch_id: str | None = None) -> list[Judgment]:
-        query = (
-            sa.select(t.judgments, t.assignments.c.annotator_id, t.assignments.c.pair_id)
-            .join(t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id)
-            .order_by(t.judgments.c.created_at, t.judgments.c.assignment_id)
-        )
+        query = _judgments().order_by(t.judgments.c.created_at, t.judgments.c.assignment_id)
         if batch_id is not None:
             query = query.where(t.assignments.c.batch_id == batch_id)
         return self._read(Judgment, query)
@@ -287,6 +307,12 @@ def chunks(values: Iterable[V]) -> Iterator[list[V]]:
     remaining = iter(values)
     while chunk := list(islice(remaining, 500)):
         yield chunk
+
+
+def _judgments() -> sa.Select[Any]:
+    return sa.select(t.judgments, t.assignments.c.annotator_id, t.assignments.c.pair_id).join(
+        t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id
+    )
 
 
 def _stamps(table: sa.Table) -> sa.Select[int, str]:

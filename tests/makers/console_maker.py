@@ -61,6 +61,7 @@ class Browser:
 def answered(folder, **rest):
     """`service_maker.planned` with alice's three answers."""
     ws = planned(folder, **rest)
+    ws.config.annotators.expert = ""
     ws.store.put_judgments(
         [
             Judgment(f"x{i}", "alice", f"p{i}", "A", 4, 6000, annotation_id=i, task_id=10 + i,

@@ -10,6 +10,7 @@ from labeling_config.contract import CONSOLE, MANAGER_HEADER
 from ml_backend.service.app import create_app
 from ml_backend.service.console.now import command_of
 from ml_backend.service.console.registry import ACTIONS, PAGES, handle
+from preference.records import Annotator, Assignment, Batch, Certification, Judgment
 
 
 @pytest.fixture
@@ -209,3 +210,68 @@ def test_the_next_command_is_a_button_where_there_is_one(command, found):
 def test_every_action_that_the_protocol_wants_a_reason_for_asks_for_one():
     wanted = {"batch accept", "batch hold", "batch review", "certify allow", "certify revoke", "models promote"}
     assert {name for name in wanted & ACTIONS.keys() if not ACTIONS[name].reason} == set()
+
+
+def person(ws, name):
+    return next((a for a in ws.store.annotators() if a.annotator_id == name), None)
+
+
+def kinds(ws):
+    return [r.kind for r in ws.store.requests(unfinished=True)]
+
+
+def test_somebody_who_is_added_here_is_in_the_database_and_the_file_stays(ws, maria):
+    before = ws.config.file.read_text()
+    form = maria.form("annotators add", "", "/people")
+    reply = maria.send(form, email="carol@example.org", why="more hands")
+    assert "carol takes part" in maria.said(reply)
+    carol = person(ws, "carol")
+    assert carol.active and carol.added.startswith("maria@example.org") and "more hands" in carol.added
+    assert ws.config.file.read_text() == before and kinds(ws) == ["push"]
+    assert maria.press("annotators add", "", "/people", email="no address", why="x").status_code == 400
+
+
+def test_a_pause_and_a_removal_are_recorded_and_open_pairs_go_to_others(ws, maria):
+    reply = maria.press("annotators pause", "alice", "/people", why="ill")
+    assert "alice is paused" in maria.said(reply) and not person(ws, "alice").active
+    assert "Paused by maria@example.org" in person(ws, "alice").away and kinds(ws) == ["hand over"]
+    maria.press("annotators add", "alice", "/people", why="is back")
+    assert person(ws, "alice").active
+    reply = maria.press("annotators remove", "alice", "/people", why="left", leave_out="1")
+    assert "production-001 are left out" in maria.said(reply)
+    assert [(r.annotator_id, r.verdict) for r in ws.store.reviews()] == [("alice", "leave_out")]
+
+
+def test_a_certificate_is_revoked_and_another_attempt_allowed_only_with_a_reason(ws, maria):
+    ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
+    ws.store.put_certification(Certification("alice", "calibration-1", 1, 0.8, 0.7, 0.9, True, 30))
+    assert maria.press("certify revoke", "alice", "/people", why=" ").status_code == 400
+    assert ws.store.certified() == ["alice"]
+    reply = maria.press("certify revoke", "alice", "/people", why="copied answers")
+    assert "no longer certified" in maria.said(reply) and ws.store.certified() == []
+    reply = maria.press("certify allow", "alice", "/people", why="was ill")
+    assert reply.status_code in (303, 400, 409), "there are no clips for a further set: said, not raised"
+    assert maria.said(reply)
+
+
+def test_the_page_of_a_person_shows_answers_beside_what_others_said(ws, maria):
+    ws.store.put_annotators([Annotator("bob", "bob@example.org")])
+    view = ws.store.views_of(["x0"])["x0"]
+    ws.store.put_pairs(
+        ws.store.batches()[0], [], [Assignment("y0", view.pair.pair_id, "bob", "production-001", 0, "A")]
+    )
+    ws.store.put_judgments([Judgment("y0", "bob", view.pair.pair_id, "B", 2, 5000, annotation_id=50, task_id=60)])
+    text = maria.get("/people?who=alice").text
+    assert "bob: left" in text, "as it stood on alice's screen, where B was on the left"
+    assert f"{CONSOLE}/people/clip/t0" in text
+    assert maria.get("/people?who=nobody").status_code == 200
+
+
+def test_only_files_of_the_clips_folder_are_handed_out(ws, maria):
+    ws.clips.mkdir()
+    (ws.clips / "t0.mp4").write_bytes(b"a clip")
+    assert maria.get("/people/clip/t0").data == b"a clip"
+    for subject in ("t9", "../robopref", "..%2Frobopref", "/etc/passwd"):
+        reply = maria.get(f"/people/clip/{subject}")
+        assert reply.status_code in (404, 503) or b"SQLite" not in reply.data
+        assert b"root:" not in reply.data

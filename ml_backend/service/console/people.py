@@ -1,0 +1,241 @@
+"""People: who annotates, how well, and who may; somebody's latest answers as clips, beside what the expert or others
+said.
+
+Whoever is added here is in the database alone, as with `robopref annotators add`; robopref.toml stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from importer.calibration import build as calibrate
+from importer.calibration.sets import SETS
+from importer.pairs.annotators import add_annotators
+from importer.pairs.leave import Away, Standing, add, leave, standings
+from importer.studio.hand_over import hand_over
+from ml_backend.service.console.desk import Action, Page, Pressed, Refused
+from ml_backend.service.console.stages import nothing, pushed
+from preference.artifacts import confined, read_json
+from preference.errors import DataError
+from preference.records import CALIBRATION, Certification
+from preference.workspace import Workspace
+from qc_reports import certification
+from qc_reports.annotators.reviews import task_url
+from qc_reports.decisions import leave_out_everywhere
+
+SHOWN = 10
+"""Latest answers."""
+FIGURES = ("answers", "gold_agreement", "self_consistency", "majority_agreement", "peer_agreement", "median_response_s")
+
+
+@dataclass(frozen=True)
+class Period:
+    """Somebody's figures in one batch; nan where there was nothing to count."""
+
+    batch_id: str
+    answers: int
+    gold: float
+    consistency: float
+    agreement: float
+    """With the majority of the others; with each other person where nobody has two others."""
+    median_s: float
+    flags: list[str]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody as the page shows them."""
+
+    standing: Standing
+    attempts: list[Certification]
+    periods: list[Period] = field(default_factory=list)
+    """The newest batch first."""
+    pending: list[str] = field(default_factory=list)
+    """Batches in which they are flagged and not reviewed."""
+
+    @property
+    def latest(self) -> Certification | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def may_be_allowed(self) -> bool:
+        """Whether only a manager can give them another attempt."""
+        last = self.latest
+        return bool(last and last.pairs and not last.certified and (
+            last.revoked or (last.attempt >= certification.FREE_ATTEMPTS and not last.undecided)))  # fmt: skip
+
+
+def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
+    attempts: dict[str, list[Certification]] = {}
+    for record in ws.store.certifications():
+        attempts.setdefault(record.annotator_id, []).append(record)
+    periods, pending = _reports(ws)
+    people = [
+        Person(one, attempts.get(one.annotator_id, []), periods.get(one.annotator_id, []),
+               pending.get(one.annotator_id, []))
+        for one in standings(ws)
+    ]  # fmt: skip
+    chosen = next((p for p in people if p.standing.annotator_id == asked.get("who")), None)
+    return {
+        "people": sorted(people, key=lambda p: (p.standing.state != "active", p.standing.role == "expert")),
+        "chosen": chosen,
+        "answers": _latest(ws, chosen.standing.annotator_id) if chosen else [],
+        "has_expert": any(p.standing.role == "expert" and p.standing.state == "active" for p in people),
+        "min_kappa": ws.config.calibration.min_kappa,
+        "quality": ws.config.quality,
+        "sets": _ready(ws),
+    }
+
+
+def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str]]]:
+    """Annotator → their figures in each report that was written, and where a review is due."""
+    periods: dict[str, list[Period]] = {}
+    pending: dict[str, list[str]] = {}
+    for batch in ws.store.batches(calibration=False)[::-1]:
+        try:
+            report = read_json(ws.reports / batch.batch_id / "qc.json")
+        except DataError:
+            continue
+        for row in report.get("annotator_stats", []):
+            values = {name: math.nan if row.get(name) is None else row[name] for name in FIGURES}
+            agreement = values["majority_agreement"]
+            flags = [f["sentence"] for f in report.get("flags", []) if f["annotator_id"] == row["annotator_id"]]
+            periods.setdefault(row["annotator_id"], []).append(
+                Period(
+                    batch.batch_id,
+                    int(values["answers"]),
+                    values["gold_agreement"],
+                    values["self_consistency"],
+                    values["peer_agreement"] if math.isnan(agreement) else agreement,
+                    values["median_response_s"],
+                    flags,
+                )
+            )
+        for name in report.get("left_out", {}).get("pending", []):
+            pending.setdefault(name, []).append(batch.batch_id)
+    return periods, pending
+
+
+def _latest(ws: Workspace, annotator_id: str) -> list[dict[str, Any]]:
+    """Their newest answers with the pair, the expert's or the expected answer, and what others said."""
+    newest = ws.store.latest_judgments(annotator_id, SHOWN)
+    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
+    others: dict[str, dict[str, str]] = {}
+    for judgment in ws.store.judgments_on({j.pair_id for j in newest}):
+        if judgment.annotator_id != annotator_id:
+            others.setdefault(judgment.pair_id, {})[judgment.annotator_id] = judgment.preference
+    views = ws.store.views_of(j.assignment_id for j in newest)
+    found = []
+    for judgment in newest:
+        view = views[judgment.assignment_id]
+        pair, left = view.pair, view.assignment.left
+        clips = (pair.trajectory_a_id, pair.trajectory_b_id)
+        said = others.get(pair.pair_id, {})
+        expert = next((word for who, word in said.items() if who in experts), None) or pair.expected
+        found.append(
+            {
+                "judgment": judgment,
+                "batch": view.assignment.batch_id,
+                "clips": clips if left == "A" else clips[::-1],
+                "answer": side(judgment.preference, left),
+                "expert": side(expert, left) if expert else "",
+                "others": {who: side(word, left) for who, word in said.items() if who not in experts},
+                "differs": expert is not None and expert != judgment.preference,
+                "url": task_url(view, ""),
+            }
+        )
+    return found
+
+
+def side(answer: str, left: str) -> str:
+    """An answer as it stood on the screen of whoever had `left` on the left."""
+    return "equal" if answer == "equal" else "left" if answer == left else "right"
+
+
+def _ready(ws: Workspace) -> list[str]:
+    """Calibration sets that somebody has finished."""
+    tests = {
+        b.batch_id for b in ws.store.batches() if b.kind == CALIBRATION and certification.SET.fullmatch(b.batch_id)
+    }
+    roles = {a.annotator_id: a.role for a in ws.store.annotators()}
+    rows = ws.store.progress_by_annotator()
+    return sorted({batch for name, batch, done, left in rows if batch in tests and done and not left
+                   and roles[name] != "expert"})  # fmt: skip
+
+
+def clip(ws: Workspace, subject: str) -> Path:
+    return confined(ws.clips, f"{subject}.mp4")
+
+
+def _add(ws: Workspace, pressed: Pressed) -> str:
+    add_annotators(ws)
+    expert = bool(pressed.form.get("expert"))
+    who = pressed.subject or str(pressed.form.get("email", ""))
+    made = add(ws, who, by=pressed.by, why=pressed.why, role="expert" if expert else "annotator")
+    sets = {batch.batch_id for batch in ws.store.batches()}
+    certified = made.annotator_id in ws.store.certified()
+    if SETS[0] in sets and not certified:
+        ws.store.put_request("calibration build", by=pressed.by, subject="")
+        return f"{made.annotator_id} takes part. The worker gives them the training and the first test."
+    ws.store.put_request("push", by=pressed.by)
+    return f"{made.annotator_id} takes part{'; they get pairs with the next batch' if certified else ''}."
+
+
+def _leave(ws: Workspace, pressed: Pressed, how: Away) -> str:
+    leave(ws, pressed.subject, how, by=pressed.by, why=pressed.why)
+    batches = []
+    if pressed.form.get("leave_out"):
+        batches = leave_out_everywhere(ws, pressed.subject, by=pressed.by, why=pressed.why)
+    ws.store.put_request("hand over", by=pressed.by, subject=pressed.subject)
+    out = f" Answers in {', '.join(batches)} are left out; resolve the labels to use that." if batches else ""
+    return f"{pressed.subject} is {how.lower()}. The worker gives the open pairs to others.{out}"
+
+
+def _hand_over(ws: Workspace, _: Pressed) -> str:
+    result = hand_over(ws)
+    return f"{result.moved} open pairs went to others; {result.dropped} were dropped. {pushed(ws)}"
+
+
+def _allow(ws: Workspace, pressed: Pressed) -> str:
+    attempt = certification.allow_attempt(ws, pressed.subject, by=pressed.by, why=pressed.why)
+    calibrate.further_set(ws, pressed.subject, attempt.attempt)
+    ws.store.put_request("push", by=pressed.by)
+    return f"{pressed.subject} may try {attempt.batch_id}; the expert answers that set first."
+
+
+def _revoke(ws: Workspace, pressed: Pressed) -> str:
+    certification.revoke(ws, pressed.subject, by=pressed.by, why=pressed.why)
+    ws.store.put_request("hand over", by=pressed.by, subject=pressed.subject)
+    return f"{pressed.subject} is no longer certified. The worker gives the open pairs to others; past answers stay."
+
+
+def _person(ws: Workspace, subject: str) -> object:
+    own = next((a for a in ws.store.annotators() if a.annotator_id == subject), None)
+    attempts = [(r.batch_id, r.certified, r.pairs, r.override, r.revoked) for r in ws.store.certifications()
+                if r.annotator_id == subject]  # fmt: skip
+    return (own.active, own.away, own.role) if own else None, attempts
+
+
+def _check_person(ws: Workspace, pressed: Pressed) -> None:
+    if not pressed.subject:
+        raise Refused("Name the person. Nothing was done.")
+
+
+PAGE = Page(
+    "people",
+    "People",
+    facts,
+    {
+        "annotators add": Action(_add, _person, reason=True),
+        "annotators pause": Action(lambda ws, p: _leave(ws, p, "Paused"), _person, reason=True),
+        "annotators remove": Action(lambda ws, p: _leave(ws, p, "Removed"), _person, reason=True),
+        "certify allow": Action(_allow, _person, reason=True),
+        "certify revoke": Action(_revoke, _person, reason=True),
+        "hand over": Action(_hand_over, nothing, long=True, check=_check_person),
+    },
+    {"clip": clip},
+)
