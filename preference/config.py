@@ -283,6 +283,18 @@ class LabelStudio(Section):
         return self
 
 
+class Finetune(Section):
+    """Of `robopref train --finetune`. The defaults are the protocol's recipe."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    batch_pairs: Annotated[int, Field(ge=1)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 50
+    """The protocol says 50-100."""
+    patience: Annotated[int, Field(ge=1)] = 10
+    """Stop after this many epochs without improvement on the validation pairs."""
+
+
 class Reward(Section):
     encoder: str = "resnet18"
     """Any timm model, such as resnet18 or vit_small_patch16_224."""
@@ -329,6 +341,7 @@ class Reward(Section):
     min_preferences: Annotated[int, Field(ge=5)] = 20
     """No model is trained on fewer. Differs from the protocol, which has no smallest sample: fewer leave three pairs
     to test on."""
+    finetune: Finetune = Finetune()
 
 
 class Active(Section):

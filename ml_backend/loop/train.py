@@ -206,7 +206,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     return record
 
 
-def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
+def finetuned(ws: Workspace) -> Workspace | None:
     """A workspace whose `reward.weights` are an encoder trained on its labels; trained where that is not done yet.
 
     Test pairs are held out, and validation pairs select the epoch. A killed run resumes after the last whole epoch.
@@ -216,7 +216,7 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
         NotReady: nothing is resolved, or too little.
         ConfigError: the model does not look at frames.
     """
-    from ml_backend.reward.finetune import ACCUMULATE, finetune, step_count
+    from ml_backend.reward.finetune import finetune, step_count
 
     reward = ws.config.reward
     encoder = encoder_settings(reward)
@@ -228,10 +228,10 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
     trajectories = ws.store.trajectories()
     pairs = labelled_pairs(ws, preferences, trajectories)
     split = split_pairs(pair_keys(preferences), ws.config.seed)
-    out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.{epochs}.pt"
+    out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.pt"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
-        with progress("Fine-tuning the encoder", step_count(len(split.train), epochs, ACCUMULATE)) as advance:
+        with progress("Fine-tuning the encoder", step_count(len(split.train), reward.finetune)) as advance:
             tuned = finetune(
                 encoder,
                 _frames_reader(ws, trajectories),
@@ -239,7 +239,6 @@ def finetuned(ws: Workspace, *, epochs: int) -> Workspace | None:
                 split,
                 out,
                 reward,
-                epochs=epochs,
                 seed=ws.config.seed,
                 checkpoint_to=out.with_suffix(".checkpoint"),
                 on_step=advance,

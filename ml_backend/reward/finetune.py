@@ -3,14 +3,18 @@
 What comes out is used as any other weights file: the pool is encoded with it and the ensemble trained on the features.
 So there is one reward model and one way to score with it, and the fine-tuned encoder travels beside it.
 
-On a GPU in bfloat16 and channels-last, with gradients accumulated over `accumulate` pairs a step; under torchrun every
-process takes its share of each step's pairs. On a CPU the same in float32, for tests and for the patient. The epoch
-that does best on the validation pairs is kept; a checkpoint after each epoch lets a killed run go on.
+The recipe is the protocol's, and `reward.finetune` changes it: a two-layer head on the features' mean over time, Adam
+with a learning rate that falls along a cosine, gradients accumulated over the 64 pairs of a step.
+
+On a GPU in bfloat16 and channels-last; under torchrun every process takes its share of each step's pairs. On a CPU the
+same in float32, for tests and for the patient. The epoch that does best on the validation pairs is kept; a checkpoint
+after each epoch lets a killed run go on.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -28,15 +32,9 @@ from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.reward.encoder import load
 from ml_backend.reward.losses import slipped_loss
 from ml_backend.reward.weights import EncoderSettings
-from preference.config import Reward
+from preference.config import Finetune, Reward
 from preference.errors import UserError
 
-LEARNING_RATE = 1e-4
-"""The protocol's."""
-ACCUMULATE = 16
-"""Pairs per optimizer step, over all processes."""
-PATIENCE = 3
-"""Epochs without a better one before it stops."""
 FRAMES_OF_A = Callable[[int], np.ndarray]
 """Row of a trajectory → its frames (T, H, W, 3) uint8."""
 
@@ -74,21 +72,18 @@ def finetune(
     out: Path,
     reward: Reward,
     *,
-    epochs: int,
-    accumulate: int = ACCUMULATE,
     most_steps: int = 0,
     seed: int = 0,
     checkpoint_to: Path | None = None,
     on_step: Callable[[int], Any] = lambda _: None,
 ) -> Tuned:
-    """Train the encoder of `settings` with a linear reward on its features' mean over time; its weights go to `out`.
+    """Train the encoder of `settings` under a head that gives the reward; the encoder's weights go to `out`.
 
     Args:
         frames_of: Called for each trajectory of a step; it is what feeds the GPU, so it should read ahead or be quick.
         split: Rows of `pairs` to learn from, and to tell epochs apart by.
-        reward: What is done with ties, and how often an answer is a slip.
-        accumulate: Pairs per optimizer step, over all processes.
-        most_steps: Stop after so many steps; 0 = all of `epochs`.
+        reward: The recipe, what is done with ties, and how often an answer is a slip.
+        most_steps: Stop after so many steps; 0 = all epochs.
         checkpoint_to: Written after each epoch and gone at the end; where it exists, training goes on from there.
         on_step: Called with how many steps were done: 1 after each, more at the start where some had been.
 
@@ -97,17 +92,18 @@ def finetune(
         DataError: the checkpoint is broken or another's.
     """
     with _process_group() as place:
-        run = _FineTuning(settings, reward, place, seed)
+        recipe, steps = reward.finetune, step_count(len(split.train), reward.finetune)
+        run = _FineTuning(settings, reward, place, seed, steps)
         state = run.state
-        key = json.dumps([out.name, reward.model_dump(), epochs, accumulate, seed], sort_keys=True)
+        key = json.dumps([out.name, reward.model_dump(), seed], sort_keys=True)
         if checkpoint_to and checkpoint_to.exists():
             state.resume(checkpoint_to, key)
             on_step(len(state.losses))
         seconds, done = 0.0, 0
-        left = step_count(len(split.train), epochs, accumulate, most_steps) - len(state.losses)
-        while left > 0 and not state.finished(epochs, PATIENCE):
+        left = (min(steps, most_steps) if most_steps else steps) - len(state.losses)
+        while left > 0 and not state.finished(recipe.epochs, recipe.patience):
             start = time.perf_counter()
-            for rows in _steps(state.rng.permutation(split.train), accumulate)[:left]:
+            for rows in _steps(state.rng.permutation(split.train), recipe.batch_pairs)[:left]:
                 run.step(frames_of, pairs, rows)
                 left -= 1
                 done += len(rows)
@@ -125,10 +121,9 @@ def finetune(
     return Tuned(place.rank, len(state.losses), state.best_epoch, state.losses, rate, peak)
 
 
-def step_count(pairs: int, epochs: int, accumulate: int, most_steps: int = 0) -> int:
-    """How many optimizer steps `finetune` takes."""
-    whole = epochs * -(-pairs // accumulate)
-    return min(whole, most_steps) if most_steps else whole
+def step_count(pairs: int, recipe: Finetune) -> int:
+    """How many optimizer steps all epochs take."""
+    return recipe.epochs * -(-pairs // recipe.batch_pairs)
 
 
 def _steps(order: np.ndarray, size: int) -> list[np.ndarray]:
@@ -137,18 +132,19 @@ def _steps(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 class _FineTuning:
-    """The encoder, and the linear reward on top of it, while they are trained."""
+    """The encoder, and the head on top of it, while they are trained."""
 
-    def __init__(self, settings: EncoderSettings, reward: Reward, place: Place, seed: int) -> None:
+    def __init__(self, settings: EncoderSettings, reward: Reward, place: Place, seed: int, steps: int) -> None:
         torch.manual_seed(seed)
         encoder = load(settings)
-        self.reward, self.place = reward, place
+        self.reward, self.place, self.steps = reward, place, steps
         self.module = encoder.module.to(place.device).requires_grad_(True)
-        self.head = nn.Linear(encoder.size, 1, bias=False, device=place.device)
+        layers = [nn.Linear(encoder.size, reward.hidden), nn.ReLU(), nn.Linear(reward.hidden, 1, bias=False)]
+        self.head = nn.Sequential(*layers).to(place.device)
         self.log_nu = nn.Parameter(torch.zeros(1, device=place.device))
         """Of Davidson's ν; without gradients where ties are not modelled by it."""
         self.parameters = [*self.module.network.parameters(), *self.head.parameters(), self.log_nu]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=reward.finetune.learning_rate)
         parts = {"head": self.head, "ties": nn.ParameterList([self.log_nu]), "optimizer": self.optimizer}
         rng = np.random.default_rng(seed)  # the same order in every process
         self.state = TrainingState(self.module.network, parts, rng)
@@ -171,9 +167,17 @@ class _FineTuning:
         if not np.isfinite(mean):
             raise UserError("Fine-tuning diverged: the loss is no longer a number.", fix="Use fewer epochs.")
         _average(self.parameters, self.place)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(len(self.state.losses))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.losses.append(mean)
+
+    def _learning_rate(self, step: int) -> float:
+        """Of this step, from 0; half a cosine from the recipe's down to nearly 0 (Loshchilov and Hutter 2017)."""
+        recipe = self.reward.finetune
+        cosine = 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
+        return recipe.learning_rate * (cosine if recipe.schedule == "cosine" else 1.0)
 
     def finish_epoch(self, frames_of: FRAMES_OF_A, pairs: Pairs, validation: np.ndarray) -> None:
         """Judge the epoch on the validation pairs, and keep its weights if it is the best."""

@@ -22,15 +22,15 @@ def train(
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Also train the encoder, end to end; for a GPU.")
     ] = False,
-    epochs: Annotated[int, typer.Option("--finetune-epochs", min=1, help="Epochs of --finetune.")] = 10,
     force: Annotated[bool, typer.Option("--force", help="Also on labels of a batch that is still open.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Train the reward model on the resolved preferences and validate it.
 
-    With --finetune, the encoder is first trained on the training pairs, in bfloat16 on a GPU; the model is then trained
-    on its features. On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
+    With --finetune, the encoder is first trained on the training pairs by the recipe in [reward.finetune] (default: the
+    protocol's), in bfloat16 on a GPU; the model is then trained on its features.
+    On several GPUs: torchrun --nproc-per-node 4 -m robopref train --finetune
     """
     ws: Workspace | None = Workspace.open(config)
     needs("torch", "timm")
@@ -42,7 +42,7 @@ def train(
     if finetune:
         from ml_backend.loop.train import finetuned
 
-        ws = finetuned(ws, epochs=epochs)
+        ws = finetuned(ws)
     if ws is not None:  # only the first of torchrun's processes goes on
         with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
             show.record(stages.train(ws), json)
