@@ -54,6 +54,7 @@ WATCH_KEY = "robopref"  # result[i]["meta"][WATCH_KEY]: what the plugin's script
 # Lines of a project's description, which only a manager can edit: who owns it, which phase it is, and whether an answer
 # may be submitted before both clips were watched to their end.
 OWNER_LINE, MARK_LINE, WATCH_LINE, FINAL_LINE = "annotator:", "robopref:", "watch:", "answers:"
+COMPLETION_LINE = "completion:"  # the code of somebody from outside who has done their part
 FORMER_LINE = "former annotator:"  # whose it was; opens nothing
 FREELY, FINAL = "freely", "final"
 TRAINING, TEST, PRODUCTION = "training", "calibration", "production"  # phases; with a number from the second on
@@ -256,6 +257,16 @@ def opened_to(description: str, email: str) -> str:
         return description
     mine = f"{FORMER_LINE} {email}"
     return "\n".join(owner_line(email) if line.strip().lower() == mine else line for line in description.splitlines())
+
+
+def completed(description: str, code: str) -> str:
+    """The description with this completion code, which the annotator's last page shows."""
+    return description if completion_of(description) else f"{description}\n{COMPLETION_LINE} {code}"
+
+
+def completion_of(description: str | None) -> str:
+    """The completion code of a description; empty before its annotator has done their part."""
+    return next((words.strip() for words in _lines(description, COMPLETION_LINE)), "")
 
 
 def mark_line(database: str, phase: str, annotator_id: str) -> str:

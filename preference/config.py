@@ -231,6 +231,10 @@ class Annotators(Section):
     simulated: list[SimulatedAnnotator] = []
     email_domain: str = "annotators.example"
     """Simulated annotators sign in as id@email_domain."""
+    outside: Annotated[int, Field(ge=0)] = 0
+    """People from outside who may join by a signed link (`robopref annotators invite`); 0 = nobody."""
+    outside_pairs: Annotated[int, Field(ge=1)] = 50
+    """Production pairs after which one of them gets a completion code, and is done."""
     hand_over_after_h: Annotated[float, Field(ge=0)] = 24.0
     """Open pairs of somebody who has not answered for so many hours go to others who have; 0 = never."""
 

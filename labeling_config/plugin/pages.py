@@ -67,6 +67,7 @@ def next_pair(request: Any) -> HttpResponse:
         "held_elsewhere": progress.current(stages) is not None,
         "training_skipped": bool(skipped and progress.in_training([skipped]) and test_waits),
         "reached": reached,
+        "code": progress.completion(request.user),
     }
     return render(request, "robopref/next.html", facts)
 
@@ -92,6 +93,7 @@ def state(request: Any) -> Response:
         raise PermissionDenied
     going = None if is_manager(request.user) else progress.current(progress.stages_of(request.user))
     said: dict[str, Any] = {"next": going and _stream(going.project_id), "stage": None, "upcoming": []}
+    said["completion"] = "" if going or is_manager(request.user) else progress.completion(request.user)
     if project is not None:
         stage = progress.stage_of(request.user, project)
         said["stage"] = asdict(stage)

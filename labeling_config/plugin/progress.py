@@ -54,6 +54,11 @@ def stages_of(user: Any) -> list[Stage]:
     return sorted(stages, key=lambda stage: (contract.place_of(stage.phase), stage.project_id))
 
 
+def completion(user: Any) -> str:
+    """The completion code of somebody from outside who has done their part; else empty."""
+    return next((code for project in _projects(user) if (code := contract.completion_of(project.description))), "")
+
+
 def _projects(user: Any) -> Any:
     """The projects that this annotator owns, as a query."""
     from projects.models import Project  # pyright: ignore[reportMissingImports]

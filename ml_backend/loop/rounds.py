@@ -19,6 +19,7 @@ from importer.pairs.sampling import asked
 from importer.pairs.third_opinions import ask_third
 from importer.studio.hand_over import hand_over
 from importer.studio.order import out_of_order, rescore
+from importer.studio.participants import finish_outside
 from importer.studio.pull import pull
 from importer.studio.push import push
 from ml_backend.loop.models import score_pool
@@ -67,6 +68,7 @@ def update_labels(ws: Workspace, *, whole: bool = False) -> list[Preference]:
     """
     pull(ws, whole=whole)
     reopen_changed(ws)
+    finish_outside(ws)
     if hand_over(ws, lambda: queue_scores(ws)).moved:
         push(ws, scores=publish(ws))
     resolved = resolve_labels(ws)

@@ -8,6 +8,7 @@
     GET  /metrics       for Prometheus
     GET  /              the same for a person
     GET  /reports       quality reports for managers: the list, /reports/BATCH, /reports/live for all answers so far
+    GET  /join          where `annotators.outside` is set: makes the account of whoever has a signed invitation
     /robopref/console   the manager's console (`ml_backend.service.console`)
     GET  /openapi.json  all of this for programs
 
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from importer.studio.hints import Hints
 from labeling_config.contract import CONSOLE, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
+from ml_backend.service.join import PATH, invitations
 from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.workspace import Workspace
@@ -57,6 +59,8 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
     _answer_label_studio(app, ws, QueueScores(ws), hints or Hints(ws), metrics)
     _answer_people(app, ws, metrics)
     _answer_managers(app, ws)
+    if ws.config.annotators.outside:
+        app.register_blueprint(invitations(ws))
     _answer_mistakes(app)
     return app
 
@@ -84,7 +88,8 @@ def _guard(app: Flask, ws: Workspace) -> None:
     def check() -> Response | None:
         if (request.content_length or 0) > MAX_BODY:
             raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
-        if request.path == "/health" or _password_fits(request.authorization, ws):
+        invited = request.path == PATH and ws.config.annotators.outside
+        if request.path == "/health" or invited or _password_fits(request.authorization, ws):
             return None
         ours = request.path == "/webhook" or request.path.startswith(CONSOLE)
         if ours and _secret_fits(request.headers.get(SECRET_HEADER), ws):

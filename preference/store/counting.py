@@ -84,6 +84,15 @@ class Counts(Database):
         with self._reading() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
+    def answers_by_annotator(self) -> list[tuple[str, str, int]]:
+        """`(annotator_id, batch_id, answers)` of everybody, active or not."""
+        a, j = t.assignments.c, t.judgments.c
+        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
+        query = sa.select(a.annotator_id, a.batch_id, sa.func.count()).select_from(joined)
+        with self._reading() as connection:
+            rows = connection.execute(query.group_by(a.annotator_id, a.batch_id).order_by(a.annotator_id, a.batch_id))
+            return [(row[0], row[1], row[2]) for row in rows]
+
     def last_answers(self) -> dict[str, str]:
         """Annotator → when their latest answer was given, calibration counted too."""
         a, j = t.assignments.c, t.judgments.c

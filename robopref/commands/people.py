@@ -98,6 +98,30 @@ def annotators_remove(
     _tell(ws, away, annotator, batches, json)
 
 
+@annotators_app.command("invite")
+def annotators_invite(
+    participants: Annotated[list[str], typer.Argument(help="Ids, such as those of a panel.")],
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Print a signed link for each participant from outside; whoever opens it gets an annotator's account.
+
+    Needs `annotators.outside`. After `annotators.outside_pairs` answers their last page shows a completion code, and
+    `robopref export participants` lists who did what.
+
+    Example: `robopref annotators invite p1001 p1002`
+    """
+    from importer.studio.participants import invitation
+
+    ws = Workspace.open(config)
+    links = {participant: invitation(ws, participant) for participant in participants}
+    if json:
+        show.print_json(links)
+        return
+    for link in links.values():
+        show.say(link)
+
+
 @annotators_app.command("refresh")
 def annotators_refresh(annotator: Person, config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Give somebody whose agreement falls a refresher: training pairs, before their next production pairs.

@@ -98,3 +98,21 @@ def export_dpo(
     ws = Workspace.open(config)
     show.record(export(ws, file), json)
     follow(ws, json)
+
+
+@export_app.command("participants")
+def export_participants(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Such as participants.csv; replaced if it exists.")],
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Write who of the people from outside did what, with their completion codes, as CSV.
+
+    Example: `robopref export participants participants.csv`
+    """
+    from importer.studio.participants import export_participants as export
+
+    ws = Workspace.open(config)
+    count = export(ws, file)
+    show.print_json({"file": str(file), "participants": count}) if json else show.say(f"{count} people in {file}.")
+    follow(ws, json)

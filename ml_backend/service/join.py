@@ -1,0 +1,91 @@
+"""The page behind an invitation: GET shows a button, POST makes the account, and later both show how far it is.
+
+Only there where `annotators.outside` is set. It asks for no password, as the link is signed; how often one address, and
+everybody together, may try is limited. A look at the link (by a mail program, say) makes nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from importer.studio.participants import join, key_of, participant_of
+from preference.errors import UserError
+from preference.pages import render
+from preference.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flask import Blueprint, Response
+
+PATH = "/join"
+PER_ADDRESS, TOGETHER, WINDOW_S = 20, 120, 3600.0
+"""Requests of one address, and of all, in an hour."""
+
+
+class Limit:
+    """Counts requests of the last hour; safe to share by threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._seen: dict[str, deque[float]] = defaultdict(deque)
+
+    def takes(self, address: str) -> bool:
+        """Whether one more request of this address is taken; then it counts."""
+        with self._lock:
+            now = self._clock()
+            for times in self._seen.values():
+                while times and now - times[0] > WINDOW_S:
+                    times.popleft()
+            self._seen = defaultdict(deque, {key: times for key, times in self._seen.items() if times})
+            together = sum(len(times) for times in self._seen.values())
+            if len(self._seen[address]) >= PER_ADDRESS or together >= TOGETHER:
+                return False
+            self._seen[address].append(now)
+            return True
+
+
+def invitations(ws: Workspace, limit: Limit | None = None) -> Blueprint:
+    from flask import Blueprint, request
+
+    pages, limit = Blueprint("join", __name__), limit or Limit()
+
+    @pages.route(PATH, methods=["GET", "POST"])
+    def enter() -> Response:
+        if not limit.takes(request.remote_addr or ""):
+            return _page(429, trouble="Too many tries. Come back in an hour.")
+        values = request.values
+        participant, key = values.get("participant", "")[:80], values.get("key", "")[:80]
+        if request.method == "GET":
+            ours = _is_ours(ws, participant, key)
+            return _page(200, participant=participant, key=key) if ours else _page(403, trouble=NOT_OURS)
+        try:
+            account = join(ws, participant, key)
+        except UserError as error:
+            return _page(503, trouble=error.message)
+        return _page(200, account=account) if account else _page(403, trouble=NOT_OURS)
+
+    return pages
+
+
+NOT_OURS = "This link is not valid. Copy it whole, or ask whoever invited you."
+
+
+def _is_ours(ws: Workspace, participant: str, key: str) -> bool:
+    try:
+        return hmac.compare_digest(key.encode(), key_of(ws, participant_of(participant)).encode())
+    except UserError:
+        return False
+
+
+def _page(status: int, **values: object) -> Response:
+    from flask import Response
+
+    known = {"account": None, "trouble": "", "participant": "", "key": ""}
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
+               "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+               "frame-ancestors 'none'"}  # fmt: skip
+    return Response(render("ml_backend.service", "join.html.jinja", **(known | values)), status, headers)
