@@ -352,6 +352,8 @@ class ModelVersion(Record):
 
 TRAIN = "train"
 """`Request.kind` of Start Training, in Label Studio or in the console."""
+STOP, GO_ON = "rounds stop", "rounds go on"
+"""The worker makes no rounds by itself from the one until the other."""
 
 
 @dataclass(frozen=True)

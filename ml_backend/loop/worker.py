@@ -124,7 +124,7 @@ class Worker:
             train_as_requested(ws)
         deliver(ws)
         enough = ws.store.active_model() is not None or labelled >= bootstrap_labels(ws)
-        if unfinished(ws) or not enough or self._counts() == self._asked_nothing:
+        if unfinished(ws) or not enough or self._counts() == self._asked_nothing or ws.store.stopped_rounds():
             return None
         if ws.store.open_by_batch() and not self._gate_is_open(preferences):
             return None  # people go on with what they have; the gate speaks when the last answer is in

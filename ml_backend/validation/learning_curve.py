@@ -109,7 +109,7 @@ def why_stop(models: Sequence[ModelVersion], active: Active) -> str:
     Args:
         models: All versions, in order.
     """
-    course = _course(models)
+    course = course_of(models)
     if not course:
         return ""
     labels, _, _ = course[-1]
@@ -167,7 +167,7 @@ def labels_for(target: float, models: Sequence[ModelVersion]) -> Needed | None:
     With one model the slope is the prior's. The newest model's own accuracy is taken as it is: its interval is wider
     than what the slope adds.
     """
-    course = _course(models)
+    course = course_of(models)
     if not course:
         return None
     mean, half = _slope(course)
@@ -182,7 +182,7 @@ def labels_for(target: float, models: Sequence[ModelVersion]) -> Needed | None:
     return Needed(needed(mean), needed(mean + half), needed(mean - half))
 
 
-def _course(models: Sequence[ModelVersion]) -> list[tuple[int, float, int]]:
+def course_of(models: Sequence[ModelVersion]) -> list[tuple[int, float, int]]:
     """Cross-validated accuracy on pairs that no rule chose: chosen ones get harder as rounds go on, and would make
     every curve flat. The newest model of each number of labels."""
     found: dict[int, tuple[int, float, int]] = {}

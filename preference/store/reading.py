@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from preference.errors import NotReady
 from preference.records import (
     CALIBRATION,
+    GO_ON,
     SETTLED,
     SKIPPED,
+    STOP,
     TRAIN,
     Activity,
     Annotator,
@@ -283,6 +285,12 @@ class Reader(Counts):
     def pressed(self, press: str) -> Request | None:
         """The request that this very form made; None where it made none."""
         return next(iter(self._read(Request, sa.select(t.requests).where(t.requests.c.press == press))), None)
+
+    def stopped_rounds(self) -> Request | None:
+        """Who stopped the rounds that the worker makes by itself; None where they go on."""
+        query = sa.select(t.requests).where(t.requests.c.kind.in_((STOP, GO_ON)), t.requests.c.state == "done")
+        last = self._read(Request, query.order_by(t.requests.c.request_id.desc()).limit(1))
+        return last[0] if last and last[0].kind == STOP else None
 
     def activity(self) -> Activity | None:
         """What the worker is doing; None where it waits."""

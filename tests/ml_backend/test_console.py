@@ -10,7 +10,7 @@ from labeling_config.contract import CONSOLE, MANAGER_HEADER
 from ml_backend.service.app import create_app
 from ml_backend.service.console.now import command_of
 from ml_backend.service.console.registry import ACTIONS, PAGES, handle
-from preference.records import Annotator, Assignment, Batch, Certification, Judgment
+from preference.records import Annotator, Assignment, Batch, Certification, Judgment, ModelVersion
 
 
 @pytest.fixture
@@ -275,3 +275,66 @@ def test_only_files_of_the_clips_folder_are_handed_out(ws, maria):
         reply = maria.get(f"/people/clip/{subject}")
         assert reply.status_code in (404, 503) or b"SQLite" not in reply.data
         assert b"root:" not in reply.data
+
+
+def models(ws, *versions):
+    """Registered models with files; the last one is in use."""
+    for number, name in enumerate(versions):
+        folder = ws.root / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(b"weights")
+        (folder / "rewards.csv").write_text("trajectory_id,reward\n" + "".join(f"t{i},{i}.0\n" for i in range(4)))
+        stamp = f"2026-01-0{number + 1}T00:00:00+00:00"
+        ws.store.put_model_version(ModelVersion(name, f"models/{name}", stamp, 20, 0.8, 0.7, "", "none"))
+
+
+def test_a_model_is_promoted_and_rolled_back_with_a_reason_and_a_name(ws, maria):
+    models(ws, "rm-0001", "rm-0002")
+    assert maria.press("models promote", "rm-0001", "/models", why=" ").status_code == 400
+    assert ws.store.active_model().version == "rm-0002"
+    assert "rm-0001 is in use" in maria.said(maria.press("models promote", "rm-0001", "/models", why="probes"))
+    assert ws.store.active_model().version == "rm-0001"
+    maria.press("models promote", "rm-0002", "/models", why="no, it was better")
+    assert "rm-0001 is in use" in maria.said(maria.press("models rollback", "", "/models", why="worse on gold"))
+    assert [r.by for r in ws.store.requests()] == ["maria@example.org"] * 3
+
+
+def test_the_validation_page_of_a_model_is_there_once_it_was_made(ws, maria):
+    models(ws, "rm-0001")
+    assert "models/validation" not in maria.get("/models").text
+    assert maria.get("/models/validation/rm-0001").status_code == 404
+    (ws.root / "models" / "rm-0001" / "validation.html").write_text("<h1>Can it be trusted?</h1>")
+    assert "models/validation/rm-0001" in maria.get("/models").text
+    assert "Can it be trusted?" in maria.get("/models/validation/rm-0001").text
+
+
+def test_a_manager_stops_the_rounds_and_lets_them_go_on(ws, maria):
+    maria.press("rounds stop", "", "/models", why="budget")
+    assert ws.store.stopped_rounds().why == "budget" and "budget" in maria.get("/models").text
+    maria.press("rounds go on", "", "/models", why="new budget")
+    assert ws.store.stopped_rounds() is None
+
+
+def test_a_release_is_asked_for_by_a_version_that_can_be_one(ws, maria):
+    models(ws, "rm-0001")
+    reply = maria.press("release", "", "/releases", version_number="first")
+    assert reply.status_code == 400 and "MAJOR.MINOR.PATCH" in maria.said(reply)
+    assert kinds(ws) == []
+    maria.press("release", "", "/releases", version_number="1.0.0")
+    assert kinds(ws) == ["release"]
+
+
+def test_a_release_is_downloaded_and_verified(ws, maria):
+    ws.releases.mkdir()
+    folder = ws.releases / "robopref-preferences-1.0.0"
+    folder.mkdir()
+    (folder / "CHANGELOG.md").write_text("# Changes\n\n## 1.0.0, today\n\n- First release, with 20 labelled pairs.\n")
+    (ws.releases / "robopref-preferences-1.0.0.tar.gz").write_bytes(b"not a tar")
+    (ws.releases / "robopref-preferences-1.0.0.tar.gz.sha256").write_text("abc  robopref-preferences-1.0.0.tar.gz\n")
+    assert "First release, with 20 labelled pairs." in maria.get("/releases").text
+    reply = maria.get("/releases/archive/robopref-preferences-1.0.0")
+    assert reply.data == b"not a tar" and "attachment" in reply.headers["Content-Disposition"]
+    reply = maria.press("release verify", "robopref-preferences-1.0.0", "/releases")
+    assert "differs" in maria.said(reply)
+    for subject in ("..%2Frobopref", "../robopref.db", "robopref-preferences-9.9.9"):
+        assert maria.get(f"/releases/archive/{subject}").status_code != 200

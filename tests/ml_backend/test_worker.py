@@ -136,6 +136,17 @@ def test_a_round_takes_the_labels_that_were_updated_just_now_unless_a_training_c
     assert given == [ws.labels, None]
 
 
+def test_no_round_is_made_while_a_manager_has_stopped_them(ws, heard):
+    answer_all(ws)
+    ws.labels = labelled(200)
+    ws.store.put_request("rounds stop", by="maria", why="budget", state="done")
+    Worker(ws, clock=Clock()).look()
+    assert "round" not in heard
+    ws.store.put_request("rounds go on", by="maria", why="new budget", state="done")
+    Worker(ws, clock=Clock()).look()
+    assert "round" in heard
+
+
 def test_a_look_during_a_training_by_hand_does_nothing(ws, heard):
     with exclusively(ws, LEARNING), pytest.raises(NotReady, match="learning lock"):
         Worker(ws).look()
