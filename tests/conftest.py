@@ -140,8 +140,8 @@ def _quick_passwords():
     """For servers that tests start themselves; those of `robopref up` and of the demo hash as they always do."""
     import robopref.studio
 
-    def quick(*arguments, plugin):
-        given = environment(*arguments, plugin=plugin)
+    def quick(*arguments, plugin, **more):
+        given = environment(*arguments, plugin=plugin, **more)
         if plugin:
             given["DJANGO_SETTINGS_MODULE"] = "quick_settings"
             given["PYTHONPATH"] += os.pathsep + str(MAKERS)
