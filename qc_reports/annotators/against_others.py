@@ -25,10 +25,9 @@ ENOUGH = 20
 """Answers that a verdict on guessing, or on always the same answer, needs."""
 HALF_GUESSED = 0.5
 """Σ d·s / Σ d² below which it is called guessing: half of the answers, or more."""
-SWAPPED = -0.15
-"""And below which the sides are swapped, where a coin does not explain it."""
-COIN_P = 0.001
-"""And a coin does not explain it."""
+SWAPPED = -0.5
+"""And below which the sides are swapped, where a coin does not explain it either: nearer to −1 than to a guesser's 0."""
+COIN_P = 0.05
 ONE_SIDED = 0.1
 """At least so much more often one side than the others' answers to the same pairs explain."""
 ONE_ANSWER = 0.9
@@ -63,12 +62,11 @@ def _sides(name: str, own: Comparison, spread: float) -> Iterator[Tested]:
     weight, score = took.weight, _score(took)
     value, expected = float(hit.mean()), float(likelier.mean())
     n = hit.size
-    p = hits_bound(hit, np.full(n, 0.5), weight * d, above=False)
-    if score <= SWAPPED and p < COIN_P:
+    p = hits_bound(hit, likelier, weight * d, above=False, spread=spread)
+    if score <= SWAPPED and hits_bound(hit, np.full(n, 0.5), weight * d, above=False) < COIN_P:
         words = f"{name} took the opposite side of the others in {1 - value:.0%} of {n} pairs: sides swapped?"
         yield Tested(_flag(name, "swapped", 1 - value, 0.5, n, words, 1 - expected, p, ENOUGH), True)
         return
-    p = hits_bound(hit, likelier, weight * d, above=False, spread=spread)
     words = (
         f"{name} took the side that the others make likelier in {value:.0%} of {n} pairs, where most would in "
         f"{expected:.0%}: like somebody who guesses {min(1.0, max(0.0, 1 - score)):.0%} of the answers."
