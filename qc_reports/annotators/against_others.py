@@ -26,7 +26,7 @@ ENOUGH = 20
 HALF_GUESSED = 0.5
 """Σ d·s / Σ d² below which it is called guessing: half of the answers, or more."""
 SWAPPED = -0.5
-"""And below which the sides are swapped, where a coin does not explain it either: nearer to −1 than to a guesser's 0."""
+"""And below which the sides are swapped, where a coin does not explain it: nearer to −1 than to a guesser's 0."""
 COIN_P = 0.05
 ONE_SIDED = 0.1
 """At least so much more often one side than the others' answers to the same pairs explain."""
