@@ -1,7 +1,7 @@
 """How much each part of a reward counts: differences that each gave to pairs it had not seen in, weights out.
 
 Stacking (Wolpert 1992) with weights of at least 0 (Breiman 1996), on the likelihood of the answers. A normal prior says
-"the simple part alone", so with few labels a network that happened to be right gets little.
+that both count alike: with few labels the mean of the two is hardly behind the better one, whichever that is.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import numpy as np
 from ml_backend.reward.evidence import Answers, slipped
 from preference.bradley_terry import davidson_loss
 
-PRIOR_SD = 0.5
-"""Of both weights, about 1 for the simple part and 0 for the network's."""
-
+PRIOR, PRIOR_SD = 0.5, 0.5
+"""Of both weights, for parts of one size."""
 
 NU_RANGE = (0.01, 20.0)
 """Of Davidson's ν."""
@@ -39,14 +38,13 @@ def stack(simple: np.ndarray, network: np.ndarray, answers: Answers) -> tuple[fl
     scale = float(simple[known].std()) / spread
     both = np.column_stack([simple, scale * np.where(known, network, 0.0)])
     kept = Answers(answers.pair, answers.label, answers.weight * known[answers.pair], answers.slip)
-    middle = np.array([1.0, 0.0])
 
     def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
         loss, slope, _ = slipped(both @ w, kept)
-        away = (w - middle) / PRIOR_SD**2
-        return loss + 0.5 * float(away @ (w - middle)), both.T @ slope + away
+        away = (w - PRIOR) / PRIOR_SD**2
+        return loss + 0.5 * float(away @ (w - PRIOR)), both.T @ slope + away
 
-    found: Any = minimize(cost, np.array([0.7, 0.3]), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
+    found: Any = minimize(cost, np.full(2, PRIOR), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
     return float(found.x[0]), float(found.x[1]) * scale
 
 
