@@ -20,18 +20,20 @@ sys.path[:0] = [str(ROOT / "tests" / "makers"), str(ROOT / "scripts")]
 
 OUT = ROOT / "docs" / "images"
 WIDTH, HEIGHT = 1440, 900
-EMAIL = "annotator@example.com"
+EMAIL, LATER = "annotator@example.com", "again@example.com"
+"""The second one is in the second training; nobody gets past that to production."""
 
 
 def day(page: Any, server: Any, names: list[str]) -> None:
     """Every screen once, each kept as a picture."""
     import screen_maker
-    from screen_maker import CLOCKS, SEEN, make_project, mark, open_stream, sign_in, submit
+    from screen_maker import CHOSEN, CLOCKS, SEEN, make_project, mark, open_stream, sign_in, submit
 
-    def project(phase: str, **options: Any) -> int:
-        return make_project(server, EMAIL, phase, tasks=2, lines=[mark(phase)], prefix=phase, **options)
+    def project(phase: str, tasks: int = 2, email: str = EMAIL, **options: Any) -> int:
+        title = f"{phase.replace('-', ' ').capitalize()} · ann"
+        return make_project(server, email, title, tasks=tasks, lines=[mark(phase)], prefix=phase, **options)
 
-    screen_maker.QUESTION = "Which robot did the better job of opening the drawer?"
+    drawer = screen_maker.QUESTION = "Which robot did the better job of opening the drawer?"
     screen_maker.REASONING = "The left one takes the handle at once; the right one never reaches it."
     training = project("training", clips=(names[1], names[0]), template="calibration")
     sign_in(page, server, EMAIL)
@@ -63,10 +65,29 @@ def day(page: Any, server: Any, names: list[str]) -> None:
     missing = project("production", clips=(names[0], "gone"))
     page.goto(f"{server.url}/projects/{missing}/data?labeling=1")
     page.locator(".rp-missing").wait_for()
+    page.wait_for_function("() => document.querySelector('video')?.readyState > 1")  # the other one
     keep(page, "screen-missing-clip")
     page.goto(f"{server.url}/robopref/guidelines")
     page.wait_for_load_state("networkidle")
     keep(page, "screen-guidelines")
+    screen_maker.QUESTION = drawer
+    again = project("training-2", 8, LATER, clips=(names[1], names[0]), template="calibration",
+                    about=["smoothness"] * 6 + ["grasp"] * 2)  # fmt: skip
+    sign_in(page, server, LATER)
+    open_stream(page, server, again)
+    for _ in range(3):
+        page.wait_for_function(f"() => ({CHOSEN}).length === 0")
+        page.wait_for_function(SEEN)
+        for key in ("1", "f"):
+            page.keyboard.press(key)
+        submit(page)
+        page.wait_for_timeout(500)
+    page.get_by_text("Three right in a row").wait_for()
+    page.wait_for_function(f"() => ({CHOSEN}).length === 0 && ({CLOCKS})().every(([, at]) => at > 0.3)")
+    for key in ("1", "f"):
+        page.keyboard.press(key)
+    page.locator("text=The expert:").first.wait_for()
+    keep(page, "screen-training-2")
 
 
 def keep(page: Any, name: str) -> None:

@@ -21,6 +21,8 @@ LOOKED_AT = 500
 """Episodes: a few seconds of reading."""
 ENOUGH = 500
 """Trajectories of a pool."""
+RANKED = 4
+"""Of a task type, below which none is ranked (`quality.quartiles`)."""
 WRIST = ("wrist", "in_hand", "hand_eye", "gripper")
 """Parts of the names of cameras that move with the hand."""
 
@@ -91,8 +93,18 @@ def overview(dataset: Dataset) -> Overview:
         tasks=dict(tasks.most_common()),
         sources=dict(sources.most_common()),
         success=success,
-        missing=_missing(len(indices) if len(looked) < len(indices) else len(found), schema.cameras, sources, success),
+        missing=[
+            *_unranked(tasks if len(looked) == len(indices) else {}),
+            *_missing(len(indices) if len(looked) < len(indices) else len(found), schema.cameras, sources, success),
+        ],
     )
+
+
+def _unranked(tasks: Mapping[str, int]) -> list[str]:
+    few = [f"{name!r} ({count})" for name, count in tasks.items() if count < RANKED]
+    if not few:
+        return []
+    return [f"Nothing can be asked about task types with fewer than {RANKED} readable episodes: {', '.join(few)}."]
 
 
 def _missing(

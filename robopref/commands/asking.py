@@ -102,9 +102,9 @@ def calibration_build(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     show.batches(ws, made, json)
     if not json:
         show.warn(outside_protocol(ws.config, "calibration"))
-    follow(ws, json)
     if (waiting := calibrate.waiting_for_expert(ws)) and not json:
         show.say(f"When the expert has answered {waiting} training pairs, run this again for the annotators.")
+    follow(ws, json)
 
 
 @app.command(rich_help_panel=ASK)

@@ -95,6 +95,7 @@ def up(
         supervise(config, port=port, worker=worker)
     else:
         show.servers(servers.start(config, port=port, worker=worker), json)
+        follow(Workspace.open(config), json)
 
 
 @app.command(rich_help_panel=RUN)

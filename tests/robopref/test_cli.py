@@ -64,7 +64,6 @@ ENDS_OTHERWISE = {
     "init",
     "serve",
     "worker",
-    "up",
     "demo",
     "status",
     "pool inspect",

@@ -82,6 +82,7 @@ def test_the_first_start_says_where_and_who_once(project):
     login = json.loads((config.parent / "label_studio" / "credentials.json").read_text())
     url = load_config(config).label_studio.url
     assert url in first.stderr and login["username"] in first.stderr and login["password"] in first.stderr
+    assert "Next: `robopref " in first.stderr
     again = run(config)
     assert again.returncode == 0, again.stderr
     assert url in again.stderr and "credentials.json" in again.stderr

@@ -10,9 +10,10 @@ const place = (css, tag = "div") => {
   return made;
 };
 
-/** A line at the bottom of the screen, read aloud by screen readers. */
-export function say(text, ms = 4_000) {
+/** A line at the bottom of the screen, or below the corner with the progress; read aloud by screen readers. */
+export function say(text, ms = 4_000, { byCorner = false } = {}) {
   const line = place("rp-say");
+  line.classList.toggle("rp-by-corner", byCorner);
   line.setAttribute("role", "status");
   line.textContent = text;
   clearTimeout(say.timer);
