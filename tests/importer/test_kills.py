@@ -17,6 +17,7 @@ from importer.studio.users import annotator_session
 from labeling_config.contract import result_of
 from preference.records import Annotator
 
+pytestmark = pytest.mark.slow
 KILLS = 20
 CHILD = """
 import os, signal, sys

@@ -64,7 +64,7 @@ def at(page):
     return int(re.search(r"/projects/(\d+)/", page.url)[1])
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_from_login_through_training_and_test_to_production_with_three_keys_a_pair(page, label_studio, course):
     log_in(page, label_studio, EMAIL)
     drifts, pressed, expected = [], 0, {}

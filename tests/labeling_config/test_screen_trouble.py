@@ -54,7 +54,7 @@ def begin(page, server, name, **how):
     return project
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_the_longer_clip_plays_on_when_the_shorter_has_ended(page, label_studio):
     begin(page, label_studio, "unequal", clips=("a", "long"))
     page.wait_for_function(BOTH_PLAY)
@@ -124,7 +124,7 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
     assert answer.lead_time_s * 1000 > 5 * 60_000
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_on_a_slow_network_both_wait_for_each_other_and_keep_step(page, context, label_studio):
     network = context.new_cdp_session(page)
     network.send("Network.enable")

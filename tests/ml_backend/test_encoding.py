@@ -128,7 +128,7 @@ def test_writers_of_one_cache_do_not_disturb_each_other(ws, tmp_path):
     jobs, _ = plan(trajectories, ws.config.pool, ws.config.reward, expected.encoder, other.features)
     read = encoding._Read(ws.config.pool, ws.config.reward, pictures=True)
     task = encoding._Encode(read, expected.encoder, None, threads=1)
-    results = [result for _, result in parallel_map(task, jobs * 3, workers=Workers(3), description="Writing")]
+    results = [result for _, result in parallel_map(task, jobs * 3, workers=Workers(2), description="Writing")]
     assert results == [None] * 12
     assert sorted(path.suffix for path in other.features.iterdir()) == [".npy"] * 4
     found = encode_pool(other, trajectories)

@@ -22,20 +22,21 @@ pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`
 
 SMALL = """
 [clips]
-size = 160
+size = 96
 [pairs]
-batch = 60
+batch = 40
 [calibration]
-pairs = 30
+pairs = 20
+more_pairs = 10
 training_pairs = 5
 [active]
-pairs = 12
-bootstrap = 60
+pairs = 8
+bootstrap = 40
 [quality]
 bootstrap = 200
 [reward]
 encoder = "tf_efficientnet_lite0"
-sample_fps = 2.0
+sample_fps = 1.0
 members = 2
 epochs = 30
 """
@@ -104,7 +105,7 @@ def test_the_careless_and_the_biased_are_refused_and_the_good_are_certified(summ
 
 
 def test_the_batch_keeps_the_strata_and_repeats_some_pairs(summary):
-    assert summary["strata"] == {"adjacent": 24, "same": 18, "distant": 18}
+    assert summary["strata"] == {"adjacent": 16, "same": 12, "distant": 12}
     assert summary["duplicates"] > 0
 
 
@@ -119,7 +120,7 @@ def test_each_assignment_has_exactly_one_task_and_one_judgment(finished, summary
     ).fetchall()
     (closed,) = database.execute(f"SELECT count(DISTINCT task_id) FROM ({settled})").fetchone()
     assert assignments == tasks
-    assert unanswered == [("you", 5 + 30)]  # training and test wait for the person who sits down afterwards
+    assert unanswered == [("you", 5 + 20)]  # training and test wait for the person who sits down afterwards
     assert summary["judgments"] == assignments - closed - 35
     studio = sqlite3.connect(root / "label_studio" / "label_studio.sqlite3")
     assert studio.execute("SELECT count(*) FROM task").fetchone()[0] == tasks
@@ -156,12 +157,12 @@ def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, caps
     _say_where(ws, {"username": "manager", "password": "secret"})
     said = capsys.readouterr().err
     assert "practise on 5 pairs" in said
-    assert f"then get certified on 30 pairs:\n  {ws.config.label_studio.url}/projects/" in said
+    assert f"then get certified on 20 pairs:\n  {ws.config.label_studio.url}/projects/" in said
     ws.store.close()
 
 
 def test_the_active_round_asked_what_the_model_wanted_and_made_it_train_again(summary):
-    assert summary["active"]["pairs"] == 12
+    assert summary["active"]["pairs"] == 8
     assert len(summary["models"]) == 2
     assert summary["models"][1]["preferences"] > summary["models"][0]["preferences"]
 

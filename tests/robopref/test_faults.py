@@ -2,7 +2,8 @@
 
 One real Label Studio, service and worker for all of it, as processes, while people answer without a pause: two to each
 pair, a third where they differ, repeats, a flag in every batch, and one who sends malformed answers throughout. Once
-with SQLite and, among the slow tests, once with PostgreSQL. `--faults 20` kills each of the three twenty times.
+with SQLite and once with PostgreSQL; `make test` has the loop undisturbed on SQLite, `make test-slow` all else.
+`--faults 20` kills each of the three twenty times.
 """
 
 import contextlib
@@ -50,7 +51,11 @@ def proxy(studio):
     server.server_close()
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+ON_SQLITE = pytest.param("sqlite", marks=pytest.mark.xdist_group("faults on SQLite"))
+ON_POSTGRESQL = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.xdist_group("faults on PostgreSQL")])
+
+
+@pytest.fixture(scope="module", params=[ON_SQLITE, ON_POSTGRESQL])
 def running(request, studio, proxy, tmp_path_factory):
     name, address = f"{request.param[0]}{os.getpid()}", ""
     if request.param == "postgresql":
@@ -132,6 +137,7 @@ def test_label_studio_is_killed_at_random_moments(loop, studio, kills):
     loop.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [500, 503, "lost", "slow"])
 def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
     """500, nothing at all, a 500 after the deed was done, two seconds late: what the worker wants of it."""
@@ -145,6 +151,7 @@ def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
     loop.check()
 
 
+@pytest.mark.slow
 def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
     url = loop.ws.store.engine.url
     if url.get_backend_name() == "sqlite":
@@ -164,6 +171,7 @@ def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
     loop.check()
 
 
+@pytest.mark.slow
 def test_a_model_file_is_cut_short(loop):
     assert loop.goes_on(), loop.logs()
     assert until(loop.ws.store.active_model)
@@ -178,6 +186,7 @@ def test_a_model_file_is_cut_short(loop):
     assert (active.version != broken.version, damage(loop.ws, active)) == (True, "")
 
 
+@pytest.mark.slow
 def test_two_workers_share_nothing_and_the_second_takes_over(loop):
     second = loop.new_worker("second").start()
     try:
@@ -205,6 +214,7 @@ for module in (importer.pairs.batches, ml_backend.loop.train, preference.signed)
 """
 
 
+@pytest.mark.slow
 def test_the_clock_is_set_back(loop, studio, tmp_path):
     """By four hundred days, for the worker and the service; and Label Studio's answers of then carry such stamps."""
     assert loop.goes_on(), loop.logs()
