@@ -88,7 +88,7 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
     )
 
 
-def settle(
+def judge_task(
     annotations: Iterable[Raw], assignment: Assignment | None, annotator: Annotator | None, *, first: bool = False
 ) -> tuple[Judgment | None, list[Rejection]]:
     """All annotations of one task, each in one version → its judgment, if any, and the rest as rejections.
@@ -200,7 +200,7 @@ def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[d
         if final:
             given = [annotation for annotation in given if _id_of(annotation) not in before]
         newest = _newest([*(row["raw"] for row in before.values() if final or not gone(row)), *given])
-        judgment, refused = settle(newest, assignment, annotator, first=test)
+        judgment, refused = judge_task(newest, assignment, annotator, first=test)
         changed = _changed(before, judgment, refused)
         if changed != Recorded() or len(before) != len(newest):
             outcome.recorded += changed

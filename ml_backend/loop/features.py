@@ -25,7 +25,7 @@ from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, load, onnx_file
 from ml_backend.reward.features import FeatureFiles, Features, check_sizes, is_complete, read_features, write_features
-from ml_backend.reward.weights import EncoderSettings, settle
+from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
@@ -95,7 +95,7 @@ class FeatureStore(Mapping[str, Features]):
 
 def encoder_settings(reward: Reward) -> EncoderSettings | None:
     """The encoder and the weights that it gets; None where the model does not look at frames."""
-    return settle(reward.encoder, reward.weights) if "frames" in reward.inputs else None
+    return resolve_weights(reward.encoder, reward.weights) if "frames" in reward.inputs else None
 
 
 @dataclass(frozen=True)

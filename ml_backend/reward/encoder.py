@@ -29,7 +29,7 @@ WEIGHTS_FIX = "Name the weights of reward.encoder in reward.weights; delete a fi
 
 
 class Encoder:
-    """A frozen timm network. Make it with `weights.settle` and `load`."""
+    """A frozen timm network. Make it with `weights.resolve_weights` and `load`."""
 
     def __init__(self, settings: EncoderSettings, module: Any, size: int, session: Any = None) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class Encoder:
 
 
 def load(settings: EncoderSettings, onnx: Path | None = None, threads: int = 0) -> Encoder:
-    """The network that `weights.settle` chose.
+    """The network that `weights.resolve_weights` chose.
 
     Args:
         onnx: The same network for ONNX Runtime, to run that instead (`onnx_file`).

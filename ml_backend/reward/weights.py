@@ -62,7 +62,7 @@ class Unreachable(UserError):
     """Pretrained weights are neither on this machine nor can they be downloaded."""
 
 
-def settle(name: str, weights: str) -> EncoderSettings:
+def resolve_weights(name: str, weights: str) -> EncoderSettings:
     """Decide which weights are used, before any frame is read; pretrained ones are downloaded where need be.
 
     Args:

@@ -266,7 +266,7 @@ class Store(Reader):
             connection.execute(t.model_versions.update().where(chosen).values(trusted=trusted, verdict=verdict))
 
     def lock_tasks(self, tasks: Iterable[int]) -> None:
-        """Inside `together`: let nobody else settle these tasks until it ends."""
+        """Inside `together`: let nobody else judge these tasks until it ends."""
         if self.engine.dialect.name == "sqlite":
             return  # nobody else can write anyway
         c = t.assignments.c

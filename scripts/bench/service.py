@@ -113,11 +113,11 @@ def cache(ws: Workspace) -> None:
     """Features as the encoder would have left them: 512 numbers a frame; encoding itself is another benchmark's."""
     from ml_backend.loop.features import plan
     from ml_backend.reward.features import Features, write_features
-    from ml_backend.reward.weights import settle
+    from ml_backend.reward.weights import resolve_weights
 
     rng = np.random.default_rng(1)
     reward = ws.config.reward
-    encoder = settle(reward.encoder, reward.weights)
+    encoder = resolve_weights(reward.encoder, reward.weights)
     jobs, _ = plan(ws.store.trajectories(), ws.config.pool, reward, encoder, ws.features)
     for job in jobs:
         steps = int(rng.integers(20, 40))

@@ -87,10 +87,10 @@ def slow(features: Any) -> tuple[float, float]:
     from ml_backend.reward.features import collate, fit_normalization
     from ml_backend.reward.losses import pair_loss
     from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.weights import settle
+    from ml_backend.reward.weights import resolve_weights
 
     spec, reward = settings()
-    pairs, encoder = labelled_pairs(), load(settle("resnet18", "none"))
+    pairs, encoder = labelled_pairs(), load(resolve_weights("resnet18", "none"))
     model = RewardModel(replace(spec, members=1), torch.Generator().manual_seed(0))
     model.set_normalization(fit_normalization(features, spec.projection, np.random.default_rng(0)))
     optimizer = torch.optim.Adam(model.parameters(), lr=reward.learning_rate)
@@ -139,7 +139,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     from ml_backend.loop.features import encode_pool
     from ml_backend.reward.encoder import BATCH, load
     from ml_backend.reward.features import read_features
-    from ml_backend.reward.weights import settle
+    from ml_backend.reward.weights import resolve_weights
     from preference.workspace import Workspace
 
     weights = "none"
@@ -157,7 +157,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     done = sorted((path.stat().st_mtime, len(read_features(path))) for path in store.paths.values())
     frames = sum(steps for _, steps in done)
     sustained = sum(steps for _, steps in done[START:]) / (done[-1][0] - done[START - 1][0])
-    encoder = load(settle("resnet18", weights))
+    encoder = load(resolve_weights("resnet18", weights))
     batch = torch.randint(0, 256, (BATCH, 240, 240, 3), dtype=torch.uint8)
     with torch.inference_mode():
         encoder.module(batch)

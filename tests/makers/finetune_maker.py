@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ml_backend.reward.dataset import Pairs, Split
-from ml_backend.reward.weights import settle
+from ml_backend.reward.weights import resolve_weights
 
-SETTINGS = replace(settle("resnet10t", "none"), image_size=32)
+SETTINGS = replace(resolve_weights("resnet10t", "none"), image_size=32)
 
 
 def bright_and_dark(row):

@@ -15,7 +15,7 @@ from ml_backend.loop.features import encode_pool
 from ml_backend.reward import encoder
 from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features, write_features
-from ml_backend.reward.weights import settle
+from ml_backend.reward.weights import resolve_weights
 from preference.errors import DataError, UserError
 from preference.work import Workers, parallel_map
 from preference.workspace import Workspace
@@ -53,7 +53,7 @@ def elsewhere(ws, folder):
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_onnx_runtime_gives_the_features_of_torch_to_a_thousandth(tmp_path, name):
-    settings = settle(name, "none")
+    settings = resolve_weights(name, "none")
     plain = load(settings)
     (tmp_path / "encoder.onnx").write_bytes(encoder.export(plain))
     expected = plain.encode(PICTURES).astype(float)
@@ -62,7 +62,7 @@ def test_onnx_runtime_gives_the_features_of_torch_to_a_thousandth(tmp_path, name
 
 
 def test_a_convolutional_network_is_exported_once_and_never_for_a_few_frames(tmp_path, monkeypatch):
-    settings = settle("test_resnet", "none")
+    settings = resolve_weights("test_resnet", "none")
     assert encoder.onnx_file(settings, tmp_path, frames=10) is None
     assert list(tmp_path.iterdir()) == []
     exported = []
@@ -72,14 +72,14 @@ def test_a_convolutional_network_is_exported_once_and_never_for_a_few_frames(tmp
     assert first is not None
     assert encoder.onnx_file(settings, tmp_path, frames=10) == first
     assert len(exported) == 1
-    assert encoder.onnx_file(settle("test_vit", "none"), tmp_path, frames=10_000) is None
+    assert encoder.onnx_file(resolve_weights("test_vit", "none"), tmp_path, frames=10_000) is None
     first.write_bytes(first.read_bytes()[:100])
     with pytest.raises(DataError, match=r"\.onnx is broken"):
         load(settings, onnx=first)
 
 
 def test_a_network_whose_export_gives_other_features_runs_in_torch(tmp_path, monkeypatch):
-    settings = settle("test_resnet", "none")
+    settings = resolve_weights("test_resnet", "none")
     other = encoder.export(load(replace(settings, weights=str(weights_of("test_resnet", tmp_path)))))
     monkeypatch.setattr(encoder, "export", lambda _: other)
     assert encoder.onnx_file(settings, tmp_path / "onnx", frames=10_000) is None

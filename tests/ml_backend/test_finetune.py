@@ -17,7 +17,7 @@ from ml_backend.loop.features import OWN_ENCODER
 from ml_backend.loop.train import finetuned
 from ml_backend.reward.encoder import load
 from ml_backend.reward.finetune import finetune, step_count
-from ml_backend.reward.weights import settle
+from ml_backend.reward.weights import resolve_weights
 from preference.config import Finetune, Reward
 from preference.errors import ConfigError, DataError
 from preference.workspace import Workspace
@@ -39,7 +39,7 @@ def test_two_steps_change_the_encoder_and_write_weights_that_it_loads(tmp_path):
     tuned = finetune(SETTINGS, bright_and_dark, pairs, split, out, Reward(finetune=recipe(1)), most_steps=2)
     assert (tuned.steps, tuned.rank) == (2, 0)
     assert tuned.pairs_per_s > 0
-    again = load(replace(settle("resnet10t", str(out)), image_size=32))
+    again = load(replace(resolve_weights("resnet10t", str(out)), image_size=32))
     frames = bright_and_dark(0)
     assert not np.allclose(again.encode(frames), load(SETTINGS).encode(frames), atol=1e-3)
     assert all(torch.isfinite(value).all() for value in again.module.state_dict().values())

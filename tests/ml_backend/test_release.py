@@ -361,11 +361,11 @@ def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     from ml_backend.release.onnx import WholePath, input_names
     from ml_backend.reward.encoder import load
     from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.weights import settle
+    from ml_backend.reward.weights import resolve_weights
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")
-    whole = WholePath(head, load(settle(head.spec.encoder, head.spec.weights)))
+    whole = WholePath(head, load(resolve_weights(head.spec.encoder, head.spec.weights)))
     for example in examples:
         feed = example.feed(input_names(head.spec))
         with torch.inference_mode():

@@ -13,7 +13,7 @@ from ml_backend.loop.features import encode_pool
 from ml_backend.loop.rounds import run_round
 from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features
-from ml_backend.reward.weights import settle
+from ml_backend.reward.weights import resolve_weights
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch
 
@@ -191,7 +191,7 @@ def test_a_trajectory_that_cannot_be_read_is_left_out_and_named(ws):
 
 def test_a_random_encoder_is_the_same_on_every_call():
     frame = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), dtype=np.uint8)
-    settings = settle("resnet10t", "none")
+    settings = resolve_weights("resnet10t", "none")
     assert np.array_equal(load(settings).encode(frame), load(settings).encode(frame))
 
 
@@ -202,16 +202,16 @@ def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
         raise weights.Unreachable("no network reaches their host")
 
     monkeypatch.setattr(weights, "pretrained_file", away)
-    settings = settle("resnet18", "imagenet")
+    settings = resolve_weights("resnet18", "imagenet")
     assert settings.weights == "none"
     assert "are unavailable" in settings.note
 
 
 def test_an_unknown_encoder_is_named_with_its_neighbours():
     with pytest.raises(ConfigError, match="resnet"):
-        settle("resnet999", "none")
+        resolve_weights("resnet999", "none")
     with pytest.raises(ConfigError, match="file not found"):
-        settle("resnet18", "nowhere.safetensors")
+        resolve_weights("resnet18", "nowhere.safetensors")
 
 
 def test_labels_too_few_for_the_network_train_the_linear_part_and_a_person_is_told(ws, capsys):
