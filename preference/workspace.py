@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from preference.config import Config, load_config
+from preference.config import Config
+from preference.config_file import load_config
 from preference.errors import UserError
 from preference.work import Workers
 

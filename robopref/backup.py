@@ -26,7 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from preference.artifacts import fill, keep_private, replacing
-from preference.config import is_server, load_config
+from preference.config import is_server
+from preference.config_file import load_config
 from preference.errors import DataError, NotReady, UserError
 from preference.locks import PUSH, WORKER, exclusively, taken
 from preference.store.copies import (

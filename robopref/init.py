@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, SecretStr
 
 from preference.artifacts import replacing
-from preference.config import ENVIRONMENT, Config, Dataset
+from preference.config import Config, Dataset
+from preference.config_file import ENVIRONMENT
 from preference.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ def test_environment_variables_are_read_in_one_place():
             if "os.environ.get" in text or "os.getenv" in text:
                 readers.append(str(path.relative_to(ROOT)))
     on_their_own = ("labeling_config/plugin/", "ml_backend/label_studio_ml/")  # run without the rest of Robopref
-    assert [path for path in readers if not path.startswith(on_their_own)] == ["preference/config.py"]
+    assert [path for path in readers if not path.startswith(on_their_own)] == ["preference/config_file.py"]
 
 
 def calls(path, name):

@@ -21,7 +21,8 @@ from importer.pool.episode import BadInput, Episode, VideoSpan
 from importer.pool.mapping import REWARDS, ROW_SUCCESS, TIMES, Column, NoAction, Ref, Schema
 from importer.pool.overview import is_wrist
 from importer.pool.video import probe
-from preference.config import Dataset, default_name, located
+from preference.config import Dataset
+from preference.config_file import default_name, located
 from preference.errors import UserError
 
 TRIED = 10

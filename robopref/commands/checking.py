@@ -8,7 +8,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from preference.config import Config, load_config
+from preference.config import Config
+from preference.config_file import load_config
 from preference.errors import NotReady
 from preference.workspace import Workspace
 from robopref import show, show_checks, show_status

@@ -30,7 +30,8 @@ from importer.pool.dataset import open_dataset
 from importer.pool.episode import BadInput, VideoSpan
 from importer.pool.images import as_rgb
 from importer.pool.video import clean_frames
-from preference.config import Clips, Dataset, Pool, load_config
+from preference.config import Clips, Dataset, Pool
+from preference.config_file import load_config
 from preference.errors import ConfigError
 from preference.workspace import Workspace
 

@@ -14,7 +14,8 @@ from lerobot_maker import CAMERA, FPS, Made, make_dataset
 
 from importer.pool import read_pool
 from importer.pool.inspect import dataset_at, inspect
-from preference.config import Clips, load_config
+from preference.config import Clips
+from preference.config_file import load_config
 from preference.errors import DataError
 
 ROBOPREF = Path(sys.executable).with_name("robopref")

@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 from paths import ROOT
 
-from preference.config import ENVIRONMENT, Config, load_config
+from preference.config import Config
+from preference.config_file import ENVIRONMENT, load_config
 from preference.errors import ConfigError
 from robopref.init import SCHEMA_NAME, config_text, write_config
 

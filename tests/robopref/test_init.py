@@ -15,7 +15,8 @@ from lerobot_maker import FPS, Made, make_dataset
 from importer.pool import read_pool
 from importer.pool.inspect import dataset_at, inspect
 from importer.pool.overview import overview
-from preference.config import Clips, load_config
+from preference.config import Clips
+from preference.config_file import load_config
 from preference.errors import ConfigError, DataError
 from robopref.init import start
 

@@ -13,7 +13,7 @@ import typer.main
 import yaml
 from paths import ROOT
 
-from preference.config import ENVIRONMENT
+from preference.config_file import ENVIRONMENT
 from robopref.cli import app
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())

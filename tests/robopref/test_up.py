@@ -16,7 +16,7 @@ from process_maker import processes_of
 from studio_maker import answer, copy_studio, plan, serve, sign_in
 
 from importer.studio.push import push
-from preference.config import load_config
+from preference.config_file import load_config
 from preference.embedded import FILE, read_servers
 from preference.errors import ConfigError, DiskFull, MissingExtra, UserError
 from preference.records import Annotator, Trajectory
