@@ -137,7 +137,8 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path):
     )
     one, two = tmp_path / "one.pt", tmp_path / "two.pt"
     parts = pairs_to_learn_from(np.arange(35), np.arange(35, 40))
-    finetune(SETTINGS, bright_and_dark, bright_pairs(), parts, one, Reward(), epochs=1, accumulate=4, most_steps=2)
+    told = Reward(finetune=Finetune(epochs=1, batch_pairs=4))
+    finetune(SETTINGS, bright_and_dark, bright_pairs(), parts, one, told, most_steps=2)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run([*torchrun, program, two], cwd=tmp_path, timeout=300, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
