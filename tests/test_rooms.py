@@ -77,10 +77,10 @@ def test_circle_finds_one():
 
 
 def test_ml_backend_stays_small():
-    """Room by room a newcomer looks through it; each `__init__.py` counts. It had 50; the console, with the
-    campaign's status and plan, which it shows, added twelve."""
+    """Room by room a newcomer looks through it; each `__init__.py` counts. It had 51; the console, with the
+    campaign's status and plan, which it shows, added fourteen."""
     files = [path for path in modules().values() if path.parts[0] == "ml_backend"]
-    assert len(files) <= 62
+    assert len(files) <= 66
     assert len({path.parent for path in files}) <= 10
 
 

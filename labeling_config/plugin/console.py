@@ -95,7 +95,8 @@ def backend() -> Backend | None:
 
 def _passed_on(request: Any, found: Backend, rest: str) -> Any:
     headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-    session = getattr(request.session, "session_key", None) or ""
+    # Label Studio's sessions are signed cookies, whose key changes with their contents
+    session = "\n".join(str(request.session.get(name, "")) for name in ("uid", "_auth_user_id", "_auth_user_hash"))
     headers |= {
         SECRET_HEADER: found.secret,
         MANAGER_HEADER: quote(request.user.email),

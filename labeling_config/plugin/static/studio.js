@@ -102,13 +102,13 @@ export function missing() {
 
 /** Adds a link to Label Studio's menu while that is open; nothing where the menu is built otherwise. */
 export function addToMenu(label, address) {
-  const menu = document.querySelector(".ls-main-menu:has(a[href$='/projects'])");
-  if (!menu || menu.querySelector(`a[href="${address}"]`)) return;
-  const own = menu.querySelector("a[href$='/projects']").closest("li").cloneNode(true);
+  const organization = document.querySelector("ul[class*='main-menu'] a[href$='/organization']")?.closest("li");
+  if (!organization || organization.parentElement.querySelector(`a[href="${address}"]`)) return;
+  const own = organization.cloneNode(true);
   const link = own.querySelector("a");
   link.href = address;
-  link.classList.remove("ls-main-menu__item_active");
-  const text = [...link.childNodes].find((node) => node.nodeType === Node.TEXT_NODE) ?? link.appendChild(document.createTextNode(""));
-  text.textContent = label;
-  menu.querySelector("a[href$='/organization']")?.closest("li").after(own) ?? menu.append(own);
+  link.removeAttribute("aria-current");
+  link.className = [...link.classList].filter((name) => !name.endsWith("_active")).join(" ");
+  link.lastChild.textContent = label;
+  organization.after(own);
 }
