@@ -290,6 +290,21 @@ class Finetune(Section):
     """Stop after this many epochs without improvement on the validation pairs."""
 
 
+class Questions(Section):
+    """Asked beside the comparison, of production pairs; nobody has to answer. Fixed for a project when it is created.
+    docs/screen.md has the keys."""
+
+    outcome: bool = False
+    """Whether each clip is a success, a partial success or a failure."""
+    where: bool = False
+    """Where it went wrong, as marks on the time line, and what: missed grasp, slip, collision, hesitation, wrong
+    object."""
+    why: bool = False
+    """In what the better one is better: approach, grasp, transport, placement, recovery, efficiency."""
+    part: bool = False
+    """In which part of the time one of them is better."""
+
+
 class Reward(Section):
     encoder: str = "resnet18"
     """Any timm model, such as resnet18 or vit_small_patch16_224."""
@@ -419,6 +434,7 @@ class Config(Section):
     quality: Quality = Quality()
     annotators: Annotators = Annotators()
     label_studio: LabelStudio = LabelStudio()
+    questions: Questions = Questions()
     reward: Reward = Reward()
     active: Active = Active()
     service: Service = Service()

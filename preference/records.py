@@ -21,7 +21,7 @@ BatchStatus = Literal["open", "accepted", "held"]
 ReviewVerdict = Literal["keep", "leave_out"]
 RequestState = Literal["waiting", "running", "done", "failed"]
 ResolutionReason = Literal[
-    "unanimous", "majority", "single", "dawid_skene", "weighted_bt",
+    "unanimous", "majority", "single", "dawid_skene", "weighted_bt", "adjudicated",
     "ambiguous", "needs_third", "unanswered", "skipped", "needs_review", "left_out", "held",
 ]  # fmt: skip
 """Those of the first line come with a label, those of the second with none; docs/quality.md explains each."""
@@ -199,6 +199,8 @@ class Judgment(Record):
     """ISO 8601, UTC."""
     raw: dict[str, Any] = field(default_factory=dict, compare=False)
     """Label Studio's annotation as it came."""
+    questions: dict[str, Any] = field(default_factory=dict)
+    """Answers to the optional questions, as labeling_config/questions.py has them; only those that were answered."""
 
 
 @dataclass(frozen=True)

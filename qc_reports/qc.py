@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
 from preference.records import CALIBRATION, AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
+from qc_reports.agreement.questions import question_agreement
 from qc_reports.annotators.clock import with_clock
 from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.reviews import by_batch, review_list
@@ -84,6 +85,7 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
         report,
         notes=[*report.notes, *_about_skipped(ws, views)],
         parts=report.parts | {"batch": _over_batches(ws)},
+        questions=[asdict(row) for row in question_agreement(judgments, views)],
         review=review_list(report.flags, answers, views, ws.config.label_studio.url, ws.store.reviews()),
     )
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}

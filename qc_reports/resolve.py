@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from preference.adjudicated import decisions
 from preference.artifacts import plain, write_json, write_jsonl
 from preference.records import AssignmentView, Pair, Preference, Resolution, ResolutionReason
 from preference.workspace import Workspace
@@ -17,6 +18,7 @@ from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
 from qc_reports.changes import changed_batches
 from qc_reports.report.batch_report import flags_rng, set_aside
 from qc_reports.resolution import methods
+from qc_reports.resolution.disputed import with_decision
 from qc_reports.resolution.exclusions import left_out
 from qc_reports.resolution.vote import LOST
 from qc_reports.resolution.vote import resolve as resolve_pairs
@@ -59,6 +61,8 @@ def resolve_labels(ws: Workspace) -> Resolved:
         aside |= set_aside([a for a in answers if a.batch_id == batch_id], one)
     voted = resolve_pairs(pairs, counting, waiting=waiting, aside=aside, held=held)
     preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted)
+    decided = decisions(ws)
+    preferences = [with_decision(p, decided[p.pair_id]) if p.pair_id in decided else p for p in preferences]
     with_all = resolve_pairs(pairs, answers, waiting=waiting, held=held)
     change = left_out(
         with_all,

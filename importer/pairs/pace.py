@@ -15,7 +15,7 @@ from importer.pairs.annotators import certified_ids
 from preference.records import CALIBRATION
 from preference.workspace import Workspace
 
-LOW = 5
+LOW = 4
 """Open pairs at which a queue runs low. The fastest people take half a minute a pair, and a round is planned in two."""
 KEEP = 2
 """Open pairs that everybody has, at work or not: the one on the screen, and the next, which is loaded. Whoever comes

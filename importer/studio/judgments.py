@@ -22,6 +22,7 @@ from typing import Any, TypeGuard
 
 from importer.studio.queues import is_test
 from labeling_config.contract import BadAnswer, answer_of, preference_of
+from labeling_config.questions import answers_in
 from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
 
@@ -85,6 +86,7 @@ def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator |
         task_id=task_id,
         created_at=str(annotation.get("created_at") or ""),
         raw=raw,
+        questions=answers_in(annotation.get("result"), assignment.left),
     )
 
 

@@ -30,6 +30,8 @@ from importer.studio.repair import check_present, release_lost
 from importer.studio.replies import StudioProject
 from labeling_config.contract import explained, load_template, with_guidelines
 from labeling_config.guidelines import instructions
+from labeling_config.questions import for_adjudication, with_questions
+from preference.adjudicated import ADJUDICATION
 from preference.artifacts import keep_private, read_json, write_json
 from preference.errors import StoreError, StudioError
 from preference.listeners import check_own
@@ -165,8 +167,13 @@ def _ensure_project(
         if project.project_id == queue.project_id or mark in project.description.splitlines():
             return project, False
     description = project_description(queue, database, watch_to_end=ws.config.label_studio.watch_to_end)
-    template = load_template("calibration" if queue.shows_expert else "pair_compare")
-    if queue.annotator.role == "expert":
+    adjudicates = queue.phase.startswith(ADJUDICATION)
+    template = load_template("calibration" if queue.shows_expert or adjudicates else "pair_compare")
+    if adjudicates:
+        template = for_adjudication(template)
+    if queue.phase == "production":
+        template = with_questions(template, **ws.config.questions.model_dump())
+    if queue.annotator.role == "expert" and not adjudicates:
         template = explained(template)
     template = with_guidelines(template, ws.config.label_studio.guidelines)
     made = studio.create_project(queue.title, description, template, instructions())

@@ -17,6 +17,8 @@ from urllib.parse import quote
 from importer.calibration.sets import DIMENSIONS
 from importer.clips.s3 import key_of
 from labeling_config.contract import (
+    EXPERT_ANSWER,
+    EXPERT_REASONING,
     expert_data,
     final_line,
     is_training,
@@ -26,6 +28,7 @@ from labeling_config.contract import (
     task_data,
     watch_line,
 )
+from preference.adjudicated import ADJUDICATION
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import CALIBRATION, Annotator, AssignmentView, Batch, Trajectory
@@ -36,6 +39,7 @@ PLANNED = "planned"
 NO_REASON = "The expert gave no reason."
 TAUGHT = set(DIMENSIONS) - {"contrast"}
 """Dimensions that say what to look at."""
+OTHERS = "What the others said:"
 STEP = 1e-6
 """Difference in score between two places of a queue."""
 
@@ -173,6 +177,8 @@ def task_of_view(
         fps=config.clips.fps,
         question=config.pairs.question,
     )
+    if view.assignment.batch_id.startswith(ADJUDICATION):
+        return {**task, EXPERT_ANSWER: OTHERS, EXPERT_REASONING: view.pair.reasoning}
     if not shows_expert:
         return task
     if view.pair.expected is None:

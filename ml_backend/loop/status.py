@@ -13,6 +13,7 @@ from importer.calibration.sets import SETS, TRAINING
 from importer.pairs.annotators import annotators_of, certified_ids
 from importer.studio.queues import phases_of, title_of
 from ml_backend.loop.rounds import bootstrap_labels
+from preference.adjudicated import ADJUDICATION
 from preference.errors import ConfigError
 from preference.protocol import outside_protocol
 from preference.records import CALIBRATION, DISAGREES, Annotator, ModelVersion
@@ -152,7 +153,11 @@ def _calibration(ws: Workspace) -> Step | None:
 
 def _ready(ws: Workspace) -> Step | None:
     """Somebody finished a test, and so did the expert."""
-    tests = {b.batch_id for b in ws.store.batches() if b.kind == CALIBRATION and not b.batch_id.startswith(TRAINING)}
+    tests = {
+        b.batch_id
+        for b in ws.store.batches()
+        if b.kind == CALIBRATION and not b.batch_id.startswith((TRAINING, ADJUDICATION))
+    }
     records = {record.annotator_id: record for record in ws.store.certifications()}
     experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
     progress = ws.store.progress_by_annotator()

@@ -47,6 +47,7 @@ def card_facts(source: Source, *, version: str, parity: float, files: Mapping[st
         "version": version,
         "date": source.date,
         "license": config.release.license,
+        "questions": "questions" in source.labels,
         "authors": config.release.authors or [f"The {config.name} team"],
         "pseudonyms": config.release.pseudonyms,
         "files": files,

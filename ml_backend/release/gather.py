@@ -159,7 +159,8 @@ def gather(ws: Workspace) -> Source:
         if ws.config.release.pseudonyms
         else own_names(annotators)
     )
-    labels = preference_table(released, read_split(folder), names, fix=_way_out(ws, record))
+    judgments = ws.store.judgments()
+    labels = preference_table(released, read_split(folder), names, judgments=judgments, fix=_way_out(ws, record))
     compared = {*labels["trajectory_a_id"], *labels["trajectory_b_id"]}
     _check_clips(ws, trajectories, compared)
     model = RewardModel.load(folder / "model.pt")
@@ -182,7 +183,7 @@ def gather(ws: Workspace) -> Source:
         trajectories=trajectories,
         pairs=[p for p in ws.store.pairs() if p.pair_id in ids],
         batches=ws.store.batches(),
-        judgments=[j for j in ws.store.judgments() if j.pair_id in resolved],
+        judgments=[j for j in judgments if j.pair_id in resolved],
         left_out=ws.store.resolution().left_out["judgments"],
         views=ws.store.assignments(),
         annotators=annotators,

@@ -7,6 +7,7 @@ the next dataset. E-mail addresses and annotators' ids are removed from free tex
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,13 +91,19 @@ def redacted(text: str, names: Mapping[str, str]) -> str:
 
 
 def preference_table(
-    preferences: Sequence[Preference], split: Mapping[str, str], names: Mapping[str, str], *, fix: str = RETRAIN
+    preferences: Sequence[Preference],
+    split: Mapping[str, str],
+    names: Mapping[str, str],
+    *,
+    judgments: Iterable[Judgment] = (),
+    fix: str = RETRAIN,
 ) -> pd.DataFrame:
     """One row per labelled pair with `COLUMNS` and `split`.
 
     Args:
         split: pair_id → train, validation or test, as the released model was trained.
         names: annotator id → the name to release.
+        judgments: Where any of them has answers to optional questions, a column `questions` follows.
         fix: What to do where the labels are others.
 
     Raises:
@@ -112,7 +119,18 @@ def preference_table(
         )
     table = preference_frame(preferences)[list(COLUMNS)]
     table["annotator_ids"] = [sorted(names[a] for a in p.annotator_ids) for p in preferences]
-    return table.assign(split=table["pair_id"].map(split))
+    table = table.assign(split=table["pair_id"].map(split))
+    said = _questions(judgments, names)
+    return table.assign(questions=[json.dumps(said.get(key, {})) for key in table["pair_id"]]) if said else table
+
+
+def _questions(judgments: Iterable[Judgment], names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Pair → released name → answers to the optional questions, of the first showing that has some."""
+    found: dict[str, dict[str, Any]] = {}
+    for judgment in judgments:
+        if judgment.questions:
+            found.setdefault(judgment.pair_id, {}).setdefault(names[judgment.annotator_id], judgment.questions)
+    return {pair_id: dict(sorted(said.items())) for pair_id, said in found.items()}
 
 
 def _example(ids: Sequence[str]) -> str:

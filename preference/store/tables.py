@@ -163,6 +163,7 @@ judgments = sa.Table(
     sa.Column("task_id", sa.Integer, index=True),
     _text("created_at"),
     sa.Column("raw", sa.JSON, nullable=False),
+    sa.Column("questions", sa.JSON, nullable=False, server_default="{}"),
     _one_of("preference", "A", "B", "equal"),
     sa.CheckConstraint("confidence BETWEEN 1 AND 5", name="confidence"),
     sa.CheckConstraint("response_time_ms >= 0", name="response_time_ms"),

@@ -70,6 +70,8 @@ class BatchReport:
     """Where Dawid-Skene and the weighted Bradley-Terry would label otherwise than the vote: `methods.Difference`."""
     review: list[dict[str, Any]] = field(default_factory=list)
     """For each flagged annotator the latest judgments to look at, as links: see `review_list`. Only in a workspace."""
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    """Agreement on the optional questions: `agreement.questions.QuestionAgreement`. Only in a workspace."""
     labels: list[Preference] = field(default_factory=list)
     """Every pair's label, for pairs.csv; not in qc.json, which would be as long as the batch."""
 

@@ -220,3 +220,38 @@ def resolve(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     ws = Workspace.open(config)
     show_checks.preferences(update_labels(ws), ws.store.resolution(), json)
     follow(ws, json)
+
+
+@app.command(rich_help_panel=CHECK)
+def adjudicate(
+    to: Annotated[str, typer.Option("--to", help="Id of the adjudicator, such as the expert's.")],
+    pair: Annotated[
+        list[str] | None,
+        typer.Option("--pair", help="Only this pair; repeatable. Default: the ambiguous, and what the best dispute."),
+    ] = None,
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Send disputed pairs to an adjudicator: a blind answer, then the others' answers, then a decision with its cause.
+
+    They come in the adjudicator's own project. Decisions become labels with the reason `adjudicated` at the next
+    `robopref resolve`.
+
+    Example: `robopref adjudicate --to rosa`
+    """
+    from importer.studio import push as studio
+    from importer.studio.adjudication import open_adjudication
+    from ml_backend.loop.queue_order import publish
+    from qc_reports.qc import check_all
+    from qc_reports.resolution.disputed import disputed
+
+    ws = Workspace.open(config)
+    made = open_adjudication(ws, to, pair or disputed(ws, check_all(ws).report.best_against_rest))
+    if made:
+        studio.push(ws, scores=publish(ws))
+    if json:
+        show.print_json({"adjudicator": to, "pairs": len(made), "batch": made[0].batch_id if made else ""})
+    elif made:
+        show.say(f"{to} has {len(made)} disputed pairs to decide ({made[0].batch_id}).")
+    else:
+        show.say(f"There is nothing left for {to} to decide.")

@@ -2,6 +2,7 @@
 
 from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract, guidelines
+from labeling_config.questions import with_questions
 
 PASSWORD = "quiet-otters-12"
 FRAME_S = 1 / 15
@@ -21,15 +22,17 @@ SEEN = f"() => ({BOTH_ENDED})() && !document.body.classList.contains('rp-not-yet
 
 
 def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="pair_compare", lines=(), prefix="t",
-                 about=()):  # fmt: skip
+                 about=(), questions=None):  # fmt: skip
     """A project of `email`'s, served in the order of its tasks; left and right change places from task to task. The
-    training pairs are `about` these dimensions; of each, the expert says that left is better."""
+    training pairs are `about` these dimensions; of each, the expert says that left is better. `questions`: name →
+    whether it is asked."""
     create_annotator(server.url, server.token, email, PASSWORD)
     xml = (
         contract.explained(contract.load_template("pair_compare"))
         if template == "expert"
         else contract.load_template(template)
     )
+    xml = with_questions(xml, **questions) if questions else xml
     extra = [contract.expert_data("left", REASONING, what) for what in about or [""] * tasks]
     extra = extra if template == "calibration" else [{}] * tasks
     addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]

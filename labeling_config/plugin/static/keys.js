@@ -1,8 +1,9 @@
 // The keyboard: one judgment needs no mouse, and three keys.
 
+import * as marks from "./marks.js";
 import * as playback from "./playback.js";
 import { cover, covered, say, uncover } from "./notices.js";
-import { choose, expertSpoke, isAnswer, isSubmit, onPair, skip, submitButton, videos, writeReason } from "./studio.js";
+import { choose, cycle, expertSpoke, isAnswer, isSubmit, onPair, skip, submitButton, tick, videos, writeReason } from "./studio.js";
 import { toWatch } from "./watch.js";
 
 const ANSWERS = { 1: "left", 2: "equal", 3: "right" };
@@ -13,6 +14,13 @@ const HELP = [
   ["W", "write why (Enter when done)"], ["Enter", "submit, next pair"], ["X", "skip a pair that cannot be judged"],
   ["?", "this list"],
 ];
+const MORE_HELP = [ // of the optional questions, where they are asked
+  ["outcome_left", "Q", "left clip: success, partial, failure"], ["outcome_right", "E", "right clip: success, partial, failure"],
+  ["why", "4 … 9", "better in: approach, grasp, transport, placement, recovery, efficiency"],
+  ["decision", "4 5 6 7", "decide: left, equal, right, no label"], ["cause", "Y U I O", "because of: unclear task, gap in the guidelines, slip, bad clip"],
+  ["where", "M", "mark where it went wrong"], ["part", "B", "begin and end a part in which one is better"],
+];
+const WHY = ["approach", "grasp", "transport", "placement", "recovery", "efficiency"]; // questions.WHY
 
 const KEYS = {
   " ": playback.toggle, r: playback.replay, ArrowLeft: () => playback.step(-1), ArrowRight: () => playback.step(+1),
@@ -20,6 +28,12 @@ const KEYS = {
 };
 for (const [key, value] of Object.entries(ANSWERS)) KEYS[key] = () => { if (!refuseChange()) choose("answer", value); };
 for (const [key, value] of Object.entries(CONFIDENCE)) KEYS[key] = () => choose("sure", value);
+
+const DECISIONS = ["left", "equal", "right", "none"]; // questions.DECISIONS
+const CAUSES = ["unclear task", "gap in the guidelines", "slip", "bad clip"]; // questions.CAUSES
+WHY.forEach((value, index) => { KEYS[String(4 + index)] = () => { tick("why", value); if (DECISIONS[index]) tick("decision", DECISIONS[index]); }; });
+CAUSES.forEach((value, index) => { KEYS["yuio"[index]] = () => tick("cause", value); });
+Object.assign(KEYS, { q: () => cycle("left"), e: () => cycle("right"), m: marks.mark, b: marks.span });
 
 let mustWatch = true;
 
@@ -47,6 +61,7 @@ function onKey(event) {
     if (event.key === "Enter" || event.key === "Escape") setTimeout(() => event.target.blur(), 0);
     return;
   }
+  if (marks.isAsking()) { stop(event); if (!event.repeat) marks.answer(event.key); return; }
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   stop(event);
@@ -73,7 +88,8 @@ function stop(event) {
 }
 
 function help() {
-  const rows = HELP.map(([keys, what]) => `<dt>${keys.split(" ").map((k) => `<kbd>${k}</kbd>`).join("")}</dt><dd>${what}</dd>`);
+  const more = MORE_HELP.filter(([name]) => marks.asksFor(name)).map(([, ...row]) => row);
+  const rows = [...HELP, ...more].map(([keys, what]) => `<dt>${keys.split(" ").map((k) => `<kbd>${k}</kbd>`).join("")}</dt><dd>${what}</dd>`);
   cover("keys", `<h2>Keys</h2><dl>${rows.join("")}</dl>
     <p><a href="/robopref/guidelines" target="_blank" rel="noopener">Guidelines</a></p>`, { closes: true });
 }

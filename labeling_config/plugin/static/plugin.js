@@ -2,6 +2,7 @@
 // It stands beside Label Studio; what it needs of its page is in studio.js, and where that fails the template remains.
 
 import * as keys from "./keys.js";
+import * as marks from "./marks.js";
 import { cover, hideProgress, say, showMissing, showProgress, showReplay } from "./notices.js";
 import * as playback from "./playback.js";
 import { onAnswer } from "./requests.js";
@@ -44,6 +45,7 @@ setInterval(() => {
   showReplay(playback.replay);
   playback.tick();
   watch.tick(both);
+  marks.tick();
   document.body.classList.toggle("rp-not-yet", Boolean(keys.notYet()));
 }, TICK_MS);
 
@@ -54,6 +56,7 @@ function arrive() {
   failed = 0;
   videos = null;
   watch.follow(studio.taskId());
+  marks.follow(studio.taskId());
   if (studio.inStream()) claim();
 }
 

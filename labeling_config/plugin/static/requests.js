@@ -1,6 +1,7 @@
 // Stands between Label Studio's page and its server: adds what was watched to an answer, waits out a lost session or
 // connection so that no answer is lost, and leads on when a project has no more pairs.
 
+import { withMarks } from "./marks.js";
 import { onTakenOver } from "./tabs.js";
 import { cover, say, uncover } from "./notices.js";
 import { inStream } from "./studio.js";
@@ -10,6 +11,8 @@ const ATTEMPTS = 6; // of one request, 0.5 s to 16 s apart
 const LOOK_EVERY_MS = 2_000; // whether somebody has signed in again
 const WATCH_KEY = "robopref"; // contract.WATCH_KEY
 const SKIPPED = "robopref:skipped"; // in the session storage: the person has chosen to see the skipped pairs again
+
+const PREVIEW = new URLSearchParams(location.search).has("preview"); // a manager tries the screen
 
 const real = window.fetch.bind(window);
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -23,11 +26,19 @@ window.fetch = async (input, init = {}) => {
   const method = (init.method ?? input.method ?? "GET").toUpperCase();
   const answer = kindOf(address, method);
   if (!answer || typeof input !== "string") return real(input, init);
+  if (PREVIEW && answer.kind !== "next") return notStored(init.body);
   if (answer.kind === "answer") return submit(address, { ...init, body: withWatch(init.body, answer.task) }, answer.task);
   const response = await patiently(() => real(input, init));
   if (answer.kind === "next") await leadOn(response);
   return response;
 };
+
+/** What the server would have said, without asking it. */
+function notStored(body) {
+  say("Preview: nothing was stored.");
+  const said = { ...JSON.parse(typeof body === "string" ? body : "{}"), id: Date.now(), created_at: new Date().toISOString() };
+  return new Response(JSON.stringify(said), { status: 201, headers: { "Content-Type": "application/json" } });
+}
 
 function kindOf(address, method) {
   const task = address.pathname.match(/^\/api\/tasks\/(\d+)\/annotations\/?$/)?.[1];
@@ -41,14 +52,15 @@ function kindOf(address, method) {
 /** The body with what was watched in the first result's metadata; a skip for a missing clip says so. */
 function withWatch(body, task) {
   const watched = summary(task);
-  if (!watched || typeof body !== "string") return body;
+  if (typeof body !== "string") return body;
   try {
     const sent = JSON.parse(body);
-    if (sent.was_cancelled && watched.missing.length) {
+    if (!sent.was_cancelled && sent.result) sent.result = withMarks(sent.result, task);
+    if (watched && sent.was_cancelled && watched.missing.length) {
       const text = [`missing clip: ${watched.missing.join(" and ")}`];
       sent.result = [{ id: "reason", from_name: "reason", to_name: "left", type: "textarea", origin: "manual", value: { text } }];
     }
-    if (sent.result?.length) sent.result[0].meta = { ...sent.result[0].meta, [WATCH_KEY]: watched };
+    if (watched && sent.result?.length) sent.result[0].meta = { ...sent.result[0].meta, [WATCH_KEY]: watched };
     return JSON.stringify(sent);
   } catch { return body; }
 }

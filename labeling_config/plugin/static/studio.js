@@ -69,6 +69,16 @@ export function choose(group, value) {
   if (input && !input.checked) input.click();
 }
 
+/** Of an optional question: the next outcome of a clip, after the last one none. */
+export function cycle(side) {
+  const inputs = [...document.querySelectorAll(`.rp-ask-outcome_${side} input[type=radio]`)];
+  const at = inputs.findIndex((input) => input.checked);
+  (inputs[at + 1] ?? inputs[at])?.click(); // a second click on the last one takes it back
+}
+
+/** Of an optional question or a decision: choose this, or take it back. */
+export const tick = (name, value) => document.querySelector(`.rp-ask-${name} input[name="${value}"]`)?.click();
+
 /** The preference chosen on the screen: left, equal, right or null. */
 export const chosen = () => document.querySelector(".rp-answer input[type=radio]:checked")?.name ?? null;
 
