@@ -37,7 +37,7 @@ class Draft:
 def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     """The next production batch and what it asks of people; nothing is written.
 
-    While too few are certified, it plans with everybody whom robopref.toml names.
+    While too few are certified, it plans with everybody whom robopref.toml names or a manager added.
 
     Args:
         fill: As in `sample_pairs`.
@@ -52,10 +52,16 @@ def draft(ws: Workspace, *, fill: bool = False) -> Draft:
         _opening_notes(ws, force=False)
     except NotReady as error:
         notes.append(f"{error.message} {error.fix}")
-    people = [a.annotator_id for a in annotators_of(ws.config.annotators) if a.role == "annotator"]
+    known = {a.annotator_id: a for a in [*annotators_of(ws.config.annotators), *ws.store.annotators()]}
+    named = {a.annotator_id for a in annotators_of(ws.config.annotators)}
+    people = [
+        name
+        for name, a in known.items()
+        if a.role == "annotator" and not a.away and (name in named or (a.active and a.added))
+    ]
     names = [name for name in certified_ids(ws) if name in people]
     if len(names) < ws.config.pairs.overlap:
-        notes.append(f"Planned with all {len(people)} annotators of robopref.toml; {len(names)} are certified so far.")
+        notes.append(f"Planned with all {len(people)} annotators; {len(names)} are certified so far.")
         names = people
     return _drafted(ws, names, notes, fill)
 

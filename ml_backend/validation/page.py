@@ -204,12 +204,15 @@ def write_page(
         undecided=verdict_of(checks).startswith("Not yet known"),
         accuracies=_accuracies(figures),
         pictures={
-            "accuracy": _accuracy_picture(figures),
-            "calibration": _calibration_picture(figures["calibration"]),
-            "tiers": _tier_picture(trajectories, rewards),
-            "truth": _truth_picture(trajectories, rewards, figures["ground_truth"]),
-            "curve": _curve_picture(figures["learning_curve"]),
-            "probes": _probe_picture(figures),
+            name: picture.replace("<svg ", f'<svg role="img" aria-label="{words}" ', 1)
+            for name, words, picture in (
+                ("accuracy", "Ranking accuracy; the table below has the figures", _accuracy_picture(figures)),
+                ("calibration", "Said and true probability", _calibration_picture(figures["calibration"])),
+                ("tiers", "Rewards by source; overlaps are below", _tier_picture(trajectories, rewards)),
+                ("truth", "Reward by quality", _truth_picture(trajectories, rewards, figures["ground_truth"])),
+                ("curve", "Accuracy by training pairs", _curve_picture(figures["learning_curve"])),
+                ("probes", "What moves the reward", _probe_picture(figures)),
+            )
         },
         best=shown(order[:SHOWN]),
         worst=shown(order[::-1][:SHOWN]),

@@ -285,7 +285,7 @@ def test_a_draft_tells_what_a_batch_would_ask_and_writes_nothing(ws):
     before = snapshot(ws)
     draft = batches.draft(ws)
     assert snapshot(ws) == before
-    assert "all 5 annotators of robopref.toml; 0 are certified" in draft.batch.notes[0]
+    assert "all 5 annotators; 0 are certified" in draft.batch.notes[0]
     certify(ws)
     before = snapshot(ws)
     draft = batches.draft(ws)

@@ -35,10 +35,11 @@
     delete layout.least_px;
     return Plotly.react(place, coloured(spec.data), coloured(layout), { displayModeBar: false, responsive: true });
   };
-  const picker = (figure, words, names, chosen, changed) => {
+  const picker = (figure, words, said, names, chosen, changed) => {
     const label = document.createElement("label"), select = document.createElement("select");
     label.className = "pick";
     label.append(words, select);
+    select.setAttribute("aria-label", said);
     names.forEach((name, place) => select.add(new Option(name, place, place === chosen, place === chosen)));
     select.addEventListener("change", () => changed(Number(select.value)));
     figure.querySelector(".picks").append(label);
@@ -56,7 +57,7 @@
       const layout = { ...spec.layout, yaxis: { ...spec.layout.yaxis, title: { text: `${labels[i]} said`, standoff: 14 } }, xaxis: { ...spec.layout.xaxis, title: { text: `${labels[j]} said`, standoff: 10 } } };
       return draw(place, { data: [{ ...spec.data[0], z: z || [[0, 0, 0], [0, 0, 0], [0, 0, 0]] }], layout });
     };
-    const selects = ["", "and"].map((words, k) => picker(figure, words, names, chosen[k], (value) => { chosen[k] = value; show(); }));
+    const selects = ["", "and"].map((words, k) => picker(figure, words, ["First annotator", "Second annotator"][k], names, chosen[k], (value) => { chosen[k] = value; show(); }));
     const matrix = document.querySelector('[data-figure="kappa"] .live');
     if (matrix && matrix.on) matrix.on("plotly_click", ({ points: [{ x, y }] }) => {
       if (x === y) return;
@@ -74,7 +75,7 @@
     let now = spec.choices ? spec.choices[0] : spec, show = () => draw(place, now);
     if (spec.confusions) show = confusion(figure, place, spec);
     else if (spec.choices && spec.choices.length > 1) {
-      picker(figure, "Show", spec.choices.map((choice) => choice.label), 0, (k) => { now = spec.choices[k]; show(); });
+      picker(figure, "Show", "Show the figure", spec.choices.map((choice) => choice.label), 0, (k) => { now = spec.choices[k]; show(); });
     }
     await show();
     figure.classList.add("drawn");
