@@ -14,7 +14,7 @@ from preference.errors import NotReady
 from preference.workspace import Workspace
 from robopref import show, show_checks, show_status
 from robopref.app import CHECK, DEFAULT, ConfigPath, Json, Stages, app
-from robopref.show_status import follow
+from robopref.show_status import follow, then
 
 certify_app = typer.Typer(cls=Stages)
 app.add_typer(certify_app, name="certify", rich_help_panel=CHECK)
@@ -255,3 +255,4 @@ def adjudicate(
         show.say(f"{to} has {len(made)} disputed pairs to decide ({made[0].batch_id}).")
     else:
         show.say(f"There is nothing left for {to} to decide.")
+    then("robopref resolve", f"After {to} has decided, it makes the decisions labels.", json)

@@ -120,6 +120,7 @@ def annotators_invite(
         return
     for link in links.values():
         show.say(link)
+    then("robopref export participants FILE", "It lists who did what.", json)
 
 
 @annotators_app.command("refresh")
@@ -140,6 +141,7 @@ def annotators_refresh(annotator: Person, config: ConfigPath = DEFAULT, json: Js
         show.print_json({"annotator": annotator, "batch": made[0].batch_id, "pairs": len(made)})
         return
     show.say(f"{annotator} has {len(made)} training pairs to answer ({made[0].batch_id}), before any others.")
+    follow(ws, json)
 
 
 def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json: bool) -> None:

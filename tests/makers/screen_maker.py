@@ -1,8 +1,9 @@
 """Projects as the importer makes them, and a signed-in person before them, for tests of the screen."""
 
+from importer.studio.queues import OTHERS
 from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract, guidelines
-from labeling_config.questions import with_questions
+from labeling_config.questions import for_adjudication, with_questions
 
 PASSWORD = "quiet-otters-12"
 FRAME_S = 1 / 15
@@ -27,14 +28,19 @@ def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="p
     training pairs are `about` these dimensions; of each, the expert says that left is better. `questions`: name →
     whether it is asked."""
     create_annotator(server.url, server.token, email, PASSWORD)
-    xml = (
-        contract.explained(contract.load_template("pair_compare"))
-        if template == "expert"
-        else contract.load_template(template)
-    )
+    load = contract.load_template
+    if template == "expert":
+        xml = contract.explained(load("pair_compare"))
+    elif template == "adjudication":
+        xml = for_adjudication(load("calibration"))
+    else:
+        xml = load(template)
     xml = with_questions(xml, **questions) if questions else xml
     extra = [contract.expert_data("left", REASONING, what) for what in about or [""] * tasks]
-    extra = extra if template == "calibration" else [{}] * tasks
+    if template == "adjudication":
+        extra = [{"expert_answer": OTHERS, "expert_reasoning": "1: left is better, sure 3 of 5"}] * tasks
+    elif template != "calibration":
+        extra = [{}] * tasks
     addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]
     data = [
         contract.task_data(f"{prefix}{n}", addresses[n % 2], addresses[1 - n % 2], fps=15, question=QUESTION) | extra[n]

@@ -19,7 +19,7 @@ STAGES = {
     "batch",
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
     "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration", "annotators",
-    "backup", "restore", "plan", "status", "up",
+    "adjudicate", "backup", "restore", "plan", "status", "up",
 }  # fmt: skip
 
 
