@@ -93,7 +93,8 @@ def state(request: Any) -> Response:
         raise PermissionDenied
     going = None if is_manager(request.user) else progress.current(progress.stages_of(request.user))
     said: dict[str, Any] = {"next": going and _stream(going.project_id), "stage": None, "upcoming": []}
-    said["completion"] = "" if going or is_manager(request.user) else progress.completion(request.user)
+    if not going and not is_manager(request.user) and (code := progress.completion(request.user)):
+        said["completion"] = code
     if project is not None:
         stage = progress.stage_of(request.user, project)
         said["stage"] = asdict(stage)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from preference.records import DISAGREES
 from qc_reports.report.batch_report import BatchReport
 
 NOW = ("Where things stand by now:", "robopref status")
@@ -32,13 +31,9 @@ def _steps(report: BatchReport) -> list[tuple[str, str]]:
         reviews = (
             [(f"Say whether {whose}; until then they are left out.", f"{review} --keep {signed}")] if pending else []
         )
-        fallen = sorted({flag["annotator_id"] for flag in report.flags if flag["kind"] in DISAGREES} & {*pending})
-        refreshers = [(f"Give {name} a refresher: training pairs with the expert's answers.",
-                       f"robopref annotators refresh {quote(name)}") for name in fallen]  # fmt: skip
         return [
             (_review(report), ""),
             *reviews,
-            *refreshers,
             ("After corrections in Label Studio, fetch and check again.", f"robopref pull && {qc}"),
             ("Or accept the batch as it is; that is recorded.", f"robopref batch accept {batch} {signed}"),
         ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from preference.config import Quality
 from preference.formats import known
 from preference.pages import render
-from preference.records import Pair
+from preference.records import DISAGREES, Pair
 from qc_reports.agreement.contested import (
     ALL,
     CONTESTED_SHOWN,
@@ -100,6 +100,7 @@ def write_report(
         figures={name: figure for name, figure in figures.items() if figure},
         report=report,
         quality=quality,
+        disagrees=DISAGREES,
         subject=subject,
         verdict=_verdict(report, FILE_VERDICTS if of_file else VERDICTS),
         alpha=_alpha_scale(report.alpha, quality.min_alpha),

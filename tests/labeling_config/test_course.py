@@ -152,6 +152,23 @@ def test_the_corner_tells_done_left_and_pace_and_nothing_of_gold_or_agreement(pa
     assert re.fullmatch(r"4 done\s*2 left\s*\d+ an hour", page.inner_text(".rp-corner").replace("\n", " "))
 
 
+def test_the_last_page_of_somebody_from_outside_shows_their_completion_code(page, label_studio):
+    email = "outside-p1@example.com"
+    lines = [mark("production", "outside-p1")]
+    project = make_project(label_studio, email, "Outside", tasks=1, clips=("c", "d"), lines=lines)
+    log_in(page, label_studio, email)
+    page.wait_for_function(SEEN)
+    answer_by_api(label_studio, email, task_ids(label_studio, project))
+    page.goto(f"{label_studio.url}/robopref/next")
+    page.get_by_text("Nothing left for now").wait_for()
+    with admin_session(label_studio.url, label_studio.token) as manager:
+        address = f"{label_studio.url}/api/projects/{project}/"
+        described = contract.completed(manager.get(address).json()["description"], "ABCDE-FGHIJ")
+        manager.patch(address, json={"description": described}).raise_for_status()
+    page.locator("#completion").wait_for()  # by itself
+    assert page.inner_text("#completion") == "ABCDE-FGHIJ"
+
+
 def test_every_fifty_pairs_there_is_a_kind_word(page, label_studio):
     email = "fifty@example.com"
     project = make_project(label_studio, email, "Fifty", tasks=51, clips=("c", "d"))

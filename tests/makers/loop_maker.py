@@ -65,6 +65,7 @@ duplicate_distance = 2
 bootstrap = 8
 pairs = 4
 most_per_point = 0
+plan_next_at = 1.0
 [quality]
 min_answers = 2
 flags = "protocol"
@@ -340,7 +341,8 @@ class Loop:
         return taken(self.ws, WORKER)
 
     def _at_rest(self):
-        """Nobody answers any more, so no round can begin; what was planned is in Label Studio."""
+        """Nobody answers any more, so no round can begin (with `plan_next_at` = 1); what was planned is in Label
+        Studio."""
         return self.ws.store.open_by_batch() and not self.ws.store.count_without_task()
 
     def logs(self):

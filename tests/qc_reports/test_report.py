@@ -119,11 +119,14 @@ def test_the_steps_fit_the_status(good):
     assert commands["held"][-1].startswith("robopref batch accept production-001")
     assert commands["accepted"] == ["robopref resolve", "robopref train"]
     assert next_steps(report)[-1][1] == "robopref status", "the page stays, what was done does not show on it"
-    flag = {"annotator_id": "ann", "kind": "turned", "sentence": ""}
-    fallen = replace(report, status="held", flags=[flag], left_out=report.left_out | {"pending": ["ann"]})
-    assert "robopref annotators refresh ann" in [command for _, command in next_steps(fallen)]
-    slow = replace(fallen, flags=[flag | {"kind": "speed"}])
-    assert "robopref annotators refresh ann" not in [command for _, command in next_steps(slow)]
+
+
+@pytest.mark.parametrize(("kind", "proposed"), [("turned", True), ("gold", True), ("speed", False)])
+def test_a_refresher_is_proposed_for_whoevers_agreement_fell(held, kind, proposed):
+    report, answers, pairs = held
+    review = [{"annotator_id": "ann", "kinds": [kind], "reviewed": "", "judgments": []}]
+    page = write_report(replace(report, review=review), answers, pairs)
+    assert ("robopref annotators refresh ann" in page) == proposed
 
 
 def test_a_batch_accepted_by_hand_is_not_called_good(held):
