@@ -2,10 +2,9 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
+from cli_maker import robopref
 from paths import DATA
 
 from preference.config import Quality
@@ -20,10 +19,7 @@ def needs(path):
 
 
 def qc(path, *options):
-    return subprocess.run(
-        [sys.executable, "-m", "robopref", "qc", "--judgments", path, *options],
-        cwd=path.parent, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return robopref("qc", "--judgments", path, *options, cwd=path.parent)
 
 
 def write(folder, rows, header=("pair_id", "annotator_id", "preference")):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import typer.main
+from cli_maker import robopref
 from paths import ROOT
 
 from preference.records import Rejection
@@ -23,13 +24,6 @@ STAGES = {
 }  # fmt: skip
 
 
-def robopref(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "robopref", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project on the sample pool, as `robopref init` leaves it, with two people."""
@@ -38,7 +32,7 @@ def project(tmp_path_factory):
     path = folder / "robopref.toml"
     text = path.read_text().replace("people = []", 'people = ["ann@example.org", "ben@example.org"]')
     text = text.replace('expert = ""', 'expert = "eve@example.org"').replace(":8080", ":1")
-    path.write_text(text.replace("size = 480", "size = 160"))  # which take half the time to render
+    path.write_text(text.replace("size = 480", "size = 96"))  # which take half the time to render
     return folder
 
 
@@ -223,7 +217,7 @@ def test_a_port_that_is_taken_is_one_clear_message(project, tmp_path):
         holder.listen()
         config = tmp_path / "robopref.toml"
         config.write_text(f"[service]\nport = {holder.getsockname()[1]}\n")
-        run = robopref("serve", "-c", config)
+        run = robopref("serve", "-c", config, cwd=tmp_path)
     assert run.returncode == 1
     assert "cannot listen" in run.stderr
 
