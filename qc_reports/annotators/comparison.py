@@ -2,8 +2,8 @@
 `Comparison` for each annotator comes out, which is what all tests against others rest on.
 
 A person's own answer to a pair counts once, however many others answered it, and what is expected knows how hard the
-pair is (`qc_reports.agreement.pair_model`). Gold counts as one more answer to its pair. Answers of earlier batches
-count less: half for each batch that came after them.
+pair is (`qc_reports.agreement.pair_model`). Gold, suspended or not, counts as one more answer to its pair, by somebody
+as reliable as people's answers say. Answers of earlier batches count less: half for each batch that came after them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def compare(
 
     Args:
         batches: Answers, the newest batch first.
-        gold: Pair → its answer, where gold can be trusted.
+        gold: Pair → its answer.
         without_gold: `model_of` the same answers.
     """
     answers = [answer for batch in reversed(batches) for answer in batch]

@@ -71,7 +71,7 @@ def examine(
     ]
     model = model_of(batches)
     gold = check_gold(batches, model, as_written=quality.flags == "protocol")
-    everybody, reliability = compare(batches, gold.usable, model)
+    everybody, reliability = compare(batches, gold.asked, model)
     people = {name: own for name, own in everybody.items() if name in here}
     rows = thresholds(stats, quality)
     if quality.flags == "protocol":

@@ -2,7 +2,8 @@
 
 Gold is an expert's word, or else the order of two distant quartiles, which is a heuristic: where success is unknown a
 quarter of it can be wrong. A heuristic gold answer that two people or more contradict counts for nothing. Where more of
-them are contradicted than careful people's slips explain, all heuristic gold is suspended: nobody is held against it.
+them are contradicted than careful people's slips explain, all heuristic gold is suspended: nobody has to be right on
+it. Beside the others' answers it still counts as one of them (`comparison`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SURE = 0.6
 
 @dataclass(frozen=True)
 class GoldCheck:
+    asked: dict[str, Answer] = field(default_factory=dict)
+    """Pair → gold answer, all of it."""
     usable: dict[str, Answer] = field(default_factory=dict)
     """Pair → gold answer that people can be held against."""
     expert: int = 0
@@ -62,6 +65,7 @@ def check_gold(batches: Sequence[Sequence[Answered]], model: PairModel, *, as_wr
     out = heuristic if suspended else set(against)
     low, high = interval_of_share(len(against), len(checked))
     return GoldCheck(
+        asked=gold,
         usable={pair_id: word for pair_id, word in gold.items() if pair_id not in out},
         expert=len(by_expert),
         heuristic=len(heuristic),

@@ -147,7 +147,7 @@ def figures(
         resolved=count_resolved(resolved),
         flags=[asdict(flag) | {"effect": flag.effect} for flag in found],
         thresholds=[asdict(row) for row in examined.thresholds],
-        gold={key: value for key, value in asdict(examined.gold).items() if key != "usable"},
+        gold={key: value for key, value in asdict(examined.gold).items() if key not in ("asked", "usable")},
         best_against_rest=best_against_rest(answers, examined.reliability),
         warnings=[*filter(None, [examined.gold.sentence]), *warnings(answers)],
         parts=parts(planned(kept), draws=quality.bootstrap, rng=rng),

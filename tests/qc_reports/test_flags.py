@@ -35,6 +35,14 @@ def test_a_planted_fault_is_named_in_every_draw_and_the_honest_hardly_ever(fault
     assert innocent <= 1
 
 
+@pytest.mark.parametrize("seed", [10, 12])
+def test_gold_that_is_suspended_because_pairs_are_hard_still_helps_to_see_who_clicks_at_random(seed):
+    answers = draw_batch(seed, "clicker", broad=True)[0]
+    found = flagged(answers, seed)
+    assert {flag.annotator_id for flag in found} == {"clicker"}
+    assert "guessing" in {flag.kind for flag in found} and "gold" not in {flag.kind for flag in found}
+
+
 def test_a_turncoats_flag_says_where_it_began():
     answers, _ = draw_batch(3, "turncoat")
     flag = next(flag for flag in flagged(answers) if flag.kind == "turned")
