@@ -94,7 +94,7 @@ def importers(library):
     [
         ("label_studio_sdk", ["importer/studio/client.py"]),
         ("ffmpeg", ["importer/clips/render.py"]),
-        ("flask", ["ml_backend/service/app.py", "ml_backend/service/console/routes.py"]),
+        ("flask", ["ml_backend/service/app.py", "ml_backend/service/console/routes.py", "ml_backend/service/join.py"]),
         ("boto3", ["importer/clips/s3.py"]),
         ("h5py", ["importer/pool/hdf5.py"]),
     ],

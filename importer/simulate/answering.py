@@ -103,6 +103,7 @@ class _Person:
         stop: threading.Event,
     ) -> None:
         self.answered = 0
+        self._store = ws.store
         self._url = ws.config.label_studio.url.rstrip("/")
         self._email = work[0][0].annotator.email.lower()
         self._work, self._answer, self._passwords = work, answer, passwords
@@ -134,6 +135,10 @@ class _Person:
             if task is None:
                 return
             key = str(task["data"].get(ASSIGNMENT_ID))
+            if key not in views:  # a worker has given it to this annotator meanwhile
+                every = self._store.assignments()
+                own = [v for v in every if v.assignment.annotator_id == queue.annotator.annotator_id]
+                views = {view.assignment.assignment_id: view for view in own}
             if key not in views:
                 raise StudioError(f"{queue.title!r} has the task {task['id']}, which does not belong to this database.")
             if key in skipped:  # it comes back at the end, forever
@@ -164,7 +169,8 @@ class _Person:
         kind = "answer" if said is not None else "skip"
         body["unique_id"] = str(uuid.uuid5(SUBMISSIONS, f"{task_id} {kind}"))
         response = self._post(session, f"/api/tasks/{task_id}/annotations/", body)
-        if response.status_code != 409:  # 409: an earlier attempt succeeded, but its answer was lost
+        # 409: an earlier attempt succeeded, but its answer was lost; 404: a worker has given it to somebody else
+        if response.status_code not in (404, 409):
             _accepted(response, f"submission of task {task_id}")
 
     def _post(self, session: httpx.Client, address: str, body: dict[str, Any]) -> httpx.Response:
