@@ -61,6 +61,11 @@ class Person:
     def latest(self) -> Certification | None:
         return self.attempts[-1] if self.attempts else None
 
+    def newest(self, figure: str) -> float:
+        """Of the newest batch that says something of it; nan where none does."""
+        values = (getattr(period, figure) for period in self.periods)
+        return next((value for value in values if math.isfinite(value)), math.nan)
+
     @property
     def may_be_allowed(self) -> bool:
         """Whether only a manager can give them another attempt."""
