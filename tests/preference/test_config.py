@@ -42,7 +42,7 @@ DIFFERENT = {
     "calibration": ["training_pairs", "min_kappa"],
     "quality": ["flags", "min_alpha", "min_majority_agreement", "min_answers"],
     "reward": ["members", "learning_rate", "weight_decay", "slip", "min_preferences"],
-    "active": ["strategy", "bootstrap", "audit"],
+    "active": ["strategy", "bootstrap", "plan_next_at", "audit"],
 }
 """The settings that differ from the protocol, or for which it has no number."""
 
