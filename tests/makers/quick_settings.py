@@ -7,7 +7,4 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "labeling_config.plugin.settings"
 from labeling_config.plugin.settings import *  # noqa: F403
 
 os.environ["DJANGO_SETTINGS_MODULE"] = __name__
-PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.MD5PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # of the account that the kept database was made with
-]
+PASSWORD_HASHERS = ["quick_hasher.QuickHasher"]
