@@ -45,6 +45,7 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
         "batches": [_shown(ws, b, progress.get(b.batch_id, (0, 0))) for b in ws.store.batches(calibration=False)[::-1]],
         "settings": ws.config.pairs,
         "certified": certified_ids(ws),
+        "may_open": all(b.status == "accepted" for b in ws.store.batches(calibration=False)[-1:]),
         **_planned(ws, asked),
     }
 

@@ -12,6 +12,7 @@ the service's password comes here directly, and is called by its user name.
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from preference.errors import NotReady, UserError
 from preference.pages import render
 from preference.workspace import Workspace
 
+log = logging.getLogger("robopref.service")
 COOKIE = "robopref_console"
 HEADERS = {"Cache-Control": "private, no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "SAMEORIGIN"}
 OWN = ("what", "subject", "why", "version", "press", "token", "page")
@@ -37,6 +39,7 @@ CLOSED = (
     "The console opens from Label Studio's menu, for managers. To open it here, set ROBOPREF_SERVICE_PASSWORD and sign "
     "in with it."
 )
+FAULT = "This is a fault in Robopref; the ML backend's log has the details. Look at the first page for what was done."
 FORGED = "This form was not made for your session, so nothing was done. Open the page again and press once more."
 
 
@@ -111,6 +114,11 @@ def console(ws: Workspace, trusted: Callable[[], bool], report: Callable[[str], 
     @made.errorhandler(UserError)
     def troubled(error: UserError):
         return Response(render("ml_backend.service", "console/trouble.html.jinja", trouble=str(error)), 503)
+
+    @made.errorhandler(Exception)
+    def broken(error: Exception):
+        log.exception("the console failed")
+        return Response(render("ml_backend.service", "console/trouble.html.jinja", trouble=FAULT), 500)
 
     return made
 
