@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from console_maker import answered, signed_in
+from service_maker import BASIC
 from werkzeug.serving import make_server
 
 from labeling_config.contract import CONSOLE
@@ -64,7 +65,20 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(page, address, p
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_batch_is_accepted_by_keyboard_alone(ws, page, address):
+@pytest.mark.parametrize("scheme", SCREENS)
+def test_axe_finds_nothing_in_the_status_page(chromium, ws, address, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    width, height = SCREENS[scheme]
+    with chromium.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, extra_http_headers=BASIC, bypass_csp=True
+    ) as context:
+        page = context.new_page()
+        page.goto(address.removesuffix(CONSOLE))
+        found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+
+
+def test_a_batch_is_held_by_keyboard_alone(ws, page, address):
     page.goto(f"{address}/batches")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip", "the first stop leads past the menu"
