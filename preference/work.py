@@ -52,6 +52,11 @@ def terminal(text: object) -> str:
     return escape(printable(str(text)))
 
 
+def remark(text: object) -> None:
+    """A line for a person that is no error, in yellow; brackets such as those of robopref[weights] stay."""
+    console.print(f"[yellow]{terminal(text)}[/]", highlight=False, soft_wrap=True)
+
+
 Listener = Callable[[str, int, int | None], None]
 _listeners: list[Listener] = []
 

@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 
 AFTER_REFUSAL = (
-    "`robopref certify --retest`, then `robopref push`, shows them these pairs again in Label Studio, with the "
+    "`robopref certify --retest`, then `robopref push`, shows {} these pairs again in Label Studio, with the "
     "expert's answers and reasons, and gives them the second set."
 )
 
 
 def certifications(
-    results: Sequence[Certification], links: Mapping[str, Mapping[str, str]], effort: Effort, as_json: bool
+    results: Sequence[Certification],
+    links: Mapping[str, Mapping[str, str]],
+    effort: Effort,
+    to_retest: Sequence[str],
+    as_json: bool,
 ) -> None:
-    """`links`: annotator → pair to review → its task in Label Studio."""
+    """`links`: annotator → pair to review → its task in Label Studio. `to_retest`: who can get more by `--retest`."""
     if as_json:
         print_json({"certifications": list(results), "review": links, "effort": effort})
         return
@@ -42,13 +46,14 @@ def certifications(
             f"Certified by the first set: {effort.passed_first} of {effort.tested}; the protocol expects 70 to 80 %."
         )
         say(f"{passed} Training and tests took {figure(effort.median_h, 1)} h (median); it expects 1 to 3 h.")
-    if any(r.undecided for r in results):
-        say("Undecided: more pairs decide. `robopref certify --retest` assigns them, then `robopref push`.")
+    if undecided := [r.annotator_id for r in results if r.undecided and r.annotator_id in to_retest]:
+        more = "more pairs decide. `robopref certify --retest` assigns them, then `robopref push`."
+        say(f"Undecided about {', '.join(undecided)}: {more}")
     refused = [r for r in results if not r.certified and not r.undecided and r.review]
     for r in refused:
         say(" ".join([f"{r.annotator_id} missed {len(r.review)} of {r.pairs} pairs.", *r.findings]))
-    if refused:
-        say(AFTER_REFUSAL)
+    if again := [r.annotator_id for r in refused if r.annotator_id in to_retest]:
+        say(AFTER_REFUSAL.format(", ".join(again)))
 
 
 def _outcome(record: Certification) -> str:

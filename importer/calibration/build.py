@@ -85,13 +85,39 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
     made: list[Assignment] = []
     for name in annotator_ids:
         record = latest[name]
-        own = [v.assignment for v in ws.store.assignments(record.batch_id) if v.assignment.annotator_id == name]
-        if record.undecided and len(own) < len(ws.store.pairs(record.batch_id)):
+        own = _own(ws, record)
+        if _has_rest(ws, record, own):
             made += _assign_rest(ws, record, own)
         elif not record.certified and record.pairs >= len(own):
             made += [] if record.undecided else assign_lessons(ws, record)
             made += _assign_set(ws, SETS[1], [name])
     return made
+
+
+def to_retest(ws: Workspace) -> list[Certification]:
+    """The latest results of the active annotators for whom `retest` has something to give."""
+    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    active = {a.annotator_id for a in ws.store.annotators() if a.active and a.role != "expert"}
+    failed = [r for r in latest.values() if r.annotator_id in active and not r.certified and not r.revoked]
+    second = {v.assignment.annotator_id for v in ws.store.assignments(SETS[1])} if failed else set()
+    found = []
+    for record in failed:
+        own = _own(ws, record)
+        again = record.batch_id == SETS[0] and record.annotator_id not in second and 0 < len(own) <= record.pairs
+        if _has_rest(ws, record, own) or again:
+            found.append(record)
+    return found
+
+
+def _own(ws: Workspace, record: Certification) -> list[Assignment]:
+    """What the annotator has of the record's set."""
+    views = ws.store.assignments(record.batch_id)
+    return [v.assignment for v in views if v.assignment.annotator_id == record.annotator_id]
+
+
+def _has_rest(ws: Workspace, record: Certification, own: Sequence[Assignment]) -> bool:
+    """Whether a result is undecided and its set has pairs that the annotator has not got yet."""
+    return record.undecided and len(own) < len(ws.store.pairs(record.batch_id))
 
 
 def _assign_rest(ws: Workspace, record: Certification, have: Sequence[Assignment]) -> list[Assignment]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.markup import escape
 
 from importer.clips.index import content_key
 from importer.pool import Failure, failure_of, feature_names_of, files_of, find_dataset, read_episode
@@ -29,7 +28,7 @@ from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import Trajectory
-from preference.work import HERE, Workers, console, parallel_map
+from preference.work import HERE, Workers, parallel_map, remark
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def encode_pool(
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
     missing = [job for job in jobs if not is_complete(job.path)]
     if cut := sum(job.path.exists() for job in missing):
-        _warn(f"{cut} feature files were truncated; their trajectories are encoded again.")
+        remark(f"{cut} feature files were truncated; their trajectories are encoded again.")
     known = len(failures)
     for job, error in _encode_missing(missing, settings, ws):
         failures[job.trajectory.trajectory_id] = _failure(job.trajectory, error)
@@ -135,7 +134,7 @@ def encode_pool(
         if not paths:
             fix = "Without images, leave frames out of reward.inputs." if settings else ""
             raise DataError(f"None of {whole} trajectories could be encoded. The first: {first}.", fix=fix)
-        _warn(f"{len(failures)} of {whole} trajectories have no features ({FAILURES}). The first: {first}.")
+        remark(f"{len(failures)} of {whole} trajectories have no features ({FAILURES}). The first: {first}.")
     return FeatureStore(paths, settings, failures, encoded=len(missing) - len(failures) + known)
 
 
@@ -348,7 +347,3 @@ def _loaded(settings: EncoderSettings, onnx: Path | None, threads: int) -> Encod
 
 def _failure(t: Trajectory, error: UserError) -> Failure:
     return failure_of(t.dataset, t.episode_index, error)
-
-
-def _warn(what: str) -> None:
-    console.print(f"[yellow]{escape(what)}[/]", highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ from ml_backend.reward.dataset import Pairs, Split, right
 from preference.artifacts import confined, read_json, sha256_of
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion
-from preference.work import console
+from preference.work import remark
 from preference.workspace import Workspace
 
 
@@ -80,7 +80,7 @@ def promote(ws: Workspace, version: str) -> ModelVersion:
         rescore(ws, publish(ws), version)
     except UserError as error:
         note = f"Open tasks keep their old order: {error.message} `robopref round` renews it."
-        console.print(f"[yellow]{note}[/]", highlight=False, soft_wrap=True)
+        remark(note)
     return record
 
 
@@ -110,7 +110,7 @@ def retire_damaged(ws: Workspace) -> str:
     found = ""
     while (record := ws.store.active_model()) and (why := damage(ws, record)):
         found = f"{record.version} is damaged: {why}"
-        console.print(f"[yellow]{found}. It is out of use and will be trained again.[/]", highlight=False)
+        remark(f"{found}. It is out of use and will be trained again.")
         folder, aside = ws.root / record.path, ws.root / f"{record.path}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
         if folder.exists():

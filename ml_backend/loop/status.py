@@ -1,22 +1,24 @@
 """Where a project stands: its stage, who owes which answers, and the next command.
 
-A workspace comes in, a `Status` goes out. It reads the database alone, so it is the same whether Label Studio runs or
-not, and is as of the last `robopref pull` or webhook.
+A workspace comes in, a `Status` goes out. It reads the database, and the report of a held batch, so it is the same
+whether Label Studio runs or not, and is as of the last `robopref pull` or webhook.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from shlex import quote
 
-from importer.calibration.build import waiting_for_expert
+from importer.calibration.build import to_retest, waiting_for_expert
 from importer.calibration.sets import SETS, TRAINING
 from importer.pairs.annotators import annotators_of, certified_ids
 from importer.studio.queues import phases_of, title_of
 from ml_backend.loop.rounds import bootstrap_labels
 from preference.adjudicated import ADJUDICATION
-from preference.errors import ConfigError
+from preference.artifacts import read_json
+from preference.errors import ConfigError, DataError
 from preference.protocol import outside_protocol
-from preference.records import CALIBRATION, DISAGREES, Annotator, ModelVersion
+from preference.records import CALIBRATION, DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
 
 
@@ -67,7 +69,17 @@ def status(ws: Workspace) -> Status:
         "labels": len(labels),
         "models": len(ws.store.model_versions()),
     }
-    return Status(step.stage, step.command, step.why, owed(ws), counts, outside_protocol(ws.config))
+    notes = [*outside_protocol(ws.config), *_retests(ws, step)]
+    return Status(step.stage, step.command, step.why, owed(ws), counts, notes)
+
+
+def _retests(ws: Workspace, step: Step) -> list[str]:
+    """Who can go on with the calibration, where the next command is another: enough may have passed."""
+    names = [record.annotator_id for record in to_retest(ws)]
+    if not names or "--retest" in step.command:
+        return []
+    more = "`robopref certify --retest` gives them more pairs or a second training."
+    return [f"Not certified yet: {', '.join(names)}. {more}"]
 
 
 def owed(ws: Workspace) -> list[Owed]:
@@ -197,11 +209,7 @@ def _batch(ws: Workspace) -> Step | None:
             command = f"robopref batch accept {batch.batch_id} --by YOU --why REASON"
             return Step(f"{batch.batch_id} is held. {batch.reasons[-1]}", command, "Or mend what is wrong first.")
         if batch.status == "held":
-            reasons = " ".join(batch.reasons[:1])
-            report = ws.reports / batch.batch_id / "report.html"
-            why = f"Read {report} first; `robopref batch accept {batch.batch_id}` takes the batch as it is."
-            command = f"robopref batch review NAME --batch {batch.batch_id} --keep --by YOU --why REASON"
-            return Step(f"{batch.batch_id} is held. {reasons}", command, why)
+            return _held(ws, batch)
         if left := waiting.get(batch.batch_id):
             return _waits(ws, f"{batch.batch_id} waits for {left} answers.")
         if batch.status == "open":
@@ -210,6 +218,29 @@ def _batch(ws: Workspace) -> Step | None:
     if any(pair.pair_id not in resolved for pair in ws.store.pairs(calibration=False)):
         return Step(f"{batches[-1].batch_id} is accepted.", "robopref resolve")
     return _reviews(ws)
+
+
+def _held(ws: Workspace, batch: Batch) -> Step:
+    """A batch that the gate holds: whom to review, as its report names them; else it is corrected or accepted."""
+    stage = f"{batch.batch_id} is held. {' '.join(batch.reasons[:1])}"
+    folder = ws.reports / batch.batch_id
+    try:
+        pending = read_json(folder / "qc.json").get("left_out", {}).get("pending", [])
+    except DataError:  # an older one, or removed: `robopref qc` writes it again
+        pending = []
+    signed, read = "--by YOU --why REASON", f"Read {folder / 'report.html'} first"
+    accept = f"robopref batch accept {batch.batch_id}"
+    if not pending:
+        again = f"robopref pull && robopref qc --batch {batch.batch_id}"
+        return Step(stage, f"{accept} {signed}", f"{read}; after corrections in Label Studio, `{again}` instead.")
+    name, others = pending[0], pending[1:]
+    also = f", then the same for {', '.join(others)}" if others else ""
+    command = f"robopref batch review {quote(name)} --batch {batch.batch_id} --keep {signed}"
+    return Step(
+        stage,
+        command,
+        f"{read}{also}; or --leave-out where answers should not count. `{accept}` takes the batch as it is.",
+    )
 
 
 def _reviews(ws: Workspace) -> Step | None:
@@ -235,9 +266,12 @@ def _reviews(ws: Workspace) -> Step | None:
 
 def _model(ws: Workspace) -> Step:
     labels, models = len(ws.store.labelled()), ws.store.model_versions()
-    enough = ws.config.reward.min_preferences if models else bootstrap_labels(ws)
+    enough = ws.config.reward.min_preferences
     if labels < enough:
         return Step(f"{labels} pairs have a label; a model needs {enough}.", "robopref pairs")
+    if not models and labels < (rounds := bootstrap_labels(ws)):
+        why = "`robopref train` works by now, and `robopref release` after it."
+        return Step(f"{labels} pairs have a label; rounds start at {rounds}.", "robopref pairs", why)
     newest, active = models[-1] if models else None, ws.store.active_model()
     if newest is None or newest.preferences != labels:
         return Step(f"{labels} pairs have a label.", "robopref train")

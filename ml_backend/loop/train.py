@@ -33,7 +33,7 @@ from ml_backend.reward.weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import ModelVersion, Preference, Trajectory
-from preference.work import console, progress
+from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
@@ -125,7 +125,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     reward, seed = ws.config.reward, ws.config.seed
     store = encode_pool(ws, ws.store.trajectories(), encoder)
     if encoder is not None and encoder.note:
-        console.print(f"[yellow]{encoder.note}.[/]", highlight=False, soft_wrap=True)
+        remark(f"{encoder.note}.")
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     ids = [t.trajectory_id for t in trajectories]
     features = store.sequence(ids)
@@ -150,7 +150,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         )
         advance(reward.epochs - trained.epochs)
     if trained.note:
-        console.print(f"[yellow]{trained.note}[/]", highlight=False, soft_wrap=True)
+        remark(trained.note)
     asked = ws.store.pairs()
     figures = validate(
         trained,
@@ -172,7 +172,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     rewards, members = trained.model.score(features)
     kept_back = why_worse(rewards, _rewards_before(ws), ids, promotion_pairs(ws, pairs, split))
     if kept_back:
-        console.print(f"[yellow]{version} was not promoted: {kept_back}.[/]", highlight=False, soft_wrap=True)
+        remark(f"{version} was not promoted: {kept_back}.")
     with replacing(ws.models / version) as folder:
         folder.mkdir()
         trained.model.save(folder / "model.pt")

@@ -40,7 +40,7 @@ from preference.artifacts import confined, read_csv, read_json, replacing, write
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
-from preference.work import console
+from preference.work import remark
 from preference.workspace import Workspace
 from qc_reports.answers import join
 
@@ -179,9 +179,7 @@ def _recorded(
             path = np.linalg.norm(np.diff(episode.effector[episode.time >= t.start_s], axis=0), axis=1).sum()
             speeds.append(float(path) / max(t.seen_s, 1e-9))
     except UserError as error:
-        console.print(
-            f"[yellow]Without the probes of gripper and effector: {error.message}[/]", highlight=False, soft_wrap=True
-        )
+        remark(f"Without the probes of gripper and effector: {error.message}")
         return None, None
     known = all(np.isfinite(own).all() for own in positions)
     return positions if known else None, np.array(speeds) if np.isfinite(speeds).all() else None

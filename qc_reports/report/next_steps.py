@@ -26,7 +26,7 @@ def _steps(report: BatchReport) -> list[tuple[str, str]]:
     if report.status == "held":
         signed = "--by YOU --why REASON"
         pending = report.left_out["pending"]
-        whose = f"{pending[0]}'s judgments count" if len(pending) == 1 else "the judgments of each count"
+        whose = f"{pending[0]}'s judgments count" if len(pending) == 1 else f"the judgments of {_listed(pending)} count"
         review = f"robopref batch review {quote(pending[0]) if len(pending) == 1 else 'NAME'} --batch {batch}"
         reviews = (
             [(f"Say whether {whose}; until then they are left out.", f"{review} --keep {signed}")] if pending else []

@@ -145,7 +145,12 @@ def simulate(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Let simulated annotators answer their open tasks through Label Studio's API."""
+    """Let simulated annotators answer their open tasks through Label Studio's API.
+
+    They need a dataset with the simulator's return, and are named under [annotators] in robopref.toml, such as
+    `simulated = [{ id = "ann", teacher = "good" }]`; the expert may be one of them. Teachers: expert, good, oracle,
+    mistake, noisy, skip, myopic, equal, careless, left_biased.
+    """
     from importer.simulate.answering import simulate as run
 
     ws = Workspace.open(config)

@@ -53,7 +53,8 @@ def certify(
     if retest and (failed := [r.annotator_id for r in results if not r.certified]):
         calibrate.retest(ws, failed)
     links = {r.annotator_id: certification.review_links(ws, r) for r in results if not r.certified}
-    show_checks.certifications(results, links, certification.effort(ws), json)
+    again = [] if json else [r.annotator_id for r in calibrate.to_retest(ws)]
+    show_checks.certifications(results, links, certification.effort(ws), again, json)
     if not results and not json:
         show_status.unfinished(ws, batch)
     follow(ws, json)

@@ -96,7 +96,7 @@ def test_whatever_is_decided_the_next_command_is_said(config):
     ws.store.close()
     signed = ("--by", "maria", "--why", "watched them all")
     for command, follows in (
-        (("batch", "list"), "robopref batch review NAME --batch production-001"),
+        (("batch", "list"), "robopref batch review eve --batch production-001"),
         (("batch", "review", "eve", "--keep", *signed), "robopref resolve"),
         (("batch", "hold", "production-001", *signed), "robopref batch accept production-001"),
         (("batch", "accept", "production-001", *signed), "robopref resolve"),

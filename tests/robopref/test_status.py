@@ -9,18 +9,21 @@ from preference_maker import put_preferences
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from importer.calibration.build import build
+from importer.calibration.build import build, retest
 from importer.pairs.annotators import add_annotators
 from ml_backend.loop import train as stages
 from ml_backend.loop.status import next_step, owed
 from ml_backend.loop.status import status as look
 from ml_backend.release.gather import gather
+from preference.artifacts import write_json
 from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.protocol import outside_protocol
 from preference.records import Batch, Certification, Judgment, Pair, Preference, Review, Trajectory
 from preference.workspace import Workspace
+from qc_reports.certification import Effort
 from robopref.cli import app
+from robopref.show_checks import certifications
 
 PEOPLE = '[annotators]\nexpert = "eve@example.org"\npeople = ["ann@example.org", "ben@example.org"]\n'
 SMALL = "[calibration]\npairs = 4\nmore_pairs = 0\ntraining_pairs = 4\n"
@@ -93,7 +96,13 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     pairs = [Pair(f"p{i}", f"t{i:02d}", f"t{i + 9:02d}", "push", "distant", "production", "production-001") for i in
              range(6)]  # fmt: skip
     ws.store.put_pairs(Batch("production-001", "production", status="held", reasons=["Alpha is low."]), pairs, [])
-    assert "held. Alpha is low." in next_step(ws).stage and "batch review" in next_step(ws).command
+    assert "held. Alpha is low." in next_step(ws).stage
+    assert next_step(ws).command.startswith("robopref batch accept production-001 "), "there is nobody to review"
+    assert "robopref pull && robopref qc --batch production-001" in next_step(ws).why
+    for pending, also in ((["ann", "ben"], True), (["ann"], False)):
+        write_json(ws.reports / "production-001" / "qc.json", {"left_out": {"pending": pending}})
+        assert next_step(ws).command.startswith("robopref batch review ann --batch production-001 --keep ")
+        assert ("then the same for ben" in next_step(ws).why) == also
     ws.store.set_batch_status("production-001", "open", [])
     assert next_step(ws).command == "robopref qc --batch production-001"
     ws.store.set_batch_status("production-001", "accepted", [])
@@ -114,8 +123,10 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     ws.store.put_review(replace(looked, batch_id="production-001"))
     assert (next_step(ws).stage, next_step(ws).command) == ("All flags are reviewed.", "robopref resolve")
     ws.store.put_resolution(resolution, said)
-    assert "a model needs" in next_step(ws).stage
-    ws.config.reward.min_preferences, ws.config.active.bootstrap = 5, 5
+    assert "a model needs 20" in next_step(ws).stage, "as few as `robopref train` takes"
+    ws.config.reward.min_preferences = 5
+    assert "rounds start at 160" in next_step(ws).stage and "`robopref train` works" in next_step(ws).why
+    ws.config.active.bootstrap = 5
     assert next_step(ws).command == "robopref train"
     ws.store.put_model_version(version(1, preferences=6))
     assert next_step(ws).command == "robopref validate"
@@ -154,6 +165,41 @@ def test_certify_before_anybody_is_done_says_how_far_each_is(tmp_path):
     ws.store.close()
     run = CliRunner().invoke(app, ["certify", "--config", str(tmp_path / "robopref.toml")])
     assert "Nobody has answered all of calibration-1: ann 0 of 4, ben 0 of 4." in run.stderr
+
+
+def test_whoever_can_still_be_certified_is_named_although_enough_are_and_until_they_have_what_comes_next(tmp_path):
+    ws = project(tmp_path, PEOPLE.replace("people = [", 'people = ["cy@example.org", "dora@example.org", ') + SMALL)
+    ws.config.calibration.more_pairs = 2
+    fill_pool(ws)
+    add_annotators(ws)
+    for _ in range(2):
+        build(ws)
+        push(ws)
+        answer(ws, "eve")
+    answer(ws, "ann", "ben", "cy", "dora")
+    for name, kappa, low, high in (("ann", 0.9, 0.8, 1.0), ("ben", 0.9, 0.8, 1.0), ("cy", 0.6, 0.4, 0.8),
+                                   ("dora", 0.0, -0.3, 0.2)):  # fmt: skip
+        undecided = {"undecided": True} if name == "cy" else {}
+        ws.store.put_certification(
+            Certification(name, "calibration-1", 1, kappa, low, high, kappa > 0.7, 4, **undecided)
+        )
+    said = "Not certified yet: cy, dora. `robopref certify --retest`"
+    assert next_step(ws).command == "robopref pairs" and said in " ".join(look(ws).notes)
+    retest(ws, ["cy", "dora"])
+    assert look(ws).notes == outside_protocol(ws.config), "they have it by now"
+    ws.store.close()
+    run = CliRunner().invoke(app, ["status", "--config", str(tmp_path / "robopref.toml")])
+    assert "--retest" not in run.stderr
+
+
+@pytest.mark.parametrize("due", [["cy", "dora"], []])
+def test_a_retest_is_offered_only_to_those_for_whom_there_is_something(due, capfd):
+    cy = Certification("cy", "calibration-1", 1, 0.6, 0.4, 0.8, False, 40, undecided=True)
+    dora = Certification("dora", "calibration-1", 1, 0.0, -0.3, 0.2, False, 40, review=["p1"])
+    certifications([cy, dora], {}, Effort(2, 0, 1.0), due, as_json=False)
+    said = capfd.readouterr().err
+    assert ("Undecided about cy" in said, "shows dora these pairs again" in said) == (bool(due), bool(due))
+    assert "dora missed 1 of 40 pairs." in said and ("--retest" in said) == bool(due)
 
 
 @pytest.mark.parametrize(

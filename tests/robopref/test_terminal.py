@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from paths import ROOT
 
+from ml_backend.reward.weights import WITHOUT_A_HUB
 from preference.errors import UserError
-from preference.work import terminal
+from preference.work import remark, terminal
 from robopref import show
 from robopref.cli import app
 
@@ -28,6 +30,7 @@ def test_text_loses_control_characters_and_keeps_its_brackets():
         lambda: show.say(EVIL),
         lambda: show.say(EVIL, "yellow"),
         lambda: show.warn([EVIL]),
+        lambda: remark(EVIL),
         lambda: show.table(EVIL, ["who"], [[EVIL]]),
         lambda: show.record({"reason": EVIL}, as_json=False),
     ],
@@ -36,6 +39,15 @@ def test_every_way_to_show_something_is_safe(shown, capfd):
     shown()
     said = capfd.readouterr().err
     assert harmless(said) and "[red]bad" in said
+
+
+def test_the_extra_in_a_hint_stays_readable(capfd):
+    """Rich took [weights] for markup, and `pip install 'robopref'` is another command."""
+    remark(WITHOUT_A_HUB)
+    assert "pip install 'robopref[weights]'" in capfd.readouterr().err
+    rooms = (path for room in ("ml_backend", "importer", "qc_reports") for path in (ROOT / room).rglob("*.py"))
+    raw = [path.name for path in rooms if '"[yellow]' in path.read_text()]
+    assert not raw, "`preference.work.remark` prints these"
 
 
 def test_json_stays_json_and_says_the_same(capfd):
