@@ -277,27 +277,41 @@ def test_the_migrations_make_the_tables_that_the_code_uses(database_url):
     store.close()
 
 
-def test_what_an_earlier_version_accepted_by_hand_stays_accepted_by_hand(tmp_path):
+def at_revision(folder, revision, *statements):
+    """URL of a database with that revision's tables, and what the statements put into them."""
     from alembic import command
     from alembic.config import Config as AlembicConfig
 
     from preference.store.migrate import MIGRATIONS
 
-    url = f"sqlite:///{tmp_path / 'old.db'}"
+    url = f"sqlite:///{folder / 'old.db'}"
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(MIGRATIONS))
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         settings.attributes["connection"] = connection
-        command.upgrade(settings, "0004")
-        connection.execute(
-            sa.text(
-                "INSERT INTO batches (batch_id, kind, status, created_at, reasons) VALUES "
-                "('production-001', 'production', 'accepted', '', '[\"Alpha is low.\", \"Accepted by hand.\"]'), "
-                "('production-002', 'production', 'held', '', '[\"Alpha is low.\"]')"
-            )
-        )
+        command.upgrade(settings, revision)
+        for statement in statements:
+            connection.execute(sa.text(statement))
     engine.dispose()
+    return url
+
+
+def test_a_training_that_an_earlier_version_was_asked_for_is_still_asked_for(tmp_path):
+    store = Store.open(at_revision(tmp_path, "0012", "INSERT INTO training_requests (request_id) VALUES (7)"))
+    (request,) = store.requests(unfinished=True)
+    assert request.kind == "train" and store.training_request() == request.request_id
+    store.close()
+
+
+def test_what_an_earlier_version_accepted_by_hand_stays_accepted_by_hand(tmp_path):
+    url = at_revision(
+        tmp_path,
+        "0004",
+        "INSERT INTO batches (batch_id, kind, status, created_at, reasons) VALUES "
+        "('production-001', 'production', 'accepted', '', '[\"Alpha is low.\", \"Accepted by hand.\"]'), "
+        "('production-002', 'production', 'held', '', '[\"Alpha is low.\"]')",
+    )
     store = Store.open(url)
     first, second = store.batches()
     assert first.decisions[-1]["status"] == "accepted" and first.reasons == ["Alpha is low."]
