@@ -76,6 +76,7 @@ def measure(folder: Path, *, plugin: bool) -> dict[str, float]:
         project = distinct_project(server, email, names)
         sign_in(page, server, email)
         if not plugin:
+            page.goto(f"{server.url}/version")  # any page of the server: a blank one has no storage
             page.evaluate("localStorage.setItem('dm:labelstream:mode', 'all')")
         open_stream(page, server, project) if plugin else page.goto(f"{server.url}/projects/{project}/data?labeling=1")
         waits, drifts, keys = [], [], 0
