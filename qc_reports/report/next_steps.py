@@ -26,11 +26,9 @@ def _steps(report: BatchReport) -> list[tuple[str, str]]:
     if report.status == "held":
         signed = "--by YOU --why REASON"
         pending = report.left_out["pending"]
-        whose = f"{pending[0]}'s judgments count" if len(pending) == 1 else f"the judgments of {_listed(pending)} count"
         review = f"robopref batch review {quote(pending[0]) if len(pending) == 1 else 'NAME'} --batch {batch}"
-        reviews = (
-            [(f"Say whether {whose}; until then they are left out.", f"{review} --keep {signed}")] if pending else []
-        )
+        said = f"Say whether the judgments of {_listed(pending)} count; until then they are left out."
+        reviews = [(said, f"{review} --keep {signed}")] if pending else []
         return [
             (_review(report), ""),
             *reviews,
@@ -56,10 +54,10 @@ def steps_for_file(report: BatchReport, name: str) -> list[tuple[str, str]]:
 
 def _review(report: BatchReport) -> str:
     people = sorted({flag["annotator_id"] for flag in report.flags if flag["sentence"] in report.reasons})
-    few = people if len(people) <= 4 else [*people[:3], f"{len(people) - 3} more"]
-    return f"Go through the answers with {_listed(few)}." if people else "Look at the contested pairs below."
+    return f"Go through the answers with {_listed(people)}." if people else "Look at the contested pairs below."
 
 
 def _listed(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    """a, b and c; of more than four, the first three and how many more."""
+    few = [*names] if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    return " and ".join(filter(None, (", ".join(few[:-1]), *few[-1:])))

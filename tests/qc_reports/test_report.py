@@ -121,6 +121,16 @@ def test_the_steps_fit_the_status(good):
     assert next_steps(report)[-1][1] == "robopref status", "the page stays, what was done does not show on it"
 
 
+@pytest.mark.parametrize(
+    ("pending", "said"),
+    [(["ann"], "judgments of ann count"), (["ann", "ben"], "ann and ben count"),
+     (list("abcdef"), "a, b, c and 3 more count")],
+)  # fmt: skip
+def test_the_steps_of_a_held_batch_name_whom_to_review(held, pending, said):
+    report = replace(held[0], left_out=held[0].left_out | {"pending": pending})
+    assert any(said in what and "batch review" in command for what, command in next_steps(report))
+
+
 @pytest.mark.parametrize(("kind", "proposed"), [("turned", True), ("gold", True), ("speed", False)])
 def test_a_refresher_is_proposed_for_whoevers_agreement_fell(held, kind, proposed):
     report, answers, pairs = held

@@ -179,9 +179,8 @@ def test_whoever_can_still_be_certified_is_named_although_enough_are_and_until_t
     answer(ws, "ann", "ben", "cy", "dora")
     for name, kappa, low, high in (("ann", 0.9, 0.8, 1.0), ("ben", 0.9, 0.8, 1.0), ("cy", 0.6, 0.4, 0.8),
                                    ("dora", 0.0, -0.3, 0.2)):  # fmt: skip
-        undecided = {"undecided": True} if name == "cy" else {}
         ws.store.put_certification(
-            Certification(name, "calibration-1", 1, kappa, low, high, kappa > 0.7, 4, **undecided)
+            Certification(name, "calibration-1", 1, kappa, low, high, kappa > 0.7, 4, undecided=name == "cy")
         )
     said = "Not certified yet: cy, dora. `robopref certify --retest`"
     assert next_step(ws).command == "robopref pairs" and said in " ".join(look(ws).notes)
