@@ -66,18 +66,19 @@ def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     return _drafted(ws, names, notes, fill)
 
 
-def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False) -> Batch:
+def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False, note: str = "") -> Batch:
     """The next production batch for the certified annotators: stratified, with gold items and duplicates.
 
     Args:
         force: Even though the previous batch is not accepted; the batch's notes record it.
         fill: As in `sample_pairs`.
+        note: What is special about it, for the batch's notes.
 
     Raises:
         NotReady: the previous batch is not accepted, too few are certified, or there are no clips; with the reasons.
         StratumError: the pool has too few pairs left.
     """
-    notes = _opening_notes(ws, force)
+    notes = [*_opening_notes(ws, force), *filter(None, [note])]
     return _write(ws, _drafted(ws, certified(ws), notes, fill))
 
 

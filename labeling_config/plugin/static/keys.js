@@ -75,10 +75,10 @@ function refuse() {
   return Boolean(why);
 }
 
-/** In training an answer stays as it was when the expert's came onto the screen: three right ones in a row count. */
+/** An answer stays as it was when the expert's, or the others', came onto the screen. */
 function refuseChange() {
   const spoke = expertSpoke();
-  if (spoke) say("The expert's answer is shown: yours stays as it is.");
+  if (spoke) say("Your own answer stays as it was before this one was shown.");
   return spoke;
 }
 

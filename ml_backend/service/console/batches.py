@@ -111,7 +111,11 @@ def _open(ws: Workspace, pressed: Pressed) -> str:
     if pressed.subject in known:
         return f"{pressed.subject} is open. {pushed(ws)}"
     add_annotators(ws)
-    made = next_batch(_with(ws, pressed.form), fill=bool(pressed.form.get("fill")))
+    wanted, usual = _with(ws, pressed.form), ws.config.pairs
+    asked = (wanted.config.pairs.batch, wanted.config.pairs.overlap)
+    note = f"Made in the console, of {asked[0]} pairs for {asked[1]} people each; robopref.toml has {usual.batch} for "
+    note = f"{note}{usual.overlap}." if asked != (usual.batch, usual.overlap) else ""
+    made = next_batch(wanted, fill=bool(pressed.form.get("fill")), note=note)
     return f"{made.batch_id} is open. {pushed(ws)}"
 
 
