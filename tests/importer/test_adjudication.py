@@ -4,6 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from disputed_maker import SAID, decide, disputed_batch
 
 from importer.studio.adjudication import open_adjudication
 from importer.studio.queues import all_queues, task_of_view
@@ -11,44 +12,20 @@ from labeling_config import contract
 from labeling_config.questions import CAUSES, DECISIONS, answers_in, for_adjudication
 from preference.adjudicated import copy_of, decisions
 from preference.errors import UserError
-from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
-from preference.workspace import Workspace
 from qc_reports.resolution.disputed import disputed
 from qc_reports.resolve import resolve_labels
-
-SAID = {"ann": ("A", 5, "it let go"), "bob": ("B", 2, ""), "cy": ("equal", 3, "")}
 
 
 @pytest.fixture
 def ws(tmp_path, database_url, monkeypatch):
-    """Two pairs on which three people say three things, and a third on which they agree."""
     monkeypatch.setenv("ROBOPREF_DATABASE_URL", database_url)
-    (tmp_path / "robopref.toml").write_text("")
-    made = Workspace.open(tmp_path / "robopref.toml")
-    made.store.put_trajectories(
-        Trajectory(f"t{i}", "d", i, "expert", "push", quartile=1, clip=f"clips/t{i}.mp4") for i in range(4)
-    )
-    made.store.put_annotators([Annotator(name, f"{name}@example.org") for name in SAID])
-    made.store.put_annotators([Annotator("rosa", "rosa@example.org", role="expert")])
-    pairs = [Pair(f"p{i}", f"t{i}", f"t{i + 1}", "push", "same", "production", "production-001") for i in range(3)]
-    own = [Assignment(f"{name}-{i}", f"p{i}", name, "production-001", i, "A") for name in SAID for i in range(3)]
-    made.store.put_pairs(Batch("production-001", "production"), pairs, own)
-    made.store.put_judgments(
-        Judgment(a.assignment_id, a.annotator_id, a.pair_id, said if a.pair_id != "p2" else "A", sure, 9000, why)
-        for a in own for said, sure, why in [SAID[a.annotator_id]]
-    )  # fmt: skip
-    resolve_labels(made)
+    made = disputed_batch(tmp_path)
     yield made
     made.store.close()
 
 
 def reasons(ws):
     return {p.pair_id: (p.preference, p.reason) for p in resolve_labels(ws).preferences}
-
-
-def decide(ws, assignment, decision, cause="slip", said="equal"):
-    ws.store.put_judgments([Judgment(assignment.assignment_id, "rosa", assignment.pair_id, said, 4, 9000,
-                                     questions={"decision": decision, "cause": cause})])  # fmt: skip
 
 
 def test_ambiguous_pairs_are_asked_once_in_a_project_that_counts_as_no_vote_and_no_test(ws):

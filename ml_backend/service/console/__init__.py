@@ -6,6 +6,7 @@
 | `now` | where the campaign stands, the one thing to do next, and what the machine is doing |
 | `people` | who annotates, how well, and who may |
 | `batches` | reports, the gate's decisions, and the next batch |
+| `adjudication` | disputed pairs, who decides them, and what was decided |
 | `models` | which model is in use, and whether more answers are worth asking |
 | `releases` | what the policy team gets |
 | `registry` | all pages and actions; what the worker does of them |

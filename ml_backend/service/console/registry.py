@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ml_backend.service.console import batches, models, now, people, releases
+from ml_backend.service.console import adjudication, batches, models, now, people, releases
 from ml_backend.service.console.desk import Action, Page, Pressed
 from preference.records import Request
 from preference.workspace import Workspace
 
-PAGES: tuple[Page, ...] = (now.PAGE, people.PAGE, batches.PAGE, models.PAGE, releases.PAGE)
+PAGES: tuple[Page, ...] = (now.PAGE, people.PAGE, batches.PAGE, adjudication.PAGE, models.PAGE, releases.PAGE)
 ACTIONS: Mapping[str, Action] = {name: action for page in PAGES for name, action in page.actions.items()}
 
 
