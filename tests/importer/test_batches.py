@@ -183,16 +183,10 @@ def test_a_retest_of_nobody_or_of_somebody_untested_is_refused(ws):
         calibrate.retest(ws, ["dana"])
 
 
-def test_without_clips_or_annotators_it_says_which_stage_comes_first(tmp_path):
+def test_without_annotators_it_says_that_they_come_first(tmp_path):
     empty = open_workspace(tmp_path)
-    add_annotators(empty)
     with pytest.raises(NotReady, match="expert and annotators"):
         calibrate.build(empty)
-    add_annotators(empty)
-    empty.store.put_trajectories(trajectories(clip=""))
-    with pytest.raises(NotReady, match="no clips") as caught:
-        calibrate.build(empty)
-    assert "robopref clips" in str(caught.value)
 
 
 def test_people_wait_for_the_experts_training_answers_and_then_get_them_with_the_test(tmp_path):

@@ -78,7 +78,7 @@ function refuse() {
 /** An answer stays as it was when the expert's, or the others', came onto the screen. */
 function refuseChange() {
   const spoke = expertSpoke();
-  if (spoke) say("Your own answer stays as it was before this one was shown.");
+  if (spoke) say("This came after your answer: yours stays as it is.");
   return spoke;
 }
 
