@@ -2,7 +2,9 @@
 
 Each answer is held against what is known: the annotator's own first answer to the same pair, or what the others'
 answers and gold make one expect. What counts is how much better or worse than most people on such a pair, so that a run
-of hard pairs is no change. A permutation test then says whether the fall is more than the order of luck.
+of hard pairs is no change. A few votes do not tell how hard the pairs of an active round are, which were chosen to be
+hard; so how the others fared in the same batch is taken off as well. A permutation test then says whether the fall is
+more than the order of luck.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ SHORTEST = 20
 DROP = 0.2
 """Least fall, in share of right answers, beside what most people would have had on the same pairs."""
 SHUFFLES = 999
+KNOWN_BEFORE = 20
+"""Checks of others in a batch, in which they fare as expected, that are added before their mean is taken."""
 GUESSED = 0.4
 """How often somebody who does not look is right: two answers of three, hardly ever the third."""
 
@@ -36,6 +40,7 @@ class Check:
     right: bool
     chance: float
     """How often most people would be right there."""
+    batch_id: str
 
 
 def tests_for_change(
@@ -50,16 +55,26 @@ def tests_for_change(
     own = by_annotator(answer for batch in reversed(batches) for answer in batch)
     repeats = [check.right for answers in own.values() for _, check in _repeats(answers, 0.0)]
     usual = sum(repeats) / max(len(repeats), 1)
-    for name, compared in people.items():
-        answers = own[name]
-        checks = _checks(answers, compared, usual)
-        if len(checks) >= 2 * SHORTEST:
-            yield _tested(name, checks, rng)
+    checks = {name: _checks(own[name], compared, usual) for name, compared in people.items()}
+    for name, found in checks.items():
+        if len(found) >= 2 * SHORTEST:
+            others = [check for other, theirs in checks.items() if other != name for check in theirs]
+            yield _tested(name, found, _surplus_by_batch(others), rng)
 
 
-def _tested(name: str, own: Sequence[Check], rng: np.random.Generator) -> Tested:
+def _surplus_by_batch(checks: Sequence[Check]) -> dict[str, float]:
+    """Batch → how much better than expected its checks came out, in the mean."""
+    sums: dict[str, tuple[float, float]] = {}
+    for check in checks:
+        total, count = sums.get(check.batch_id, (0.0, KNOWN_BEFORE))
+        sums[check.batch_id] = total + check.right - check.chance, count + 1
+    return {batch_id: total / count for batch_id, (total, count) in sums.items()}
+
+
+def _tested(name: str, own: Sequence[Check], others: Mapping[str, float], rng: np.random.Generator) -> Tested:
+    """`others`: batch → surplus of the others there."""
     right, chance = np.array([(check.right, check.chance) for check in own], dtype=float).T
-    surplus = right - chance
+    surplus = right - chance - np.array([others.get(check.batch_id, 0.0) for check in own])
     drop = worst_drop(_telling(chance) * surplus, rng, shortest=SHORTEST, least=0.0, shuffles=SHUFFLES)
     fall = float(surplus[: drop.at].mean() - surplus[drop.at :].mean()) if drop.at < len(own) else 0.0
     if fall < DROP:
@@ -86,7 +101,8 @@ def _telling(chance: np.ndarray) -> np.ndarray:
 def _checks(answers: Sequence[Answered], compared: Comparison, usual: float) -> list[Check]:
     """One annotator's checks in their order in time; with one other person to compare with only the repeats."""
     hits = compared.answer == compared.expected.argmax(axis=1)
-    known = {pair_id: Check(pair_id, bool(hit), float(chance)) for pair_id, hit, chance in
+    batch = {a.pair_id: a.batch_id for a in answers}
+    known = {pair_id: Check(pair_id, bool(hit), float(chance), batch[pair_id]) for pair_id, hit, chance in
              zip(compared.pair_ids, hits, compared.expected.max(axis=1), strict=True)}  # fmt: skip
     again = {id(answer): check for answer, check in _repeats(answers, usual)}
     timed = all(a.created_at for a in answers)
@@ -100,5 +116,5 @@ def _checks(answers: Sequence[Answered], compared: Comparison, usual: float) -> 
 
 def _repeats(answers: Sequence[Answered], usual: float) -> list[tuple[Answered, Check]]:
     first = {a.pair_id: a.preference for a in answers if not a.duplicate}
-    return [(a, Check(a.pair_id, a.preference == first[a.pair_id], usual))
+    return [(a, Check(a.pair_id, a.preference == first[a.pair_id], usual, a.batch_id))
             for a in answers if a.duplicate and a.pair_id in first]  # fmt: skip

@@ -52,6 +52,23 @@ def test_a_turncoats_flag_says_where_it_began():
     assert flag.since in flag.sentence
 
 
+def test_pairs_that_are_harder_for_everybody_make_nobody_a_turncoat():
+    """An active round asks what is hard; three answers of five to its pairs are coin flips."""
+    for seed in (9, 10, 11):
+        rng = np.random.default_rng(seed)
+        easy = [replace(a, batch_id="production-001") for a in draw_batch(seed, judgments=100)[0]]
+        hard = [
+            replace(
+                a, pair_id=f"active-{a.pair_id}", batch_id="active-001", expected=None, stratum="adjacent",
+                created_at=a.created_at.replace("2026-01", "2026-02"),
+                preference=str(rng.choice(["A", "B"])) if rng.random() < 0.6 else a.preference,
+            )
+            for a in draw_batch(seed + 500, judgments=40)[0] if not a.duplicate
+        ]  # fmt: skip
+        found = flags(hard, annotator_stats(hard, QUALITY), QUALITY, rng=rng, earlier=[easy])
+        assert [flag for flag in found if flag.kind == "turned"] == [], f"seed {seed}"
+
+
 def test_of_two_who_answer_alike_the_later_one_is_named_and_both_where_no_times_are_known():
     answers, _ = draw_batch(1, "copycat")
     found = [flag for flag in flagged(answers) if flag.kind == "copy"]
