@@ -318,7 +318,7 @@ class Reward(Section):
     """Longer trajectories are sampled more sparsely."""
     parts: Annotated[list[Literal["linear", "kernel", "network"]], Field(min_length=1)] = ["network"]
     """What the reward is made of. `linear` and `kernel` are Bayesian models on what summarizes a trajectory; of several
-    parts, the labels choose the weights. On people's answers about a robot the network alone was not behind all three
+    parts, the labels choose the weights. On people's answers about a robot the network alone did as well as all three
     (docs/reward_model.md)."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
     """The layer over time."""
