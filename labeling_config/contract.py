@@ -39,6 +39,8 @@ IN_A_ROW = 3  # right answers about one dimension, one after another, after whic
 CONSOLE = "/robopref/console"
 """Where the manager's console is, in Label Studio and in the ML backend."""
 SECRET_HEADER = "X-Robopref-Secret"
+CONSOLE_HEADER = "X-Robopref-Console"
+"""Carries the console's secret, which no webhook has: it says that the plugin has seen who is signed in."""
 """What our webhooks carry, too; Label Studio gives them no Basic auth."""
 MANAGER_HEADER, SESSION_HEADER = "X-Robopref-Manager", "X-Robopref-Session"
 """Who is signed in as a manager (quoted as in an address), and a digest of their session; believed with the secret."""

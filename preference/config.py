@@ -391,6 +391,9 @@ class Service(Section):
     """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Default: the webhook secret, if there is one."""
     webhook_secret: SecretStr = SecretStr("")
     """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
+    console_secret: SecretStr = SecretStr("")
+    """With it Label Studio's plugin names the manager whom it lets into the console; prefer ROBOPREF_CONSOLE_SECRET.
+    Where it is set, the password opens no console."""
 
     @property
     def login(self) -> str:

@@ -30,6 +30,7 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_SERVICE_URL": ("service", "url"),
     "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),
     "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
+    "ROBOPREF_CONSOLE_SECRET": ("service", "console_secret"),
     "ROBOPREF_WORK": ("work",),
 }
 """Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them.
@@ -177,6 +178,8 @@ def _with_servers(config: Config) -> Config:
         service.password = SecretStr(servers.password)
     if not service.webhook_secret.get_secret_value():
         service.webhook_secret = SecretStr(servers.webhook_secret)
+    if not service.console_secret.get_secret_value():
+        service.console_secret = SecretStr(servers.console_secret)
     return config
 
 

@@ -29,6 +29,8 @@ class Servers(BaseModel):
     password: str = Field(repr=False)
     """Of the ML backend."""
     webhook_secret: str = Field(repr=False)
+    console_secret: str = Field(default="", repr=False)
+    """Goes from Label Studio's plugin to the ML backend, with a manager's request and nothing else."""
 
 
 def read_servers(work: Path) -> Servers | None:

@@ -177,6 +177,7 @@ def _start(project: Project, port: int | None, worker: bool, ends: ExitStack) ->
                 service_port=at,
                 password=kept.password if kept else secrets.token_urlsafe(24),
                 webhook_secret=kept.webhook_secret if kept else secrets.token_urlsafe(24),
+                console_secret=(kept.console_secret if kept else "") or secrets.token_urlsafe(24),
             ),
         )
         project = Project(project.config)  # which finds them

@@ -1,8 +1,8 @@
 """The manager's console under Label Studio's own address: one login, and the browser talks to Label Studio alone.
 
-A manager's request goes on to the ML backend with the secret that its webhooks carry and with the manager's name;
+A manager's request goes on to the ML backend with a secret that no webhook carries and with the manager's name;
 nobody else's does. Where the backend is, Label Studio's environment says: ROBOPREF_SERVICE_URL and
-ROBOPREF_WEBHOOK_SECRET, or ROBOPREF_WORK, the work folder in which `robopref up` notes both.
+ROBOPREF_CONSOLE_SECRET, or ROBOPREF_WORK, the work folder in which `robopref up` notes both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from django.views.decorators.csrf import (  # pyright: ignore[reportMissingModul
     csrf_exempt,
 )
 
-from labeling_config.contract import CONSOLE, MANAGER_HEADER, SECRET_HEADER, SESSION_HEADER
+from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SESSION_HEADER
 from labeling_config.plugin.access import is_manager
 from preference.embedded import read_servers
 from preference.errors import UserError
@@ -35,13 +35,13 @@ from preference.listeners import check_own
 PASSED_ON = ("Content-Type", "Accept", "If-None-Match", "If-Modified-Since", "Range", "Origin", "Sec-Fetch-Site")
 HANDED_BACK = (
     "Content-Type", "ETag", "Last-Modified", "Cache-Control", "Retry-After", "Location", "Content-Disposition",
-    "Content-Security-Policy", "Referrer-Policy", "Content-Length", "Content-Range", "Accept-Ranges",
+    "Content-Security-Policy", "X-Frame-Options", "Referrer-Policy", "Content-Length", "Content-Range", "Accept-Ranges",
 )  # fmt: skip
 TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 """Seconds. QC of 100,000 answers takes 20; long work is the worker's."""
 NOWHERE = (
     "This Label Studio does not know where the ML backend is. Start both with `robopref up`, or set "
-    "ROBOPREF_SERVICE_URL and ROBOPREF_WEBHOOK_SECRET in Label Studio's environment."
+    "ROBOPREF_SERVICE_URL and ROBOPREF_CONSOLE_SECRET in Label Studio's environment."
 )
 AWAY = "The ML backend does not answer. `robopref up --status` says what runs. Nothing was done."
 ENDED = "Your session has ended, so nothing was done. Sign in again, and press once more."
@@ -81,7 +81,7 @@ def backend() -> Backend | None:
     Raises:
         UserError: what `robopref up` noted cannot be read, or a program of another user has the ML backend's port.
     """
-    url, secret = os.environ.get("ROBOPREF_SERVICE_URL", ""), os.environ.get("ROBOPREF_WEBHOOK_SECRET", "")
+    url, secret = os.environ.get("ROBOPREF_SERVICE_URL", ""), os.environ.get("ROBOPREF_CONSOLE_SECRET", "")
     if url and secret:
         return Backend(url.rstrip("/"), secret)
     work = os.environ.get("ROBOPREF_WORK", "")
@@ -90,7 +90,7 @@ def backend() -> Backend | None:
         return None
     url = f"http://127.0.0.1:{servers.service_port}"
     check_own(url, "the ML backend")
-    return Backend(url, servers.webhook_secret)
+    return Backend(url, servers.console_secret) if servers.console_secret else None
 
 
 def _passed_on(request: Any, found: Backend, rest: str) -> Any:
@@ -98,7 +98,7 @@ def _passed_on(request: Any, found: Backend, rest: str) -> Any:
     # Label Studio's sessions are signed cookies, whose key changes with their contents
     session = "\n".join(str(request.session.get(name, "")) for name in ("uid", "_auth_user_id", "_auth_user_hash"))
     headers |= {
-        SECRET_HEADER: found.secret,
+        CONSOLE_HEADER: found.secret,
         MANAGER_HEADER: quote(request.user.email),
         SESSION_HEADER: hashlib.sha256(session.encode()).hexdigest(),
         "Accept-Encoding": "identity",

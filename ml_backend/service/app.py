@@ -27,7 +27,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from importer.studio.hints import Hints
-from labeling_config.contract import CONSOLE, SECRET_HEADER
+from labeling_config.contract import CONSOLE, CONSOLE_HEADER, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
 from ml_backend.service.join import PATH, invitations
 from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
@@ -36,6 +36,7 @@ from preference.workspace import Workspace
 
 if TYPE_CHECKING:
     from flask import Flask, Response
+    from pydantic import SecretStr
 
 T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024
@@ -80,7 +81,7 @@ def _measure(app: Flask, metrics: Metrics) -> None:
 
 
 def _guard(app: Flask, ws: Workspace) -> None:
-    """Nobody past /health without the password; for webhooks, which carry none, the secret header will do."""
+    """Nobody past /health without the password; webhooks and the console carry a secret of their own instead."""
     from flask import Response, request
     from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -91,8 +92,10 @@ def _guard(app: Flask, ws: Workspace) -> None:
         invited = request.path == PATH and ws.config.annotators.outside
         if request.path == "/health" or invited or _password_fits(request.authorization, ws):
             return None
-        ours = request.path == "/webhook" or request.path.startswith(CONSOLE)
-        if ours and _secret_fits(request.headers.get(SECRET_HEADER), ws):
+        service = ws.config.service
+        if request.path == "/webhook" and _fits(request.headers.get(SECRET_HEADER), service.webhook_secret):
+            return None
+        if request.path.startswith(CONSOLE) and _fits(request.headers.get(CONSOLE_HEADER), service.console_secret):
             return None
         said = '{"error": "credentials are missing or wrong"}\n'
         return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
@@ -173,7 +176,7 @@ def _answer_managers(app: Flask, ws: Workspace) -> None:
         return response.make_conditional(request)
 
     def trusted() -> bool:
-        return _secret_fits(request.headers.get(SECRET_HEADER), ws)
+        return _fits(request.headers.get(CONSOLE_HEADER), ws.config.service.console_secret)
 
     app.register_blueprint(console(ws, trusted, report))
 
@@ -231,8 +234,8 @@ def _expect(kind: type[T], value: Any) -> T:
     return value
 
 
-def _secret_fits(found: str | None, ws: Workspace) -> bool:
-    expected = ws.config.service.webhook_secret.get_secret_value()
+def _fits(found: str | None, secret: SecretStr) -> bool:
+    expected = secret.get_secret_value()
     return bool(expected) and hmac.compare_digest((found or "").encode(), expected.encode())
 
 

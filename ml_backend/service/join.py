@@ -55,13 +55,14 @@ def invitations(ws: Workspace, limit: Limit | None = None) -> Blueprint:
 
     @pages.route(PATH, methods=["GET", "POST"])
     def enter() -> Response:
-        if not limit.takes(request.remote_addr or ""):
-            return _page(429, trouble="Too many tries. Come back in an hour.")
         values = request.values
         participant, key = values.get("participant", "")[:80], values.get("key", "")[:80]
+        if not _is_ours(ws, participant, key):  # and so uses up nobody's tries
+            return _page(403, trouble=NOT_OURS)
+        if not limit.takes(request.remote_addr or ""):
+            return _page(429, trouble="Too many tries. Come back in an hour.")
         if request.method == "GET":
-            ours = _is_ours(ws, participant, key)
-            return _page(200, participant=participant, key=key) if ours else _page(403, trouble=NOT_OURS)
+            return _page(200, participant=participant, key=key)
         try:
             account = join(ws, participant, key)
         except UserError as error:

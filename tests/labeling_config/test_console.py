@@ -8,7 +8,7 @@ import pytest
 from studio_maker import copy_studio
 
 from importer.studio.users import annotator_session, create_annotator
-from labeling_config.contract import CONSOLE, MANAGER_HEADER, SECRET_HEADER, SESSION_HEADER
+from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SESSION_HEADER
 from preference.embedded import Servers, write_servers
 from robopref.studio import LabelStudioServer
 
@@ -51,7 +51,7 @@ def studio(tmp_path_factory, empty_studio, backend):
     work.mkdir()
     with LabelStudioServer(copy_studio(empty_studio, folder / "data"), folder / "documents", work=work) as server:
         noted = Servers(studio_url=server.url, token=server.token, service_port=backend.server_port, password="pw",
-                        webhook_secret="quiet")  # fmt: skip
+                        webhook_secret="w", console_secret="quiet")  # fmt: skip
         write_servers(work, noted)
         server.work_folder = work
         yield server
@@ -72,7 +72,7 @@ def test_a_managers_request_goes_on_with_the_name_and_the_secret_and_the_same_se
     assert (sent.status_code, sent.headers["Location"]) == (303, f"{CONSOLE}?said=1")
     (get, path, first, _), (post, _, second, body) = Heard.asked
     assert (get, path, post, body) == ("GET", f"{CONSOLE}/batches?pairs=3", "POST", b"what=pool")
-    assert first[SECRET_HEADER] == "quiet" and first[MANAGER_HEADER] == studio.username.replace("@", "%40")
+    assert first[CONSOLE_HEADER] == "quiet" and first[MANAGER_HEADER] == studio.username.replace("@", "%40")
     assert first[SESSION_HEADER] == second[SESSION_HEADER], "a form's token must still fit"
     assert "Cookie" not in first
     other = annotator_session(studio.url, studio.username, studio.password)

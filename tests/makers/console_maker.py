@@ -4,14 +4,14 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 
-from service_maker import SECRET, planned
+from service_maker import CONSOLE_SECRET, planned
 
-from labeling_config.contract import CONSOLE, MANAGER_HEADER, SECRET_HEADER, SESSION_HEADER
+from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SESSION_HEADER
 from preference.records import Judgment
 
 
 def signed_in(name="maria@example.org", session="s1"):
-    return {SECRET_HEADER: SECRET, MANAGER_HEADER: name, SESSION_HEADER: session}
+    return {CONSOLE_HEADER: CONSOLE_SECRET, MANAGER_HEADER: name, SESSION_HEADER: session}
 
 
 class _Forms(HTMLParser):

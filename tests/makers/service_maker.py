@@ -6,10 +6,11 @@ from labeling_config.contract import result_of
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
 from preference.workspace import Workspace
 
-SECRET, PASSWORD = "webhook-secret", "backend-password"
+SECRET, PASSWORD, CONSOLE_SECRET = "webhook-secret", "backend-password", "console-secret"
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"robopref:{PASSWORD}".encode()).decode()}
 HEADER = {"X-Robopref-Secret": SECRET}
-TOML = f"[service]\npassword = '{PASSWORD}'\nwebhook_secret = '{SECRET}'\n[annotators]\nexpert = 'e'\n"
+SECRETS = f"webhook_secret = '{SECRET}'\nconsole_secret = '{CONSOLE_SECRET}'\n"
+TOML = f"[service]\npassword = '{PASSWORD}'\n{SECRETS}[annotators]\nexpert = 'e'\n"
 
 
 def planned(folder, more="", url="http://127.0.0.1:9"):

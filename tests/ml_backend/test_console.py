@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from console_maker import Browser, answered, signed_in
-from service_maker import BASIC
+from service_maker import BASIC, SECRET
 
-from labeling_config.contract import CONSOLE, MANAGER_HEADER
+from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SECRET_HEADER
 from ml_backend.service.app import create_app
 from ml_backend.service.console.now import command_of
 from ml_backend.service.console.registry import ACTIONS, PAGES, handle
@@ -45,9 +45,14 @@ def test_every_page_opens_for_a_manager_and_names_them(maria, page):
 def test_nobody_gets_in_without_label_studios_word_or_the_password(client):
     assert client.get(CONSOLE).status_code == 401
     assert client.get(CONSOLE, headers={MANAGER_HEADER: "maria"}).status_code == 401
-    assert client.get(CONSOLE, headers=signed_in() | {"X-Robopref-Secret": "guess"}).status_code == 401
+    assert client.get(CONSOLE, headers=signed_in() | {CONSOLE_HEADER: "guess"}).status_code == 401
+    webhook = {SECRET_HEADER: SECRET, MANAGER_HEADER: "maria"}
+    assert client.get(CONSOLE, headers=webhook).status_code == 401, "what webhooks carry opens no console"
+    assert client.post(f"{CONSOLE}/do", headers=webhook).status_code == 401
+    assert client.get(CONSOLE, headers=BASIC | {MANAGER_HEADER: "maria"}).status_code == 403, (
+        "nor what predictions carry"
+    )
     assert client.get(CONSOLE, headers=signed_in(name="")).status_code == 403, "a webhook is no manager"
-    assert client.get(CONSOLE, headers=BASIC).status_code == 200
     assert client.post(f"{CONSOLE}/do", data={}).status_code == 401
 
 

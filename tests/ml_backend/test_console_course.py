@@ -94,7 +94,12 @@ def course(tmp_path, empty_studio, chromium):
         write_servers(
             work,
             Servers(
-                studio_url=studio.url, token=studio.token, service_port=port, password="pw", webhook_secret="quiet"
+                studio_url=studio.url,
+                token=studio.token,
+                service_port=port,
+                password="pw",
+                webhook_secret="quiet",
+                console_secret="quieter",
             ),
         )
         ws = Workspace.open(tmp_path / "robopref.toml")

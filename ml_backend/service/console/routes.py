@@ -5,8 +5,8 @@
     GET  /robopref/console/PAGE/KIND/SUBJECT  a file of a page: a clip, a release
     GET  /robopref/console/reports[/BATCH]    the live reports
 
-Label Studio sends managers here (`labeling_config.plugin.console`) with the webhook secret and their name. Whoever has
-the service's password comes here directly, and is called by its user name.
+Label Studio sends managers here (`labeling_config.plugin.console`) with the console's secret and their name. Where
+there is no such secret, whoever has the service's password comes here directly, and is called by its user name.
 """
 
 from __future__ import annotations
@@ -130,11 +130,15 @@ def _known(pages: Mapping[str, Page], name: str) -> Page:
 
 
 def _manager(ws: Workspace, trusted: bool) -> Manager | None:
-    """Whom Label Studio names, or who has the service's password; that they have one of both was checked before."""
+    """Whom Label Studio names; where it has no secret to do so with, who has the service's password.
+
+    Label Studio sends that password with each request for predictions, so where there is another way it is not enough.
+    """
     if trusted:
         name = unquote(request.headers.get(MANAGER_HEADER, "")).strip()
         return Manager(name, request.headers.get(SESSION_HEADER, "")) if name else None
-    if not ws.config.service.login:
+    service = ws.config.service
+    if service.console_secret.get_secret_value() or not service.password.get_secret_value():
         return None
     session = request.cookies.get(COOKIE, "")
     if not session:
