@@ -427,6 +427,8 @@ class Config(Section):
     draws its own and keeps it in the database. Set it only to repeat a run exactly, as the demo does."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes for work on trajectories; 0 = one per core."""
+    logs: Literal["text", "json"] = "text"
+    """Lines that the service and the worker log: `text` for people, or one `json` object each (ROBOPREF_LOGS)."""
     executor: Literal["processes", "ray"] = "processes"
     """Where that work runs: on this machine, or on a Ray cluster (`pip install "robopref[scale]"`; RAY_ADDRESS selects
     it)."""

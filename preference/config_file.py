@@ -31,6 +31,7 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),
     "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
     "ROBOPREF_CONSOLE_SECRET": ("service", "console_secret"),
+    "ROBOPREF_LOGS": ("logs",),
     "ROBOPREF_WORK": ("work",),
 }
 """Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them.

@@ -201,6 +201,8 @@ class Judgment(Record):
     """Label Studio's annotation as it came."""
     questions: dict[str, Any] = field(default_factory=dict)
     """Answers to the optional questions, as labeling_config/questions.py has them; only those that were answered."""
+    request_id: str = field(default="", compare=False)
+    """The webhook or the pull that brought it, as the logs name it."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,8 @@ class Rejection(Record):
     task_id: int | None
     reason: str
     raw: dict[str, Any] = field(default_factory=dict, compare=False)
+    request_id: str = field(default="", compare=False)
+    """The webhook or the pull that brought it, as the logs name it."""
 
 
 @dataclass(frozen=True)

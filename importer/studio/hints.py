@@ -11,13 +11,14 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from importer.studio.client import LabelStudio, client
 from importer.studio.judgments import is_id, task_of
 from importer.studio.pull import pull_tasks
 from preference.errors import UserError
+from preference.logs import request_id, tell
 from preference.workspace import Workspace
 
 MOST = 10_000
@@ -26,6 +27,9 @@ GATHER_S = 0.25
 """How long a note waits for others, so that one request asks for them all; the answer is committed by then."""
 WAITS_S = (1.0, 4.0, 15.0)
 """Before each further try of tasks that could not be fetched."""
+
+TOLD = 20
+"""Requests that one line names."""
 
 log = logging.getLogger("robopref.service")
 
@@ -44,8 +48,9 @@ class Hints:
         self._gather_s = gather_s
         self._waits_s = tuple(waits_s)
         self._changed = threading.Condition()
-        self._tasks: set[int] = set()
-        self._annotations: set[int] = set()
+        self._tasks: dict[int, str] = {}
+        self._annotations: dict[int, str] = {}
+        """Each with the id of the request that named it last."""
         self._busy = False
 
     def note(self, event: dict[str, Any]) -> None:
@@ -53,10 +58,11 @@ class Hints:
         tasks, annotations = _named(event)
         if not tasks and not annotations:
             return
+        tell(log, "webhook", action=event["action"], tasks=sorted(tasks), deleted=sorted(annotations)[:TOLD])
         with self._changed:
             if len(self._tasks) + len(self._annotations) < MOST:
-                self._tasks |= tasks
-                self._annotations |= annotations
+                self._tasks |= dict.fromkeys(tasks, request_id())
+                self._annotations |= dict.fromkeys(annotations, request_id())
             if not self._busy:
                 self._busy = True
                 threading.Thread(target=self._work, name="hints", daemon=True).start()
@@ -72,7 +78,7 @@ class Hints:
             time.sleep(self._gather_s)
             with self._changed:
                 tasks, annotations = self._tasks, self._annotations
-                self._tasks, self._annotations = set(), set()
+                self._tasks, self._annotations = {}, {}
                 if not tasks and not annotations:
                     self._busy = False
                     self._changed.notify_all()
@@ -82,17 +88,21 @@ class Hints:
             except Exception:  # whatever it is, later notes are looked at, and the next pull reads these tasks
                 log.exception("tasks named by webhooks could not be fetched")
 
-    def _fetch(self, tasks: set[int], annotations: set[int]) -> None:
+    def _fetch(self, tasks: Mapping[int, str], annotations: Mapping[int, str]) -> None:
         for wait_s in (*self._waits_s, None):
             try:
                 # An event about deleted annotations names these only.
                 rows = self._ws.store.annotation_rows("annotation_id", annotations)
-                known = {row["task_id"] for row in rows if row["task_id"] is not None}
-                pull_tasks(self._ws, self._studio, tasks | known)
+                known = {
+                    row["task_id"]: annotations[row["annotation_id"]] for row in rows if row["task_id"] is not None
+                }
+                requests = {**known, **tasks}
+                pull_tasks(self._ws, self._studio, requests, requests)
                 return
             except UserError as error:
                 if wait_s is None:
-                    log.warning("%s The next pull fetches what the webhooks announced.", error)
+                    said = f"{error} The next pull fetches what the webhooks announced."
+                    tell(log, said, level=logging.WARNING, tasks=len(tasks), of=sorted({*tasks.values()})[:TOLD])
                     return
                 time.sleep(wait_s)
 

@@ -14,15 +14,17 @@ ones. Label Studio checks an answer in the browser only: its API stores anything
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard, TypeVar
 
 from importer.studio.queues import is_test
 from labeling_config.contract import BadAnswer, answer_of, preference_of
 from labeling_config.questions import answers_in
+from preference.logs import request_id, tell
 from preference.records import Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
 
@@ -35,6 +37,8 @@ LONGEST_MS = LARGEST
 """24 days: a tab left open for longer does not fit into the column."""
 
 Raw = Mapping[str, Any]
+Row = TypeVar("Row", Judgment, Rejection)
+log = logging.getLogger("robopref.judgments")
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,10 @@ def judge_task(
 
 
 def replace_annotations(
-    store: Store, tasks: Mapping[int, Sequence[Raw]], before: Mapping[int, str] | None = None
+    store: Store,
+    tasks: Mapping[int, Sequence[Raw]],
+    before: Mapping[int, str] | None = None,
+    requests: Mapping[int, str] | None = None,
 ) -> Recorded:
     """These tasks have exactly these annotations: what the store has besides was deleted in Label Studio.
 
@@ -119,13 +126,14 @@ def replace_annotations(
         tasks: Task → its annotations; those without a usable id are left aside.
         before: `store.annotation_stamps` from before the annotations were read. What is known now and was not then came
             after the reading, and stays unless the reading has a newer version. None: nothing can have come meanwhile.
+        requests: Task → id of the webhook that named it; others came with the request at hand.
     """
     usable = {task: [a for a in annotations if is_id(a.get("id"))] for task, annotations in tasks.items()}
 
     def gone(row: dict[str, Any]) -> bool:
         return before is None or before.get(row["annotation_id"]) == _stamp(row["raw"])
 
-    return _record(store, usable, gone)
+    return _record(store, usable, gone, requests or {})
 
 
 def rejudge_unknown(store: Store) -> Recorded:
@@ -148,7 +156,10 @@ def is_id(value: object) -> TypeGuard[int]:
 
 
 def _record(
-    store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool] = lambda _: False
+    store: Store,
+    tasks: Mapping[int, Sequence[Raw]],
+    gone: Callable[[dict[str, Any]], bool] = lambda _: False,
+    requests: Mapping[int, str] | None = None,
 ) -> Recorded:
     """Settle each task anew from what is known and what is given, and write the rows that differ.
 
@@ -159,14 +170,16 @@ def _record(
     order = sorted(tasks)
     for start in range(0, len(order), CHUNK):
         chunk = {task: tasks[task] for task in order[start : start + CHUNK]}
-        if len(chunk) > 1 and _outcome(store, chunk, gone).changes_nothing:
+        if len(chunk) > 1 and _outcome(store, chunk, gone, {}).changes_nothing:
             continue  # most of a pull is known already, and needs no lock
         with store.together():
             store.lock_tasks(chunk)
-            outcome = _outcome(store, chunk, gone)
+            outcome = _outcome(store, chunk, gone, requests or {})
             # A row that moves between the two tables is taken out of the one before it goes into the other.
             store.delete_judgments(outcome.forget)
             store.put_judgments(outcome.judgments, outcome.rejections)
+        for settled in outcome.settled:
+            tell(log, "task settled", **settled)
         recorded += outcome.recorded
     return recorded
 
@@ -179,13 +192,20 @@ class _Outcome:
     judgments: list[Judgment] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     recorded: Recorded = Recorded()
+    settled: list[dict[str, Any]] = field(default_factory=list)
+    """Of each task what a log line says."""
 
     @property
     def changes_nothing(self) -> bool:
         return not (self.forget or self.judgments or self.rejections)
 
 
-def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[dict[str, Any]], bool]) -> _Outcome:
+def _outcome(
+    store: Store,
+    tasks: Mapping[int, Sequence[Raw]],
+    gone: Callable[[dict[str, Any]], bool],
+    requests: Mapping[int, str],
+) -> _Outcome:
     known = _known(store, tasks)
     assignments = store.assignments_of_tasks(tasks)
     annotators = {annotator.annotator_id: annotator for annotator in store.annotators()}
@@ -207,9 +227,24 @@ def _outcome(store: Store, tasks: Mapping[int, Sequence[Raw]], gone: Callable[[d
         if changed != Recorded() or len(before) != len(newest):
             outcome.recorded += changed
             outcome.forget += before
-            outcome.judgments += [judgment] if judgment else []
-            outcome.rejections += refused
+            request = requests.get(task) or request_id()
+            outcome.judgments += _brought_by(request, [judgment] if judgment else [], before)
+            outcome.rejections += _brought_by(request, refused, before)
+            outcome.settled.append(
+                {"task": task, "assignment_id": assignment and assignment.assignment_id,
+                 "annotation_id": judgment and judgment.annotation_id, "rejected": len(refused), "request_id": request}
+            )  # fmt: skip
     return outcome
+
+
+def _brought_by(request: str, rows: Iterable[Row], before: Mapping[int, dict[str, Any]]) -> list[Row]:
+    """The rows with this request, or with the one before where that brought the same annotation."""
+
+    def brought(row: Row) -> str:
+        known = before.get(row.annotation_id or 0)
+        return known["request_id"] if known and _version(known["raw"]) == _version(row.raw) else request
+
+    return [replace(row, request_id=brought(row)) for row in rows]
 
 
 def _changed(before: Mapping[int, dict[str, Any]], judgment: Judgment | None, refused: list[Rejection]) -> Recorded:

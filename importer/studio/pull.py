@@ -10,9 +10,10 @@ page, and stays.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,10 +25,12 @@ from importer.studio.repair import check_present, edits
 from importer.studio.replies import StudioProject, StudioTask
 from preference.artifacts import read_json, write_json
 from preference.errors import DataError, StudioError
+from preference.logs import new_request_id, request, tell
 from preference.workspace import Workspace
 
 OVERLAP = timedelta(seconds=30)
 """A pull goes back this far before the newest change that it saw: a transaction may end later than its time stamp."""
+log = logging.getLogger("robopref.pull")
 NAMED = 100
 """Tasks asked for by name in one request: their ids stand in its address."""
 
@@ -53,6 +56,14 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
         StudioError: Label Studio is down or refuses us; or a project is gone or cannot be read, after all others were
             pulled.
     """
+    with request(new_request_id(kind="pull")):
+        found = _pull_all(ws, whole)
+        if found.new or found.updated or found.rejected:
+            tell(log, "pulled", new=found.new, updated=found.updated, rejected=found.rejected)
+        return found
+
+
+def _pull_all(ws: Workspace, whole: bool) -> PullResult:
     pushed = all_pushed(ws)
     if not pushed:
         return PullResult(0, 0, 0)
@@ -75,8 +86,13 @@ def pull(ws: Workspace, *, whole: bool = False) -> PullResult:
     return PullResult(recorded.new, recorded.updated, recorded.rejected, edits(pushed, list(projects.values())))
 
 
-def pull_tasks(ws: Workspace, studio: LabelStudio, task_ids: Iterable[int]) -> Recorded:
+def pull_tasks(
+    ws: Workspace, studio: LabelStudio, task_ids: Iterable[int], requests: Mapping[int, str] | None = None
+) -> Recorded:
     """Fetch what Label Studio has of these tasks now; ids that are not ours, and tasks that are gone, change nothing.
+
+    Args:
+        requests: Task → id of the webhook that named it.
 
     Raises:
         StudioError: Label Studio is down or refuses us.
@@ -91,7 +107,7 @@ def pull_tasks(ws: Workspace, studio: LabelStudio, task_ids: Iterable[int]) -> R
             named = tasks[start : start + NAMED]
             before = ws.store.annotation_stamps(named)
             for page in studio.annotations(project_id, tasks=named):
-                recorded += replace_annotations(ws.store, _read(page), before)
+                recorded += replace_annotations(ws.store, _read(page), before, requests)
     return recorded
 
 

@@ -14,6 +14,7 @@ One worker at a time, on any number of machines: a second one stands by. Waits u
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -33,9 +34,11 @@ from ml_backend.loop.rounds import (
 from ml_backend.loop.train import train
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, Lock, exclusively
+from preference.logs import tell
 from preference.records import Preference, Request
 from preference.workspace import Workspace
 
+log = logging.getLogger("robopref.worker")
 PULL_EVERY_S = 120.0
 WHOLE_EVERY_S = 3600.0
 LOOKING = "Looking for new answers"
@@ -103,11 +106,13 @@ class Worker:
                     said = self._handle(self._ws, request)
                 except UserError as error:
                     store.set_request(request.request_id, "failed", str(error))
+                    tell(log, f"{named(request)} failed: {error}", level=logging.WARNING, asked=request.request_id)
                 except Exception as error:
                     store.set_request(request.request_id, "failed", f"{FAULT}: {type(error).__name__}: {error}")
                     raise
                 else:
                     store.set_request(request.request_id, "done", said)
+                    tell(log, f"{named(request)} is done.", asked=request.request_id)
 
     def _update_and_learn(self) -> RoundResult | None:
         ws = self._ws

@@ -32,6 +32,8 @@ from ml_backend.loop.queue_order import QueueScores, version_in_use
 from ml_backend.service.join import PATH, invitations
 from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
+from preference.logs import HEADER, new_request_id, request_id, tell
+from preference.logs import request as logged_request
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024
 """Bytes. Label Studio posts a whole batch of tasks at once; this is some three thousand of ours."""
+QUIET = ("health", "prometheus")
+"""Asked every few seconds by whoever watches: a line for each would bury the others."""
 log = logging.getLogger("robopref.service")
 
 
@@ -67,7 +71,16 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
 
 
 def _measure(app: Flask, metrics: Metrics) -> None:
+    """Each request has an id, is counted, and is one line of the log. Addresses are not logged: /join's is a secret."""
     from flask import request
+
+    inner = app.wsgi_app
+
+    def identified(environ: dict[str, Any], start_response: Any) -> Any:
+        with logged_request(new_request_id(environ.get("HTTP_X_REQUEST_ID"))):
+            return inner(environ, start_response)
+
+    app.wsgi_app = identified  # pyright: ignore[reportAttributeAccessIssue]
 
     @app.before_request
     def start() -> None:
@@ -76,7 +89,11 @@ def _measure(app: Flask, metrics: Metrics) -> None:
     @app.after_request
     def measure(response: Response) -> Response:
         elapsed = time.perf_counter() - request.environ.get("robopref.start", time.perf_counter())
-        metrics.answered(request.endpoint or "unknown", response.status_code, elapsed)
+        endpoint, code = request.endpoint or "unknown", response.status_code
+        metrics.answered(endpoint, code, elapsed)
+        if endpoint not in QUIET or code >= 400:
+            tell(log, "request", method=request.method, endpoint=endpoint, status=code, ms=round(1000 * elapsed, 1))
+        response.headers[HEADER] = request_id()
         return response
 
 
@@ -125,6 +142,7 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: 
         event = _body()
         if event.get("action") == "START_TRAINING":
             ws.store.request_training()
+            tell(log, "training requested")
         else:
             hints.note(event)
         metrics.heard(event.get("action"))

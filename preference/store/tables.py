@@ -164,6 +164,7 @@ judgments = sa.Table(
     _text("created_at"),
     sa.Column("raw", sa.JSON, nullable=False),
     sa.Column("questions", sa.JSON, nullable=False, server_default="{}"),
+    _text("request_id", server_default=""),
     _one_of("preference", "A", "B", "equal"),
     sa.CheckConstraint("confidence BETWEEN 1 AND 5", name="confidence"),
     sa.CheckConstraint("response_time_ms >= 0", name="response_time_ms"),
@@ -176,6 +177,7 @@ rejected = sa.Table(
     sa.Column("task_id", sa.Integer, index=True),
     _text("reason"),
     sa.Column("raw", sa.JSON, nullable=False),
+    _text("request_id", server_default=""),
 )
 
 certifications = sa.Table(

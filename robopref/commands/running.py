@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +10,13 @@ from typing import Annotated
 import typer
 
 from preference.errors import needs
+from preference.logs import set_up
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
 from robopref.show_status import follow
 
+log = logging.getLogger("robopref.worker")
 NICE = 10
 """The worker yields to the service and to Label Studio, which people wait for."""
 
@@ -24,7 +27,9 @@ def serve(config: ConfigPath = DEFAULT) -> None:
     from robopref.processes import PATIENCE_S
     from robopref.processes import serve as run
 
-    run(Workspace.open(config, patience_s=PATIENCE_S))
+    ws = Workspace.open(config, patience_s=PATIENCE_S)
+    set_up(ws.config.logs)
+    run(ws)
 
 
 @app.command(rich_help_panel=RUN)
@@ -43,6 +48,7 @@ def worker(
     The worker runs at low priority and also works without webhooks. A second worker stands by until the first is gone.
     """
     ws = Workspace.open(config)
+    set_up(ws.config.logs)
     needs("torch", "timm")
     if restart:
         from robopref.processes import keep_working
@@ -58,7 +64,7 @@ def worker(
         pull_every_s=pull,
         handle=handle,
         on_round=lambda result: show.active_round(result, as_json=False),
-        on_trouble=lambda error: show.say(str(error), "yellow"),
+        on_trouble=lambda error: log.warning("%s", error),
     )
 
 
