@@ -7,7 +7,7 @@ added here, since they take longer than a training. Where a probe fires, pairs a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from importer.pool.video import sample_rows
 from ml_backend.loop.features import features_for
 from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
+from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
+from ml_backend.reward.segments import FeatureViews
 from ml_backend.validation.accuracy import fit_folds
+from ml_backend.validation.against import OURS, clock, side_by_side
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
 from ml_backend.validation.page import check, film_strips, verdict_of, write_page
@@ -36,6 +39,7 @@ from ml_backend.validation.probes import (
 from ml_backend.validation.probes import (
     propose as propose_pairs,
 )
+from ml_backend.validation.scores import Scores, read_scores
 from preference.artifacts import confined, read_csv, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
@@ -59,15 +63,17 @@ class Validated:
     proposed_pairs: str = ""
 
 
-def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Validated:
+def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, against: Sequence[Path] = ()) -> Validated:
     """Validate the active model, or a given one.
 
     Args:
         propose: How many pairs to propose where a probe fires.
+        against: Files of other rewards' scores (`validation.scores`), measured on the same test pairs.
 
     Raises:
         NotReady: there is no such model.
-        DataError: its files are broken, or its labels are gone.
+        DataError: its files are broken, its labels are gone, or a file does not score the trajectories of its test
+            pairs.
     """
     record = _record(ws, version)
     folder = confined(ws.root, record.path)
@@ -79,6 +85,8 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
     pairs, split = _as_trained(ws, trajectories, rows, folder)
+    held = _held_out(pairs, split)
+    theirs = _theirs(against, [trajectories[i] for i in held])
     rewards, members = model.score(features)
     rng = np.random.default_rng(told["seed"])
 
@@ -103,6 +111,11 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0) -> Val
     figures["noise_ceiling"] = noise_ceiling(ws.store.labelled(), answers, rng)
     fitted = np.sort(np.concatenate([split.train, split.validation]))
     figures["learning_curve"] = learning_curve(fitted, accuracies, rng)
+    figures["against"] = {}
+    if against:
+        test, compared = _among(pairs.take(split.test), held), [trajectories[i] for i in held]
+        rewarded = [_ours(model, [features[i] for i in held]), clock(compared), *theirs]
+        figures["against"] = side_by_side(rewarded, compared, test, rng)
     checks = check(figures)
     figures["checks"] = [vars(one) for one in checks]
     figures["trusted"] = all(one.reached for one in checks)
@@ -156,6 +169,41 @@ def _as_trained(
             f"{folder / 'split.json'}: the pairs of this model no longer have labels.", fix="Run `robopref train`."
         )
     return pairs, Split(*parts)
+
+
+def _held_out(pairs: Pairs, split: Split) -> np.ndarray:
+    """Rows of the trajectories that the test pairs compare."""
+    test = pairs.take(split.test)
+    return np.unique(np.concatenate([test.a, test.b]))
+
+
+def _theirs(files: Sequence[Path], trajectories: Sequence[Trajectory]) -> list[Scores]:
+    """
+    Raises:
+        DataError: two files have one name, which tells their rewards apart; or one cannot be used.
+    """
+    found = [read_scores(path, trajectories) for path in files]
+    names = [one.name for one in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"--against: two files are called {twice[0]!r}.", fix="Give each reward's file its own name.")
+    return found
+
+
+def _among(pairs: Pairs, rows: np.ndarray) -> Pairs:
+    """The same pairs of the trajectories `rows` alone."""
+    return replace(pairs, a=np.searchsorted(rows, pairs.a), b=np.searchsorted(rows, pairs.b))
+
+
+def _ours(model: RewardModel, features: Sequence[Features]) -> Scores:
+    """The model's reward of each trajectory; over time that of the trajectory up to there, once forwards and once there
+    and back."""
+    back = [Features(*(np.concatenate([own, own[::-1]]) for own in vars(whole).values())) for whole in features]
+    return Scores(OURS, model.score(features)[0], _courses(model, features), _courses(model, back), "reward")
+
+
+def _courses(model: RewardModel, features: Sequence[Features]) -> list[np.ndarray]:
+    views = [FeatureViews([whole], [(0, 0, end) for end in range(1, len(whole) + 1)]) for whole in features]
+    return [model.score(own)[0] for own in views]
 
 
 def _with_some(rows: np.ndarray, test: np.ndarray) -> Split:

@@ -6,5 +6,6 @@
 | `ceiling` | what a perfect model would score on these labels |
 | `probes` | can the reward be had without the behaviour, and pairs that teach otherwise |
 | `learning_curve` | what more comparisons would bring, and when to stop |
+| `scores`, `against` | another reward's scores as a file; ours and others' on the same held-out pairs |
 | `page` | the verdict and the page |
 """

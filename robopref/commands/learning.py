@@ -56,6 +56,10 @@ def validate(
         int,
         typer.Option("--propose-pairs", min=0, help="Propose this many pairs to ask if a probe finds a weakness."),
     ] = 0,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another reward's scores, Parquet or CSV, to set beside this model's; may be repeated."),
+    ] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
@@ -63,12 +67,14 @@ def validate(
 
     Accuracy, calibration, tiers, hacking probes, a learning curve, and the best and worst trajectories as filmstrips go
     into validation.json and an HTML page beside the model. Proposed pairs go into proposed_pairs.csv;
-    scripts/import_pairs.py makes a batch of them.
+    scripts/import_pairs.py makes a batch of them. docs/validation.md says what a file of scores holds.
+
+    Example: `robopref validate --against robometer.parquet --against sarm.parquet`
     """
     from ml_backend.loop.validate import validate_model
 
     ws = Workspace.open(config)
-    show.record(validate_model(ws, model, propose=propose_pairs), json)
+    show.record(validate_model(ws, model, propose=propose_pairs, against=against or ()), json)
     follow(ws, json)
 
 
