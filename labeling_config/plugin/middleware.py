@@ -10,6 +10,7 @@ from django.http import (  # pyright: ignore[reportMissingModuleSource, reportMi
     HttpResponseRedirect,
     JsonResponse,
 )
+from django.shortcuts import render  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
 from labeling_config import contract
@@ -136,9 +137,7 @@ def _refusal(request: Any) -> HttpResponse:
     message = "This belongs to somebody else or is for managers only."
     if request.path.startswith("/api/") or "application/json" in request.headers.get("Accept", ""):
         return JsonResponse({"detail": message}, status=403)
-    return HttpResponse(
-        f'<!doctype html><title>Not yours</title><p>{message}</p><p><a href="/">Back</a></p>'.encode(), status=403
-    )
+    return render(request, "robopref/refused.html", {"sentence": message}, status=403)
 
 
 def _hide(data: Any) -> None:

@@ -10,6 +10,7 @@ The routes are the service's, and so is the password.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -182,7 +183,7 @@ def list_page(ws: Workspace, note: str = "", *, again_s: int = 0) -> str:
     """The list of all batches with how far each is.
 
     Args:
-        again_s: The browser loads the page again after so many seconds; 0 = never.
+        again_s: The browser asks every so many seconds whether the page is there, and then opens it; 0 = never.
     """
     return render(
         "ml_backend.service",
@@ -190,6 +191,7 @@ def list_page(ws: Workspace, note: str = "", *, again_s: int = 0) -> str:
         name=ws.config.name,
         note=note,
         again_s=again_s,
+        nonce=secrets.token_urlsafe(12),
         batches=ws.store.batches(calibration=False)[::-1],
         progress=ws.store.progress_by_batch(),
     )

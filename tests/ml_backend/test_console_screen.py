@@ -1,20 +1,25 @@
 """The console in a real browser: no violation that axe knows of, light and dark, on a phone, by keyboard alone."""
 
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from axe_maker import SCREENS, violations
 from console_maker import answered, signed_in
 from service_maker import BASIC
 from werkzeug.serving import make_server
 
+from importer.studio.participants import Account
 from labeling_config.contract import CONSOLE
+from ml_backend.service import pages
 from ml_backend.service.app import create_app
 from ml_backend.service.console.registry import PAGES
+from ml_backend.service.join import NOT_OURS, _page
 from preference.records import Certification, ModelVersion
 from qc_reports.qc import qc
 
-SCREENS = {"light": (1440, 900), "dark": (390, 844)}
 PLACES = [*(page.name for page in PAGES), "people?who=alice", "batches?pairs=2&overlap=1", "reports"]
 
 
@@ -41,41 +46,59 @@ def address(ws):
 
 
 @pytest.fixture
+def report_that_waits(ws, monkeypatch):
+    """(what its page will be, the address of a service that has begun to make it)."""
+    made = Future()
+    monkeypatch.setattr(pages, "LiveReports", partial(pages.LiveReports, start=lambda config, name: made))
+    monkeypatch.setattr(pages, "PATIENCE_S", 0.0)
+    server = make_server("127.0.0.1", 0, create_app(ws), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield made, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
 def page(chromium, request):
-    scheme = getattr(request, "param", "light")
-    width, height = SCREENS[scheme]
-    context = chromium.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        extra_http_headers=signed_in(),
-        bypass_csp=True,
-    )
-    yield context.new_page()
-    context.close()
+    screen = SCREENS[getattr(request, "param", "desktop light")]
+    with chromium.new_context(**screen, extra_http_headers=signed_in() | BASIC) as context:
+        yield context.new_page()
 
 
 @pytest.mark.parametrize("page", SCREENS, indirect=True)
 @pytest.mark.parametrize("place", PLACES)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(page, address, place):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page.goto(f"{address}/{place}".rstrip("/"))
-    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("scheme", SCREENS)
-def test_axe_finds_nothing_in_the_status_page(chromium, ws, address, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
-    width, height = SCREENS[scheme]
-    with chromium.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, extra_http_headers=BASIC, bypass_csp=True
-    ) as context:
+@pytest.mark.parametrize("page", SCREENS, indirect=True)
+def test_axe_finds_nothing_in_the_services_own_pages(page, address, report_that_waits):
+    """The status page, a report that is being made, and what people from outside see behind their link."""
+    page.goto(address.removesuffix(CONSOLE))
+    assert violations(page) == []
+    _, home = report_that_waits
+    page.goto(f"{home}/reports/production-001")
+    assert "is being made" in page.inner_text("[role=status]")
+    assert violations(page) == []
+    account = Account("outside-p1@example.org", "otters", "https://annotate.example.org", 3, 40, "")
+    for values in ({"participant": "p1", "key": "k"}, {"account": account}, {"trouble": NOT_OURS},
+                   {"account": replace(account, code="QUIET-OTTER")}):  # fmt: skip
+        page.set_content(_page(200, **values).get_data(as_text=True))
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_report_that_is_being_made_opens_by_itself_without_a_refresh(chromium, report_that_waits):
+    """It asks in the background; a page that loads itself again would begin anew for a screen reader each time."""
+    made, home = report_that_waits
+    with chromium.new_context(extra_http_headers=BASIC) as context:
         page = context.new_page()
-        page.goto(address.removesuffix(CONSOLE))
-        found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        page.goto(f"{home}/reports/production-001")
+        assert "is being made" in page.inner_text("[role=status]")
+        assert page.locator("meta[http-equiv=refresh]").count() == 0
+        made.set_result("<title>There</title>")
+        page.wait_for_event("framenavigated", lambda _: page.title() == "There", timeout=20_000)
 
 
 def test_a_batch_is_held_by_keyboard_alone(ws, page, address):

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from axe_maker import SCREENS, violations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +181,7 @@ def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, m
             validate_model(ws)
 
 
-def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
+def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, chromium):
     with pytest.raises(NotReady, match="no reward model yet"):
         validate_model(ws)
     record = train(ws)
@@ -198,6 +199,12 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws):
     assert not re.search(r"<script|(src|href)=.https?:", page)
     assert page.count("<svg") == 6
     assert record.version in page
+    for screen in SCREENS.values():
+        with chromium.new_context(**screen) as context:
+            shown = context.new_page()
+            shown.goto(page_of(ws).as_uri())
+            assert violations(shown) == []
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert validate_model(ws, record.version).verdict == found.verdict
     with pytest.raises(NotReady, match=r"no reward model 'rm-0009'\. Models: rm-0001"):
         validate_model(ws, "rm-0009")

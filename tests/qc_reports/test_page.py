@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from axe_maker import SCREENS, violations
 from qc_maker import draw_batch
 
 from preference.config import Quality
@@ -80,18 +81,15 @@ def test_every_figure_is_drawn_by_plotly(opened, batch):
     assert opened.locator(".js-plotly-plot .main-svg").count() >= len(drawn)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-def test_axe_finds_nothing_in_the_page_with_everything_unfolded(batch, chromium, tmp_path, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_nothing_in_the_page_with_everything_unfolded(batch, chromium, tmp_path, screen):
     path = tmp_path / "report.html"
     path.write_text(batch[2], encoding="utf-8")
-    with chromium.new_context(viewport={"width": width, "height": 900}, bypass_csp=True) as context:
+    with chromium.new_context(**SCREENS[screen]) as context:
         page = context.new_page()
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-figures=drawn]", state="attached", timeout=60_000)
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert violations(page) == []
 
 
 def test_contested_pairs_are_folded_after_ten(opened):

@@ -45,7 +45,7 @@ export function mark() { ask("where"); }
 export function span() {
   if (!asksFor("part")) return;
   pause();
-  if (!begun) { begun = now(); if (begun) say("A part begins here. Press B again where it ends."); return; }
+  if (!begun) { begun = now(); if (begun) say("A part begins here. Press B again where it ends."); list("part"); return; }
   ask("part", begun);
   begun = null;
 }
@@ -132,14 +132,22 @@ function show() {
   say(title);
 }
 
-/** The marks in words, each with a button that takes it back. */
+const ADD = { // for who has no keyboard
+  where: () => ["<kbd>M</kbd>", "where it went wrong", mark],
+  part: () => [begun ? "<kbd>B</kbd>" : "<kbd>B</kbd> … <kbd>B</kbd>", begun ? "ends here" : "better in this part", span],
+};
+
+/** The marks in words, each with a button that takes it back, and one that makes another. */
 function list(kind) {
   const place = document.querySelector(`.rp-ask-${kind}`);
   if (!place) return;
   place.querySelector(".rp-marks")?.remove();
   const line = Object.assign(document.createElement("span"), { className: "rp-marks" });
-  const none = kind === "where" ? "<kbd>M</kbd> where it went wrong" : "<kbd>B</kbd> … <kbd>B</kbd> better in this part";
-  if (!marks[kind].length) line.innerHTML = none;
+  const [keys, words, press] = ADD[kind]();
+  const add = Object.assign(document.createElement("button"), { type: "button", className: "rp-add", innerHTML: `${keys} ${marks[kind].length ? "" : words}` });
+  add.setAttribute("aria-label", words);
+  add.addEventListener("click", () => { press(); add.blur(); });
+  line.append(add);
   marks[kind].forEach((one, index) => {
     const chip = Object.assign(document.createElement("button"), { type: "button", textContent: `${WORDS[kind](one)} ×` });
     chip.setAttribute("aria-label", `take back: ${WORDS[kind](one)}`);

@@ -41,6 +41,8 @@ export function showProgress({ stage, pace }) {
   const parts = [`<b>${stage.done}</b> done`, `<b>${stage.left}</b> left`];
   if (pace) parts.push(`<b>${Math.round(pace)}</b> an hour`);
   const corner = place("rp-corner");
+  corner.setAttribute("role", "region");
+  corner.setAttribute("aria-label", "your progress");
   corner.innerHTML = parts.map((part) => `<span>${part}</span>`).join("");
   const share = stage.done / Math.max(1, stage.done + stage.left + stage.skipped);
   corner.style.setProperty("--rp-share", `${Math.round(100 * share)}%`);

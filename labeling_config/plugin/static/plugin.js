@@ -36,6 +36,7 @@ setInterval(() => {
   lookForChanges();
   if (!studio.onPair()) { if (now) { now = null; hideProgress(); } return; }
   if (studio.shown() !== now) arrive();
+  studio.name();
   if (studio.closeVideoError()) failed ||= performance.now();
   lose(failed ? emptySides() : []);
   const both = studio.videos();

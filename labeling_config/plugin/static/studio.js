@@ -95,6 +95,20 @@ export function closeVideoError() {
   return boxes.length > 0;
 }
 
+const NAMED = [ // [elements, attribute, value]: what a screen reader needs of the page and does not find there
+  [".lsf-menu-header", "role", "banner"], [".lsf-content-wrapper__body", "role", "main"],
+  [".rp-question :is(h3, h4, h5)", "aria-level", "1"],
+  [".rp :is(.rp-side, .rp-sure, .rp-ask, .rp-expert) :is(h3, h4, h5)", "aria-level", "2"],
+  ["[data-testid=hotkeys-button]", "aria-label", "Label Studio's hotkeys"], ["body > video", "aria-hidden", "true"],
+];
+
+/** Landmarks, the order of headings, and names, which Label Studio's page lacks. */
+export function name() {
+  const put = (element, attribute, value) => { if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value); };
+  for (const [what, attribute, value] of NAMED) document.querySelectorAll(what).forEach((element) => put(element, attribute, value));
+  document.querySelectorAll("[role=region][aria-label^=Notifications]").forEach((element, i) => put(element, "aria-label", `Notifications ${i + 1}`));
+}
+
 /** The queue follows the project's order only in this mode; a link straight to the label stream would not set it. */
 export function keepOrder() {
   try { localStorage.setItem("dm:labelstream:mode", "all"); } catch { /* private window */ }
