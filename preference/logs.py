@@ -108,14 +108,12 @@ class _Text(logging.Formatter):
         return f"{said}\n{printable(self.formatException(record.exc_info))}" if record.exc_info else said
 
 
-class _Lines(io.TextIOBase):
+class _Lines(io.StringIO):
     """Whatever is written, line by line into a log."""
 
     def __init__(self, log: logging.Logger) -> None:
+        super().__init__()
         self._log, self._begun = log, ""
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")

@@ -22,7 +22,17 @@ from robopref.init import SCHEMA_NAME, config_text, schema_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-ROOMS = ("robopref", "ml_backend", "importer", "qc_reports", "labeling_config", "preference", "scripts", "examples")
+ROOMS = (
+    "robopref",
+    "ml_backend",
+    "importer",
+    "qc_reports",
+    "labeling_config",
+    "preference",
+    "scripts",
+    "deploy",
+    "examples",
+)
 
 
 def command_pages() -> str:

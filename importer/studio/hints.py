@@ -52,6 +52,13 @@ class Hints:
         self._annotations: dict[int, str] = {}
         """Each with the id of the request that named it last."""
         self._busy = False
+        self.left = 0
+        """Tasks left to the next pull, since the start."""
+
+    @property
+    def waiting(self) -> int:
+        """Tasks and annotations that were named and not asked for yet."""
+        return len(self._tasks) + len(self._annotations)
 
     def note(self, event: dict[str, Any]) -> None:
         """Note what an event of Label Studio names; one that names nothing passes."""
@@ -60,9 +67,11 @@ class Hints:
             return
         tell(log, "webhook", action=event["action"], tasks=sorted(tasks), deleted=sorted(annotations)[:TOLD])
         with self._changed:
-            if len(self._tasks) + len(self._annotations) < MOST:
+            if self.waiting < MOST:
                 self._tasks |= dict.fromkeys(tasks, request_id())
                 self._annotations |= dict.fromkeys(annotations, request_id())
+            else:
+                self.left += len(tasks) + len(annotations)
             if not self._busy:
                 self._busy = True
                 threading.Thread(target=self._work, name="hints", daemon=True).start()
@@ -101,6 +110,7 @@ class Hints:
                 return
             except UserError as error:
                 if wait_s is None:
+                    self.left += len(tasks) + len(annotations)
                     said = f"{error} The next pull fetches what the webhooks announced."
                     tell(log, said, level=logging.WARNING, tasks=len(tasks), of=sorted({*tasks.values()})[:TOLD])
                     return

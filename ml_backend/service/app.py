@@ -58,10 +58,11 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
 
     app = Flask("robopref", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    metrics = Metrics()
+    hints = hints or Hints(ws)
+    metrics = Metrics(hints)
     _measure(app, metrics)
     _guard(app, ws)
-    _answer_label_studio(app, ws, QueueScores(ws), hints or Hints(ws), metrics)
+    _answer_label_studio(app, ws, QueueScores(ws), hints, metrics)
     _answer_people(app, ws, metrics)
     _answer_managers(app, ws)
     if ws.config.annotators.outside:

@@ -13,15 +13,19 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from importer.studio.hints import Hints
 from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, taken
@@ -90,8 +94,9 @@ def seconds_of(model: ModelVersion | None) -> float | None:
 class Metrics:
     """What Prometheus reads: what passed through this process, and what is in the database."""
 
-    def __init__(self) -> None:
+    def __init__(self, hints: Hints) -> None:
         to = self._registry = CollectorRegistry()
+        to.register(_HintsCollector(hints))
         labels = ["endpoint", "status"]
         self._seconds = Histogram("robopref_request_seconds", "Time to answer", labels, buckets=BUCKETS, registry=to)
         self._events = Counter("robopref_webhook_events", "Webhooks by what they told", ["action"], registry=to)
@@ -101,6 +106,9 @@ class Metrics:
                 ("judgments", "Judgments in the database"),
                 ("rejected_annotations", "Annotations that could not be used"),
                 ("open_assignments", "Assignments without an answer, calibration aside: the queue"),
+                ("held_batches", "Batches that wait for a manager's decision"),
+                ("work_free_bytes", "Space left on the disk of the work folder"),
+                ("memory_bytes", "Resident memory of the service"),
                 ("training_requested", "1 while Start Training waits for the worker"),
                 ("worker_up", "1 while a worker lives, on this machine or another"),
                 ("training_running", "1 while a model is trained or a round is under way"),
@@ -125,6 +133,9 @@ class Metrics:
             ("judgments", now["judgments"]),
             ("rejected_annotations", now["rejected"]),
             ("open_assignments", now["open"]),
+            ("held_batches", sum(batch["status"] == "held" for batch in now["batches"])),
+            ("work_free_bytes", psutil.disk_usage(str(ws.root)).free),
+            ("memory_bytes", psutil.Process().memory_info().rss),
             ("training_requested", now["requested"]),
             ("worker_up", now["worker"]),
             ("training_running", now["learning"]),
@@ -137,6 +148,19 @@ class Metrics:
             self._accuracy.labels(model["version"]).set(model["ranking_accuracy"])
             self._active.labels(model["version"]).set(model["active"])
         return generate_latest(self._registry)
+
+
+class _HintsCollector(Collector):
+    """What became of the tasks that webhooks named."""
+
+    def __init__(self, hints: Hints) -> None:
+        self._hints = hints
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Tasks that webhooks named and Label Studio was not asked for yet"
+        yield GaugeMetricFamily("robopref_webhook_tasks_waiting", text, value=self._hints.waiting)
+        text = "Tasks that webhooks named and that were left to the next pull"
+        yield CounterMetricFamily("robopref_webhook_tasks_left", text, value=self._hints.left)
 
 
 def _moment(stamp: str) -> float:
