@@ -136,6 +136,26 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_writable(folder: Path, what: str) -> None:
+    """Before anything is written below `folder`, such as a volume that another user made.
+
+    Args:
+        what: Its name at the beginning of a sentence.
+
+    Raises:
+        UserError: this user may not write there.
+    """
+    if os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return
+    owner, own = folder.stat().st_uid, os.geteuid()
+    if owner == own:
+        raise UserError(f"{what} {folder} is read-only.", fix="Mount it so that it can be written to.")
+    fix = f"Give it to that user (chown --recursive {own} {folder}), or run this as its owner."
+    raise UserError(
+        f"{what} {folder} belongs to user {owner}, and this runs as user {own}, who may not write.", fix=fix
+    )
+
+
 def keep_private(path: Path) -> None:
     """Nobody but its owner may read `path`, which may have been made before this was so; missing is fine, and so is a
     file of somebody else."""

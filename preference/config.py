@@ -251,6 +251,9 @@ class LabelStudio(Section):
     url: str = "http://127.0.0.1:8080"
     """Of a Label Studio of your own. Without a token, and with the url left as it is: the one that `robopref up`
     runs."""
+    public_url: str = ""
+    """Where people's browsers reach it, if that is not `url`, such as https://label.example.org; all links for people
+    start so. Prefer ROBOPREF_PUBLIC_URL."""
     token: SecretStr = SecretStr("")
     """Legacy token or personal access token; prefer ROBOPREF_LABEL_STUDIO_TOKEN."""
     clips: Literal["local", "s3", "url"] = "local"
@@ -267,8 +270,15 @@ class LabelStudio(Section):
     """Accept an answer only after both clips were watched to the end. Fixed for a project when it is created."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
 
+    @property
+    def address(self) -> str:
+        """For people: what links to it start with."""
+        return (self.public_url or self.url).rstrip("/")
+
     @model_validator(mode="after")
     def _reachable(self) -> LabelStudio:
+        if self.public_url and not self.public_url.startswith(("http://", "https://")):
+            raise ValueError(f"public_url: expected an address (http:// or https://), found {self.public_url!r}")
         if not self.guidelines.startswith(("http://", "https://", "/")):
             raise ValueError(f"guidelines: expected an address (http://, https:// or /), found {self.guidelines!r}")
         if self.clips == "url" and not self.clips_url.startswith(("http://", "https://", "/")):
@@ -386,6 +396,8 @@ class Service(Section):
     url: str = ""
     """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected, or where
     `robopref up` runs both, as it is there."""
+    public_url: str = ""
+    """What links of invitations start with, if that is not `url`. Prefer ROBOPREF_SERVICE_PUBLIC_URL."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
     """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Default: the webhook secret, if there is one."""
@@ -394,6 +406,11 @@ class Service(Section):
     console_secret: SecretStr = SecretStr("")
     """With it Label Studio's plugin names the manager whom it lets into the console; prefer ROBOPREF_CONSOLE_SECRET.
     Where it is set, the password opens no console."""
+
+    @property
+    def address(self) -> str:
+        """For people: what links to it start with; empty where it has no address."""
+        return (self.public_url or self.url).rstrip("/")
 
     @property
     def login(self) -> str:

@@ -1,8 +1,8 @@
 """From robopref.toml to a checked `Config`.
 
-In: a TOML file; the environment variables in `ENVIRONMENT`, which win over it; what `robopref up` wrote of its servers,
-where the file names no Label Studio. This is the only module that reads environment variables. What is wrong is said
-field by field, in words that come from the settings' JSON Schema.
+In: a TOML file; the environment variables in `ENVIRONMENT`, which win over it, or files that they name; what
+`robopref up` wrote of its servers, where the file names no Label Studio. This is the only module that reads environment
+variables. What is wrong is said field by field, in words that come from the settings' JSON Schema.
 """
 
 from __future__ import annotations
@@ -19,26 +19,33 @@ from pydantic import SecretStr, ValidationError
 from preference.config import Config, LabelStudio, Service
 from preference.embedded import read_servers
 from preference.errors import ConfigError
+from preference.secret_files import check_password_in, read_secret, with_password
 
 ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ROBOPREF_DATABASE_URL": ("database",),
     "ROBOPREF_LABEL_STUDIO_URL": ("label_studio", "url"),
     "ROBOPREF_LABEL_STUDIO_TOKEN": ("label_studio", "token"),
+    "ROBOPREF_PUBLIC_URL": ("label_studio", "public_url"),
     "ROBOPREF_S3_ACCESS_KEY": ("label_studio", "s3", "access_key"),
     "ROBOPREF_S3_SECRET_KEY": ("label_studio", "s3", "secret_key"),
     "ROBOPREF_SERVICE_HOST": ("service", "host"),
     "ROBOPREF_SERVICE_URL": ("service", "url"),
+    "ROBOPREF_SERVICE_PUBLIC_URL": ("service", "public_url"),
     "ROBOPREF_SERVICE_PASSWORD": ("service", "password"),
     "ROBOPREF_WEBHOOK_SECRET": ("service", "webhook_secret"),
     "ROBOPREF_CONSOLE_SECRET": ("service", "console_secret"),
     "ROBOPREF_LOGS": ("logs",),
     "ROBOPREF_WORK": ("work",),
 }
-"""Variable → the field it sets. compose.yaml and the README name the same ones; a test compares them.
+"""Variable → the field it sets; NAME_FILE names a file that holds the value. A test compares compose.yaml's.
 
 pydantic-settings would not shorten this: half of these names do not follow its nesting rule, its TOML source skips a
 missing file, and `Config()` in a notebook would silently depend on the environment.
 """
+DATABASE, PASSWORD = "ROBOPREF_DATABASE_URL", "ROBOPREF_DATABASE_PASSWORD"
+STUDIO_DATABASE, STUDIO_PASSWORD = "ROBOPREF_STUDIO_DATABASE_URL", "ROBOPREF_STUDIO_DATABASE_PASSWORD"
+STUDIO_DATA = "ROBOPREF_STUDIO_DATA"
+"""Of `robopref backup` and `restore`, in place of --studio-database and --studio-data."""
 
 
 def load_config(path: Path) -> Config:
@@ -56,14 +63,38 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     for variable, keys in ENVIRONMENT.items():
-        if value := os.environ.get(variable):
+        if value := read_secret(variable, os.environ):
             _set(raw, keys, value)
+    if isinstance(url := raw.get("database"), str):
+        raw["database"] = _completed(url, DATABASE, PASSWORD)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_describe(error)}") from None
     config._file = path
     return _with_servers(_with_absolute_paths(config, path.resolve().parent))
+
+
+def studio_database() -> str:
+    """The URL of Label Studio's database as the environment says; empty where it does not.
+
+    Raises:
+        ConfigError: a secret cannot be read, or the URL holds a password that cannot be in one.
+    """
+    url = read_secret(STUDIO_DATABASE, os.environ)
+    return _completed(url, STUDIO_DATABASE, STUDIO_PASSWORD) if url else ""
+
+
+def studio_data() -> Path | None:
+    """Label Studio's data folder as the environment says."""
+    place = os.environ.get(STUDIO_DATA, "")
+    return Path(place) if place else None
+
+
+def _completed(url: str, name: str, password_name: str) -> str:
+    check_password_in(url, name)
+    password = read_secret(password_name, os.environ)
+    return with_password(url, password, password_name) if password else url
 
 
 def _set(table: dict[str, Any], keys: Sequence[str], value: str) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preference.artifacts import check_writable
 from preference.config import Config
 from preference.config_file import load_config
 from preference.errors import UserError
@@ -49,6 +50,7 @@ class Workspace:
             workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The work folder {workspace.root} cannot be created: {error.strerror}.") from None
+        check_writable(workspace.root, "The work folder")
         return workspace
 
     @cached_property

@@ -198,7 +198,7 @@ def review_links(ws: Workspace, record: Certification) -> dict[str, str]:
         if view.assignment.annotator_id == record.annotator_id
     }
     return {
-        pair_id: task_url(views[pair_id], ws.config.label_studio.url) if pair_id in views else ""
+        pair_id: task_url(views[pair_id], ws.config.label_studio.address) if pair_id in views else ""
         for pair_id in record.review
     }
 

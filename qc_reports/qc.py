@@ -86,7 +86,7 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
         notes=[*report.notes, *_about_skipped(ws, views)],
         parts=report.parts | {"batch": _over_batches(ws)},
         questions=[asdict(row) for row in question_agreement(judgments, views)],
-        review=review_list(report.flags, answers, views, ws.config.label_studio.url, ws.store.reviews()),
+        review=review_list(report.flags, answers, views, ws.config.label_studio.address, ws.store.reviews()),
     )
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
     return Checked(report, answers, ws.store.pairs(batch_id), words)

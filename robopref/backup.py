@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from preference.artifacts import fill, keep_private, replacing
 from preference.config import is_server
-from preference.config_file import load_config
+from preference.config_file import load_config, studio_data, studio_database
 from preference.errors import DataError, NotReady, UserError
 from preference.locks import PUSH, WORKER, exclusively, taken
 from preference.store.copies import (
@@ -42,7 +42,7 @@ from robopref.studio import DATA_FOLDER, DATABASE, LabelStudioServer
 
 CONTENTS = "backup.json"
 CONFIG = "robopref.toml"
-NOT_KEPT = (".lock", ".pid", ".log", "-wal", "-shm", "-journal")
+NOT_KEPT = (".lock", ".pid", ".log", ".beat", "-wal", "-shm", "-journal")
 PATIENCE_S = 300.0
 """How long a push that is under way is waited for."""
 _BLOCK = 1 << 20
@@ -59,9 +59,10 @@ class Studio:
 
     @classmethod
     def of(cls, config: Path, data: Path | None, database: str) -> Studio:
-        """As given; otherwise the folder that `robopref up` makes beside robopref.toml, where it exists."""
+        """As given or as the environment says; else the folder that `robopref up` makes, where it exists."""
         beside = config.parent / DATA_FOLDER
-        return cls(data or (beside if (beside / DATABASE).exists() else None), database)
+        data = data or studio_data() or (beside if (beside / DATABASE).exists() else None)
+        return cls(data, database or studio_database())
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def restore(config: Path, source: Path, studio: Studio, *, force: bool = False) 
         raise DataError(f"File not found: {source}.")
     parent = config.resolve().parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".restore-") as folder:
+    # beside robopref.toml; in a container that folder is often another user's, and the backups' is not
+    beside = parent if os.access(parent, os.W_OK) else source.resolve().parent
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".restore-") as folder:
         unpacked = Path(folder)
         about = _unpack(source, unpacked)
         if not config.exists():

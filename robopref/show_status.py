@@ -54,7 +54,7 @@ def pushed(ws: Workspace, result: PushResult, as_json: bool) -> None:
         say("Nothing was missing in Label Studio.")  # the worker may have pushed it already
     passwords = ws.root / "credentials.json"
     if result.tasks or passwords.exists():
-        say(f"People sign in at {ws.config.label_studio.url} with their e-mail address.")
+        say(f"People sign in at {ws.config.label_studio.address} with their e-mail address.")
         if passwords.exists():
             say(f"Passwords of the accounts that Robopref made: {passwords} (only you can read it).")
 

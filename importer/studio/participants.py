@@ -69,10 +69,10 @@ def invitation(ws: Workspace, participant: str) -> str:
         UserError: nobody may join, there is no address to join at, or it is no id.
     """
     _check_on(ws)
-    if not ws.config.service.url:
+    if not ws.config.service.address:
         raise UserError("The link needs the ML backend's address.", fix="Set service.url, or run `robopref up`.")
     who = participant_of(participant)
-    return f"{ws.config.service.url.rstrip('/')}/join?{urlencode({'participant': who, 'key': key_of(ws, who)})}"
+    return f"{ws.config.service.address}/join?{urlencode({'participant': who, 'key': key_of(ws, who)})}"
 
 
 def key_of(ws: Workspace, participant: str) -> str:
@@ -119,7 +119,7 @@ def join(ws: Workspace, participant: str, key: str) -> Account | None:
         add(ws, email, by="invitation", why=f"participant {who}")
         with contextlib.suppress(NotReady):  # a manager's `robopref calibration build` gives them their sets later
             build(ws)
-    return Account(email, password, ws.config.label_studio.url, *_progress(ws, name), _code_if_done(ws, name))
+    return Account(email, password, ws.config.label_studio.address, *_progress(ws, name), _code_if_done(ws, name))
 
 
 def finish_outside(ws: Workspace) -> list[str]:

@@ -122,6 +122,18 @@ def trouble(request: Any) -> Response:
     return Response(status=204)
 
 
+def ready(_: Any) -> HttpResponse:
+    """For whoever watches the server: whether it can answer people, which takes its database."""
+    from django.db import DatabaseError, connection  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return HttpResponse(b"the database does not answer", status=503, content_type="text/plain")
+    return HttpResponse(b"ready", content_type="text/plain")
+
+
 @api_view(["GET"])
 def health(request: Any) -> Response:
     """What does not fit between the plugin and this Label Studio, for managers and `robopref doctor`."""

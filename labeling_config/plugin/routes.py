@@ -282,7 +282,7 @@ def _allow(check: Check, methods: str, *routes: str) -> None:
 # Pages, scripts, pictures, and what concerns only themselves.
 _allow(anyone, "GET HEAD", "main", "projects:project-index")
 _allow(anyone, "GET HEAD", "robopref-script", "robopref-style", "robopref-guidelines", "robopref-picture")
-_allow(anyone, "GET HEAD", "robopref-next", "robopref-signed-in", "robopref-state")
+_allow(anyone, "GET HEAD", "robopref-next", "robopref-signed-in", "robopref-state", "robopref-ready")
 _allow(trouble_in_own_project, "POST", "robopref-trouble")
 _allow(
     anyone,

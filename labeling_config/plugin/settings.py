@@ -2,17 +2,26 @@
 
 What changes: the plugin is loaded; sign-up needs the organization's invite link; SQLite stands several annotators at
 once; the guard against calling private addresses stays, but lets the ML backend's network through
-(ROBOPREF_BACKEND_SUBNETS, by default loopback). Everything else is read from Label Studio's own variables.
+(ROBOPREF_BACKEND_SUBNETS, by default loopback); secrets may be in files (`SECRETS`); behind a proxy with TLS
+(ROBOPREF_PUBLIC_URL) forms and cookies know the address. Everything else is read from Label Studio's own variables.
 """
 
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from preference.secret_files import read_secret
 
 _found = find_spec("label_studio")
 if _found is None or _found.origin is None:
     raise ImportError("Label Studio is not installed, so its settings cannot be extended.")
+SECRETS = ("POSTGRE_PASSWORD", "LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_USER_TOKEN", "ROBOPREF_CONSOLE_SECRET")
+for _name in SECRETS:  # a file that NAME_FILE names; Label Studio itself knows only NAME
+    if _value := read_secret(_name, os.environ):
+        os.environ[_name] = _value
+        os.environ.pop(f"{_name}_FILE", None)
 # Label Studio imports its own apps by bare names (core, users, projects), as its start script arranges.
 if (_home := str(Path(_found.origin).parent)) not in sys.path:
     sys.path.insert(0, _home)
@@ -59,6 +68,18 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 
 # One log line per request would bury the warnings, and would carry invite links.
 LOGGING["loggers"]["django.server"] = {"handlers": ["console"], "level": "WARNING", "propagate": False}
+
+# A connection is kept for the next request, and looked at first: making one takes longer than most of the queries.
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+_PUBLIC = os.environ.get("ROBOPREF_PUBLIC_URL", "").rstrip("/")
+if _PUBLIC:
+    CSRF_TRUSTED_ORIGINS = [f"{urlsplit(_PUBLIC).scheme}://{urlsplit(_PUBLIC).netloc}"]
+if _PUBLIC.startswith("https://"):
+    # Caddy and nginx set this header themselves, whatever the browser sends.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
 _ALLOWED = os.environ.get("ROBOPREF_BACKEND_SUBNETS", LOOPBACK).replace(",", " ").split()
 ML_BLOCK_LOCAL_IP = True

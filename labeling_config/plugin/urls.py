@@ -12,6 +12,7 @@ urlpatterns = [
     path("robopref/signed-in", pages.signed_in, name="robopref-signed-in"),
     path("robopref/state", pages.state, name="robopref-state"),
     path("robopref/trouble", pages.trouble, name="robopref-trouble"),
+    path("robopref/ready", pages.ready, name="robopref-ready"),
     path("robopref/health", pages.health, name="robopref-health"),
     path("robopref/clips/<int:task_id>/<slug:side>", clips.clip, name="robopref-clip"),
     path("robopref/guidelines", pages.guidelines, name="robopref-guidelines"),

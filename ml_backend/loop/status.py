@@ -293,7 +293,7 @@ def kept_back(record: ModelVersion) -> str:
 
 
 def _waits(ws: Workspace, stage: str) -> Step:
-    url = ws.config.label_studio.url
+    url = ws.config.label_studio.address
     return Step(stage, "robopref pull", f"It fetches what people answered at {url}; `robopref up` does so by itself.")
 
 

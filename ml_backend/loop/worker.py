@@ -17,6 +17,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from importer.pairs.pace import loads
 from ml_backend.loop.activity import telling
@@ -191,12 +193,26 @@ def work(
             if worker and (result := worker.look()):
                 on_round(result)
             failures, reported = 0, ""
+            _beat(ws)
         except UserError as error:
             if str(error) != reported:
                 on_trouble(error)
             reported = str(error)
-            failures += not isinstance(error, NotReady)  # waiting for people is not a failure
+            if isinstance(error, NotReady):  # waiting for people is not a failure
+                _beat(ws)
+            else:
+                failures += 1
         sleep(min(every_s * 2**failures, max(every_s, LONGEST_WAIT_S)))
+
+
+def beat_file(ws: Workspace) -> Path:
+    """Touched after each look that went well: for `robopref health worker`."""
+    return ws.root / "worker.beat"
+
+
+def _beat(ws: Workspace) -> None:
+    with suppress(OSError):  # a full disk is reported by what has something to write
+        beat_file(ws).touch()
 
 
 def _take(lock: Lock) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,14 @@ from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
 from robopref.show_status import follow
 
 log = logging.getLogger("robopref.worker")
+
+
+class Part(StrEnum):
+    service = "service"
+    worker = "worker"
+    backup = "backup"
+
+
 NICE = 10
 """The worker yields to the service and to Label Studio, which people wait for."""
 
@@ -145,11 +154,51 @@ StudioDatabase = Annotated[
 
 
 @app.command(rich_help_panel=RUN)
+def migrate(config: ConfigPath = DEFAULT) -> None:
+    """Create the database's tables or bring them to this version, and check what the services need.
+
+    Every command does so by itself; with several services it is better done once before they start. What is missing
+    (a secret, space, the right to write) is said here.
+    """
+    from robopref.health import check_space
+
+    ws = Workspace.open(config)
+    check_space(ws.root)
+    ws.store.close()
+    show.say("The database is of this version.")
+
+
+@app.command(rich_help_panel=RUN)
+def health(
+    part: Annotated[Part, typer.Argument(help="What is looked at.")],
+    folder: Annotated[Path, typer.Option(help="Of `backup`: where the backups are.")] = Path("/backups"),
+    within: Annotated[float, typer.Option(min=0.1, help="Of `backup`: hours that the newest may be old.")] = 48.0,
+    config: ConfigPath = DEFAULT,
+) -> None:
+    """Exit with 1 where a part of the installation does not do its work.
+
+    `service` has to answer, `worker` to have looked for answers in the last half hour, `backup` to have left a young
+    backup. compose.yaml asks this of its services.
+    """
+    from robopref.health import check_backups, check_service, check_worker
+
+    if part is Part.service:
+        check_service(config)
+    elif part is Part.worker:
+        check_worker(Workspace.open(config))
+    else:
+        check_backups(folder, within)
+    show.say("Healthy.")
+
+
+@app.command(rich_help_panel=RUN)
 def backup(
-    file: Annotated[Path, typer.Argument(help="The backup, such as ../backups/monday.tar.")],
+    file: Annotated[Path, typer.Argument(help="The backup, such as ../backups/monday.tar; with --every, a folder.")],
     studio_data: StudioData = None,
     studio_database: StudioDatabase = "",
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    every: Annotated[float, typer.Option(min=0, help="Go on, with one every so many hours; 0 = one and end.")] = 0.0,
+    keep: Annotated[int, typer.Option(min=1, help="With --every: how many are kept.")] = 14,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
@@ -162,7 +211,20 @@ def backup(
     """
     from robopref.backup import Studio, back_up
 
-    show.backed_up(back_up(config, file, Studio.of(config, studio_data, studio_database), force=force), json)
+    studio = Studio.of(config, studio_data, studio_database)
+    if every:
+        from robopref.regular_backup import back_up_regularly
+
+        back_up_regularly(
+            config,
+            file,
+            studio,
+            every_h=every,
+            keep=keep,
+            on_done=lambda result: show.backed_up(result, json),
+            on_trouble=lambda error: show.say(str(error), "yellow"),
+        )
+    show.backed_up(back_up(config, file, studio, force=force), json)
 
 
 @app.command(rich_help_panel=RUN)
