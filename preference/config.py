@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -36,8 +37,9 @@ class Columns(Section):
     One number of a wider column is `column[3]`, or its name if it has one.
     """
 
-    camera: str = ""
-    """The primary camera; default: the first one."""
+    camera: list[str] = []
+    """The primary camera, which people see; or several, the primary one first: the reward model sees all of them.
+    Default: the first one."""
     action: list[str] = []
     """Column of the actions, or several; in a table of single numbers `action_0, action_1` are one column `action`."""
     state: list[str] = []
@@ -54,13 +56,27 @@ class Columns(Section):
     """Per row or per episode."""
     source: str = ""
     """Per episode."""
+    robot: str = ""
+    """Per episode: the robot's type; default: `robot_type`, or what the metadata say."""
     quality: str = ""
     """Per episode: your own ground-truth quality; default: Robopref's score."""
 
-    @field_validator("action", mode="before")
+    @field_validator("camera", "action", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return ([value] if value else []) if isinstance(value, str) else value
+
+    @field_validator("camera")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each camera once, found {', '.join(value)}")
+        return value
+
+    @field_serializer("camera")
+    def _as_it_was(self, value: list[str]) -> str | list[str]:
+        """One camera as text: keys of clips and features that were made before there could be several stay the same."""
+        return value if len(value) > 1 else "".join(value)
 
     @field_validator("gripper_range")
     @classmethod
@@ -87,11 +103,13 @@ class Dataset(Section):
     """Default: what the data say."""
     environment_id: str = ""
     """Default: what the data say."""
+    robot: str = ""
+    """Type of the robot. Default: what the data say."""
     fps: Annotated[float, Field(ge=0)] = 0.0
     """Rows per second, if the data do not say."""
     sidecar: str = ""
     """A CSV file with the column `episode` (number or name) and any of source, success, task_type, environment_id,
-    quality, return. It overrides the data."""
+    robot, quality, return. It overrides the data."""
     columns: Columns = Columns()
 
 
@@ -121,6 +139,8 @@ class Clips(Section):
     equal_length: bool = False
     """Hold each last frame until the longest clip of the task type has ended. Only for Label Studio without the plugin,
     which stops both players when the shorter clip ends."""
+    cameras: Literal["primary", "grid"] = "primary"
+    """What clips show of datasets whose `columns.camera` names several: the first, or all of them in a grid."""
     watermark: Literal["code", "trajectory_id", "none"] = "code"
     """What the corner shows. `code`: one that `robopref clips --find CODE` resolves. `trajectory_id`: the id, which
     names the dataset, so annotators may learn the source. `none`: nothing. Differs from the protocol, which shows the

@@ -64,6 +64,10 @@ class Trajectory(Record):
     """`expert`, `novice`, `policy_checkpoint_N`, `scripted`, `random`, or the team's own word."""
     task_type: str
     environment_id: str = ""
+    robot: str = ""
+    """Type of the robot; empty where the data do not say."""
+    cameras: str = ""
+    """The cameras that it has, of those that `columns.camera` names; commas between them."""
     success: bool | None = None
     tier: str = ""
     """The quality class: `expert` for the best 20 % of demonstrations, otherwise the source."""

@@ -58,10 +58,10 @@ def plan(
         force = rounded_up(strongest[t.task_type]) if t.task_type in strongest else math.nan
         try:
             span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames, force)
-            columns = find_dataset(pool, t).columns.model_dump()
-            key = content_key(
-                files_of(pool, t), RECIPE, clips.model_dump(exclude={"equal_length"}), watermark, span, columns
-            )
+            columns = find_dataset(pool, t).columns.model_dump(exclude={"robot"})
+            settings = clips.model_dump(exclude={"equal_length", "cameras"})
+            grid = [clips.cameras] if clips.cameras == "grid" and isinstance(columns["camera"], list) else []
+            key = content_key(files_of(pool, t), RECIPE, settings, watermark, span, columns, *grid)
         except UserError as error:
             failures.append(failure_of(t.dataset, t.episode_index, error))
         else:

@@ -19,10 +19,9 @@ import numpy as np
 
 from importer.clips.force_strip import LEFT, RIGHT, draw_strip, strip_height
 from importer.clips.plan import Job
+from importer.clips.views import picture, pipe_frames, piped, shown_views
 from importer.pool import Episode
-from importer.pool.episode import BadInput, Images, VideoSpan
-from importer.pool.outside import MOST_PIXELS
-from importer.pool.video import CONTAINERS
+from importer.pool.episode import BadInput
 from preference.artifacts import replacing
 from preference.config import Clips
 from preference.records import Trajectory
@@ -41,19 +40,18 @@ def render(episode: Episode, job: Job, clips: Clips) -> None:
     import ffmpeg
     import imageio_ffmpeg
 
-    video = episode.video
-    if video is None:
-        raise BadInput(job.trajectory.dataset, "video", "the dataset has no images")
+    images = piped(shown_views(episode, job.trajectory, clips))
     with replacing(job.path) as temporary:
         stream = clip_stream(episode, job, clips, temporary)
         command = ffmpeg.compile(stream, cmd=imageio_ffmpeg.get_ffmpeg_exe(), overwrite_output=True)
         rows = shown_rows(episode, job.trajectory)
-        code, message = _run(command, None if isinstance(video, VideoSpan) else video.frames(rows.tolist()))
+        code, message = _run(command, pipe_frames(images, rows.tolist()) if images else None)
         if "No space left on device" in message:
             raise OSError(28, "No space left on device")
         if code != 0 or not temporary.exists() or message:
             last = message.splitlines()[-1] if message else f"ffmpeg ended with {code}"
-            raise BadInput(video.path, "video", f"ffmpeg cannot make a clip of it: {last}")
+            path = episode.video.path if episode.video else job.trajectory.dataset
+            raise BadInput(path, "video", f"ffmpeg cannot make a clip of it: {last}")
 
 
 def _run(command: Sequence[Any], frames: Iterator[np.ndarray] | None) -> tuple[int, str]:
@@ -87,19 +85,17 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
     import ffmpeg
 
     size, strip = clips.size, strip_height(clips.size) if np.isfinite(job.full_force) else 0
-    picture = _source(episode, job.trajectory).filter("fps", fps=clips.fps, start_time=0)
-    width, height = f"2*trunc(min({size},{size - strip}*dar)/2)", f"2*trunc(min({size - strip},{size}/dar)/2)"
-    picture = picture.filter("scale", w=width, h=height, flags="bicubic").filter("setsar", 1)
-    picture = picture.filter("pad", size, size, "(ow-iw)/2", f"(oh-{strip}-ih)/2", color="black")
+    shown = picture(episode, job.trajectory, clips, strip)
     if strip:
-        picture = _with_strip(picture, episode, job, clips, path.with_name("force.png"))
-    picture = overlay(picture, episode, job, size, strip)
-    picture = picture.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
+        shown = _with_strip(shown, episode, job, clips, path.with_name("force.png"))
+    shown = overlay(shown, episode, job, size, strip)
+    shown = shown.filter("tpad", stop=-1, stop_mode="clone").filter("format", "yuv420p")
     # Without B-frames and with a keyframe every second, seeking in a browser lands on the frame that was asked for;
     # with these two set, a longer look-ahead only costs time
     h264 = {"x264-params": f"keyint={clips.fps}:min-keyint={clips.fps}:scenecut=0:bframes=0:rc-lookahead=5"}
+    reads_pipe = bool(piped(shown_views(episode, job.trajectory, clips)))
     return ffmpeg.output(
-        picture,
+        shown,
         str(path),
         vcodec="libx264",
         preset=PRESET,
@@ -110,29 +106,7 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
         fflags="+bitexact",
         loglevel="error",
         **{"frames:v": job.frames, "profile:v": "high", "flags:v": "+bitexact", **h264},
-    ).global_args("-filter_complex_threads", "1", "-xerror", *(["-nostdin"] if _is_file(episode) else []))
-
-
-def _is_file(episode: Episode) -> bool:
-    return isinstance(episode.video, VideoSpan)
-
-
-def _source(episode: Episode, trajectory: Trajectory) -> Any:
-    """The trimmed span of a video file, or frames that come through a pipe."""
-    import ffmpeg
-
-    video: VideoSpan | Images | None = episode.video
-    if video is None:
-        raise BadInput(trajectory.dataset, "video", "the dataset has no images")
-    if not isinstance(video, VideoSpan):
-        size = f"{video.width}x{video.height}"
-        raw = {"format": "rawvideo", "pix_fmt": "rgb24", "s": size, "framerate": f"{episode.fps:.6f}"}
-        return ffmpeg.input("pipe:", **raw).video
-    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
-    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
-    length = trajectory.end_s - trajectory.start_s
-    span = {"ss": f"{start:.6f}", "t": f"{length:.6f}"}
-    return ffmpeg.input(str(video.path), **CONTAINERS, **span, max_pixels=MOST_PIXELS, threads=1).video
+    ).global_args("-filter_complex_threads", "1", "-xerror", *([] if reads_pipe else ["-nostdin"]))
 
 
 def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing: Path) -> Any:

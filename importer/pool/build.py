@@ -128,7 +128,7 @@ def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult
             found.append(result)
     ranked, told = rank_pool(found, demonstrations=config.demonstrations, expert_share=config.expert_share)
     failures.sort(key=lambda f: (f.dataset, -1 if f.episode_index is None else f.episode_index))
-    return PoolResult(ranked, failures, [*notes, *_telling_ids(ranked), *told])
+    return PoolResult(ranked, failures, [*notes, *_missing_views(config, ranked), *_telling_ids(ranked), *told])
 
 
 def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], list[str]]:
@@ -167,6 +167,8 @@ def measure(episode: Episode, dataset: str, trajectory_id: str, clips: Clips) ->
         source=episode.source,
         task_type=episode.task_type,
         environment_id=episode.environment_id,
+        robot=episode.robot,
+        cameras=", ".join(name for name, view in episode.views.items() if view is not None),
         success=episode.success,
         quality=episode.quality,
         true_return=episode.true_return,
@@ -180,6 +182,21 @@ def measure(episode: Episode, dataset: str, trajectory_id: str, clips: Clips) ->
         num_frames=len(episode.time),
         fps=episode.fps,
     )
+
+
+def _missing_views(config: Pool, trajectories: Sequence[Trajectory]) -> list[str]:
+    """An episode without one of several cameras is used: the reward model does not look at what is not there."""
+    notes = []
+    for dataset in config.dataset:
+        own = [t for t in trajectories if t.dataset == dataset.name]
+        for camera in dataset.columns.camera if len(dataset.columns.camera) > 1 else ():
+            lacking = [t.trajectory_id for t in own if camera not in t.cameras.split(", ")]
+            if lacking:
+                notes.append(
+                    f"{dataset.name}: {len(lacking)} of {len(own)} episodes lack the camera {camera}; the first is "
+                    f"{lacking[0]}. The reward model goes by their other cameras."
+                )
+    return notes
 
 
 def _telling_ids(trajectories: Sequence[Trajectory]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,10 @@ class BadInput(DataError):
         super().__init__(f"{place}: {reason}", fix=fix)
         self.file, self.field, self.reason = str(file), field, reason
         self.args = (self.file, field, reason)  # what pickle builds it from on its way out of a worker process
+
+
+class NoView(BadInput):
+    """The episode has nothing of a camera. With another one it can still be used, unlike one whose video is broken."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Images(Protocol):
         ...
 
 
+Video = VideoSpan | Images
+
+
 @dataclass(frozen=True)
 class Episode:
     """The arrays of one episode. T rows, T ≥ 1, in step with the video's frames.
@@ -66,6 +73,8 @@ class Episode:
     environment_id: str
     source: str
     """Empty where the data do not say."""
+    robot: str
+    """Its type; empty where the data do not say."""
     success: bool | None
     true_return: float
     """Simulator's return over the whole episode; nan where there is none."""
@@ -88,10 +97,33 @@ class Episode:
     """(T,) bool: the rows at which the task counts as done; all False where unknown."""
     rewards: np.ndarray
     """(T,) float32, the simulator's reward; all nan where there is none. For simulated annotators and validation."""
-    video: VideoSpan | Images | None
-    """The primary camera; None for datasets without images."""
+    video: Video | None
+    """The primary camera, or the first that the episode has; None for datasets without images."""
+    views: Mapping[str, Video | None] = field(default_factory=dict)
+    """Every camera that `columns.camera` names, the primary one first; None where the episode lacks it."""
 
     @property
     def length_s(self) -> float:
         """Seconds until the last frame has been shown."""
         return float(self.time[-1]) + 1.0 / self.fps
+
+
+def views_of(cameras: Sequence[str], look: Callable[[str], Video]) -> dict[str, Video | None]:
+    """What an episode has of each of its `cameras`.
+
+    Args:
+        look: Camera → its pictures; NoView where there are none.
+
+    Raises:
+        BadInput: it has none of them, or one is broken.
+    """
+    found: dict[str, Video | None] = {}
+    missing: NoView | None = None
+    for camera in cameras:
+        try:
+            found[camera] = look(camera)
+        except NoView as error:
+            found[camera], missing = None, missing or error
+    if missing and not any(found.values()):
+        raise missing
+    return found

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode, Images, VideoSpan
+from importer.pool.episode import BadInput, Episode, NoView, Video, VideoSpan, views_of
 from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Schema, map_columns, usual_columns
@@ -56,8 +56,10 @@ class Folder:
 
     def files(self, episode_index: int) -> list[Path]:
         folder = self._folder(episode_index)
-        camera = self._cameras(folder).get(self.mapping.camera)
-        return [self._array_file(folder), *([camera] if isinstance(camera, Path) else camera or [])]
+        there = self._cameras(folder)
+        found = [there.get(camera, []) for camera in self.mapping.cameras]
+        files = [file for camera in found for file in ([camera] if isinstance(camera, Path) else camera)]
+        return [self._array_file(folder), *files]
 
     def read(self, episode_index: int) -> Episode:
         folder = self._folder(episode_index)
@@ -65,14 +67,13 @@ class Folder:
         meta = self._meta(folder)
         file = self._array_file(folder)
         _, load = open_table(file)
-        camera = self._camera(folder)
-        fps = self._fps(meta, meta_file, camera)
+        views = views_of(self.mapping.cameras, lambda camera: self._camera(folder, camera))
+        fps = self._fps(meta, meta_file, next(filter(None, views.values()), None))
         rows = rows_of(load, self.mapping, file, fps)
-        if camera is not None:
-            camera = _checked(camera, rows)
+        views = {name: view and _checked(view, rows) for name, view in views.items()}
         labels = labels_of(meta, self.mapping, meta_file)
         task = meta.get("task")
-        return assemble(episode_index, rows, labels, camera, task=task if isinstance(task, str) else "")
+        return assemble(episode_index, rows, labels, views, task=task if isinstance(task, str) else "")
 
     def _folder(self, episode_index: int) -> Path:
         if episode_index not in self.names:
@@ -133,20 +134,17 @@ class Folder:
             raise BadInput(file, "", f"expected an object, found {type(meta).__name__}")
         return meta
 
-    def _camera(self, folder: Path) -> VideoSpan | ImageFiles | None:
-        wanted = self.mapping.camera
-        if not wanted:
-            return None
+    def _camera(self, folder: Path, wanted: str) -> Video:
         cameras = self._cameras(folder)
         if wanted not in cameras:
             found = ", ".join(cameras) or "none"
-            raise BadInput(folder, "camera", f"the video (or folder of images) {wanted!r} is missing; found {found}")
+            raise NoView(folder, "camera", f"the video (or folder of images) {wanted!r} is missing; found {found}")
         camera = cameras[wanted]
         if isinstance(camera, list):
             return ImageFiles.of(folder / wanted, camera)
         return VideoSpan(camera, 0.0, probe(camera, "video").end_s)
 
-    def _fps(self, meta: dict[str, Any], file: Path, camera: VideoSpan | Images | None) -> float:
+    def _fps(self, meta: dict[str, Any], file: Path, camera: Video | None) -> float:
         fps = meta.get("fps")
         if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps <= MOST_ROWS):
             raise BadInput(file, "fps", f"expected a number above 0 and at most {MOST_ROWS:,}, found {fps!r}")
@@ -256,15 +254,15 @@ def _width(table: Any, name: str) -> int:
     return len(first) if first else 0
 
 
-def _checked(camera: VideoSpan | ImageFiles, rows: Rows) -> VideoSpan | ImageFiles:
+def _checked(camera: Video, rows: Rows) -> Video:
     """The camera has as many frames as there are rows.
 
     Raises:
         BadInput: with both numbers.
     """
-    if isinstance(camera, ImageFiles):
-        if len(camera.files) != len(rows.time):
-            raise BadInput(camera.path, "frames", f"{len(camera.files)} images for {len(rows.time)} rows")
+    if isinstance(camera, ImageFiles) and len(camera.files) != len(rows.time):
+        raise BadInput(camera.path, "frames", f"{len(camera.files)} images for {len(rows.time)} rows")
+    if not isinstance(camera, VideoSpan):
         return camera
     span = VideoSpan(camera.path, 0.0, rows.length_s)
     check_span(span, "video")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode, Images
+from importer.pool.episode import BadInput, Episode, Images, NoView, views_of
 from importer.pool.images import as_rgb, shape_of
 from importer.pool.labels import assemble, labels_of
 from importer.pool.mapping import LOOKED_AT, Column, Mapping, Schema, usual_columns
@@ -59,11 +59,24 @@ class Demonstrations:
             demo = look_up(file, f"data/{name}", self.path)
             rows = rows_of(lambda c: column_of(demo, c, self.path), self.mapping, self.path, self.schema.fps)
             labels = labels_of(dict(demo.attrs), self.mapping, self.path)
-            return assemble(episode_index, rows, labels, self.images(demo, rows), task=self.task)
+            views = views_of(self.mapping.cameras, lambda camera: self.images(demo, camera, rows))
+            return assemble(episode_index, rows, labels, views, task=self.task)
 
-    def images(self, demo: Any, rows: Rows) -> Images | None:
-        """The primary camera's frames; formats without images do not override this."""
-        return None
+    def images(self, demo: Any, camera: str, rows: Rows) -> Images:
+        """A camera's frames.
+
+        Raises:
+            NoView: there are none.
+            BadInput: there are not as many as rows.
+        """
+        array = look_up(demo, camera, self.path)
+        if array is None:
+            raise NoView(self.path, f"{demo.name}/{camera}", "the images are missing")
+        images = ArrayImages.of(array, self.path)
+        if images.count != len(rows.time):
+            reason = f"{images.count} frames for {len(rows.time)} rows"
+            raise BadInput(self.path, f"{demo.name}/{camera}", reason)
+        return images
 
 
 WALK_S = 120.0

@@ -118,7 +118,7 @@ def _filled_in(dataset: Dataset) -> tuple[Dataset, list[str]]:
         dataset = _with_columns(dataset, effector=list(AXES))
     fixed = [camera for camera in schema.cameras if not is_wrist(camera)]
     if not dataset.columns.camera and fixed and is_wrist(schema.cameras[0]):
-        dataset = _with_columns(dataset, camera=fixed[0])
+        dataset = _with_columns(dataset, camera=fixed[:1])
     for _ in range(2):
         _, trouble = _first_good(open_dataset(dataset))
         if not isinstance(trouble, BadInput):
@@ -175,7 +175,7 @@ def _roles(opened: OpenDataset, episode: Episode | None) -> list[Role]:
     }
     places = {name: ", ".join(str(ref) for ref in found) for name, found in refs.items()}
     places["success"] = mapping.success_label or places["success"]
-    places |= {"camera": mapping.camera, "source": mapping.source_label, "quality": mapping.quality_label}
+    places |= {"camera": ", ".join(mapping.cameras), "source": mapping.source_label, "quality": mapping.quality_label}
     places |= {"task_type": "", "time": mapping.time, "reward": mapping.reward}
     values = _values(episode) if episode else {}
     guessed = {*mapping.guessed, "task_type", "time", "reward"}
@@ -236,7 +236,7 @@ def _toml(opened: OpenDataset, episode: Episode | None) -> str:
     lines.append("[pool.dataset.columns]")
     given = dataset.columns
     lines.append(f"{'' if given.action else '# '}action = {_list([str(ref) for ref in mapping.action])}")
-    lines.append(f"{'' if given.camera else '# '}camera = {_quoted(mapping.camera)}{_others(opened)}")
+    lines.append(f"{'' if given.camera else '# '}camera = {_cameras(opened)}")
     found = {"gripper": str(mapping.gripper or "")}
     found |= {"force": str(mapping.force or ""), "success": mapping.success_label or str(mapping.success or "")}
     found |= {"source": mapping.source_label, "quality": mapping.quality_label}
@@ -261,9 +261,11 @@ def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(map(_quoted, texts))}]"
 
 
-def _others(opened: OpenDataset) -> str:
-    names = [name for name in opened.reader.schema.cameras if name != opened.reader.mapping.camera]
-    return f"  # or {', '.join(map(_quoted, names))}" if names else ""
+def _cameras(opened: OpenDataset) -> str:
+    cameras = opened.reader.mapping.cameras
+    names = [name for name in opened.reader.schema.cameras if name not in cameras]
+    others = f"  # or {', '.join(map(_quoted, names))}; or a list, for the reward model to see several" if names else ""
+    return (_list(cameras) if len(cameras) > 1 else _quoted("".join(cameras))) + others
 
 
 def _candidates(opened: OpenDataset) -> str:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode, Images, VideoSpan
+from importer.pool.episode import BadInput, Episode, Video
 from importer.pool.mapping import Mapping
 from importer.pool.outside import LARGEST, LONGEST_TEXT, printable
 from importer.pool.rows import Rows
 from preference.artifacts import read_csv
 from preference.config import Dataset
 
-KNOWN = ("source", "success", "task_type", "environment_id", "quality", "return")
+KNOWN = ("source", "success", "task_type", "environment_id", "robot", "quality", "return")
 KEY = "episode"
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -33,6 +33,7 @@ class Labels:
     success: bool | None = None
     task_type: str = ""
     environment_id: str = ""
+    robot: str = ""
     quality: float = float("nan")
     true_return: float = float("nan")
 
@@ -50,15 +51,17 @@ def labels_of(values: Values[str, Any], mapping: Mapping, file: Path) -> Labels:
         success=truth(values.get(mapping.success_label), mapping.success_label, file),
         task_type=text(values.get("task_type")),
         environment_id=text(values.get("environment_id")),
+        robot=text(values.get(mapping.robot_label)),
         quality=real(values.get(mapping.quality_label), mapping.quality_label, file),
         true_return=real(values.get("return"), "return", file),
     )
 
 
-def assemble(index: int, rows: Rows, labels: Labels, video: VideoSpan | Images | None, *, task: str = "") -> Episode:
+def assemble(index: int, rows: Rows, labels: Labels, views: Values[str, Video | None], *, task: str = "") -> Episode:
     """One episode from its arrays and what its own metadata say.
 
     Args:
+        views: Of `views_of`; empty for datasets without images.
         task: What the dataset calls the task where the episode has no `task_type`.
     """
     known = np.isfinite(labels.true_return)
@@ -67,16 +70,21 @@ def assemble(index: int, rows: Rows, labels: Labels, video: VideoSpan | Images |
         task_type=labels.task_type or task,
         environment_id=labels.environment_id,
         source=labels.source,
+        robot=labels.robot,
         success=rows.success if labels.success is None else labels.success,
         true_return=labels.true_return if known else float(rows.rewards.sum()),
         quality=labels.quality,
-        video=video,
+        video=next((video for video in views.values() if video is not None), None),
+        views=views,
         **rows.arrays(),
     )
 
 
-def complete(episode: Episode, dataset: Dataset, said: Labels | None) -> Episode:
+def complete(episode: Episode, dataset: Dataset, said: Labels | None, robot: str = "") -> Episode:
     """`episode` with the sidecar's word and the entry of robopref.toml.
+
+    Args:
+        robot: What the dataset's metadata call the robot of all episodes.
 
     Raises:
         BadInput: the task is not given anywhere, or a text cannot be shown or stored.
@@ -90,6 +98,7 @@ def complete(episode: Episode, dataset: Dataset, said: Labels | None) -> Episode
         "task_type": " ".join(task.split()),
         "source": said.source or episode.source or dataset.source or "unknown",
         "environment_id": said.environment_id or episode.environment_id or dataset.environment_id,
+        "robot": " ".join((said.robot or dataset.robot or episode.robot or robot).split()),
     }
     for name, value in texts.items():
         if value != printable(value):
@@ -146,6 +155,7 @@ def _labels_of_row(cells: Values[str, str], path: Path, number: int) -> Labels:
         success=truth(cells["success"] or None, place + "success", path),
         task_type=cells["task_type"],
         environment_id=cells["environment_id"],
+        robot=cells["robot"],
         quality=real(cells["quality"] or None, place + "quality", path),
         true_return=real(cells["return"] or None, place + "return", path),
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput
+from importer.pool.episode import BadInput, NoView
 from importer.pool.mapping import Column, Mapping, Schema
 from importer.pool.outside import MOST_ROWS, caches_of, check_inside, check_ordinary, parse_json, printable, read_text
 from importer.pool.parquet import matrix
@@ -147,7 +147,12 @@ def check_there(video: Path, root: Path, camera: str) -> None:
         if other and not (root / folder).exists():
             reason = f"the video is missing: the folder is called {other!r}, video_path of info.json says {folder!r}"
             raise BadInput(video, camera, reason, fix="Correct video_path in meta/info.json, or rename the folder.")
-    raise BadInput(video, camera, "the video is missing")
+    raise NoView(video, camera, "the video is missing")
+
+
+def there(videos: Sequence[Path]) -> list[Path]:
+    """A dataset's only video, there or not; of several, those that are there."""
+    return [video for video in videos if len(videos) == 1 or video.exists()]
 
 
 def rows_of_table(table: pa.Table, mapping: Mapping, file: Path, fps: float) -> Rows:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from importer.pool.episode import BadInput, Episode, VideoSpan
+from importer.pool.episode import BadInput, Episode, VideoSpan, views_of
 from importer.pool.labels import assemble, labels_of
-from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of
+from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of, there
 from importer.pool.mapping import map_columns
 from importer.pool.outside import parse_json, read_text
 from importer.pool.parquet import read_rows
@@ -45,7 +45,7 @@ class LeRobotV2:
 
     def files(self, episode_index: int) -> list[Path]:
         data = self._path("data_path", episode_index)
-        return [data, self._path("video_path", episode_index)] if self.mapping.camera else [data]
+        return [data, *there([self._path("video_path", episode_index, camera) for camera in self.mapping.cameras])]
 
     def read(self, episode_index: int) -> Episode:
         line = self.lines.get(episode_index)
@@ -54,18 +54,18 @@ class LeRobotV2:
         file = self._path("data_path", episode_index)
         table = read_rows(file, episode_index, self.mapping.columns())
         rows = rows_of_table(table, self.mapping, file, self.schema.fps)
-        video = self._video(episode_index, rows) if self.mapping.camera else None
+        views = views_of(self.mapping.cameras, lambda camera: self._video(episode_index, camera, rows))
         labels = labels_of(line, self.mapping, self.list_file)
-        return assemble(episode_index, rows, labels, video, task=task_of(line))
+        return assemble(episode_index, rows, labels, views, task=task_of(line))
 
-    def _path(self, template: str, episode_index: int) -> Path:
+    def _path(self, template: str, episode_index: int, camera: str = "") -> Path:
         size = self.info.get("chunks_size")
         chunk = episode_index // (size if isinstance(size, int) and size > 0 else CHUNK)
-        numbers = {"episode_chunk": chunk, "episode_index": episode_index, "video_key": self.mapping.camera}
+        numbers = {"episode_chunk": chunk, "episode_index": episode_index, "video_key": camera}
         return file_of(self.root, self.info, template, numbers)
 
-    def _video(self, episode_index: int, rows: Rows) -> VideoSpan:
-        path, camera = self._path("video_path", episode_index), self.mapping.camera
+    def _video(self, episode_index: int, camera: str, rows: Rows) -> VideoSpan:
+        path = self._path("video_path", episode_index, camera)
         check_there(path, self.root, camera)
         span = VideoSpan(path, 0.0, rows.length_s)
         check_span(span, camera)

@@ -6,14 +6,15 @@ taken where present: `source`, `success`, `environment_id`, `return`, and those 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode, VideoSpan
+from importer.pool.episode import BadInput, Episode, NoView, VideoSpan, views_of
 from importer.pool.labels import assemble, labels_of, real
-from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of
+from importer.pool.lerobot import check_there, file_of, read_info, rows_of_table, schema_of, task_of, there
 from importer.pool.mapping import map_columns
 from importer.pool.outside import check_inside
 from importer.pool.parquet import read_limited, read_rows
@@ -41,7 +42,6 @@ class LeRobotV3:
         labels = {name: None for file in files for name in _names(file) if not name.startswith("stats/")}
         self.schema = schema_of(self.root, self.info, "LeRobot v3.0", list(labels))
         self.mapping = map_columns(self.schema, dataset.columns)
-        self.video_prefix = f"videos/{self.mapping.camera}"
         self.table = self._table_of(files)
         self.places = self._places()
 
@@ -54,8 +54,11 @@ class LeRobotV3:
 
     def files(self, episode_index: int) -> list[Path]:
         row = self._row(episode_index)
-        data = self._path("data_path", row, "data")
-        return [data, self._path("video_path", row, self.video_prefix)] if self.mapping.camera else [data]
+        videos = []
+        for camera in self.mapping.cameras:
+            with suppress(NoView):
+                videos.append(self._path("video_path", row, f"videos/{camera}", camera))
+        return [self._path("data_path", row, "data"), *there(videos)]
 
     def read(self, episode_index: int) -> Episode:
         row = self._row(episode_index)
@@ -66,16 +69,16 @@ class LeRobotV3:
             reason = f"episode {episode_index} has {table.num_rows} rows, its metadata says {expected}"
             raise BadInput(file, "length", reason)
         rows = rows_of_table(table, self.mapping, file, self.schema.fps)
-        video = self._video(row, rows) if self.mapping.camera else None
+        views = views_of(self.mapping.cameras, lambda camera: self._video(row, camera, rows))
         labels = labels_of(row, self.mapping, Path(row["file"]))
-        return assemble(episode_index, rows, labels, video, task=task_of(row))
+        return assemble(episode_index, rows, labels, views, task=task_of(row))
 
     def _table_of(self, files: list[Path]) -> pa.Table:
         """meta/episodes as one table, with the `file` that each row came from."""
         import pyarrow as pa
 
-        video = [f"{self.video_prefix}/{key}" for key in ("chunk_index", "file_index")]
-        video += [f"{self.video_prefix}/{key}_timestamp" for key in ("from", "to")]
+        keys = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+        video = [f"videos/{camera}/{key}" for camera in self.mapping.cameras for key in keys]
         tables = [_read_columns(file, {*REQUIRED, "tasks", "length", *self.schema.labels, *video}) for file in files]
         if not sum(table.num_rows for table in tables):
             fix = "The meta/episodes table must not be empty."
@@ -100,15 +103,17 @@ class LeRobotV3:
             raise BadInput(self.folder, "episode_index", f"there is no episode {episode_index}")
         return self.table.slice(self.places[episode_index], 1).to_pylist()[0]
 
-    def _path(self, template: str, row: dict[str, Any], prefix: str) -> Path:
+    def _path(self, template: str, row: dict[str, Any], prefix: str, camera: str = "") -> Path:
         numbers = {key: row.get(f"{prefix}/{key}") for key in ("chunk_index", "file_index")}
         if None in numbers.values():
-            raise BadInput(row["file"], f"{prefix}/file_index", f"no value for episode {row['episode_index']}")
-        return file_of(self.root, self.info, template, {**numbers, "video_key": self.mapping.camera})
+            missing = NoView if camera else BadInput
+            raise missing(row["file"], f"{prefix}/file_index", f"no value for episode {row['episode_index']}")
+        return file_of(self.root, self.info, template, {**numbers, "video_key": camera})
 
-    def _video(self, row: dict[str, Any], rows: Rows) -> VideoSpan:
-        path = self._path("video_path", row, self.video_prefix)
-        begin, finish = (f"{self.video_prefix}/{key}_timestamp" for key in ("from", "to"))
+    def _video(self, row: dict[str, Any], camera: str, rows: Rows) -> VideoSpan:
+        prefix = f"videos/{camera}"
+        path = self._path("video_path", row, prefix, camera)
+        begin, finish = (f"{prefix}/{key}_timestamp" for key in ("from", "to"))
         start, end = (real(row.get(column), column, row["file"]) for column in (begin, finish))
         if not np.isfinite(start):
             raise BadInput(row["file"], begin, f"no value for episode {row['episode_index']}")
@@ -118,8 +123,8 @@ class LeRobotV3:
             )
             raise BadInput(row["file"], finish, reason)
         span = VideoSpan(path, start, start + rows.length_s)
-        check_there(path, self.root, self.mapping.camera)
-        check_span(span, self.mapping.camera)
+        check_there(path, self.root, camera)
+        check_span(span, camera)
         return span
 
 

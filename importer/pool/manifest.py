@@ -22,6 +22,8 @@ COLUMNS = (
     "quartile",
     "task_type",
     "environment_id",
+    "robot",
+    "cameras",
     "success",
     "quality",
     "true_return",

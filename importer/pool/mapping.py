@@ -128,9 +128,16 @@ class Mapping:
     success_label: str = ""
     source_label: str = ""
     quality_label: str = ""
-    camera: str = ""
+    robot_label: str = ""
+    cameras: tuple[str, ...] = ()
+    """The primary one first; empty for datasets without images."""
     guessed: frozenset[str] = field(default_factory=frozenset)
     """The roles that robopref.toml does not name."""
+
+    @property
+    def camera(self) -> str:
+        """The primary one; empty for datasets without images."""
+        return self.cameras[0] if self.cameras else ""
 
     def columns(self) -> set[str]:
         """Every column that an episode is read from."""
@@ -166,7 +173,8 @@ def map_columns(schema: Schema, wanted: Columns, usual: Columns | None = None) -
         success_label=finder.label("success", LABEL_SUCCESS, also_rows=True),
         source_label=finder.label("source", ("source",)),
         quality_label=finder.label("quality", ()),
-        camera=finder.camera(),
+        robot_label=finder.label("robot", ("robot_type",)),
+        cameras=finder.cameras(),
         guessed=frozenset(set(Columns.model_fields) - given),
     )
 
@@ -240,12 +248,12 @@ class _Finder:
             raise BadInput(self.schema.file, name, f"`{role}` names it, but episodes have {there}", fix=fix)
         return name or next((name for name in usual if name in self.schema.labels), "")
 
-    def camera(self) -> str:
-        cameras, name = self.schema.cameras, self.wanted.camera
-        if name and name not in cameras:
-            reason = f"there is no video {name!r}; found {', '.join(cameras) or 'none'}"
+    def cameras(self) -> tuple[str, ...]:
+        cameras = self.schema.cameras
+        if unknown := [name for name in self.wanted.camera if name not in cameras]:
+            reason = f"there is no video {unknown[0]!r}; found {', '.join(cameras) or 'none'}"
             raise BadInput(self.schema.file, "camera", reason)
-        return name or (cameras[0] if cameras else "")
+        return tuple(self.wanted.camera or cameras[:1])
 
     def ref(self, role: str, name: str) -> Ref:
         """`column`, `column[3]`, or the own name of one number."""

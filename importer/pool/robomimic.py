@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool import hdf5
-from importer.pool.episode import BadInput, Images
 from importer.pool.mapping import Schema, map_columns
-from importer.pool.rows import Rows
 from preference.config import Columns, Dataset
 
 WRIST = "eye_in_hand"
@@ -70,16 +68,3 @@ class Robomimic(hdf5.Demonstrations):
     def _env_kwargs(self) -> dict[str, Any]:
         kwargs = self.env.get("env_kwargs")
         return kwargs if isinstance(kwargs, dict) else {}
-
-    def images(self, demo: Any, rows: Rows) -> Images | None:
-        camera = self.mapping.camera
-        if not camera:
-            return None
-        array = hdf5.look_up(demo, camera, self.path)
-        if array is None:
-            raise BadInput(self.path, f"{demo.name}/{camera}", "the images are missing")
-        images = hdf5.ArrayImages.of(array, self.path)
-        if images.count != len(rows.time):
-            reason = f"{images.count} frames for {len(rows.time)} rows"
-            raise BadInput(self.path, f"{demo.name}/{camera}", reason)
-        return images

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from importer.pool.episode import BadInput, Episode, VideoSpan
+from importer.pool.episode import BadInput, Episode, Video, VideoSpan
 from importer.pool.outside import MOST_PIXELS, MOST_ROWS, check_pixels, guarded
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ def check_span(span: VideoSpan, field: str) -> None:
 
 
 def clean_frames(
-    episode: Episode, start_s: float, end_s: float, sample_fps: float, max_frames: int
+    episode: Episode, start_s: float, end_s: float, sample_fps: float, max_frames: int, video: Video | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames at evenly spaced times of the span.
 
     Args:
+        video: One of the episode's views; default: the primary camera.
         start_s, end_s: The span, in seconds from the episode's first frame.
         sample_fps: Frames per second to take.
         max_frames: At most so many; a longer span is sampled more thinly, never cut off.
@@ -123,14 +124,15 @@ def clean_frames(
     Raises:
         BadInput: the episode has no video, or the video ends before the span does.
     """
-    if episode.video is None:
+    video = video or episode.video
+    if video is None:
         raise BadInput(f"episode {episode.episode_index}", "video", "the dataset has no images")
     rows = sample_rows(episode.time, start_s, end_s, sample_fps, max_frames)
-    path = episode.video.path
+    path = video.path
     with guarded(path):
-        if not isinstance(episode.video, VideoSpan):
-            return np.stack(list(episode.video.frames(rows.tolist()))), rows
-        times = episode.video.start_s + episode.time[rows]
+        if not isinstance(video, VideoSpan):
+            return np.stack(list(video.frames(rows.tolist()))), rows
+        times = video.start_s + episode.time[rows]
         frames = [frame.to_ndarray(format="rgb24") for frame in _nearest(_decode(path, times[0]), times)]
         if len(frames) < len(rows):
             reason = f"the video ends before {times[len(frames)]:.2f} s, which is inside the episode"

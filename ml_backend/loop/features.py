@@ -149,7 +149,7 @@ def plan(
         try:
             files = files_of(pool, t)
             span = (t.episode_index, *t.seen, reward.sample_fps, reward.max_frames)
-            key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump())
+            key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump(exclude={"robot"}))
         except UserError as error:
             failures[t.trajectory_id] = _failure(t, error)
         else:

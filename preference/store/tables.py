@@ -42,6 +42,8 @@ trajectories = sa.Table(
     _text("source"),
     _text("task_type"),
     _text("environment_id"),
+    _text("robot", server_default=""),
+    _text("cameras", server_default=""),
     sa.Column("success", sa.Boolean),
     _text("tier"),
     sa.Column("quartile", sa.Integer, nullable=False),
