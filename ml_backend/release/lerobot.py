@@ -1,6 +1,6 @@
 """A LeRobot dataset of the pool with the reward model's rewards in it: a workspace in, a folder that lerobot loads out.
 
-Tables and metadata are rewritten with two more columns (`lerobot_tables`); everything else, the videos above all, is
+Tables and metadata are rewritten with more columns (`lerobot_tables`); everything else, the videos above all, is
 hard-linked, which takes no space and no time, or copied where the disk is another one. The source is never written to.
 The folder appears when it is complete; made again from the same inputs it is left as it is.
 
@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from importer.pool import read_episode
 from importer.pool.dataset import format_of, open_dataset
@@ -57,24 +59,36 @@ class LeRobotExport:
     """Episodes whose reward is nan: the pool could not read them."""
     linked: int
     copied: int
+    best: int = 0
+    """Episodes of weight 1, where a share was asked for."""
     unchanged: bool = False
     """It was there already, from the same inputs."""
 
 
 def export_lerobot(
-    ws: Workspace, folder: Path, *, dataset: str = "", column: str = "reward", copy: bool = False
+    ws: Workspace,
+    folder: Path,
+    *,
+    dataset: str = "",
+    column: str = "reward",
+    copy: bool = False,
+    best: float | None = None,
 ) -> LeRobotExport:
     """Write the dataset to `folder`, with the columns `column` and `column_so_far`.
 
     Args:
         dataset: Its name in robopref.toml; may be omitted where the pool has only one.
         copy: Copy the videos too, for those who want to change files in place.
+        best: A share, such as 0.3: the column `column_weight` is 1 for the best 30 % of each task type, else 0.
 
     Raises:
         NotReady: there is no model, or no pool.
-        UserError: there is no such dataset, it is not a LeRobot dataset, or `folder` holds something else.
+        UserError: there is no such dataset, it is not a LeRobot dataset, `folder` holds something else, or `best` is
+            no share.
         DataError: a file of the dataset is broken, or has a column of that name.
     """
+    if best is not None and not 0.0 < best <= 1.0:
+        raise UserError(f"--best: expected a share above 0 and up to 1, found {best:g}.", fix="0.3 is the best 30 %.")
     chosen = _dataset(ws, dataset)
     trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name]
     if not trajectories:
@@ -86,22 +100,46 @@ def export_lerobot(
     stats = [(str(name), (found := path.stat()).st_size, found.st_mtime_ns) for name, path in files.items()]
     spans = [(t.trajectory_id, *t.seen) for t in trajectories]
     digest = sha256_of(confined(ws.root, record.path) / "model.pt")
-    inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, stats, spans]).encode()).hexdigest()
+    inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, best, stats, spans]).encode()).hexdigest()
     left = _previous(folder, chosen.name)
     if left.get("inputs") == inputs:
         return LeRobotExport(**{**left["result"], "path": folder, "unchanged": True})
     rewards = rewards_of(ws, trajectories)
     opened = open_dataset(chosen)
     by_episode = {opened.index_of(t): rewards[t.trajectory_id] for t in trajectories if t.trajectory_id in rewards}
-    added = Added(column, by_episode)
+    known = [t for t in trajectories if t.trajectory_id in rewards]
+    kept = None
+    if best is not None:
+        found = best_of_each([rewards[t.trajectory_id].reward for t in known], [t.task_type for t in known], best)
+        kept = {opened.index_of(t) for t, is_best in zip(known, found, strict=True) if is_best}
+    added = Added(column, by_episode, kept)
     with replacing(folder) as building:
         linked, copied = _write_dataset(chosen.path, files, building, added, copy)
         without = len(opened.episodes) - len(by_episode)
         result = LeRobotExport(
-            folder, chosen.name, record.version, list(added.names), len(by_episode), without, linked, copied
+            folder,
+            chosen.name,
+            record.version,
+            list(added.names),
+            len(by_episode),
+            without,
+            linked,
+            copied,
+            len(kept or ()),
         )
         _write_marker(building / MARKER, result, added, inputs, files)
     return result
+
+
+def best_of_each(rewards: Sequence[float] | np.ndarray, task_types: Sequence[str], share: float) -> np.ndarray:
+    """(N,) bool: whether a trajectory is of the best share of its task type, of which at least one is kept."""
+    rewards, kinds = np.asarray(rewards, dtype=np.float64), np.asarray(task_types)
+    kept = np.zeros(len(rewards), bool)
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        order = rows[np.argsort(-rewards[rows], kind="stable")]
+        kept[order[: max(1, round(share * len(rows)))]] = True
+    return kept
 
 
 def rewards_of(ws: Workspace, trajectories: Sequence[Trajectory]) -> dict[str, Rewarded]:
@@ -166,8 +204,14 @@ def _write_marker(path: Path, result: LeRobotExport, added: Added, inputs: str, 
         "task are meaningful.",
         "The model's reward of the episode up to this row; on the last row the episode's. The model learned from whole "
         "episodes: on a part it extrapolates.",
+        "1 where the episode is of the best of its task by the model's reward, else 0; `best` lists those episodes.",
     )
-    written = {"made_by": "robopref export lerobot", "columns": dict(zip(added.names, said, strict=True))}
+    written: dict[str, Any] = {
+        "made_by": "robopref export lerobot",
+        "columns": dict(zip(added.names, said, strict=False)),
+    }
+    if added.best is not None:
+        written["best"] = sorted(added.best)
     written |= {"result": vars(result) | {"path": ""}, "inputs": inputs, "files": [name.as_posix() for name in files]}
     write_json(path, written)
 

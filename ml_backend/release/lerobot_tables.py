@@ -1,4 +1,4 @@
-"""The tables of a LeRobot dataset with the rewards as two more columns: each file in, the same file with them out.
+"""The tables of a LeRobot dataset with the rewards as more columns: each file in, the same file with them out.
 
 LeRobot's loader wants each feature of info.json as a column of the data, each column declared there, and statistics
 for each: per dataset in meta/stats.json, per episode in meta/episodes (v3.0) or meta/episodes_stats.jsonl (v2.1). A
@@ -51,17 +51,24 @@ class Added:
     """The episode's reward, on each of its rows; the reward up to a row is in `COLUMN_so_far`."""
     rewards: Mapping[int, Rewarded]
     """episode_index → its rewards; rows and episodes without have nan."""
+    best: Collection[int] | None = None
+    """episode_index of those that are worth learning from; `COLUMN_weight` is 1 there, else 0. None: no such column."""
 
     @property
-    def names(self) -> tuple[str, str]:
-        return self.column, f"{self.column}_so_far"
+    def names(self) -> tuple[str, ...]:
+        weight = () if self.best is None else (f"{self.column}_weight",)
+        return self.column, f"{self.column}_so_far", *weight
 
     def values(self, episode_index: int, rows: int) -> dict[str, np.ndarray]:
-        """Both columns of one episode, (rows,) float32."""
+        """The columns of one episode, (rows,) float32."""
         found = self.rewards.get(episode_index)
         if found is None:
-            return {name: np.full(rows, np.nan, np.float32) for name in self.names}
-        return dict(zip(self.names, (np.full(rows, found.reward, np.float32), found.per_row(rows)), strict=True))
+            both = [np.full(rows, np.nan, np.float32)] * 2
+        else:
+            both = [np.full(rows, found.reward, np.float32), found.per_row(rows)]
+        if self.best is not None:
+            both.append(np.full(rows, episode_index in self.best, np.float32))
+        return dict(zip(self.names, both, strict=True))
 
     def feature(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """How info.json declares them."""

@@ -62,20 +62,23 @@ def export_lerobot(
     dataset: Annotated[str, typer.Option(help="Its name in robopref.toml, if the pool has several.")] = "",
     column: Annotated[str, typer.Option(help="Name of the reward column.")] = "reward",
     copy: Annotated[bool, typer.Option("--copy", help="Copy the videos instead of hard-linking them.")] = False,
+    best: Annotated[
+        float | None, typer.Option(help="A share, such as 0.3: mark the best 30 % of each task to learn from.")
+    ] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Write a LeRobot dataset of the pool with the model's rewards, as the lerobot package loads it.
 
-    Each row gets `reward`, its episode's reward, and `reward_so_far`, the reward up to that row. The source dataset is
-    not changed.
+    Each row gets `reward`, its episode's reward, and `reward_so_far`, the reward up to that row; with --best also
+    `reward_weight`, 1 for the best episodes of each task and 0 for the others. The source dataset is not changed.
 
     Example: `robopref export lerobot ../datasets/kitchen_rewarded`
     """
     from ml_backend.release.lerobot import export_lerobot as export
 
     ws = Workspace.open(config)
-    made = export(ws, folder, dataset=dataset, column=column, copy=copy)
+    made = export(ws, folder, dataset=dataset, column=column, copy=copy, best=best)
     show.record(made, json)
     follow(ws, json)
 

@@ -23,7 +23,8 @@ STATE_NAMES = (
     "goal_x", "goal_y", "goal_z",
 )  # fmt: skip
 ACTION_NAMES = ("hand_dx", "hand_dy", "hand_dz", "gripper_close")
-_STATE_COLUMNS = [*range(11), 36, 37, 38]
+STATE_COLUMNS = [*range(11), 36, 37, 38]
+"""Of an observation, in the order of STATE_NAMES."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """Observation (39,) → action (4,) in [-1, 1]."""
@@ -82,13 +83,18 @@ def roll_out(
     source: str,
     seed: int,
     make_frame: MakeFrame | None = None,
+    until_done: bool = False,
 ) -> Rollout:
-    """One episode of ROWS rows; `make_frame` is asked for a picture before each row."""
+    """One episode of ROWS rows; `make_frame` is asked for a picture before each row.
+
+    Args:
+        until_done: End with the row in which the task is done, which is enough to count successes.
+    """
     environment.set_task(variation)
     observation, _ = environment.reset(seed=seed)
     states, actions, rewards, success, frames = [], [], [], [], []
     for _ in range(ROWS):
-        states.append(observation[_STATE_COLUMNS])
+        states.append(observation[STATE_COLUMNS])
         if make_frame is not None:
             frames.append(make_frame(environment.data))
         action = np.clip(policy(observation), -1.0, 1.0).astype(np.float32)
@@ -100,6 +106,8 @@ def roll_out(
         actions.append(action)
         rewards.append(total)
         success.append(done)
+        if until_done and done:
+            break
     return Rollout(
         task,
         source,

@@ -21,8 +21,8 @@ from format_maker import make_lerobot_v2, make_robomimic
 from lerobot_maker import Made
 from paths import SAMPLE_POOL
 
-from ml_backend.release.lerobot import MARKER, export_lerobot, rewards_of
-from ml_backend.release.lerobot_tables import Rewarded
+from ml_backend.release.lerobot import MARKER, best_of_each, export_lerobot, rewards_of
+from ml_backend.release.lerobot_tables import Added, Rewarded
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
 
@@ -210,6 +210,51 @@ def test_statistics_are_those_that_the_dataset_keeps_per_episode_quantiles_inclu
     assert row["stats/reward_so_far/q99"][0] == pytest.approx(np.quantile(values, 0.99), abs=1e-5)
     assert row["stats/reward_so_far/count"] == [len(values)]
     assert row["stats/reward/std"] == pytest.approx([0.0], abs=1e-5)
+
+
+# -- the best ones -----------------------------------------------------------------------------------------------------
+
+
+def test_the_best_share_is_of_each_task_and_at_least_one_of_it():
+    rewards, tasks = [3.0, 1.0, 2.0, 0.0, -5.0, -4.0], ["push"] * 4 + ["pull"] * 2
+    assert best_of_each(rewards, tasks, 0.5).tolist() == [True, False, True, False, False, True]
+    assert best_of_each(rewards, tasks, 0.01).tolist() == [True, False, False, False, False, True]
+    assert best_of_each(rewards, tasks, 1.0).all()
+
+
+def test_with_best_the_episodes_to_learn_from_have_weight_1_and_are_listed(ws, rewards, tmp_path):
+    made = export_lerobot(ws, tmp_path / "out", best=0.3)
+    fits_lerobot(made.path)
+    trajectories = ws.store.trajectories()
+    expected = set()
+    for task in {t.task_type for t in trajectories}:
+        own = sorted((t for t in trajectories if t.task_type == task), key=lambda t: -rewards[t.trajectory_id].reward)
+        expected |= {t.episode_index for t in own[: round(0.3 * len(own))]}
+    table = table_of(made.path).to_pydict()
+    weights = dict(zip(table["episode_index"], table["reward_weight"], strict=True))
+    assert {index for index, weight in weights.items() if weight == 1.0} == expected
+    assert set(weights.values()) == {0.0, 1.0}
+    marker = json.loads((made.path / MARKER).read_text())
+    assert (marker["best"], made.best) == (sorted(expected), len(expected))
+    assert set(marker["columns"]) == {"reward", "reward_so_far", "reward_weight"}
+    assert export_lerobot(ws, made.path, best=0.3).unchanged
+    assert export_lerobot(ws, made.path, best=0.5).best > made.best
+
+
+def test_an_episode_without_a_reward_is_not_among_the_best_and_v21_has_the_weights_too(v2, tmp_path):
+    values = Added("reward", {}, best={1}).values(0, 3)
+    assert np.isnan(values["reward"]).all() and values["reward_weight"].tolist() == [0.0, 0.0, 0.0]
+    made = export_lerobot(v2[0], tmp_path / "out", best=1.0)
+    fits_lerobot(made.path)
+    assert made.best == made.episodes
+    assert (np.array(table_of(made.path)["reward_weight"]) == 1.0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, -0.3, 1.5, float("nan")])
+def test_what_is_no_share_is_refused(ws, tmp_path, share):
+    with pytest.raises(UserError, match=r"--best: expected a share above 0 and up to 1, found"):
+        export_lerobot(ws, tmp_path / "out", best=share)
+    assert not (tmp_path / "out").exists()
 
 
 # -- v2.1 --------------------------------------------------------------------------------------------------------------

@@ -61,9 +61,6 @@ def run(course: Course, folder: Path, made: Episodes) -> None:
 
 def accuracies(course: Course, made: Episodes) -> list[float]:
     """Share of the held-out episodes' pairs whose better one, by the true return, has the higher reward."""
-    from ml_backend.ranking import fitted_ties, rank_pairs
-    from preference.config import Active
-
     rng = np.random.default_rng([course.seed, *course.task.encode()])
     order = rng.permutation(len(made.returns))
     cut = round(len(order) * (1.0 - HELD_OUT))
@@ -71,31 +68,46 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     truth = made.returns[pool]
     features, unseen = made.features(pool), made.features(held)
     test = _some_pairs(len(held), TEST_PAIRS, rng)
-    pairs = _stratified_pairs(truth, rng)
-    answers = np.random.default_rng([course.seed, len(course.teacher)])
-    labels = _answers(course.teacher, truth, pairs, answers)
-    active, found = Active(), []
+    pairs = stratified_pairs(truth, rng)
+    said = np.random.default_rng([course.seed, len(course.teacher)])
+    labels = answers(course.teacher, truth, pairs, said)
+    found = []
     for count in LABELS:
-        model = _fit(features, pairs, labels, course.seed)
+        model = fit(features, pairs, labels, course.seed)
         found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
         if count == LABELS[-1]:
             break
-        scores = _scores(model, features)
-        x = scores.rewards[pairs[:, 0]] - scores.rewards[pairs[:, 1]]
-        chosen = rank_pairs(
-            scores,
-            ROUND,
-            strategy=course.strategy,
-            asked={frozenset(map(str, pair)) for pair in pairs.tolist()},
-            audit=active.audit,
-            within_sd=active.within_sd,
-            rng=rng,
-            ties=fitted_ties(x, labels == 0.5),
-        )
-        new = rng.permuted(np.array([[int(name) for name in choice.trajectories] for choice in chosen]), axis=1)
+        new = next_pairs(model, features, pairs, labels, ROUND, course.strategy, rng)
         pairs = np.concatenate([pairs, new])
-        labels = np.concatenate([labels, _answers(course.teacher, truth, new, answers)])
+        labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
     return found
+
+
+def next_pairs(
+    model: Any,
+    features: list[Any],
+    pairs: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    strategy: str,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(count, 2) what a round asks next, with its tenth of audit pairs; `pairs` were answered with `labels`."""
+    from ml_backend.ranking import fitted_ties, rank_pairs
+    from preference.config import Active
+
+    active, known = Active(), scores(model, features)
+    chosen = rank_pairs(
+        known,
+        count,
+        strategy=strategy,
+        asked={frozenset(map(str, pair)) for pair in pairs.tolist()},
+        audit=active.audit,
+        within_sd=active.within_sd,
+        rng=rng,
+        ties=fitted_ties(known.rewards[pairs[:, 0]] - known.rewards[pairs[:, 1]], labels == 0.5),
+    )
+    return rng.permuted(np.array([[int(name) for name in choice.trajectories] for choice in chosen]), axis=1)
 
 
 def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +116,7 @@ def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(every[rng.permutation(len(every))[:count]], axis=1)
 
 
-def _stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(FIRST, 2), drawn as the bootstrap batch is, from quartiles of the return."""
     from importer.pairs.sampling import sample_pairs
     from preference.config import Strata
@@ -118,7 +130,7 @@ def _stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return rng.permuted(np.array([(int(p.trajectory_a_id), int(p.trajectory_b_id)) for p in drawn]), axis=1)
 
 
-def _answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from importer.simulate.teachers import Scale, Scene
     from importer.simulate.teachers import teacher as named
     from preference.records import Trajectory
@@ -130,18 +142,22 @@ def _answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.
     return np.array([{"left": 1.0, "right": 0.0, "equal": 0.5}[answer.side] for answer in said if answer])
 
 
-def _fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+    """The product's model on all answers but 15 %; it looks at frames where the features have some."""
+    from ml_backend.loop.features import PROJECTION
     from ml_backend.reward.dataset import Pairs, split_pairs
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
     from preference.config import Reward
 
-    reward = Reward(**SETTINGS)
-    actions, state = (tuple(f"{kind}{i}" for i in range(getattr(features[0], kind).shape[1]))
-                      for kind in ("actions", "state"))  # fmt: skip
+    sizes = {name: getattr(features[0], name).shape[1] for name in ("frames", "actions", "state")}
+    inputs = [name for name, size in sizes.items() if size]
+    settings: dict[str, Any] = SETTINGS | {"inputs": inputs}
+    reward = Reward(**settings)
+    actions, state = (tuple(f"{kind}{i}" for i in range(sizes[kind])) for kind in ("actions", "state"))
     spec = ModelSpec(
-        "none", "none", 112, 2.0, 64, ("actions", "state"), 0, actions, state, reward.temporal, reward.hidden,
-        reward.members, projection=0,
+        "none", "none", 112, 2.0, 64, tuple(inputs), sizes["frames"], actions, state, reward.temporal, reward.hidden,
+        reward.members, projection=PROJECTION if sizes["frames"] else 0,
     )  # fmt: skip
     n = len(pairs)
     labelled = Pairs(tuple(map(str, range(n))), pairs[:, 0], pairs[:, 1], labels, np.ones(n))
@@ -149,7 +165,7 @@ def _fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) 
     return train_model(features, labelled, split_pairs(keys, seed), spec, reward, seed=seed).model
 
 
-def _scores(model: Any, features: list[Any]) -> Any:
+def scores(model: Any, features: list[Any]) -> Any:
     from ml_backend.ranking import PoolScores
 
     n = len(features)

@@ -1,0 +1,61 @@
+"""Answers and rewards: a pool in, 200 noisy answers asked as a project asks them, and each model's rewards out.
+
+The loop is that of `efficiency.course`, which is the product's: a stratified first batch, then a round with the default
+strategy and its audit pairs. The teacher is `noisy`: β = 3 per standard deviation of the true return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from efficiency.course import answers, fit, next_pairs, stratified_pairs
+from rewards.peers import Given, kernel, linear, network
+
+from policies.pool import Pool
+
+ANSWERS, TEACHER = 200, "stochastic"
+PEERS = {"kernel": kernel, "linear": linear, "imitation's network": network}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Answers, and the model that was trained on them."""
+
+    pairs: np.ndarray
+    """(M, 2) episodes of the pool."""
+    labels: np.ndarray
+    """(M,) 1.0 where the first is better."""
+    model: Any
+
+    def rewards(self, features: list[Any]) -> np.ndarray:
+        return self.model.score(features)[0]
+
+
+def ask(pool: Pool, seed: int, pictures: bool = False) -> Asked:
+    """As many answers as ANSWERS."""
+    features, truth = pool.features(pictures), pool.returns
+    rng, said = np.random.default_rng([seed, 11]), np.random.default_rng([seed, 12])
+    pairs = stratified_pairs(truth, rng)
+    labels = answers(TEACHER, truth, pairs, said)
+    return ask_more(
+        Asked(pairs, labels, fit(features, pairs, labels, seed)), features, truth, ANSWERS - len(pairs), seed
+    )
+
+
+def ask_more(asked: Asked, features: list[Any], truth: np.ndarray, count: int, seed: int) -> Asked:
+    """One round: `count` pairs more, by the default strategy, and the model trained again."""
+    from preference.config import Active
+
+    rng, said = np.random.default_rng([seed, 13, len(truth)]), np.random.default_rng([seed, 14, len(truth)])
+    new = next_pairs(asked.model, features, asked.pairs, asked.labels, count, Active().strategy, rng)
+    pairs = np.concatenate([asked.pairs, new])
+    labels = np.concatenate([asked.labels, answers(TEACHER, truth, new, said)])
+    return Asked(pairs, labels, fit(features, pairs, labels, seed))
+
+
+def peer_rewards(name: str, pool: Pool, asked: Asked, seed: int) -> np.ndarray:
+    """From the same answers."""
+    a, b = asked.pairs.T
+    return PEERS[name](Given(pool.inputs(), a, b, asked.labels, np.arange(len(pool.returns)), seed))

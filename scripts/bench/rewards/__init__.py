@@ -1,0 +1,1 @@
+"""Reward models that benchmarks compare ours with."""

@@ -1,0 +1,142 @@
+"""The benchmark of policies: weights decide what is cloned, trials go on where they stopped, figures are paired."""
+
+import json
+
+import numpy as np
+import pytest
+from policies import trial as trials
+from policies.choosing import best, by_itself, divide, soft
+from policies.cloning import clone
+from policies.pool import EVERY, Pool
+from policies.progress import FORMS, step_weights
+from policies.summary import figures, leads, missed, table
+from policies.trial import CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH, Trial
+
+ROWS = 150
+NEVER, LATE, EARLY = [ROWS] * 50, [100] * 50, [40] * 50
+
+
+def test_a_policy_does_what_the_weighted_rows_did():
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(400, 3)).astype(np.float32)
+    good = np.arange(400) < 200
+    actions = np.where(good[:, None], states[:, :1], -states[:, :1]).astype(np.float32)
+    for weights, sign in ((good, 1.0), (~good, -1.0)):
+        policy = clone(states, actions, weights.astype(float), seed=0, steps=400)
+        asked = rng.normal(size=(50, 3))
+        assert np.corrcoef([policy(one)[0] for one in asked], sign * asked[:, 0])[0, 1] > 0.95
+
+
+def test_the_same_seed_gives_the_same_policy_whatever_size_the_weights_have():
+    rng = np.random.default_rng(0)
+    states, actions, weights = rng.normal(size=(60, 2)), rng.normal(size=(60, 1)), rng.random(60)
+    first, again = (clone(states, actions, w, seed=3, steps=20) for w in (weights, 7 * weights))
+    assert first(states[0]) == pytest.approx(again(states[0]), abs=1e-6)
+
+
+def test_the_cut_takes_the_best_and_soft_weights_rise_with_the_reward():
+    rewards = np.random.default_rng(0).permutation(20).astype(float)
+    assert set(rewards[best(rewards) > 0]) == set(range(14, 20))
+    order = np.argsort(rewards)
+    assert (np.diff(soft(rewards)[order]) >= 0).all() and soft(rewards).max() <= 20.0
+
+
+def test_the_rule_takes_soft_weights_only_where_many_are_good():
+    rng = np.random.default_rng(0)
+    for good in (0.2, 0.7):
+        high = np.arange(100) < 100 * good
+        rewards, facts = np.where(high, 4.0, 0.0) + rng.normal(0, 0.3, 100), {}
+        weights = by_itself(rewards, facts)
+        assert facts["good"] == pytest.approx(good)
+        assert weights == pytest.approx(soft(rewards) if good == 0.7 else best(rewards))
+    assert divide(np.array([0.0, 0.1, 5.0, 5.1, 5.2])) == pytest.approx(0.1)
+
+
+def made(**changed):
+    """One trial in which ours is as good as the truth."""
+    arms = dict.fromkeys(CORE, NEVER) | {OURS: EARLY, CHOOSING: EARLY, TRUTH: EARLY, SUCCESSES: LATE}
+    return arms | changed
+
+
+def test_success_within_half_the_time_is_the_stricter_one():
+    own = figures({("door", 0): made()})[SUCCESSES]
+    assert (own["success"], own["half the time"], own["tasks"]) == (1.0, 0.0, {"door": 1.0})
+    half = figures({("door", 0): made(), ("door", 1): made(**{SUCCESSES: NEVER})})[SUCCESSES]
+    assert half["success"] == 0.5 and half["success 95"][0] <= 0.0 + 1e-9 and half["success 95"][1] >= 1.0 - 1e-9
+
+
+def test_the_target_is_reached_where_ours_is_ahead_and_each_shortfall_is_named():
+    good = {("door", 0): made(), ("window", 0): made()}
+    assert missed(good) == []
+    assert leads(good)[EVERYTHING] == [1.0, 1.0, 1.0]
+    peer = next(iter(PEER_ARMS))
+    bad = {("door", 0): made(**{peer: EARLY}), ("window", 0): made(**{OURS: [*EARLY[:40], *NEVER[:10]]})}
+    found = missed(bad)
+    assert any("window: 80%" in one for one in found) and any(peer not in one for one in found)
+    assert "90% of cloning on the true return" in found
+    assert "| ours, best 30 % | 90" in table(bad)
+
+
+def test_an_arm_that_only_some_trials_have_says_of_how_many_it_is():
+    some = {("door", 0): made(extra=EARLY), ("window", 0): made()}
+    assert figures(some)["extra"]["trials"] == 1
+    assert table(some).splitlines()[-1].endswith("| 100 | – | 1 |")
+
+
+@pytest.fixture
+def pool():
+    """Forty episodes of which the first state value is how good they are."""
+    rng = np.random.default_rng(0)
+    quality = rng.normal(size=40)
+    states = rng.normal(0, 0.3, (40, ROWS, 2)) + quality[:, None, None]
+    rewards = np.repeat(quality[:, None] + 3.0, ROWS, axis=1) / ROWS
+    arrived = np.where(quality > -0.5, 60, ROWS)
+    source = np.array(["expert"] * 4 + ["random"] * 36)
+    none = np.zeros((40, ROWS // EVERY, 0), np.float16)
+    actions = rng.normal(size=(40, ROWS, 1))
+    return Pool(
+        states.astype(np.float32), actions.astype(np.float32), rewards.astype(np.float32), arrived, source, none
+    )
+
+
+class Answered:
+    """In place of answers and a model: the rewards are what the episodes are worth."""
+
+    def rewards(self, features):
+        return np.array([item.state.mean() for item in features])
+
+
+def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path, monkeypatch):
+    tested = []
+    monkeypatch.setattr(trials, "pool_of", lambda *_, **__: pool)
+    monkeypatch.setattr(trials, "ask", lambda *_, **__: Answered())
+    monkeypatch.setattr(trials, "peer_rewards", lambda name, pool, *_: -pool.returns)
+    monkeypatch.setattr(trials, "make_environment", lambda *_: (None, []))
+    monkeypatch.setattr(trials, "clone", lambda states, actions, weights, seed: weights)
+    monkeypatch.setattr(trials, "arrivals", lambda *given: tested.append(given) or EARLY)
+    one = Trial(tmp_path, "door", 0)
+    one.run(["core"])
+    found = one.read()
+    assert set(found["arrived"]) == set(CORE)
+    assert found["facts"][TRUTH]["successful"] == 1.0
+    assert found["facts"][OURS]["spearman"] > 0.9 and found["facts"]["kernel, best 30 %"]["spearman"] < -0.9
+    different = len(tested)
+    assert different < len(CORE)  # three peers with the same rewards are one policy
+    one.run(["core"])
+    assert len(tested) == different
+    kept = json.loads(one.path.read_text())
+    del kept["arrived"][SUCCESSES]
+    one.path.write_text(json.dumps(kept))
+    one.run(["core"])
+    assert len(tested) == different + 1 and set(one.read()["arrived"]) == set(CORE)
+
+
+def test_progress_counts_the_rows_in_which_something_rises(pool):
+    facts = {}
+    rows = step_weights("true progress, positive part", pool, Answered(), facts).reshape(40, ROWS)
+    assert (rows[:, -EVERY:] == 0).all()
+    assert rows[pool.returns.argmax()].sum() > rows[pool.returns.argmin()].sum()
+    assert 0 < facts["successful"] < 1
+    filtered = next(form for form, (_, _, cut) in FORMS.items() if cut)
+    left_out = step_weights(filtered, pool, Answered(), facts).reshape(40, ROWS).sum(axis=1) == 0
+    assert left_out.sum() >= 28
