@@ -205,6 +205,12 @@ class Judgment(Record):
     """Label Studio's annotation as it came."""
     questions: dict[str, Any] = field(default_factory=dict)
     """Answers to the optional questions, as labeling_config/questions.py has them; only those that were answered."""
+
+    @property
+    def unknown(self) -> list[str]:
+        """What a judgment from elsewhere lacks: of `confidence`, `response_time_ms` and the assignment's `left`."""
+        return list(self.raw.get("unknown", ())) if "imported_from" in self.raw else []
+
     request_id: str = field(default="", compare=False)
     """The webhook or the pull that brought it, as the logs name it."""
 

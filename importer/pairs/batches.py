@@ -180,10 +180,11 @@ def _opened(
     ws: Workspace, kind: Kind, force: bool, *, rolling: bool = False
 ) -> tuple[list[str], list[str], str, list[Trajectory]]:
     """What a new batch begins with: its notes, the certified annotators, its id and the trajectories."""
-    return _opening_notes(ws, force, rolling=rolling), certified(ws), _next_id(ws, kind), shown(ws)
+    return _opening_notes(ws, force, rolling=rolling), certified(ws), next_id(ws, kind), shown(ws)
 
 
-def _next_id(ws: Workspace, kind: Kind) -> str:
+def next_id(ws: Workspace, kind: Kind) -> str:
+    """The id of the next batch of that kind."""
     return f"{kind}-{1 + sum(batch.kind == kind for batch in ws.store.batches()):03d}"
 
 
@@ -202,7 +203,7 @@ def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fil
         "same": settings.strata.same,
         "distant": settings.strata.distant,
     }
-    batch_id, pool = _next_id(ws, "production"), shown(ws)
+    batch_id, pool = next_id(ws, "production"), shown(ws)
     pairs = _drawn(ws, pool, settings.batch, strata, batch_id, fill)
     return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     """
     chosen: list[tuple[str, str]] = []
     seen: dict[frozenset[str], int] = {}
-    for number, row in _rows(path):
+    for number, row in rows_of(path):
         place = f"{path}, row {number}"
         ids = [row.get(name) for name in (A, B)] if isinstance(row, dict) else []
         if not ids or not all(isinstance(i, str) and i.strip() for i in ids):
@@ -36,12 +36,16 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     return chosen
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Rows with their numbers: the header of a CSV is row 1."""
+def rows_of(path: Path, columns: Sequence[str] = (A, B)) -> Iterator[tuple[int, Any]]:
+    """Rows of a CSV or of JSON Lines with their numbers: the header of a CSV is row 1.
+
+    Raises:
+        DataError: the file is missing or is neither, or the header lacks one of `columns`.
+    """
     if path.suffix in (".jsonl", ".ndjson"):
         return enumerate(read_jsonl(path), start=1)
     table = read_csv(path)
-    if missing := [name for name in (A, B) if name not in table.columns]:
+    if missing := [name for name in columns if name not in table.columns]:
         found = ", ".join(table.columns) or "an empty file"
         raise DataError(f"{path}: the column {missing[0]} is missing; found {found}.")
     return enumerate(table.to_dict("records"), start=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,6 +137,32 @@ def pull(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
     ws = Workspace.open(config)
     show_status.pulled(ws, studio.pull(ws), json)
+    follow(ws, json)
+
+
+import_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Bring in what was made elsewhere.")
+app.add_typer(import_app, name="import", rich_help_panel=ASK)
+
+
+@import_app.command("judgments")
+def import_judgments(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON Lines.")],
+    source: Annotated[str, typer.Option(help="Who asked; default: the name of the file.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Make a batch of judgments from elsewhere about trajectories of the pool.
+
+    It goes through the same quality control, resolution and training as any other. Columns: trajectory_a_id,
+    trajectory_b_id, annotator_id, preference (A, B, equal), and if known confidence, response_time_ms,
+    free_text_reason, created_at, left. What was imported before is left aside.
+
+    Example: `robopref import judgments kitchen_study.csv --source kitchen-study`
+    """
+    from importer.pairs import imported
+
+    ws = Workspace.open(config)
+    show.record(imported.import_judgments(ws, file, source=source), json)
     follow(ws, json)
 
 
