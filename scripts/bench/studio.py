@@ -9,6 +9,7 @@ in one request to a project of its own. Pull runs in a process of its own, once 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -134,9 +135,15 @@ def pull_in_this_process(config: Path) -> None:
     start = time.perf_counter()
     new = pull(ws).new
     seconds = time.perf_counter() - start
-    # not getrusage, which counts the memory of the process that this one was forked from
+    print(json.dumps({"new": new, "seconds": seconds, "peak_mb": _peak_mb()}))
+
+
+def _peak_mb() -> float:
+    """On Linux not by getrusage, which counts the memory of the process that this one was forked from."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
-    print(json.dumps({"new": new, "seconds": seconds, "peak_mb": int(peak) / 1e3}))
+    return int(peak) / 1e3
 
 
 def main() -> None:
