@@ -351,8 +351,10 @@ class Reward(Section):
     parts, the labels choose the weights. On people's answers about a robot the network alone did as well as all three
     (docs/reward_model.md)."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
-    """The layer over time."""
-    hidden: Annotated[int, Field(ge=1)] = 64
+    """The layer that looks at a step: by itself (`mean`), with its two neighbours (`conv1d`), or with all others
+    (`transformer`). The reward is the mean over the steps."""
+    hidden: Annotated[int, Field(ge=1)] = 32
+    """Width of the network's two layers, which see each step."""
     members: Annotated[int, Field(ge=1)] = 5
     """Size of the ensemble. Differs from the protocol, which trains one model: the spread says how sure the reward is,
     and the active rules need it."""

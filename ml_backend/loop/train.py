@@ -37,6 +37,8 @@ from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
+RECIPE = 2
+"""Part of every fingerprint: raise it when the same labels and settings give another model."""
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
 
@@ -87,7 +89,7 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     spans = [(t.trajectory_id, *t.seen) for t in ws.store.trajectories()]
     settings = ws.config.reward.model_dump(exclude={"weights"})
     answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
-    text = json.dumps([labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers)], default=str)
+    text = json.dumps([RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers)], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -182,7 +184,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         write_json(folder / "split.json", parts)
         settings = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
         settings |= {"curves": trained.curves, "reliability": trained.reliability}
-        settings |= {"weights": trained.weights, "note": trained.note}
+        settings |= {"weights": trained.weights, "attribution": trained.attribution, "note": trained.note}
         write_json(folder / "training.json", settings)
         write_json(folder / "validation.json", figures)
         table = {"trajectory_id": ids, "reward": rewards.tolist(), "member_sd": members.std(axis=0).tolist()}

@@ -1,4 +1,4 @@
-"""The reward model: features of frames, actions and state in, one reward per trajectory out.
+"""The reward model: features of frames, actions and state in; one reward per trajectory, and its parts per step, out.
 
 Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and slips. Arrays in, a model out.
 
@@ -8,7 +8,8 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | `features` | what the model sees of a trajectory, as a file, a batch, and normalized |
 | `segments` | pieces of trajectories, as trajectories |
 | `dataset` | labels and single answers as arrays, and their splits |
-| `model` | layers over time, the ensemble, the sum of the parts, its file |
+| `layers`, `model` | layers over time; the ensemble, the sum of the parts, its file |
+| `outcomes` | progress and success of each step |
 | `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it |
 | `network`, `losses` | the network's training and its losses |
 | `stacking` | how much each part counts |

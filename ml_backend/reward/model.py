@@ -1,7 +1,10 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
-    inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP → reward (K, B)
-                     → summary → linear and radial features (`summary`)              → reward (K, B), added
+    inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP on each step → mean over steps
+                     → summary → linear and radial features (`summary`), added                        → reward (K, B)
+
+The network's reward is a mean over steps (Christiano et al. 2017 take the sum), so each step's share of it is its own
+reward, and these add up to the trajectory's.
 
 All K members are one computation: the temporal layer's and the MLP's weights have a leading member axis.
 Normalization is part of the module, so a caller passes values as recorded; steps beyond a trajectory's end are masked
@@ -13,7 +16,6 @@ Importing this module imports torch: do it inside the function that needs it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -25,19 +27,18 @@ from torch import nn
 
 from ml_backend.reward import checkpoint
 from ml_backend.reward.features import Features, Normalization, collate
-from ml_backend.reward.summary import SummaryReward, summarize
-from preference.errors import ConfigError, DataError
+from ml_backend.reward.layers import temporal_layer, uniform
+from ml_backend.reward.outcomes import StepOutcomes
+from ml_backend.reward.summary import SummaryReward, shares, summarize
+from preference.errors import DataError
 
-FORMAT = 3
-"""Of the file; format 2 had the network alone, and is still read."""
-READ = (2, FORMAT)
+FORMAT = 4
+"""Of the file. Up to format 3 the mean over time came before the MLP, and no step had a reward of its own."""
 CLIP = 5.0
 """Normalized inputs are held within ± so many standard deviations: one broken sensor value moves a reward little."""
 SCORE_BATCH = 256
-KERNEL = 3
-"""Steps that the convolution sees at once."""
-HEADS = 4
-"""Of the transformer's attention, where `hidden` can be divided so."""
+RIDGE = 0.01
+"""Of the step model of what belongs to no step, in squared standard deviations of an input."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class ModelSpec:
     """Radial features."""
     summary: bool = False
     """Whether there is a part on summaries beside the network."""
+    outcomes: tuple[str, ...] = ()
+    """What it says of each step beside the reward: `progress`, `success`."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -96,6 +99,16 @@ class ModelSpec:
         values: dict[str, Any] = {name: row[name] for name in known}
         listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**listed)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What K members say of each of a trajectory's T steps; all (K, T) float64."""
+
+    rewards: np.ndarray
+    """Over time they add up to the trajectory's."""
+    outcomes: dict[str, np.ndarray]
+    """`progress` and `success` in 0 to 1, those that the model learned."""
 
 
 class RewardModel(nn.Module):
@@ -130,8 +143,8 @@ class RewardModel(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.temporal = temporal_layer(spec.temporal, spec.width, hidden, members, generator)
-        pooled: Any = self.temporal.size
-        self.hidden_weight = uniform((members, pooled, hidden), pooled, generator)
+        size: Any = self.temporal.size
+        self.hidden_weight = uniform((members, size, hidden), size, generator)
         self.hidden_bias = nn.Parameter(torch.zeros(members, hidden))
         self.output_weight = uniform((members, hidden), hidden, generator)
         self.log_nu = nn.Parameter(torch.zeros(members))
@@ -139,6 +152,7 @@ class RewardModel(nn.Module):
         self.summary = None
         if spec.summary:
             self.summary = SummaryReward(spec.width, spec.centres, spec.radial, members)
+        self.outcomes = self.make_outcomes(spec.outcomes) if spec.outcomes else None
 
     def forward(
         self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, mask: torch.Tensor
@@ -165,24 +179,48 @@ class RewardModel(nn.Module):
         return torch.cat([parts[name]() for name in self.spec.inputs], dim=-1).clamp(-CLIP, CLIP)
 
     def embed(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Each member's last-layer features φ, (K, B, H); the reward is linear in them.
+        """Each member's last-layer features φ, the mean of the steps', (K, B, H); the reward is linear in them.
 
         Args:
             inputs: (B, T, F) from `normalize`.
             mask: (B, T).
         """
-        pooled = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask)
-        return torch.relu(torch.matmul(pooled, self.hidden_weight) + self.hidden_bias.unsqueeze(1))
+        phi = self.embed_steps(inputs, mask)
+        members, batch, steps, size = phi.shape
+        weight = (shares(mask, phi.dtype).unsqueeze(0).expand(members, batch, steps)).reshape(-1, 1, steps)
+        return torch.bmm(weight, phi.reshape(-1, steps, size)).reshape(members, batch, size)
+
+    def embed_steps(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """φ of each step, (K, B, T, H); what stands beyond a trajectory's end means nothing."""
+        found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask).expand(self.spec.members, -1, -1, -1)
+        hidden = torch.baddbmm(self.hidden_bias.unsqueeze(1), found.flatten(1, 2), self.hidden_weight)
+        return torch.relu_(hidden).unflatten(1, inputs.shape[:2])
 
     def rewards(self, phi: torch.Tensor) -> torch.Tensor:
-        """The network's part, (K, B), from φ (K, B, H); centred on the pool, which changes no difference."""
-        return torch.einsum("kbh,kh->kb", phi, self.output_weight) - self.offset.unsqueeze(1)
+        """The network's part, (K, ...), from φ (K, ..., H); centred on the pool, which changes no difference."""
+        members, size = self.output_weight.shape
+        found = torch.bmm(phi.reshape(members, -1, size), self.output_weight.unsqueeze(2))
+        return (found.squeeze(2) - self.offset.unsqueeze(1)).reshape(phi.shape[:-1])
+
+    def step_rewards(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Each step's part of the reward, (K, B, T); they add up to it, and are 0 beyond a trajectory's end."""
+        found = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
+        return found if self.summary is None else found + self.summary.steps(inputs, mask)
 
     @torch.no_grad()
     def set_normalization(self, values: Normalization) -> None:
         """Take over what `dataset.fit_normalization` measured on the training pool."""
         for name, value in asdict(values).items():
             getattr(self, name).copy_(torch.as_tensor(value, dtype=torch.float32))
+
+    def make_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
+        """An untrained part that gives these outcomes."""
+        spec = self.spec
+        return StepOutcomes(names, spec.temporal, spec.width, spec.hidden, spec.members, generator)
+
+    def add_outcomes(self, outcomes: StepOutcomes) -> None:
+        """Say these of each step, too."""
+        self.spec, self.outcomes = replace(self.spec, outcomes=outcomes.names), outcomes
 
     def combine(self, summary: SummaryReward, weights: tuple[float, float]) -> None:
         """Add the simple part, each part times its weight.
@@ -195,6 +233,7 @@ class RewardModel(nn.Module):
         self.summary = summary
         with torch.no_grad():
             summary.size *= weights[0]
+            summary.slope *= weights[0]
             # φ in place of the output, which is linear in it: what counts little is then little unsure, too
             self.hidden_weight *= weights[1]
             self.hidden_bias *= weights[1]
@@ -211,12 +250,63 @@ class RewardModel(nn.Module):
         self.offset /= temperature
         if self.summary is not None:
             self.summary.size /= temperature
+            self.summary.slope /= temperature
 
     @torch.no_grad()
     def score(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
         """Rewards of trajectories: the ensemble's mean (N,) and each member's (K, N), float64."""
         rewards = self._in_batches(features, self.forward)
         return rewards.mean(axis=0), rewards
+
+    @torch.no_grad()
+    def score_steps(self, features: Sequence[Features]) -> list[Dense]:
+        """What is said of each step of trajectories."""
+        found = []
+        for start in range(0, len(features), SCORE_BATCH):
+            batch = [torch.from_numpy(array) for array in collate(features[start : start + SCORE_BATCH])]
+            inputs, mask = self.normalize(*batch[:3]), batch[3]
+            parts = {"": self.step_rewards(inputs, mask)}
+            if self.outcomes is not None:
+                parts |= dict(zip(self.outcomes.names, self.outcomes(inputs, mask).unbind(dim=3), strict=True))
+            arrays = {name: values.double().numpy() for name, values in parts.items()}
+            for row, steps in enumerate(mask.sum(dim=1).tolist()):
+                own = {name: values[:, row, :steps] for name, values in arrays.items()}
+                found.append(Dense(own.pop(""), own))
+        return found
+
+    @torch.no_grad()
+    def attribution(self, features: Sequence[Features]) -> dict[str, float]:
+        """How much of the reward's variation over `features` belongs to `steps`, to the `end`, and to neither, so that
+        it is `spread` over the steps; 1 in all. A network alone is all steps."""
+        if self.summary is None:
+            return {"steps": 1.0, "end": 0.0, "spread": 0.0}
+        part = self.summary
+
+        def split(*batch: torch.Tensor) -> torch.Tensor:
+            inputs, mask = self.normalize(*batch[:3]), batch[3]
+            steps, end, rest = part.split(inputs, mask)
+            own = steps.sum(dim=2) + self.rewards(self.embed(inputs, mask))
+            return torch.stack([own, end, rest], dim=2).mean(dim=0, keepdim=True)
+
+        variance = self._in_batches(features, split)[0].var(axis=0)
+        return dict(zip(("steps", "end", "spread"), (variance / max(variance.sum(), 1e-12)).tolist(), strict=True))
+
+    @torch.no_grad()
+    def spread_rest(self, features: Sequence[Features]) -> None:
+        """Fit the linear model of the steps by which `score_steps` spreads what belongs to no step: ridge regression of
+        that on the trajectories' mean inputs."""
+        if self.summary is None:
+            return
+        part, width = self.summary, self.spec.width
+
+        def both(*batch: torch.Tensor) -> torch.Tensor:
+            inputs, mask = self.normalize(*batch[:3]), batch[3]
+            mean, rest = summarize(inputs, mask)[:, :width], part.split(inputs, mask)[2].mean(dim=0)
+            return torch.cat([mean, rest.unsqueeze(1)], dim=1).unsqueeze(0)
+
+        found = self._in_batches(features, both)[0]
+        x, y = (found - found.mean(axis=0))[:, :-1], (found - found.mean(axis=0))[:, -1]
+        part.slope.copy_(torch.from_numpy(np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(width), x.T @ y)))
 
     @torch.no_grad()
     def last_layer(self, features: Sequence[Features]) -> np.ndarray:
@@ -260,9 +350,11 @@ class RewardModel(nn.Module):
             DataError: the file is missing, cut short, or no reward model of this format.
         """
         found = checkpoint.load(path, "reward model", fix="Run `robopref train`.")
-        if found.get("format") not in READ:
+        if (number := found.get("format")) != FORMAT:
+            older = isinstance(number, int) and number < FORMAT
+            why = "; an earlier version made it, whose rewards are not a mean over steps" if older else ""
             raise DataError(
-                f"{path}: expected a reward model of format {FORMAT}, found {found.get('format')!r}.",
+                f"{path}: expected a reward model of format {FORMAT}, found {number!r}{why}.",
                 fix="Run `robopref train`.",
             )
         try:
@@ -275,114 +367,3 @@ class RewardModel(nn.Module):
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
-
-def temporal_layer(kind: str, width: int, hidden: int, members: int, generator: torch.Generator | None) -> nn.Module:
-    """The layer of that name: steps (B, T, F) and their mask in, (K, B, P) out; `.size` is P.
-
-    Nothing of a trajectory's length reaches the result by itself: steps beyond its end are left out, the convolution
-    repeats the first and the last step instead of seeing zeros there, and the transformer knows only how far apart two
-    steps are (rotary positions, Su et al. 2021). So a robot that stands still gets the same vector after two seconds
-    and after ten.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if kind == "mean":
-        return Mean(width)
-    if kind == "conv1d":
-        return Convolution(width, hidden, members, generator)
-    if kind == "transformer":
-        return Transformer(width, hidden, members, generator)
-    raise ConfigError(f"reward.temporal: expected mean, conv1d or transformer, found {kind!r}.")
-
-
-class Mean(nn.Module):
-    """Blind to order; the only one whose result is the same for all members: (1, B, F)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.size = width
-
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return _over_time(inputs, mask).unsqueeze(0)
-
-
-class Convolution(nn.Module):
-    """Each step with its two neighbours, then the mean: what changes from step to step counts, in the large no order.
-
-    One matrix product for all members, for they share its input; on a CPU twice as fast as torch's convolution.
-    """
-
-    def __init__(self, width: int, hidden: int, members: int, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.size, self.members = hidden, members
-        self.weight = uniform((KERNEL * width, members * hidden), KERNEL * width, generator)
-        self.bias = nn.Parameter(torch.zeros(members * hidden))
-
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        before = torch.cat([inputs[:, :1], inputs[:, :-1]], dim=1)
-        after = torch.cat([inputs[:, 1:], inputs[:, -1:]], dim=1)
-        goes_on = torch.cat([mask[:, 1:], mask[:, -1:]], dim=1).unsqueeze(-1)
-        seen = torch.cat([before, inputs, torch.where(goes_on, after, inputs)], dim=-1)
-        pooled = _over_time(torch.relu(torch.matmul(seen, self.weight) + self.bias), mask)
-        return pooled.unflatten(1, (self.members, self.size)).transpose(0, 1)
-
-
-class Transformer(nn.Module):
-    """One block of attention over all steps, then the mean; each member has its own weights."""
-
-    def __init__(self, width: int, hidden: int, members: int, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.size, self.members = hidden, members
-        self.heads = next(n for n in (HEADS, 2, 1) if hidden % (2 * n) == 0 or n == 1)
-        self.enter = uniform((members, width, hidden), width, generator)
-        self.attend = uniform((members, hidden, 3 * hidden), hidden, generator)
-        self.merge = uniform((members, hidden, hidden), hidden, generator)
-        self.widen = uniform((members, hidden, 2 * hidden), hidden, generator)
-        self.narrow = uniform((members, 2 * hidden, hidden), 2 * hidden, generator)
-
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        batch, steps = inputs.shape[0], inputs.shape[1]
-        x = torch.matmul(inputs.flatten(0, 1), self.enter)  # (K, B·T, H)
-        q, k, v = (self._split(part, batch, steps) for part in torch.matmul(_norm(x), self.attend).chunk(3, dim=-1))
-        seen = mask.view(1, batch, 1, 1, steps)
-        weights = (_rotated(q) @ _rotated(k).transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(~seen, -1e9)
-        found = (weights.softmax(dim=-1) @ v).transpose(2, 3).reshape(self.members, batch * steps, self.size)
-        x = x + torch.matmul(found, self.merge)
-        x = x + torch.matmul(torch.relu(torch.matmul(_norm(x), self.widen)), self.narrow)
-        x = x.reshape(self.members * batch, steps, self.size)
-        every = mask.unsqueeze(0).expand(self.members, batch, steps).reshape(self.members * batch, steps)
-        return _over_time(x, every).reshape(self.members, batch, self.size)
-
-    def _split(self, x: torch.Tensor, batch: int, steps: int) -> torch.Tensor:
-        """(K, B·T, H) → (K, B, heads, T, H / heads)."""
-        return x.reshape(self.members, batch, steps, self.heads, self.size // self.heads).transpose(2, 3)
-
-
-def uniform(shape: tuple[int, ...], inputs: int, generator: torch.Generator | None) -> nn.Parameter:
-    """Initial weights, uniform in ±1/√inputs: torch's own choice for a linear layer."""
-    bound = 1.0 / math.sqrt(max(1, inputs))
-    return nn.Parameter((torch.rand(shape, generator=generator) * 2.0 - 1.0) * bound)
-
-
-def _over_time(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (B, T, P) over the steps that are there: (B, P)."""
-    weight = mask.to(x.dtype)
-    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1.0)
-    return torch.bmm(weight.unsqueeze(1), x).squeeze(1)
-
-
-def _norm(x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.layer_norm(x, x.shape[-1:])
-
-
-def _rotated(x: torch.Tensor) -> torch.Tensor:
-    """(..., T, d), turned by an angle that grows with the step: products of two depend on their distance alone."""
-    half = x.shape[-1] // 2
-    steps = torch.arange(x.shape[-2], dtype=x.dtype, device=x.device)
-    rates = 100.0 ** (-torch.arange(half, dtype=x.dtype, device=x.device) / max(1, half))
-    angle = steps.unsqueeze(-1) * rates
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], dim=-1)

@@ -56,7 +56,7 @@ def prepare(model: RewardModel, features: Sequence[Features], pairs: Pairs) -> D
     """Only the compared trajectories are read; the model has its normalization."""
     used = np.unique(np.concatenate([pairs.a, pairs.b]))
     a, b = np.searchsorted(used, pairs.a), np.searchsorted(used, pairs.b)
-    return Data(pairs, used, a, b, *_inputs(model, features, used))
+    return Data(pairs, used, a, b, *inputs_of(model, features, used))
 
 
 class Training:
@@ -236,7 +236,7 @@ def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np
 
 
 @torch.no_grad()
-def _inputs(model: RewardModel, features: Sequence[Features], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs_of(model: RewardModel, features: Sequence[Features], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """(U, T, F) normalized and (U, T): the frames' features take a small part of the room that they do on the disk."""
     parts = []
     for start in range(0, len(rows), CHUNK):

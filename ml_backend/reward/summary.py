@@ -45,6 +45,7 @@ class SummaryReward(nn.Module):
     whiten: torch.Tensor
     size: torch.Tensor
     weight: torch.Tensor
+    slope: torch.Tensor
 
     def __init__(self, width: int, centres: int, radial: int, members: int) -> None:
         super().__init__()
@@ -56,6 +57,7 @@ class SummaryReward(nn.Module):
             "whiten": (centres, radial),
             "size": (values + radial,),
             "weight": (members, values + radial),
+            "slope": (width,),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
@@ -68,6 +70,33 @@ class SummaryReward(nn.Module):
         """(B, 4F + R) in which the rewards are linear, each column at its prior's standard deviation."""
         return self.features(summarize(inputs, mask)) * self.size
 
+    def steps(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Each step's part of the rewards, (K, B, T): they add up to `forward`'s.
+
+        What is linear in the mean belongs to the steps, and so does the spread, by their squared distances from the
+        mean. What is linear in the end, and in how far it is from the start, belongs to the last step. What is left,
+        the radial features above all, is spread by a linear model of the steps that `spread_rest` fitted to it.
+        """
+        steps, end, rest = self.split(inputs, mask)
+        share, last = shares(mask, inputs.dtype), _last(mask, inputs.dtype)
+        away = (inputs - _mean(inputs, mask).unsqueeze(1)) @ self.slope
+        return steps + end.unsqueeze(2) * last + (rest.unsqueeze(2) + away) * share
+
+    def split(self, inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The rewards as what belongs to the steps (K, B, T), to the end (K, B), and to no step (K, B)."""
+        share = shares(mask, inputs.dtype).unsqueeze(-1)
+        summaries = summarize(inputs, mask)
+        mean, change, spread, end = summaries.chunk(SUMMARIES, dim=1)
+        weight = self.weight * self.size
+        by = (weight[:, : summaries.shape[1]] * self.scale).unflatten(1, (SUMMARIES, -1))
+        centre = self.mean.unflatten(0, (SUMMARIES, -1))
+        distance = (inputs - mean.unsqueeze(1)) ** 2 / spread.unsqueeze(1)
+        steps = torch.einsum("btf,kf->kbt", (inputs - centre[0]) * share, by[:, 0])
+        steps = steps + torch.einsum("btf,kf->kbt", (distance - centre[2]) * share, by[:, 2])
+        last = torch.einsum("bf,kf->kb", change - centre[1], by[:, 1])
+        last = last + torch.einsum("bf,kf->kb", end - centre[3], by[:, 3])
+        return steps, last, self(inputs, mask) - steps.sum(dim=2) - last
+
     def features(self, summaries: torch.Tensor) -> torch.Tensor:
         """(B, 4F + R), standardized and radial, from (B, 4F)."""
         s = self.standardized(summaries)
@@ -78,15 +107,30 @@ class SummaryReward(nn.Module):
         return ((summaries - self.mean) * self.scale).clamp(-LIMIT, LIMIT).to(self.scale.dtype)
 
 
+def shares(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, T): 1 / steps where the trajectory has a step, else 0."""
+    there = mask.to(dtype)
+    return there / there.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
 def summarize(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(B, 4F): mean, change, spread and end over the steps that are there."""
-    there = mask.to(inputs.dtype).unsqueeze(-1)
-    share = there / there.sum(dim=1, keepdim=True).clamp(min=1.0)
-    mean = (inputs * share).sum(dim=1)
+    mean = _mean(inputs, mask)
+    share = shares(mask, inputs.dtype).unsqueeze(-1)
     spread = (((inputs - mean.unsqueeze(1)) ** 2) * share).sum(dim=1).clamp(min=1e-12).sqrt()
-    after = torch.cat([there[:, 1:], torch.zeros_like(there[:, :1])], dim=1)
-    end = (inputs * (there - after)).sum(dim=1)
+    end = (inputs * _last(mask, inputs.dtype).unsqueeze(-1)).sum(dim=1)
     return torch.cat([mean, end - inputs[:, 0], spread, end], dim=1)
+
+
+def _mean(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, F)"""
+    return (inputs * shares(mask, inputs.dtype).unsqueeze(-1)).sum(dim=1)
+
+
+def _last(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, T): 1 at a trajectory's last step, else 0."""
+    there = mask.to(dtype)
+    return there - torch.cat([there[:, 1:], torch.zeros_like(there[:, :1])], dim=1)
 
 
 def radial(s: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,8 @@ from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.reward.evidence import Answers
 from ml_backend.reward.features import Features, check_features, fit_normalization
 from ml_backend.reward.model import ModelSpec, RewardModel
-from ml_backend.reward.network import Data, Training, prepare
+from ml_backend.reward.network import Data, Training, inputs_of, prepare
+from ml_backend.reward.outcomes import MOST, OUTCOMES, Known, Unseen, learn_outcomes, learnable, targets
 from ml_backend.reward.stacking import fit_log_nu, stack
 from ml_backend.reward.summary import CENTRES, RADIAL, SummaryReward, learn, place_centres, standardize
 from preference.config import Reward
@@ -62,6 +63,10 @@ class Trained:
     """Annotator → probability that they mean what they say; empty unless it was learned."""
     weights: dict[str, float] = field(default_factory=dict)
     """Part → its weight: `simple`, `network`."""
+    attribution: dict[str, float] = field(default_factory=dict)
+    """How much of the reward belongs to `steps`, to the `end`, and to neither (`spread`)."""
+    outcomes: dict[str, Unseen] = field(default_factory=dict)
+    """How good `progress` and `success` are, those of them that could be learned."""
     note: str = ""
     """What a person should know of it: fewer labels than a part can use."""
 
@@ -76,6 +81,7 @@ def train_model(
     seed: int,
     names: Sequence[str] = (),
     groups: Sequence[int] | None = None,
+    known: Sequence[Known] = (),
     checkpoint: Path | None = None,
     on_epoch: Callable[[int], Any] = lambda _: None,
     on_curves: Callable[[int, dict[str, float]], Any] = lambda *_: None,
@@ -89,6 +95,7 @@ def train_model(
         names: trajectory_ids, for messages; default: the places in `features`.
         groups: What is left out together to judge the parts, such as all segments of one trajectory; default: each by
             itself.
+        known: Of each trajectory, whether and when it succeeded: what progress and success are learned from.
         checkpoint: Written after each epoch; where it exists, training goes on from there.
         on_epoch: Called with how many epochs were done: 1 after each, more at the start where some had been.
         on_curves: Called after each epoch with its number and its figures.
@@ -134,10 +141,34 @@ def train_model(
             if reward.ties == "davidson":
                 both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
                 nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
+            model.spread_rest(features)
         model.centre(features)
+        outcomes = _outcomes(model, features, known, fold, seed)
     shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
     note = " ".join(filter(None, (about_people, about_parts)))
-    return Trained(model, state.epoch, state.best_epoch, state.curves, reliability, shares, note)
+    attribution = model.attribution(features)
+    return Trained(model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, note)
+
+
+def _outcomes(
+    model: RewardModel, features: Sequence[Features], known: Sequence[Known], fold: np.ndarray, seed: int
+) -> dict[str, Unseen]:
+    """Progress and success for `model`, as far as so many known trajectories teach them."""
+    names = learnable(known)
+    if not names:
+        return {}
+    rng = np.random.default_rng([seed, 3])
+    told = rng.permutation([row for row, one in enumerate(known) if one.success is not None])
+    rows = np.sort(told[:MOST])
+    inputs, mask = inputs_of(model, features, rows)
+    target = np.full((*mask.shape, len(OUTCOMES)), np.nan, np.float32)
+    lengths = mask.sum(dim=1).tolist()
+    for row, own in enumerate(targets([known[i] for i in rows], lengths)):
+        target[row, : len(own)] = own
+    part = model.make_outcomes(names, torch.Generator().manual_seed(seed))
+    found = learn_outcomes(part, inputs, mask, target, fold[rows], rng)
+    model.add_outcomes(part.eval())
+    return found
 
 
 def _folds(groups: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:

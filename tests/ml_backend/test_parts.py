@@ -1,6 +1,6 @@
 """The reward's parts: what summarizes a trajectory, how the parts are added up, and segments of trajectories."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from preference.errors import DataError
 from preference.records import Preference
 
 ALL = ["linear", "kernel", "network"]
-REWARD = Reward(parts=ALL, inputs=["actions", "state"], epochs=20, hidden=8, members=3)
+REWARD = Reward(parts=ALL, inputs=["actions", "state"], epochs=60, hidden=8, members=3)
 
 
 def fitted(parts=("linear", "kernel", "network"), frame_size=0, **changes):
@@ -110,19 +110,42 @@ def test_where_one_person_gave_all_answers_the_labels_count_and_it_is_said():
     assert trained.reliability == {}
 
 
-def test_a_model_of_the_network_alone_as_older_versions_saved_it_is_still_read(tmp_path):
-    trained, made, *_ = fitted(["network"])
-    old = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(trained.model.spec).items()}
-    for name in ("centres", "radial", "summary"):
-        del old[name]
-    checkpoint.save({"format": 2, "spec": old, "state": trained.model.state_dict()}, tmp_path / "model.pt")
-    assert np.array_equal(RewardModel.load(tmp_path / "model.pt").score(made)[1], trained.model.score(made)[1])
-
-
-def test_a_format_that_is_not_known_asks_for_training(tmp_path):
-    checkpoint.save({"format": 1}, tmp_path / "model.pt")
-    with pytest.raises(DataError, match=r"found 1\. Run `robopref train`"):
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_model_of_an_earlier_version_asks_for_training(tmp_path, number):
+    checkpoint.save({"format": number}, tmp_path / "model.pt")
+    with pytest.raises(DataError, match=rf"found {number}; .* not a mean over steps\. Run `robopref train`"):
         RewardModel.load(tmp_path / "model.pt")
+    checkpoint.save({"format": 5}, tmp_path / "model.pt")
+    with pytest.raises(DataError, match=r"found 5\. Run `robopref train`"):
+        RewardModel.load(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    "parts", [["linear"], ["kernel"], ["network"], ["linear", "kernel"], ["linear", "kernel", "network"]]
+)
+def test_the_rewards_of_the_steps_add_up_to_the_trajectorys(parts):
+    trained, made, *_ = fitted(parts, frame_size=4)
+    trained.model.cool(1.7)
+    members = trained.model.score(made)[1]
+    steps = trained.model.score_steps(made)
+    assert [found.rewards.shape for found in steps] == [(3, len(item)) for item in made]
+    assert np.abs(np.array([found.rewards.sum(axis=1) for found in steps]).T - members).max() < 1e-5
+    assert sum(trained.attribution.values()) == pytest.approx(1.0)
+    assert (trained.attribution["steps"] == 1.0) == (parts == ["network"])
+
+
+def test_the_steps_rewards_follow_what_people_judged_step_by_step():
+    """Labels say which trajectory has the higher mean of state 0; nobody said anything of a step."""
+    made, truth = features(count=60, seed=3)
+    pairs = pairs_of(truth, count=300)
+    reward = REWARD.model_copy(update={"parts": ["network"], "epochs": 100})
+    trained = train_model(made, pairs, split_pairs(pairs.pair_ids, 0), spec(hidden=8), reward, seed=0)
+    unseen, _ = features(count=30, seed=4)
+    found = np.concatenate(
+        [one.rewards.mean(axis=0) * len(one.rewards[0]) for one in trained.model.score_steps(unseen)]
+    )
+    state = np.concatenate([item.state[:, 0] for item in unseen])
+    assert np.corrcoef(found, state)[0, 1] > 0.75
 
 
 def test_segments_are_compared_and_trained_on_as_trajectories_are():

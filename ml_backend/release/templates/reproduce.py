@@ -84,7 +84,7 @@ train, validation, test = (tensors(split) for split in ("train", "validation", "
 
 
 class Member(nn.Module):
-    """Steps → temporal layer → mean over time → 2-layer MLP → reward.
+    """Steps → temporal layer → 2-layer MLP on each step → mean over time.
 
     A transformer is left out here for brevity: the convolution stands in for it.
     """
@@ -97,7 +97,7 @@ class Member(nn.Module):
     def forward(self, steps, mask):
         if self.temporal is not None:
             steps = torch.relu(self.temporal((steps * mask).transpose(1, 2))).transpose(1, 2)
-        return self.mlp((steps * mask).sum(1) / mask.sum(1))[:, 0]
+        return ((self.mlp(steps) * mask).sum(1) / mask.sum(1))[:, 0]
 
 
 def pair_loss(x, label):
