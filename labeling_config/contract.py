@@ -33,6 +33,7 @@ TASK_KEYS = (ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION)
 # Training projects (calibration.xml) only. The dimension is not shown: it says which pairs are of one kind.
 EXPERT_ANSWER, EXPERT_REASONING, DIMENSION = "expert_answer", "expert_reasoning", "dimension"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
+OTHERS = "What the others said:"  # stands for the expert's answer in adjudication
 IN_A_ROW = 3  # right answers about one dimension, one after another, after which a training asks no more about it
 
 # Between Label Studio with the plugin and the ML backend.

@@ -32,6 +32,9 @@ PUSH = "push"
 CONSOLE = "console"
 """Held while a manager's action in the console is looked at and done: one at a time."""
 
+JOIN = "join"
+"""Held while somebody from outside gets their place: one at a time."""
+
 
 class Lock:
     """Not held until `take` says so.

@@ -22,12 +22,15 @@ from importer.studio.client import connect
 from labeling_config.contract import completed
 from preference.artifacts import write_csv
 from preference.errors import NotReady, StudioError, UserError
+from preference.locks import JOIN, exclusively
 from preference.records import CALIBRATION, Annotator
 from preference.workspace import Workspace
 
 PREFIX = "outside-"
 """Begins the ids of people who came by invitation."""
 PARTICIPANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+PATIENCE_S = 20.0
+"""For somebody else who joins at the same moment."""
 COMPLETE = "robopref"
 """Who pauses people who have done their part."""
 
@@ -105,6 +108,14 @@ def join(ws: Workspace, participant: str, key: str) -> Account | None:
         return None
     name = PREFIX + who
     email = f"{name}@{ws.config.annotators.email_domain.lower()}"
+    try:
+        with exclusively(ws, JOIN, patience_s=PATIENCE_S):  # two at once must not both find the last place free
+            return _admitted(ws, who, name, email)
+    except NotReady:
+        raise UserError("Others are joining at this moment.", fix="Try again in a minute.") from None
+
+
+def _admitted(ws: Workspace, who: str, name: str, email: str) -> Account:
     known = {annotator.annotator_id: annotator for annotator in ws.store.annotators()}
     if name not in known and sum(key.startswith(PREFIX) for key in known) >= ws.config.annotators.outside:
         raise UserError("All places are taken.", fix="Tell whoever invited you.")

@@ -19,6 +19,7 @@ from importer.clips.s3 import key_of
 from labeling_config.contract import (
     EXPERT_ANSWER,
     EXPERT_REASONING,
+    OTHERS,
     expert_data,
     final_line,
     is_training,
@@ -39,7 +40,6 @@ PLANNED = "planned"
 NO_REASON = "The expert gave no reason."
 TAUGHT = set(DIMENSIONS) - {"contrast"}
 """Dimensions that say what to look at."""
-OTHERS = "What the others said:"
 STEP = 1e-6
 """Difference in score between two places of a queue."""
 

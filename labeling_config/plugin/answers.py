@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labeling_config import contract
-from labeling_config.plugin import progress
+from labeling_config.plugin import others, progress
 from labeling_config.plugin.one_answer import ANSWERED
 
 LARGEST_BODY = 64_000
@@ -51,6 +51,7 @@ def check_new(user: Any, task: Any, body: Mapping[str, Any]) -> None:
     own = Annotation.objects.filter(task=task, completed_by=user)
     if own.filter(was_cancelled=False).exists():
         raise Refused(ANSWERED, 409)
+    _check_blind(user, task, body)
     # an answer may be turned into a skip afterwards, so answers are counted too: there is room for one more
     if own.count() >= MOST_SKIPS + (body.get("was_cancelled") is not True):
         raise Refused(f"You have skipped this pair {MOST_SKIPS} times.", 429)
@@ -68,6 +69,20 @@ def check_change(user: Any, annotation: Any, body: Mapping[str, Any]) -> None:
     check_body(body, annotation.task.project.label_config)
     if contract.is_final(description) and progress.finished_since(user, annotation):
         raise Refused("This test is finished: its answers can no longer be changed.", 403)
+    _check_blind(user, annotation.task, body)
+
+
+def _check_blind(user: Any, task: Any, body: Mapping[str, Any]) -> None:
+    """In adjudication one's own answer stays as it was when the others' were shown.
+
+    Raises:
+        Refused: it says something else now.
+    """
+    if body.get("was_cancelled") is True or not others.is_adjudicated(task):
+        return
+    blind = others.blind_of(user, task)
+    if blind and contract.answer_of(body).side != blind:
+        raise Refused(f"Your answer came before the others' and stays: {blind}.", 409)
 
 
 def check_draft(user: Any, task: Any, body: Mapping[str, Any], *, new: bool) -> None:

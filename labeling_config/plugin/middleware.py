@@ -14,7 +14,7 @@ from django.shortcuts import render  # pyright: ignore[reportMissingModuleSource
 from django.urls import reverse  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 
 from labeling_config import contract
-from labeling_config.plugin import access, answers, clips, progress, routes
+from labeling_config.plugin import access, answers, clips, others, progress, routes
 
 # Asked by the page on the way in; the annotator gets nothing rather than an error on the screen.
 EMPTY_FOR_ANNOTATORS: dict[str, Any] = {
@@ -146,6 +146,7 @@ def _hide(data: Any) -> None:
             _hide(item)
     elif isinstance(data, dict):
         clips.rename(data)
+        others.hide(data)
         for key, value in data.items():
             if key in HIDDEN:
                 data[key] = HIDDEN[key]

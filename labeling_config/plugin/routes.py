@@ -182,6 +182,10 @@ def answer_a_task(asked: Asked) -> bool:
     return True
 
 
+def blind_answer(asked: Asked) -> bool:
+    return task_at_hand(asked) and set(asked.body() or NO_BODY) == {"side", "confidence"}
+
+
 def see_answer(asked: Asked) -> bool:
     return asked.own_annotation(asked.kwargs.get("pk")) is not None
 
@@ -330,6 +334,7 @@ _allow(project_in_query, "GET", "tasks:api:task-list")
 # Their own tasks, clips and answers. Label Studio's own addresses of clips would show any file of a storage.
 _allow(clip_at_hand, "GET HEAD", "robopref-clip")
 _allow(task_at_hand, "GET HEAD", "tasks:api:task-detail", "tasks:api:task-drafts")
+_allow(blind_answer, "POST", "robopref-others")
 _allow(answer_a_task, "POST", "tasks:api:task-annotations")
 _allow(draft_a_task, "POST", "tasks:api:task-drafts", "tasks:api:task-annotations-drafts")
 _allow(see_answer, "GET", "tasks:api-annotations:annotation-detail")

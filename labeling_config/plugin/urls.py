@@ -6,6 +6,7 @@ from django.urls import path  # pyright: ignore[reportMissingModuleSource, repor
 from labeling_config.contract import CONSOLE
 from labeling_config.plugin import clips, pages
 from labeling_config.plugin.console import console
+from labeling_config.plugin.others import others
 
 urlpatterns = [
     path("robopref/next", pages.next_pair, name="robopref-next"),
@@ -15,6 +16,7 @@ urlpatterns = [
     path("robopref/ready", pages.ready, name="robopref-ready"),
     path("robopref/health", pages.health, name="robopref-health"),
     path("robopref/clips/<int:task_id>/<slug:side>", clips.clip, name="robopref-clip"),
+    path("robopref/others/<int:task_id>", others, name="robopref-others"),
     path("robopref/guidelines", pages.guidelines, name="robopref-guidelines"),
     path("robopref/guidelines/<slug:name>.jpg", pages.picture, name="robopref-picture"),
     path(CONSOLE.lstrip("/"), console, name="robopref-console"),

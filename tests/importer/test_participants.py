@@ -1,6 +1,9 @@
 """People from outside: a signed link makes an annotator, once and never more; who did their part gets a code."""
 
 import csv
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,6 +106,29 @@ def test_there_are_as_many_places_as_the_settings_say_and_none_without_the_plugi
         join(ws, "a", key_of(ws, "a"))
     with pytest.raises(UserError, match="Nobody may join"):
         invitation(ws, "a")
+
+
+def test_of_two_who_join_at_once_one_gets_the_last_place(ws, studio):
+    assert join(ws, "a", key_of(ws, "a"))
+    together = threading.Barrier(2)
+    made = studio.ensure_user
+
+    def slowly(email, password):
+        time.sleep(0.3)  # Label Studio takes longer than the look at who is there
+        made(email, password)
+
+    studio.ensure_user = slowly
+
+    def enter(name):
+        together.wait()
+        try:
+            return join(ws, name, key_of(ws, name)) is not None
+        except UserError as error:
+            return error.message
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(map(str, pool.map(enter, ("b", "c")))) == ["All places are taken.", "True"]
+    assert len(ws.store.annotators()) == 2 and len(studio.users) == 2
 
 
 def test_who_has_done_their_part_is_paused_and_gets_a_code_that_the_export_has_too(ws, studio, tmp_path):

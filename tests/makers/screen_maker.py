@@ -1,6 +1,5 @@
 """Projects as the importer makes them, and a signed-in person before them, for tests of the screen."""
 
-from importer.studio.queues import OTHERS
 from importer.studio.users import admin_session, annotator_session, create_annotator
 from labeling_config import contract, guidelines
 from labeling_config.questions import for_adjudication, with_questions
@@ -38,7 +37,7 @@ def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="p
     xml = with_questions(xml, **questions) if questions else xml
     extra = [contract.expert_data("left", REASONING, what) for what in about or [""] * tasks]
     if template == "adjudication":
-        extra = [{"expert_answer": OTHERS, "expert_reasoning": "1: left is better, sure 3 of 5"}] * tasks
+        extra = [{"expert_answer": contract.OTHERS, "expert_reasoning": "1: left is better, sure 3 of 5"}] * tasks
     elif template != "calibration":
         extra = [{}] * tasks
     addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]

@@ -97,5 +97,5 @@ function help() {
 export function listen() {
   window.addEventListener("keydown", onKey, true);
   window.addEventListener("click", (event) => { if (isSubmit(event.target) && refuse()) stop(event); }, true);
-  window.addEventListener("click", (event) => { if (isAnswer(event.target) && refuseChange()) stop(event); }, true);
+  window.addEventListener("click", (event) => { if (event.isTrusted && isAnswer(event.target) && refuseChange()) stop(event); }, true);
 }

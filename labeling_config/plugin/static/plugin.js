@@ -5,6 +5,7 @@ import * as keys from "./keys.js";
 import * as marks from "./marks.js";
 import { cover, hideProgress, say, showMissing, showProgress, showReplay } from "./notices.js";
 import * as playback from "./playback.js";
+import * as others from "./others.js";
 import { onAnswer } from "./requests.js";
 import * as studio from "./studio.js";
 import { claim, onTakenOver } from "./tabs.js";
@@ -47,6 +48,7 @@ setInterval(() => {
   playback.tick();
   watch.tick(both);
   marks.tick();
+  others.tick();
   document.body.classList.toggle("rp-not-yet", Boolean(keys.notYet()));
 }, TICK_MS);
 

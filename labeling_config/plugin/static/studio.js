@@ -82,6 +82,9 @@ export const tick = (name, value) => document.querySelector(`.rp-ask-${name} inp
 /** The preference chosen on the screen: left, equal, right or null. */
 export const chosen = () => document.querySelector(".rp-answer input[type=radio]:checked")?.name ?? null;
 
+/** The confidence chosen on the screen: 1 to 5, or null. */
+export const sure = () => Number(document.querySelector(".rp-sure input[type=radio]:checked")?.name) || null;
+
 const SUBMIT = '[aria-label="Submit current annotation"], [aria-label="submit"], [aria-label="Update current annotation"]';
 export const submitButton = () => document.querySelector(SUBMIT);
 export const isSubmit = (element) => Boolean(element.closest?.(SUBMIT));

@@ -5,6 +5,7 @@ Pairs and overlap of the next batch may differ from robopref.toml's for once; th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from qc_reports.report.gate import by_hand
 
 MOST = 5000
 """Pairs of one batch."""
+CHANGED = {"pairs": ("batch", "overlap"), "active": ("plan_next_at",), "annotators": ("hand_over_after_h", "outside"),
+           "questions": ("outcome", "where", "why", "part")}  # fmt: skip
+"""Settings that managers change during a campaign, by section of robopref.toml."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,21 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
     return {
         "batches": [_shown(ws, b, progress.get(b.batch_id, (0, 0))) for b in ws.store.batches(calibration=False)[::-1]],
         "settings": ws.config.pairs,
+        "fields": _fields(ws),
         "certified": certified_ids(ws),
         "may_open": all(b.status == "accepted" for b in ws.store.batches(calibration=False)[-1:]),
         **_planned(ws, asked),
     }
+
+
+def _fields(ws: Workspace) -> list[tuple[str, str, str]]:
+    """(field, value as robopref.toml has it, what it means)."""
+    return [
+        (f"{section}.{name}", json.dumps(getattr(part, name)), type(part).model_fields[name].description or "")
+        for section, names in CHANGED.items()
+        for part in [getattr(ws.config, section)]
+        for name in names
+    ]
 
 
 def _shown(ws: Workspace, batch: Batch, progress: tuple[int, int]) -> Shown:

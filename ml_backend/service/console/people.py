@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from importer.calibration import build as calibrate
+from importer.calibration.lessons import BATCH as REFRESHERS
+from importer.calibration.lessons import assign_refresher
 from importer.calibration.sets import SETS
 from importer.pairs.annotators import add_annotators
 from importer.pairs.leave import Away, Standing, add, leave, standings
 from importer.studio.hand_over import hand_over
+from importer.studio.participants import invitation
 from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from ml_backend.service.console.stages import nothing, pushed
 from preference.artifacts import confined, read_json
 from preference.errors import DataError
-from preference.records import CALIBRATION, Certification
+from preference.records import CALIBRATION, DISAGREES, Certification
 from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.annotators.reviews import task_url
@@ -56,6 +59,8 @@ class Person:
     """The newest batch first."""
     pending: list[str] = field(default_factory=list)
     """Batches in which they are flagged and not reviewed."""
+    fallen: bool = False
+    """Their answers of the newest batch agree less than they should, so a refresher is proposed."""
 
     @property
     def latest(self) -> Certification | None:
@@ -78,10 +83,10 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
     attempts: dict[str, list[Certification]] = {}
     for record in ws.store.certifications():
         attempts.setdefault(record.annotator_id, []).append(record)
-    periods, pending = _reports(ws)
+    periods, pending, fallen = _reports(ws)
     people = [
         Person(one, attempts.get(one.annotator_id, []), periods.get(one.annotator_id, []),
-               pending.get(one.annotator_id, []))
+               pending.get(one.annotator_id, []), one.annotator_id in fallen)
         for one in standings(ws)
     ]  # fmt: skip
     chosen = next((p for p in people if p.standing.annotator_id == asked.get("who")), None)
@@ -93,13 +98,16 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
         "min_kappa": ws.config.calibration.min_kappa,
         "quality": ws.config.quality,
         "sets": _ready(ws),
+        "outside": ws.config.annotators.outside,
     }
 
 
-def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str]]]:
-    """Annotator → their figures in each report that was written, and where a review is due."""
+def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str]], set[str]]:
+    """Annotator → their figures in each report that was written, and where a review is due; whose agreement has fallen
+    in the newest report that has them."""
     periods: dict[str, list[Period]] = {}
     pending: dict[str, list[str]] = {}
+    fallen: set[str] = set()
     for batch in ws.store.batches(calibration=False)[::-1]:
         try:
             report = read_json(ws.reports / batch.batch_id / "qc.json")
@@ -108,7 +116,9 @@ def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str
         for row in report.get("annotator_stats", []):
             values = {name: math.nan if row.get(name) is None else row[name] for name in FIGURES}
             agreement = values["majority_agreement"]
-            flags = [f["sentence"] for f in report.get("flags", []) if f["annotator_id"] == row["annotator_id"]]
+            own = [f for f in report.get("flags", []) if f["annotator_id"] == row["annotator_id"]]
+            if row["annotator_id"] not in periods and any(f["kind"] in DISAGREES for f in own):
+                fallen.add(row["annotator_id"])
             periods.setdefault(row["annotator_id"], []).append(
                 Period(
                     batch.batch_id,
@@ -117,12 +127,12 @@ def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str
                     values["self_consistency"],
                     values["peer_agreement"] if math.isnan(agreement) else agreement,
                     values["median_response_s"],
-                    flags,
+                    [f["sentence"] for f in own],
                 )
             )
         for name in report.get("left_out", {}).get("pending", []):
             pending.setdefault(name, []).append(batch.batch_id)
-    return periods, pending
+    return periods, pending, fallen
 
 
 def _latest(ws: Workspace, annotator_id: str) -> list[dict[str, Any]]:
@@ -218,11 +228,28 @@ def _revoke(ws: Workspace, pressed: Pressed) -> str:
     return f"{pressed.subject} is no longer certified. The worker gives the open pairs to others; past answers stay."
 
 
+def _refresh(ws: Workspace, pressed: Pressed) -> str:
+    made = assign_refresher(ws, pressed.subject)
+    ws.store.put_request("push", by=pressed.by)
+    return f"{pressed.subject} has {len(made)} training pairs to answer ({made[0].batch_id}), before any others."
+
+
+def _invite(ws: Workspace, pressed: Pressed) -> str:
+    participant = str(pressed.form.get("participant", ""))
+    return f"Send this link to {participant.strip()}: {invitation(ws, participant)}"
+
+
 def _person(ws: Workspace, subject: str) -> object:
     own = next((a for a in ws.store.annotators() if a.annotator_id == subject), None)
     attempts = [(r.batch_id, r.certified, r.pairs, r.override, r.revoked) for r in ws.store.certifications()
                 if r.annotator_id == subject]  # fmt: skip
     return (own.active, own.away, own.role) if own else None, attempts
+
+
+def _lessons(ws: Workspace, subject: str) -> object:
+    """How many refreshers they have had, and what of the newest is open."""
+    own = [row for row in ws.store.progress_by_annotator() if row[0] == subject and row[1].startswith(REFRESHERS)]
+    return _person(ws, subject), own
 
 
 def _check_person(ws: Workspace, pressed: Pressed) -> None:
@@ -240,6 +267,8 @@ PAGE = Page(
         "annotators remove": Action(lambda ws, p: _leave(ws, p, "Removed"), _person, reason=True),
         "certify allow": Action(_allow, _person, reason=True),
         "certify revoke": Action(_revoke, _person, reason=True),
+        "annotators refresh": Action(_refresh, _lessons),
+        "annotators invite": Action(_invite, nothing),
         "hand over": Action(_hand_over, nothing, long=True, check=_check_person),
     },
     {"clip": clip},
