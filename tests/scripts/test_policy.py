@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from efficiency.course import SETTINGS
 from policies import trial as trials
+from policies.asking import asked_of, peer_rewards
 from policies.choosing import best, by_itself, divide, soft
 from policies.cloning import clone
 from policies.pool import EVERY, Pool
@@ -99,6 +101,18 @@ def pool():
     )
 
 
+def test_200_answers_are_asked_by_the_products_loop_and_kept(pool, tmp_path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "epochs", 15)
+    asked = asked_of(tmp_path, "door", pool, seed=0)
+    assert len(asked.labels) == len({frozenset(pair) for pair in asked.pairs.tolist()}) == 200
+    rewards = asked.rewards(pool.features())
+    assert np.corrcoef(rewards, pool.returns)[0, 1] > 0.7
+    again = asked_of(tmp_path, "door", None, seed=0)
+    assert (again.pairs == asked.pairs).all() and again.rewards(pool.features()) == pytest.approx(rewards)
+    peer = peer_rewards("linear", pool, asked, 0)
+    assert np.corrcoef(peer, pool.returns)[0, 1] > 0.7
+
+
 class Answered:
     """In place of answers and a model: the rewards are what the episodes are worth."""
 
@@ -109,7 +123,7 @@ class Answered:
 def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path, monkeypatch):
     tested = []
     monkeypatch.setattr(trials, "pool_of", lambda *_, **__: pool)
-    monkeypatch.setattr(trials, "ask", lambda *_, **__: Answered())
+    monkeypatch.setattr(trials, "asked_of", lambda *_, **__: Answered())
     monkeypatch.setattr(trials, "peer_rewards", lambda name, pool, *_: -pool.returns)
     monkeypatch.setattr(trials, "make_environment", lambda *_: (None, []))
     monkeypatch.setattr(trials, "clone", lambda states, actions, weights, seed: weights)

@@ -7,6 +7,7 @@ strategy and its audit pairs. The teacher is `noisy`: β = 3 per standard deviat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,22 @@ class Asked:
 
     def rewards(self, features: list[Any]) -> np.ndarray:
         return self.model.score(features)[0]
+
+
+def asked_of(folder: Path, task: str, pool: Pool, seed: int, pictures: bool = False) -> Asked:
+    """Read where it has been done."""
+    from ml_backend.reward.model import RewardModel
+    from preference.artifacts import replacing
+
+    path = folder / f"asked-{task}-{seed}{'-pictures' if pictures else ''}"
+    if not path.exists():
+        found = ask(pool, seed, pictures)
+        with replacing(path) as temporary:
+            temporary.mkdir()
+            found.model.save(temporary / "model.pt")
+            np.savez(temporary / "answers.npz", pairs=found.pairs, labels=found.labels)
+    with np.load(path / "answers.npz") as kept:
+        return Asked(kept["pairs"], kept["labels"], RewardModel.load(path / "model.pt"))
 
 
 def ask(pool: Pool, seed: int, pictures: bool = False) -> Asked:

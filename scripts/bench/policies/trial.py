@@ -18,7 +18,7 @@ import numpy as np
 from sample_pool.rollout import ROWS, make_environment, roll_out
 from sample_pool.sources import shaky
 
-from policies.asking import ANSWERS, PEERS, TEACHER, Asked, ask, ask_more, peer_rewards
+from policies.asking import ANSWERS, PEERS, TEACHER, Asked, ask_more, asked_of, peer_rewards
 from policies.choosing import SHARE, best, by_itself
 from policies.cloning import BATCH, HIDDEN, STARTS, STEPS, Policy, arrivals, clone, drive
 from policies.pool import SOURCES, Pool, gathered, pool_of
@@ -82,7 +82,7 @@ class _Work:
 
     @cached_property
     def asked(self) -> Asked:
-        return ask(self.pool, self.seed)
+        return asked_of(self.trial.folder, self.trial.task, self.pool, self.seed)
 
     @cached_property
     def test(self) -> tuple[Any, list[Any]]:
@@ -119,8 +119,9 @@ class _Work:
         if arm in PEER_ARMS:
             return peer_rewards(PEER_ARMS[arm], self.pool, self.asked, self.seed)
         if arm == PICTURES:
-            seen = pool_of(self.trial.folder, self.trial.task, self.seed, pictures=True)
-            return ask(seen, self.seed, pictures=True).rewards(seen.features(pictures=True))
+            where = self.trial.folder, self.trial.task
+            seen = pool_of(*where, self.seed, pictures=True)
+            return asked_of(*where, seen, self.seed, pictures=True).rewards(seen.features(pictures=True))
         return self.asked.rewards(self.pool.features())
 
     def _policy(self, pool: Pool, rows: np.ndarray) -> Policy:
