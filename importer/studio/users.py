@@ -78,9 +78,17 @@ def by_proxy(base_url: str) -> bool:
 
 
 def _client(base_url: str, **options: Any) -> httpx.Client:
-    return httpx.Client(
+    client = httpx.Client(
         base_url=base_url, timeout=TIMEOUT, follow_redirects=True, trust_env=by_proxy(base_url), **options
     )
+
+    def keep(_: httpx.Response) -> None:
+        # Where people come through a proxy with TLS, cookies are for https only; programs inside come without it.
+        for cookie in client.cookies.jar:
+            cookie.secure = False
+
+    client.event_hooks = {"response": [keep]}
+    return client
 
 
 def _user_id(admin: httpx.Client, email: str) -> int | None:

@@ -1,0 +1,97 @@
+"""Eight simulated people and an expert take part in a campaign, by the commands that a manager would type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+PEOPLE = ("alice", "bo", "chidi", "dana", "eve", "femi", "hasty", "lefty")
+TEACHERS = {"hasty": "careless", "lefty": "left_biased"}
+CONFIG = """name = "rehearsal"
+seed = 7
+salt = 7
+
+[annotators]
+expert = "expert"
+outside = 2
+simulated = [
+  {{ id = "expert", teacher = "expert" }},
+{people}
+]
+
+[calibration]
+training_pairs = 6
+
+[reward]
+encoder = "tf_efficientnet_lite0"
+epochs = 20
+
+[active]
+pairs = 20
+
+[[pool.dataset]]
+path = "/datasets/pool"
+name = "sample"
+"""
+CALIBRATION = ("calibration build", "push", "simulate", "pull")
+
+
+class Services(Protocol):
+    """What runs compose.yaml's services: `Chroots` or `Engine`."""
+
+    def run(self, name: str, command: list[str] | None = None, **more: str) -> Any: ...
+
+
+class Failed(Exception):
+    """A command said no."""
+
+
+def write_project(folder: Path) -> None:
+    """robopref.toml for the sample pool."""
+    people = "\n".join(f'  {{ id = "{who}", teacher = "{TEACHERS.get(who, "good")}" }},' for who in PEOPLE)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "robopref.toml").write_text(CONFIG.format(people=people))
+
+
+def robopref(services: Services, line: str, *, accept: tuple[int, ...] = (0,)) -> str:
+    """`docker compose run --rm robopref LINE`; its output.
+
+    Raises:
+        Failed: its exit code is not one of `accept`.
+    """
+    done = services.run("robopref", line.split())
+    if done.returncode not in accept:
+        raise Failed(f"robopref {line}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
+
+
+def first_task(services: Services) -> None:
+    """From an empty installation to tasks that people can answer."""
+    for line in ("pool", "clips", "calibration build", "push"):
+        robopref(services, line)
+
+
+def hold(services: Services) -> dict[str, int]:
+    """Training, tests, a batch of production, labels, a model, a release; how many answers and labels came of it."""
+    for line in (*CALIBRATION, *CALIBRATION):
+        robopref(services, line)
+    for batch in ("calibration-1", "calibration-2"):
+        for _ in range(2):
+            robopref(services, f"certify --batch {batch} --retest", accept=(0, 1, 3))
+            for line in CALIBRATION[1:]:
+                robopref(services, line)
+        robopref(services, f"certify --batch {batch}", accept=(0, 1, 3))
+    robopref(services, "pairs", accept=(0, 3))  # the worker may have planned them
+    for _ in range(2):
+        for line in (*CALIBRATION[1:], "resolve"):
+            robopref(services, line, accept=(0, 3))
+    robopref(services, "qc", accept=(0, 1, 3))
+    robopref(services, "train --force")
+    robopref(services, "release --version 1.0.0", accept=(0, 1))
+    return counts(services)
+
+
+def counts(services: Services) -> dict[str, int]:
+    """How much of everything the database holds."""
+    return json.loads(robopref(services, "status --json"))["counts"]
