@@ -1,6 +1,6 @@
 """Dockerfile and compose.yaml name only what exists, and what a careful administrator asks of them; the wheel is whole.
 
-Read, not run: that takes too long for every change.
+Read, not run: `scripts/rehearse_install` runs them, and takes too long for every change.
 """
 
 import ast
@@ -243,7 +243,7 @@ def test_the_image_brings_the_clients_of_the_servers_version():
 
 def test_the_guide_names_every_command_and_file_that_it_needs():
     guide = (ROOT / "docs" / "install.md").read_text()
-    for word in ("deploy/secrets.sh", ".env.example", "robopref backup", "restore"):
+    for word in ("deploy/secrets.sh", ".env.example", "scripts/rehearse_install", "robopref backup", "restore"):
         assert word in guide, word
 
 
