@@ -48,6 +48,7 @@ EXTRAS = {
     "onnx": ("ONNX", "ml"),
     "onnxruntime": ("ONNX Runtime", "ml"),
     "onnxscript": ("ONNX Script", "ml"),
+    "safetensors": ("safetensors", "ml"),
     "semver": ("semver", "ml"),
     "tensorboard": ("TensorBoard", "ml"),
     "huggingface_hub": ("the Hugging Face hub's client", "ml"),

@@ -9,6 +9,8 @@ out. `verify_release(path)`: a folder or an archive in, whether every byte is as
 | `gather` | what goes in, checked to belong together |
 | `preferences` | the released tables, without anybody's name; chosen and rejected trajectories for DPO |
 | `onnx` | the ONNX file |
+| `safetensors` | the weights for other frameworks, and LeRobot's config.json |
+| `hub` | a release as repositories of the Hugging Face hub |
 | `card` | what the card states, its plots, and the same for machines |
 | `archive` | the archive, and its verification |
 | `versions` | which version comes next |

@@ -29,6 +29,7 @@ from ml_backend.release.archive import write_archive, write_sums
 from ml_backend.release.card import card_facts, plot_labels, plot_rewards, write_card, write_croissant
 from ml_backend.release.gather import Source, gather
 from ml_backend.release.preferences import judgment_table
+from ml_backend.release.safetensors import write_safetensors
 from ml_backend.release.versions import (
     Changes,
     Version,
@@ -53,6 +54,8 @@ FILES = {
     "manifest.csv": "each trajectory's source dataset, episode, quality and clip checksum",
     "rewards.csv": "the released model's reward of each trajectory in the pool",
     "reward_model.onnx": "the reward model: frames, actions and state in, reward out",
+    "reward_model.safetensors": "the weights of head and encoder, with their description",
+    "config.json": "the same description for LeRobot's reward models (integrations/lerobot_reward_robopref)",
     "reward_model.pt": "the same for PyTorch: head, encoder and description, loadable with weights_only",
     "inference.py": "scores trajectories; needs only numpy and onnxruntime",
     "INPUT_FORMAT.md": "the expected format of images, actions and state",
@@ -223,6 +226,7 @@ def _write_model(source: Source, version: str, folder: Path) -> tuple[dict[str, 
     saved["encoder_state"] = source.encoder.module.state_dict() if source.encoder else {}
     saved["contract"] = contract
     checkpoint.save(saved, folder / "reward_model.pt")
+    write_safetensors(folder, saved["spec"], contract, source.model, source.encoder)
     return contract, parity
 
 

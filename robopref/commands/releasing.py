@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from preference.errors import needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RELEASE, ConfigPath, Json, Stages, app
 from robopref.show_status import follow, then
+
+if TYPE_CHECKING:
+    from ml_backend.release.hub import Gate
 
 release_app = typer.Typer(cls=Stages)
 app.add_typer(release_app, name="release", rich_help_panel=RELEASE)
@@ -48,6 +52,32 @@ def release_verify(
     show.verified(verify_release(path), json)
     where = "Unpack it first; its README.md" if path.is_file() else f"README.md in {path}"
     then("python inference.py --lerobot DATASET --all", f"{where} says more.", json)
+
+
+@release_app.command("push")
+def release_push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An unpacked release.")],
+    dataset: Annotated[str, typer.Option(help="Repository for the whole release, OWNER/NAME.")] = "",
+    model: Annotated[str, typer.Option(help="Repository for the reward model, OWNER/NAME.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it; default: private.")] = False,
+    gated: Annotated[str, typer.Option(help="`auto` or `manual`: people ask for access first.")] = "",
+    json: Json = False,
+) -> None:
+    """Put a release on the Hugging Face hub: only where it is told to, and private unless told otherwise.
+
+    The folder is verified first. Each repository gets the version in one commit, all or nothing, and a tag. Run it
+    again after a failure: what was sent is kept. A version that was pushed is never replaced. The token is that of
+    `hf auth login`, or HF_TOKEN.
+
+    Example: `robopref release push robopref-drawers-1.2.0 --dataset lab/drawers --model lab/drawers-reward`
+    """
+    from ml_backend.release.hub import push_release
+
+    if gated not in ("", "auto", "manual"):
+        raise typer.BadParameter(f"expected auto or manual, found {gated!r}", param_hint="--gated")
+    needs("huggingface_hub")
+    gate = cast("Gate", gated)
+    show.record(push_release(folder, dataset=dataset, model=model, private=not public, gated=gate), json)
 
 
 export_app = typer.Typer(

@@ -1,0 +1,206 @@
+"""A release on the Hugging Face hub: a folder goes in, a dataset and a model repository come out.
+
+The dataset repository has the release as it is; its README.md is the card that the hub shows. The model repository has
+the weights under LeRobot's names, `inference.py` and a card of its own. Each gets one commit, so that a repository has
+all files of a version or none, and a tag `v1.2.0` after it. Large files are sent before the commit and stay there when
+a push is killed: the next one sends what is missing. A version that was pushed is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ml_backend.release.archive import SUMS, verify_release
+from ml_backend.release.safetensors import CONFIG, WEIGHTS
+from preference.artifacts import read_json
+from preference.errors import DataError, UserError
+from preference.pages import render
+from preference.work import progress
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+Gate = Literal["", "auto", "manual"]
+MODEL_FILES = {
+    CONFIG: CONFIG,
+    WEIGHTS: "model.safetensors",
+    "reward_model.onnx": "reward_model.onnx",
+    "inference.py": "inference.py",
+    "INPUT_FORMAT.md": "INPUT_FORMAT.md",
+    "LICENSE": "LICENSE",
+    "validation.json": "validation.json",
+    SUMS: SUMS,
+}
+"""File of the release → its name in the model repository."""
+AGAIN = "Run it again: what was sent is kept."
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What is on the hub now."""
+
+    version: str
+    dataset: str
+    """Address; empty where none was asked for."""
+    model: str
+    private: bool
+    gated: str
+    unchanged: bool = False
+    """Both were there already."""
+
+
+def push_release(
+    folder: Path,
+    *,
+    dataset: str = "",
+    model: str = "",
+    private: bool = True,
+    gated: Gate = "",
+    endpoint: str | None = None,
+) -> Pushed:
+    """Put a release into the repositories that are named; they are made if they do not exist.
+
+    Args:
+        folder: An unpacked release.
+        dataset, model: `OWNER/NAME` of the repositories; at least one.
+        private: Of repositories that are made now; of those that exist it has to be true.
+        gated: `auto` or `manual`: people ask for access before they can read. An open repository where empty.
+        endpoint: Address of the hub, if it is another one than huggingface.co or HF_ENDPOINT.
+
+    Raises:
+        UserError: nothing is named, there is no token, the hub refuses or cannot be reached, or the version was pushed
+            with other contents.
+        DataError: the release is not complete or was changed.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if not (dataset or model):
+        raise UserError("Nothing is pushed anywhere by itself.", fix="Name --dataset OWNER/NAME, --model, or both.")
+    contract = _checked(folder)
+    version, tag = contract["version"], f"v{contract['version']}"
+    if not (get_token() or "").strip():
+        raise UserError("There is no Hugging Face token.", fix="Run `hf auth login`, or set HF_TOKEN.")
+    api = HfApi(endpoint=endpoint, token=get_token())
+    wanted = [(kind, name) for kind, name in (("dataset", dataset), ("model", model)) if name]
+    sums = (folder / SUMS).read_text(encoding="utf-8")
+    # all that can be refused comes before the first file
+    new = []
+    for kind, name in wanted:
+        with _told(name):
+            api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
+            _check_visibility(api, kind, name, private)
+            if not _is_there(api, kind, name, tag, sums):
+                new.append((kind, name))
+    with progress("Files to the hub", len(new)) as advance:
+        for kind, name in new:
+            operations = _files(folder, kind, contract, dataset)
+            with _told(name):
+                if gated:
+                    api.update_repo_settings(name, repo_type=kind, gated=gated)
+                api.create_commit(name, operations, commit_message=f"Version {version}", repo_type=kind)
+                api.create_tag(name, tag=tag, repo_type=kind, exist_ok=True)
+            advance(1)
+    address = {kind: f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}" for kind, name in wanted}
+    return Pushed(version, address.get("dataset", ""), address.get("model", ""), private, gated, not new)
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """The contract of a release that is what was released.
+
+    Raises:
+        DataError: it is an archive, was changed, or lacks files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder.", fix="Unpack the release and name its folder.")
+    found = verify_release(folder)
+    if not found.ok:
+        raise DataError(f"{folder} is not as it was released: {found.problems[0]}", fix="Unpack its archive again.")
+    described = read_json(folder / CONFIG, fix="Make the release again with this version of Robopref.")
+    return json.loads(described["contract"])
+
+
+def _check_visibility(api: HfApi, kind: str, name: str, private: bool) -> None:
+    """
+    Raises:
+        UserError: the repository exists and everybody can read it, but the release was to be private.
+    """
+    if private and not api.repo_info(name, repo_type=kind).private:
+        raise UserError(
+            f"{name} is public, and this release was to be private.",
+            fix="Name another repository, or publish it with --public.",
+        )
+
+
+def _is_there(api: HfApi, kind: str, name: str, tag: str, sums: str) -> bool:
+    """Whether the repository has this version already.
+
+    Raises:
+        UserError: it has the version with other contents.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+
+    tags = {one.name for one in api.list_repo_refs(name, repo_type=kind).tags}
+    if tag not in tags:
+        return False
+    try:
+        kept = api.hf_hub_download(name, SUMS, repo_type=kind, revision=tag)
+        same = Path(kept).read_text(encoding="utf-8") == sums
+    except (EntryNotFoundError, RevisionNotFoundError):
+        same = False
+    if not same:
+        raise UserError(
+            f"{name} has {tag} already, with other contents; a released version never changes.",
+            fix="Release the next version and push that.",
+        )
+    return True
+
+
+def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str) -> list[CommitOperationAdd]:
+    from huggingface_hub import CommitOperationAdd
+
+    if kind == "dataset":
+        paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        return [CommitOperationAdd(name, path) for name, path in paths.items()]
+    found = [CommitOperationAdd(new, folder / old) for old, new in MODEL_FILES.items() if (folder / old).is_file()]
+    license_line = next((x for x in _front_matter(folder) if x.startswith("license:")), "license: other")
+    validation = read_json(folder / "validation.json")
+    card = render(
+        "ml_backend.release", "MODEL_CARD.md.jinja", contract=contract, dataset=dataset, license_line=license_line,
+        accuracy=validation["ranking_accuracy"], trusted=validation.get("trusted"),
+    )  # fmt: skip
+    return [*found, CommitOperationAdd("README.md", card.encode())]
+
+
+def _front_matter(folder: Path) -> list[str]:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    return text.split("---")[1].splitlines()
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What the hub says as one sentence."""
+    from huggingface_hub.errors import BadRequestError, HfHubHTTPError, HFValidationError
+
+    try:
+        yield
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is no name of a repository: {error}", fix="Write it as OWNER/NAME.") from None
+    except BadRequestError as error:
+        raise UserError(f"The hub does not take it into {name}: {str(error).splitlines()[-1]}") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            raise UserError(
+                f"The hub refuses this token for {name} ({status}).", fix="Use a token that may write there."
+            ) from None
+        raise UserError(f"The hub failed at {name} ({status}).", fix=AGAIN) from None
+    except Exception as error:
+        # the hub's client came with requests, httpx and httpx2, and lets their errors through
+        if not type(error).__module__.startswith(("requests", "httpx")):
+            raise
+        raise UserError(f"The hub cannot be reached: {error}.", fix=AGAIN) from None
