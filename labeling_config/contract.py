@@ -9,6 +9,7 @@ a tie).
 import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -34,7 +35,8 @@ TASK_KEYS = (ASSIGNMENT_ID, VIDEO_LEFT, VIDEO_RIGHT, FPS, QUESTION)
 EXPERT_ANSWER, EXPERT_REASONING, DIMENSION = "expert_answer", "expert_reasoning", "dimension"
 EXPERT_KEYS = (EXPERT_ANSWER, EXPERT_REASONING)
 OTHERS = "What the others said:"  # stands for the expert's answer in adjudication
-IN_A_ROW = 3  # right answers about one dimension, one after another, after which a training asks no more about it
+FEWEST_IN_A_ROW = 3  # right answers about one dimension after which a training asks no more about it, see `in_a_row`
+BY_LUCK = 0.1  # most coins that may get there
 
 # Between Label Studio with the plugin and the ML backend.
 CONSOLE = "/robopref/console"
@@ -176,6 +178,28 @@ def agrees(annotation: object, data: Mapping[str, Any]) -> bool:
         return expert_data(answer_of(annotation).side, "")[EXPERT_ANSWER] == data.get(EXPERT_ANSWER)
     except BadAnswer:
         return False
+
+
+@cache
+def in_a_row(pairs: int) -> int:
+    """Right answers, one after another, that close the rest of a kind of so many training pairs.
+
+    The fewest, at least three, that one in ten people who flip a coin (left or right) reaches before the last pair:
+    4 of 6, 5 of 10, 6 of 17. A kind of up to four pairs is asked to its end.
+    """
+    return next((n for n in range(FEWEST_IN_A_ROW, pairs) if by_luck(n, pairs - 1) <= BY_LUCK), pairs)
+
+
+def by_luck(run: int, answers: int) -> float:
+    """The chance that a coin shows `run` heads in a row within so many tosses.
+
+    The sequences without such a run are counted by where their last tail is: Feller, An Introduction to Probability
+    Theory and Its Applications I, XIII.7.
+    """
+    without = [1]
+    for n in range(1, answers + 1):
+        without.append(2**n if n < run else sum(without[n - run : n]))
+    return 1.0 - without[answers] / 2**answers
 
 
 def _why_not(annotation: object) -> str:

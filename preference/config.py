@@ -183,7 +183,7 @@ class Calibration(Section):
     """Pairs of each test set for those whose kappa is still too uncertain to certify or refuse them."""
     training_pairs: Annotated[int, Field(ge=0)] = 30
     """Pairs for practice before the test: after answering, annotators see the expert's answer and reasoning, and once
-    three in a row about one dimension were right, its others are skipped. Differs from the protocol, which walks
+    enough in a row about one dimension were right, its others are skipped. Differs from the protocol, which walks
     through the 30 to 50 pairs of the test: these are apart from it, so that nobody is tested on what they were shown.
     """
     min_kappa: Agreement = 0.65
@@ -422,7 +422,8 @@ class Service(Section):
     """What links of invitations start with, if that is not `url`. Prefer ROBOPREF_SERVICE_PUBLIC_URL."""
     user: str = "robopref"
     password: SecretStr = SecretStr("")
-    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Default: the webhook secret, if there is one."""
+    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Without it nobody
+    opens reports, status and metrics where a webhook secret is set."""
     webhook_secret: SecretStr = SecretStr("")
     """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
     console_secret: SecretStr = SecretStr("")
@@ -436,7 +437,7 @@ class Service(Section):
 
     @property
     def login(self) -> str:
-        """What Basic auth asks for: the password, or else the webhook secret; empty = nobody is asked."""
+        """What Label Studio's Basic auth carries: the password, or else the webhook secret; empty = nobody is asked."""
         return self.password.get_secret_value() or self.webhook_secret.get_secret_value()
 
 

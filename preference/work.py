@@ -108,7 +108,8 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
         advance(0)
         yield advance
     if not console.is_terminal:
-        console.print(f"{description}: done" + (f" ({total})" if total is not None else ""))
+        counted = "" if total is None else f" ({total})" if done >= total else f" ({done} of {total})"
+        console.print(f"{description}: done{counted}")
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,15 @@ Answerer = Callable[[AssignmentView], SimulatedAnswer | None]
 
 @dataclass(frozen=True)
 class SimulateResult:
-    """How many tasks were answered, and who gave up and why."""
+    """What became of the open tasks, and who gave up and why."""
 
     answered: int
+    """Tasks that got an answer."""
+    skipped: int = 0
+    """Tasks that got a skip."""
+    not_asked: int = 0
+    """Tasks that were open and were never served: a training closes pairs of a kind once enough were right, and a
+    worker may give them to others."""
     errors: list[str] = field(default_factory=list)
 
 
@@ -74,7 +80,8 @@ def simulate(
     answers = answers or _teachers(ws)
     passwords = credentials(ws)
     stop = threading.Event()
-    answered, errors = 0, []
+    answered = skipped = not_asked = 0
+    errors: list[str] = []
     pool = ThreadPoolExecutor(workers or len(work))
     try:
         with progress("Simulated annotators", sum(len(ids) for own in work.values() for _, ids in own)) as advance:
@@ -82,12 +89,14 @@ def simulate(
             for job in as_completed([pool.submit(person.work_through) for person in people]):
                 errors += job.result()
             answered = sum(person.answered for person in people)
+            skipped = sum(person.skipped for person in people)
+            not_asked = sum(person.not_asked for person in people)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-    if errors and not answered:
+    if errors and not answered + skipped:
         raise StudioError(errors[0])
-    return SimulateResult(answered, sorted(errors))
+    return SimulateResult(answered, skipped, not_asked, sorted(errors))
 
 
 class _Person:
@@ -102,7 +111,7 @@ class _Person:
         advance: Callable[[int], None],
         stop: threading.Event,
     ) -> None:
-        self.answered = 0
+        self.answered = self.skipped = self.not_asked = 0
         self._store = ws.store
         self._url = ws.config.label_studio.url.rstrip("/")
         self._email = work[0][0].annotator.email.lower()
@@ -133,6 +142,7 @@ class _Person:
         while open_ids and not self._stop.is_set():
             task = self._next(session, queue)
             if task is None:
+                self.not_asked += len(open_ids)
                 return
             key = str(task["data"].get(ASSIGNMENT_ID))
             if key not in views:  # a worker has given it to this annotator meanwhile
@@ -149,7 +159,8 @@ class _Person:
             if said is None:
                 skipped.add(key)
             self._submit(session, int(task["id"]), said)
-            self.answered += 1
+            self.answered += said is not None
+            self.skipped += said is None
             if key in open_ids:
                 open_ids.remove(key)
                 self._advance(1)

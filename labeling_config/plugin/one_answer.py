@@ -31,6 +31,8 @@ class OneAnswerMixin(AnnotationMixin):
             if answers:
                 self._check_alone()
             saved = super().save(*args, **kwargs)
+            if answers:
+                settled.note(self)
             if answers and new:
                 settled.close(self)
             return saved

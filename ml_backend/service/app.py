@@ -45,6 +45,8 @@ MAX_BODY = 8 * 1024 * 1024
 """Bytes. Label Studio posts a whole batch of tasks at once; this is some three thousand of ours."""
 QUIET = ("health", "prometheus")
 """Asked every few seconds by whoever watches: a line for each would bury the others."""
+MACHINES = ("/setup", "/predict", "/webhook", "/versions", "/openapi.json")
+"""What Label Studio and programs call; where there is no password, the webhook secret stands for it here alone."""
 log = logging.getLogger("robopref.service")
 
 
@@ -108,7 +110,7 @@ def _guard(app: Flask, ws: Workspace) -> None:
         if (request.content_length or 0) > MAX_BODY:
             raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
         invited = request.path == PATH and ws.config.annotators.outside
-        if request.path == "/health" or invited or _password_fits(request.authorization, ws):
+        if request.path == "/health" or invited or _password_fits(request, ws):
             return None
         service = ws.config.service
         if request.path == "/webhook" and _fits(request.headers.get(SECRET_HEADER), service.webhook_secret):
@@ -258,11 +260,13 @@ def _fits(found: str | None, secret: SecretStr) -> bool:
     return bool(expected) and hmac.compare_digest((found or "").encode(), expected.encode())
 
 
-def _password_fits(authorization: Any, ws: Workspace) -> bool:
+def _password_fits(request: Any, ws: Workspace) -> bool:
     """Both halves are compared, so that the time taken tells neither; nothing configured = nothing to check."""
-    password = ws.config.service.login
-    if not password:
+    service = ws.config.service
+    if not service.login:
         return True
-    user = hmac.compare_digest(str(getattr(authorization, "username", "")).encode(), ws.config.service.user.encode())
-    secret = hmac.compare_digest(str(getattr(authorization, "password", "")).encode(), password.encode())
-    return user and secret
+    password = service.login if request.path in MACHINES else service.password.get_secret_value()
+    given = request.authorization
+    user = hmac.compare_digest(str(getattr(given, "username", "")).encode(), service.user.encode())
+    secret = hmac.compare_digest(str(getattr(given, "password", "")).encode(), password.encode())
+    return user and secret and bool(password)

@@ -123,7 +123,8 @@ def test_a_skipped_task_is_skipped_and_the_others_are_answered(ws):
     push(ws)
     shy = next(v.assignment.assignment_id for v in ws.store.assignments())
     answers = {"ann": lambda view: None if view.assignment.assignment_id == shy else b_is_better(view)}
-    simulate(ws, answers=answers)
+    found = simulate(ws, answers=answers)
+    assert (found.answered, found.skipped, found.not_asked) == (3, 1, 0)
     pull(ws)
     assert len(ws.store.judgments()) == 3
     assert [r.reason for r in ws.store.rejections()] == ["skipped"]
@@ -141,6 +142,16 @@ def test_nobody_skips_in_training_since_the_test_waits_for_it(ws):
     pull(ws)
     said = [(j.preference, j.confidence) for j in ws.store.judgments("training")]
     assert said == [("equal", 1)] * 2
+
+
+def test_what_a_training_closes_is_counted_apart_and_all_numbers_add_up(ws, capsys):
+    tasks = plan(ws, "training", "ann", 6, "calibration", dimension="grasp")
+    push(ws)
+    found = simulate(ws, answers=ALL_B)
+    assert (found.answered, found.skipped, found.not_asked) == (5, 0, 2), "of seven tasks five in a row were right"
+    assert len(tasks) == 7
+    shown = capsys.readouterr()
+    assert "Simulated annotators: done (5 of 7)" in shown.out + shown.err
 
 
 def test_one_annotator_in_trouble_does_not_stop_the_others(ws):

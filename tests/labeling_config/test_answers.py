@@ -302,34 +302,34 @@ def test_training_clips_that_cannot_be_shown_hold_nobody_up_if_they_are_few(labe
 WRONG = {**GOOD, "result": contract.result_of("right", 2)}
 
 
-def test_a_training_skips_what_was_right_three_times_in_a_row_and_the_test_opens(label_studio):
+def test_a_training_skips_what_was_right_often_enough_in_a_row_and_the_test_opens(label_studio):
     person = Person(label_studio, "quick")
-    about = ["grasp", "contrast", "grasp", "grasp", "grasp", "grasp", "contrast", "grasp"]
-    training, tasks = person.project("training", tasks=8, template="calibration", about=about)
+    about = ["grasp", "contrast", "grasp", "grasp", "grasp", "grasp", "contrast", "grasp", "grasp"]
+    training, tasks = person.project("training", tasks=9, template="calibration", about=about)
     _, test = person.project("calibration-1", lines=[contract.final_line()])
 
     def stage(of=training):
         return person.session.get(f"{person.url}/robopref/state?project={of}").json()["stage"]
 
     person.answer(tasks[0])
-    person.answer(tasks[2])
-    person.answer(tasks[3], WRONG)  # the row begins again
-    person.answer(tasks[4])
-    person.answer(tasks[5])
-    assert (stage()["left"], stage()["settled"]) == (3, 0)
+    person.answer(tasks[2], WRONG)  # the row begins again
+    for task in (3, 4, 5):
+        person.answer(tasks[task])
+    assert (stage()["left"], stage()["settled"]) == (4, 0), "of seven pairs, five have to be right"
     person.answer(tasks[1])  # about something else
-    assert (stage()["left"], stage()["settled"]) == (2, 0)
+    assert (stage()["left"], stage()["settled"]) == (3, 0)
     person.answer(tasks[7])
+    person.answer(tasks[8])
     assert (stage()["left"], stage()["skipped"], stage()["settled"]) == (1, 0, 0), "nothing of this kind was left"
     assert person.answer(test[0]).status_code == 403
     person.answer(tasks[6])
     assert person.answer(test[0]).status_code == 201
 
     again, tasks = person.project("training-2", tasks=7, template="calibration", about=["grasp"] * 6 + ["contrast"])
-    for task in tasks[:3]:
+    for task in tasks[:4]:
         person.answer(task)
     assert {key: stage(again)[key] for key in ("done", "left", "skipped", "settled")} == {
-        "done": 3, "left": 1, "skipped": 0, "settled": 3}  # fmt: skip
+        "done": 4, "left": 1, "skipped": 0, "settled": 2}  # fmt: skip
     assert person.next(again).json()["id"] == tasks[6]
     assert person.answer(tasks[6]).status_code == 201
     assert person.next(again).status_code == 404, "not even in the queue of what was skipped"
@@ -338,6 +338,20 @@ def test_a_training_skips_what_was_right_three_times_in_a_row_and_the_test_opens
         (closed,) = found["annotations"]
     assert found["is_labeled"] and contract.is_settled(closed)
     assert person.answer(tasks[4]).status_code == 201, "whoever wants to may still answer it"
+
+
+def test_an_answer_that_is_mended_after_the_experts_word_closes_nothing(label_studio):
+    person = Person(label_studio, "mending")
+    training, tasks = person.project("training", tasks=6, template="calibration", about=["grasp"] * 6)
+    skip = {"result": [], "was_cancelled": True}
+    mended = [person.answer(task, WRONG).json()["id"] for task in tasks[:2]]
+    mended.append(person.answer(tasks[2], skip).json()["id"])
+    assert person.change(mended[2], {**WRONG, "was_cancelled": False}).status_code == 200
+    for annotation in mended:
+        assert person.change(annotation, GOOD).status_code == 200
+    person.answer(tasks[3])
+    stage = person.session.get(f"{person.url}/robopref/state?project={training}").json()["stage"]
+    assert (stage["done"], stage["left"], stage["settled"]) == (4, 2, 0), "one of four was right at first"
 
 
 def test_no_annotator_closes_a_pair_of_the_training_themselves(label_studio):

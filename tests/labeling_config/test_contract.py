@@ -1,6 +1,7 @@
 """The templates and the contract say the same, and an annotation is read as what it is or refused."""
 
 import math
+import random
 import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
@@ -347,3 +348,16 @@ def test_a_pair_that_was_closed_unasked_is_told_from_other_skips():
     for result in ([], result_of("left", 3, "right three times in a row"), contract.settled_result()):
         assert not contract.is_settled({"result": result, "was_cancelled": False})
     assert not contract.is_settled({"result": [], "was_cancelled": True})
+
+
+def test_a_coin_closes_a_kind_of_training_pairs_in_one_training_of_ten_at_most():
+    assert [contract.in_a_row(n) for n in (1, 3, 4, 6, 10, 17, 30)] == [1, 3, 4, 4, 5, 6, 7]
+    rng = random.Random(0)
+    for pairs in (6, 10, 17, 30):
+        run, closed = contract.in_a_row(pairs), 0
+        for _ in range(4000):
+            tosses = "".join(rng.choice("01") for _ in range(pairs - 1))
+            closed += "1" * run in tosses
+        assert closed / 4000 <= contract.BY_LUCK + 0.02
+        assert closed / 4000 == pytest.approx(contract.by_luck(run, pairs - 1), abs=0.02)
+    assert contract.by_luck(3, 16) == pytest.approx(0.702, abs=0.001), "three of 17 were luck in seven trainings of ten"

@@ -9,7 +9,7 @@ from preference_maker import put_preferences
 from shared_maker import make_once
 
 from importer.pool.build import build_pool
-from preference.records import Batch, Pair, Preference
+from preference.records import Annotator, Batch, Certification, Pair, Preference
 from preference.workspace import Workspace
 
 # With all parts, so few labels would go to the linear one alone, and most of training would not be tried
@@ -36,6 +36,23 @@ def pool_of_eight(run_folder, folder):
     """Eight short trajectories in the database, each said to have a clip, and twenty answered pairs; in `folder`."""
     shutil.copytree(make_once(run_folder, "pool-of-eight", _make), folder, dirs_exist_ok=True)
     return Workspace.open(folder / "robopref.toml")
+
+
+def trained_pool(run_folder, folder):
+    """`pool_of_eight`, closed, with a model of its labels and two certified annotators, who may be asked four pairs."""
+    from ml_backend.loop.train import train
+
+    ws = pool_of_eight(run_folder, folder)
+    ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("x", "y")])
+    ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
+    for name in ("x", "y"):
+        ws.store.put_certification(Certification(name, "calibration-1", 1, 0.9, 0.8, 1.0, True, 40))
+    ws.store.set_batch_status("production-001", "accepted", [])
+    train(ws)
+    ws.store.close()
+    with (folder / "robopref.toml").open("a") as file:
+        file.write("[active]\nbootstrap = 20\npairs = 4\naudit = 0.25\n")
+    return folder
 
 
 def _make(folder):

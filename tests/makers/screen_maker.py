@@ -8,6 +8,7 @@ PASSWORD = "quiet-otters-12"
 FRAME_S = 1 / 15
 QUESTION = "Which robot did the better job of pushing the puck to the goal?"
 REASONING = "One calm push; the other hits the puck twice and overshoots the goal."
+OTHERS_SAID = "1: left is better, sure 3 of 5"
 ANSWERED = "/annotations"
 
 CLOCKS = """() => ['left', 'right'].map((name) => {
@@ -37,7 +38,7 @@ def make_project(server, email, title, *, clips=("a", "b"), tasks=3, template="p
     xml = with_questions(xml, **questions) if questions else xml
     extra = [contract.expert_data("left", REASONING, what) for what in about or [""] * tasks]
     if template == "adjudication":
-        extra = [{"expert_answer": contract.OTHERS, "expert_reasoning": "1: left is better, sure 3 of 5"}] * tasks
+        extra = [{"expert_answer": contract.OTHERS, "expert_reasoning": OTHERS_SAID}] * tasks
     elif template != "calibration":
         extra = [{}] * tasks
     addresses = [f"/data/local-files/?d=clips/{name}.mp4" for name in clips]

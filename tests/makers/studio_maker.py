@@ -44,12 +44,13 @@ def make_workspace(server, name, *, simulated=("ann",), expert=None, database=""
     return ws
 
 
-def plan(ws, batch_id, annotator, count, kind="production", start=0, tag=""):
+def plan(ws, batch_id, annotator, count, kind="production", start=0, tag="", dimension=""):
     """`count` pairs of this batch for the annotator; every second with B on the left, the third again at the end."""
     pairs, assignments = [], []
     for i in range(count):
         a, b = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)][i % 6]
-        pair = Pair(f"{batch_id}-{i}", f"d-{a:06d}", f"d-{b:06d}", "push", "distant", kind, batch_id, "B")
+        pair = Pair(f"{batch_id}-{i}", f"d-{a:06d}", f"d-{b:06d}", "push", "distant", kind, batch_id, "B",
+                    dimension=dimension)  # fmt: skip
         pairs.append(pair)
         key = f"{ws.root.name}-{annotator}-{tag or batch_id[:1]}-{i}"
         assignments.append(Assignment(key, pair.pair_id, annotator, batch_id, start + i, "AB"[i % 2]))

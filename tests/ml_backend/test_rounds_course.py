@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from pool_maker import pool_of_eight
+from pool_maker import trained_pool
 from preference_maker import put_preferences
 from typer.testing import CliRunner
 
@@ -16,7 +16,7 @@ from ml_backend.loop import train as stages
 from ml_backend.loop.rounds import run_round
 from ml_backend.ranking import pair_score
 from preference.errors import NotReady
-from preference.records import Annotator, Batch, Certification, Judgment
+from preference.records import Judgment
 from preference.workspace import Workspace
 from robopref.cli import app
 
@@ -28,24 +28,13 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def trained(run_folder, tmp_path_factory):
     """Twenty labelled pairs of eight trajectories, a model of them, and two certified annotators; to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    ws = pool_of_eight(run_folder, folder)
-    ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("x", "y")])
-    ws.store.put_pairs(Batch("calibration-1", "calibration"), [], [])
-    for name in ("x", "y"):
-        ws.store.put_certification(Certification(name, "calibration-1", 1, 0.9, 0.8, 1.0, True, 40))
-    ws.store.set_batch_status("production-001", "accepted", [])
-    stages.train(ws)
-    ws.store.close()
-    return folder
+    return trained_pool(run_folder, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
 def ws(trained, tmp_path, monkeypatch):
     """A Label Studio beside it that takes every task once."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    with (tmp_path / "robopref.toml").open("a") as file:
-        file.write("[active]\nbootstrap = 20\npairs = 4\naudit = 0.25\n")
     ws = Workspace.open(tmp_path / "robopref.toml")
     ws.studio = {"tasks": [], "order": None, "places": {}}
 

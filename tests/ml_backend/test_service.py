@@ -207,7 +207,7 @@ def test_a_secret_is_asked_for_where_no_password_is_set(ws, studio, hints):
     assert hints.settled(30)
     assert (ws.store.judgments(), ws.store.training_request()) == ([], None)
     with_secret = {"Authorization": "Basic " + base64.b64encode(f"robopref:{SECRET}".encode()).decode()}
-    assert client.get("/reports", headers=with_secret).status_code == 200
+    assert client.get("/versions", headers=with_secret).status_code == 200
     assert client.post("/webhook", json=event("START_TRAINING"), headers=HEADER).status_code == 201
 
 
@@ -348,3 +348,29 @@ def test_the_document_names_every_route(client):
     }
     paths = client.get("/openapi.json", headers=BASIC).json["paths"]
     assert {path: {method.upper() for method in methods} for path, methods in paths.items()} == rules
+
+
+def test_without_a_password_the_webhook_secret_opens_what_label_studio_calls_and_nothing_that_people_read(tmp_path):
+    from ml_backend.service.app import create_app
+
+    ws = planned(tmp_path)
+    ws.config.service.password = SecretStr("")
+    client = create_app(ws).test_client()
+    known = {"Authorization": "Basic " + base64.b64encode(f"robopref:{SECRET}".encode()).decode()}
+    nothing = {"Authorization": "Basic " + base64.b64encode(b"robopref:").decode()}
+    assert client.post("/predict", json={"tasks": []}, headers=known).status_code == 200
+    assert client.get("/versions", headers=known).status_code == 200
+    for place in ("/", "/reports", "/reports/live", "/reports/production-001", "/metrics", CONSOLE):
+        for headers in (known, nothing, HEADER, {}):
+            assert client.get(place, headers=headers).status_code == 401, place
+    assert client.post("/predict", json={"tasks": []}, headers=nothing).status_code == 401
+    ws.store.close()
+
+
+def test_where_nothing_is_configured_nothing_is_asked(tmp_path):
+    from ml_backend.service.app import create_app
+
+    ws = planned(tmp_path)
+    ws.config.service.password = ws.config.service.webhook_secret = SecretStr("")
+    assert create_app(ws).test_client().get("/reports").status_code == 200
+    ws.store.close()

@@ -106,7 +106,7 @@ let settled = null; // pairs of this training that were closed unasked; null bef
 function tellSettled(stage) {
   const more = stage && settled !== null ? stage.settled - settled : 0;
   settled = stage?.settled ?? settled;
-  if (more > 0) say(`Three right in a row: ${more} more ${more === 1 ? "pair" : "pairs"} of this kind left out.`, 8_000, { byCorner: true });
+  if (more > 0) say(`Enough right in a row: ${more} more ${more === 1 ? "pair" : "pairs"} of this kind left out.`, 8_000, { byCorner: true });
 }
 
 onTakenOver(() => {
