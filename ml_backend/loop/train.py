@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from importer.pool import read_episode
 from importer.pool.video import clean_frames
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, describe, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
+from ml_backend.loop.outcomes import known_outcomes
 from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
@@ -89,7 +90,9 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     spans = [(t.trajectory_id, *t.seen) for t in ws.store.trajectories()]
     settings = ws.config.reward.model_dump(exclude={"weights"})
     answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
-    text = json.dumps([RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers)], default=str)
+    successes = [(t.trajectory_id, t.success, t.end_s) for t in ws.store.trajectories()]
+    told = [RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers), successes]
+    text = json.dumps(told, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -135,6 +138,9 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     pairs = labelled_pairs(ws, preferences, trajectories)
     split = split_pairs(pair_keys(preferences), seed)
     spec = describe(ws, store, trajectories)
+    outcomes = known_outcomes(ws, trajectories, [len(item) for item in features], spec.sample_fps)
+    if outcomes.words:
+        remark(outcomes.words)
     version = f"rm-{len(ws.store.model_versions()) + 1:04d}"
     checkpoint = ws.checkpoints / f"{key}.pt"
     with progress("Training", reward.epochs) as advance, _curves(ws.curves / version) as add:
@@ -146,6 +152,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
             reward,
             seed=seed,
             names=ids,
+            known=outcomes.known,
             checkpoint=checkpoint,
             on_epoch=advance,
             on_curves=add,
@@ -168,6 +175,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         answers=join(ws.store.judgments(), ws.store.assignments(calibration=False)),
         workers=ws.workers,
     )
+    figures["outcomes"] = {name: asdict(one) for name, one in trained.outcomes.items()}
+    figures["outcomes_by_people"], figures["contradictory"] = outcomes.by_people, outcomes.contradictory
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
     trained.model.cool(figures["calibration"]["temperature"])

@@ -28,7 +28,7 @@ from ml_backend.validation.accuracy import fit_folds
 from ml_backend.validation.against import OURS, clock, side_by_side
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
-from ml_backend.validation.page import check, film_strips, verdict_of, write_page
+from ml_backend.validation.page import check, film_strips, shown_rows, verdict_of, write_page
 from ml_backend.validation.probes import (
     Proposal,
     correlations,
@@ -119,10 +119,13 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, agains
     checks = check(figures)
     figures["checks"] = [vars(one) for one in checks]
     figures["trusted"] = all(one.reached for one in checks)
-    strips = film_strips(ws, trajectories, rewards)
+    films = shown_rows(trajectories, rewards, members.std(axis=0))
+    wanted = sorted({row for rows in films.values() for row in rows})
+    strips = film_strips(ws, trajectories, wanted)
+    dense = dict(zip(wanted, model.score_steps([features[row] for row in wanted]), strict=True))
     proposals = _proposals(ws, propose, figures, found, rewards, trajectories, rng)
     with replacing(folder / PAGE) as temporary:
-        write_page(temporary, record, figures, checks, trajectories, rewards, members.std(axis=0), strips)
+        write_page(temporary, record, figures, checks, trajectories, rewards, members.std(axis=0), films, strips, dense)
     write_json(folder / "validation.json", figures)
     ws.store.put_verdict(record.version, figures["trusted"], verdict_of(checks))
     if proposals:

@@ -4,10 +4,9 @@ Tables and metadata are rewritten with more columns (`lerobot_tables`); everythi
 hard-linked, which takes no space and no time, or copied where the disk is another one. The source is never written to.
 The folder appears when it is complete; made again from the same inputs it is left as it is.
 
-People judged whole trajectories, and the model takes the mean over time of what it sees: no single frame has a reward
-that anybody gave. What can be given for each row is the reward of the trajectory up to there. Its last value is the
-trajectory's reward, so its differences sum to the reward and show where it rose and fell; but the model was trained on
-whole trajectories, and on unfinished ones it extrapolates.
+People judged whole trajectories: no single frame has a reward that anybody gave. But the model's reward is a mean over
+steps, so each step has its part of it, and the parts add up to the trajectory's reward; progress and success are
+learned from which trajectories succeeded and when.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
 from ml_backend.loop.features import features_for
 from ml_backend.release.lerobot_tables import Added, Rewarded, check_free, write_table
-from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
 from preference.config import Dataset
@@ -41,7 +39,7 @@ from preference.workspace import Workspace
 
 MARKER = "meta/robopref.json"
 """Says what the export was made from; written last, and what `export lerobot` recognizes its own folders by."""
-RECIPE = 2
+RECIPE = 3
 """Part of what the marker remembers: raise it when the same inputs give other files."""
 
 
@@ -74,7 +72,7 @@ def export_lerobot(
     copy: bool = False,
     best: float | None = None,
 ) -> LeRobotExport:
-    """Write the dataset to `folder`, with the columns `column` and `column_so_far`.
+    """Write the dataset to `folder`, with `column` and others that begin with its name.
 
     Args:
         dataset: Its name in robopref.toml; may be omitted where the pool has only one.
@@ -112,7 +110,8 @@ def export_lerobot(
     if best is not None:
         found = best_of_each([rewards[t.trajectory_id].reward for t in known], [t.task_type for t in known], best)
         kept = {opened.index_of(t) for t, is_best in zip(known, found, strict=True) if is_best}
-    added = Added(column, by_episode, kept)
+    outcomes = next((tuple(one.outcomes) for one in rewards.values()), ())
+    added = Added(column, by_episode, kept, outcomes)
     with replacing(folder) as building:
         linked, copied = _write_dataset(chosen.path, files, building, added, copy)
         without = len(opened.episodes) - len(by_episode)
@@ -154,16 +153,13 @@ def rewards_of(ws: Workspace, trajectories: Sequence[Trajectory]) -> dict[str, R
     store = features_for(ws, model.spec, folder)
     known = [t for t in trajectories if t.trajectory_id in store]
     found = {}
+    said = model.score_steps(store.sequence([t.trajectory_id for t in known]))
     with progress("Rewards", len(known)) as advance:
-        for t in known:
+        for t, own in zip(known, said, strict=True):
             time = read_episode(ws.config.pool, t).time
             rows = sample_rows(time, *t.seen, model.spec.sample_fps, model.spec.max_frames)
-            whole = store[t.trajectory_id]
-            parts = [
-                Features(whole.frames[:end], whole.actions[:end], whole.state[:end]) for end in range(1, len(whole) + 1)
-            ]
-            so_far, _ = model.score(parts)
-            found[t.trajectory_id] = Rewarded(float(so_far[-1]), rows, so_far)
+            outcomes = {name: values.mean(axis=0) for name, values in own.outcomes.items()}
+            found[t.trajectory_id] = Rewarded(rows, own.rewards.mean(axis=0), outcomes)
             advance(1)
     return found
 
@@ -199,16 +195,19 @@ def _write_dataset(
 
 
 def _write_marker(path: Path, result: LeRobotExport, added: Added, inputs: str, files: Iterable[Path]) -> None:
-    said = (
-        "The episode's reward by the model, the same on each of its rows; higher is better. Only differences within a "
-        "task are meaningful.",
-        "The model's reward of the episode up to this row; on the last row the episode's. The model learned from whole "
-        "episodes: on a part it extrapolates.",
-        "1 where the episode is of the best of its task by the model's reward, else 0; `best` lists those episodes.",
-    )
+    said = {
+        "": "The episode's reward by the model, the same on each of its rows; higher is better. Only differences "
+        "within a task are meaningful.",
+        "step": "This row's part of the episode's reward; over its rows they add up to it.",
+        "so_far": "The sum of these up to this row; on the last row the episode's reward.",
+        "progress": "How far the task is, from 0 to 1, where it is done; by the model.",
+        "success": "The probability that the task has been done by this row; by the model.",
+        "weight": "1 where the episode is of the best of its task by the model's reward, else 0; `best` lists those "
+        "episodes.",
+    }
     written: dict[str, Any] = {
         "made_by": "robopref export lerobot",
-        "columns": dict(zip(added.names, said, strict=False)),
+        "columns": {name: said[name.removeprefix(added.column).removeprefix("_")] for name in added.names},
     }
     if added.best is not None:
         written["best"] = sorted(added.best)

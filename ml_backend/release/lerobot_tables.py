@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,29 @@ EPISODE = "episode_index"
 class Rewarded:
     """What the model says of one trajectory."""
 
-    reward: float
     rows: np.ndarray
     """(N,) int64, ascending: the rows of the episode that the model looks at."""
-    so_far: np.ndarray
-    """(N,) float64: the reward of the trajectory up to each of these rows; the last is `reward`."""
+    steps: np.ndarray
+    """(N,) float64: the reward of each of them; they add up to the trajectory's."""
+    outcomes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """`progress` and `success` of each, (N,) in 0 to 1."""
 
-    def per_row(self, total: int) -> np.ndarray:
-        """(total,) float32: for each row of the episode the reward up to the latest row that the model looked at.
+    @property
+    def reward(self) -> float:
+        return float(self.steps.sum())
 
-        Rows before the trimmed span have the first value, rows after it the last.
+    def per_row(self, total: int) -> dict[str, np.ndarray]:
+        """`step`, `so_far` and each outcome, (total,) float32, for each row of the episode.
+
+        A step's reward is divided evenly among its rows, up to the next one that the model looks at; rows before the
+        trimmed span have none. Outcomes are kept until the next, and the first one before it.
         """
         place = np.searchsorted(self.rows, np.arange(total), side="right") - 1
-        return self.so_far[np.clip(place, 0, None)].astype(np.float32)
+        counts = np.bincount(place[place >= 0], minlength=len(self.rows))
+        step = np.where(place >= 0, (self.steps / np.maximum(counts, 1))[place], 0.0)
+        held = {name: values[np.clip(place, 0, None)] for name, values in self.outcomes.items()}
+        found = {"step": step, "so_far": np.cumsum(step), **held}
+        return {name: values.astype(np.float32) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -48,27 +58,27 @@ class Added:
     """The columns that are added, and the rewards of a dataset's episodes."""
 
     column: str
-    """The episode's reward, on each of its rows; the reward up to a row is in `COLUMN_so_far`."""
+    """The episode's reward, on each of its rows; `COLUMN_step` is the row's part of it, and so on."""
     rewards: Mapping[int, Rewarded]
     """episode_index → its rewards; rows and episodes without have nan."""
     best: Collection[int] | None = None
     """episode_index of those that are worth learning from; `COLUMN_weight` is 1 there, else 0. None: no such column."""
+    outcomes: tuple[str, ...] = ()
+    """Those that the model knows: `progress`, `success`."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        weight = () if self.best is None else (f"{self.column}_weight",)
-        return self.column, f"{self.column}_so_far", *weight
+        weight = () if self.best is None else ("weight",)
+        return self.column, *(f"{self.column}_{name}" for name in ("step", "so_far", *self.outcomes, *weight))
 
     def values(self, episode_index: int, rows: int) -> dict[str, np.ndarray]:
         """The columns of one episode, (rows,) float32."""
         found = self.rewards.get(episode_index)
-        if found is None:
-            both = [np.full(rows, np.nan, np.float32)] * 2
-        else:
-            both = [np.full(rows, found.reward, np.float32), found.per_row(rows)]
+        said = {} if found is None else {"": np.full(rows, found.reward, np.float32), **found.per_row(rows)}
         if self.best is not None:
-            both.append(np.full(rows, episode_index in self.best, np.float32))
-        return dict(zip(self.names, both, strict=True))
+            said["weight"] = np.full(rows, episode_index in self.best, np.float32)
+        unknown = np.full(rows, np.nan, np.float32)
+        return {name: said.get(name.removeprefix(self.column).removeprefix("_"), unknown) for name in self.names}
 
     def feature(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """How info.json declares them."""
@@ -115,9 +125,9 @@ def _write_data(source: Path, target: Path, info: Mapping[str, Any], added: Adde
     """A data file; returns episode_index → its rows."""
     table = _read_table(source, added)
     scalars = {name for name, f in info["features"].items() if list(f.get("shape") or []) == [1]}
-    for place, field in enumerate(table.schema):
-        if field.name in scalars and (pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)):
-            table = table.set_column(place, field.name, call_function("list_element", [table.column(place), 0]))
+    for place, column in enumerate(table.schema):
+        if column.name in scalars and (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+            table = table.set_column(place, column.name, call_function("list_element", [table.column(place), 0]))
     episodes = table.column(EPISODE).to_numpy()
     counts = {int(index): int(rows) for index, rows in zip(*np.unique(episodes, return_counts=True), strict=True)}
     columns = {name: np.full(len(episodes), np.nan, np.float32) for name in added.names}

@@ -31,8 +31,12 @@ OPSET = 20
 """18 is the first whose Resize can antialias; onnxruntime 1.18, the oldest that we support, has 20."""
 OUTPUTS = {
     "reward": "mean over the ensemble's members; higher is better",
-    "spread": "standard deviation over the members",
+    "rewards": "each step's part of the reward; over the steps they add up to it",
+    "progress": "of each step, from 0 to 1, where the task is done",
+    "success": "probability that the task has been done by this step",
 }
+SPREAD = "spread"
+"""Of `reward`; `rewards_spread` and so on of the others."""
 METADATA = "robopref"
 
 
@@ -60,8 +64,13 @@ def input_names(spec: ModelSpec) -> list[str]:
     return [*(name for name in ("frames", "actions", "state") if name in spec.inputs), "mask"]
 
 
+def output_names(spec: ModelSpec) -> list[str]:
+    """The graph's outputs, in order: each with its standard deviation over the members."""
+    return ["reward", SPREAD, *(f"{name}{end}" for name in ("rewards", *spec.outcomes) for end in ("", f"_{SPREAD}"))]
+
+
 class WholePath(nn.Module):
-    """From the graph's inputs, in the order of `input_names`, to (reward (B,), spread (B,))."""
+    """From the graph's inputs, in the order of `input_names`, to its outputs, in that of `output_names`."""
 
     def __init__(self, model: RewardModel, encoder: Encoder | None) -> None:
         super().__init__()
@@ -70,7 +79,7 @@ class WholePath(nn.Module):
         self.names = input_names(model.spec)
         self.eval()
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = dict(zip(self.names, inputs, strict=True))
         batch, steps = given["mask"].shape
         unused = given["mask"].new_zeros((batch, steps, 0), dtype=torch.float32)
@@ -80,8 +89,12 @@ class WholePath(nn.Module):
             # Not rounded to the cache's half precision: where two runtimes differ in the last bit, rounding makes
             # a thousandth of it, and their rewards would differ more than unrounded ones do
         state = given.get("state", unused)
-        rewards = self.head(features, given.get("actions", unused), state, given["mask"])
-        return rewards.mean(dim=0), rewards.std(dim=0, unbiased=False)
+        seen, mask = self.head.normalize(features, given.get("actions", unused), state), given["mask"]
+        steps = self.head.step_rewards(seen, mask)
+        found = [steps.sum(dim=2), steps]
+        if self.head.outcomes is not None:
+            found += self.head.outcomes(seen, mask).unbind(dim=3)
+        return tuple(value for one in found for value in (one.mean(dim=0), one.std(dim=0, unbiased=False)))
 
 
 def export_onnx(whole: nn.Module, spec: ModelSpec, contract: Mapping[str, Any], path: Path, kept: Path) -> None:
@@ -124,7 +137,7 @@ def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
             dynamo=True,
             dynamic_shapes=(tuple(shapes[name] for name in names),),
             input_names=names,
-            output_names=list(OUTPUTS),
+            output_names=output_names(spec),
             opset_version=OPSET,
             verbose=False,
         )
@@ -175,6 +188,7 @@ def contract_of(
         "columns": dict(columns),
         "convention": "P(a over b) = 1 / (1 + exp(r_b - r_a))",
         "inputs": list(spec.inputs),
+        "outputs": output_names(spec),
         "task_types": list(spec.task_types),
         "encoder": spec.encoder,
         "weights": spec.weights,
@@ -205,7 +219,9 @@ def describe_graph(path: Path) -> dict[str, list[dict[str, str]]]:
     def row(node: Any) -> dict[str, str]:
         shape = ", ".join(str(size) for size in node.shape)
         kind = node.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")
-        return {"name": node.name, "type": kind, "shape": f"({shape})", "words": OUTPUTS.get(node.name, "")}
+        of = node.name.removesuffix(SPREAD).removesuffix("_") or "reward"
+        words = OUTPUTS.get(node.name) or (f"standard deviation of {of} over the members" if of in OUTPUTS else "")
+        return {"name": node.name, "type": kind, "shape": f"({shape})", "words": words}
 
     return {"inputs": [row(n) for n in session.get_inputs()], "outputs": [row(n) for n in session.get_outputs()]}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
 from ml_backend.validation.accuracy import TARGETS
+from ml_backend.validation.curves import curves, largest
 from ml_backend.validation.probes import HACKING, ground_truth, standardized
 from preference.errors import UserError
 from preference.film_strip import film_strip
@@ -31,8 +32,12 @@ from preference.workspace import Workspace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ml_backend.reward.model import Dense
+
 SHOWN = 20
 """The best and the worst trajectories as filmstrips."""
+UNSURE = 10
+"""Trajectories about which the ensemble's members differ most."""
 PICTURES = 6
 INK, GREY, ACCENT = "#2f6ca8", "#8ea3b8", "#a1420f"
 PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#000000": "var(--ink)"}
@@ -152,10 +157,20 @@ def _words(value: float | None) -> str:
     return "unknown" if value is None or value != value else f"{value:z.2f}"
 
 
-def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rewards: np.ndarray) -> dict[int, str]:
-    """Row → a strip of frames as a data address; rows whose images cannot be read are left out."""
+def shown_rows(trajectories: Sequence[Trajectory], rewards: np.ndarray, spread: np.ndarray) -> dict[str, list[int]]:
+    """Title → rows of the trajectories that the page shows, the most telling first.
+
+    Args:
+        rewards, spread: (N,) mean and standard deviation of the ensemble's rewards.
+    """
     order = np.argsort(-standardized(rewards, trajectories), kind="stable").tolist()
-    wanted = list(dict.fromkeys([*order[:SHOWN], *order[-SHOWN:]]))
+    unsure = np.argsort(-spread, kind="stable").tolist()
+    return {"The best": order[:SHOWN], "The worst": order[::-1][:SHOWN], "The most uncertain": unsure[:UNSURE]}
+
+
+def film_strips(ws: Workspace, trajectories: Sequence[Trajectory], rows: Iterable[int]) -> dict[int, str]:
+    """Row → a strip of frames as a data address; rows whose images cannot be read are left out."""
+    wanted = list(dict.fromkeys(rows))
     strips = {}
     with progress("Filmstrips", len(wanted)) as advance:
         for row in wanted:
@@ -179,21 +194,26 @@ def write_page(
     trajectories: Sequence[Trajectory],
     rewards: np.ndarray,
     spread: np.ndarray,
+    films: Mapping[str, Sequence[int]],
     strips: Mapping[int, str],
+    dense: Mapping[int, Dense],
 ) -> None:
     """Write the page.
 
     Args:
         rewards, spread: (N,) mean and standard deviation of the ensemble's rewards.
+        films: From `shown_rows`.
         strips: From `film_strips`.
+        dense: Row → what the model says of its steps, of those in `films`.
     """
-    order = np.argsort(-standardized(rewards, trajectories), kind="stable").tolist()
+    scale = largest(list(dense.values()))
 
-    def shown(rows: Sequence[int]) -> list[dict[str, Any]]:
-        return [
-            {"t": trajectories[row], "reward": rewards[row], "spread": spread[row], "strip": strips.get(row, "")}
-            for row in rows
-        ]
+    def shown(row: int) -> dict[str, Any]:
+        t = trajectories[row]
+        part = min(1.0, (t.end_s - t.start_s) / max(t.seen_s, 1e-6)) if row in strips else 1.0
+        curve = curves(dense[row], scale, part, t.trajectory_id)
+        found = {"t": t, "reward": rewards[row], "spread": spread[row], "strip": strips.get(row, ""), "curve": curve}
+        return found | {name: f"{values.max(axis=1).mean():.2f}" for name, values in dense[row].outcomes.items()}
 
     text = render(
         "ml_backend.validation",
@@ -214,8 +234,8 @@ def write_page(
                 ("probes", "What moves the reward", _probe_picture(figures)),
             )
         },
-        best=shown(order[:SHOWN]),
-        worst=shown(order[::-1][:SHOWN]),
+        films=[(title, [shown(row) for row in rows]) for title, rows in films.items()],
+        outcomes=list(next(iter(dense.values())).outcomes) if dense else [],
     )
     path.write_text(text, encoding="utf-8")
 

@@ -100,7 +100,8 @@ def export_lerobot(
 ) -> None:
     """Write a LeRobot dataset of the pool with the model's rewards, as the lerobot package loads it.
 
-    Each row gets `reward`, its episode's reward, and `reward_so_far`, the reward up to that row; with --best also
+    Each row gets `reward`, its episode's reward; `reward_step`, the row's part of it, and `reward_so_far`, their sum up
+    to that row; `reward_progress` and `reward_success` in 0 to 1, if the model could learn them; with --best also
     `reward_weight`, 1 for the best episodes of each task and 0 for the others. The source dataset is not changed.
 
     Example: `robopref export lerobot ../datasets/kitchen_rewarded`

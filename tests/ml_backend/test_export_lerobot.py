@@ -110,32 +110,29 @@ def test_every_row_has_the_reward_of_its_episode_and_the_reward_so_far(exported,
     assert (exported.episodes, exported.without) == (EPISODES, 0)
     for t in ws.store.trajectories():
         rows = episodes == t.episode_index
-        own, found = rewards[t.trajectory_id], np.array(table["reward_so_far"])[rows]
+        own = rewards[t.trajectory_id]
+        step, so_far = (np.array(table[f"reward_{name}"])[rows] for name in ("step", "so_far"))
         assert np.array(table["reward"])[rows] == pytest.approx(own.reward, abs=1e-6)
-        assert found[-1] == pytest.approx(own.reward, abs=1e-6)
-        assert found[own.rows] == pytest.approx(own.so_far, abs=1e-6)
-        assert np.ptp(found) > 0
-        assert np.diff(found, prepend=0).sum() == pytest.approx(own.reward, abs=1e-5)  # as docs/release.md says
+        assert step.sum() == pytest.approx(own.reward, abs=1e-5)
+        assert so_far == pytest.approx(np.cumsum(step), abs=1e-5) and np.ptp(step) > 0
+        assert so_far[-1] == pytest.approx(own.reward, abs=1e-5)
 
 
-def test_the_reward_so_far_is_that_of_the_part_until_then_and_its_steps_sum_to_the_reward(ws, rewards):
+def test_the_steps_of_an_episode_sum_to_its_reward_by_the_model(ws, rewards):
     from ml_backend.loop.features import encode_pool
-    from ml_backend.reward.features import Features
     from ml_backend.reward.model import RewardModel
 
     model = RewardModel.load(ws.models / "rm-0001" / "model.pt")
-    name = ws.store.trajectories()[7].trajectory_id
-    whole = encode_pool(ws, ws.store.trajectories())[name]
-    part, _ = model.score([Features(whole.frames[:9], whole.actions[:9], whole.state[:9])])
-    complete, _ = model.score([whole])
-    own = rewards[name]
-    assert own.so_far[8] == pytest.approx(part[0], abs=1e-5)
-    assert own.so_far[0] + np.diff(own.so_far).sum() == pytest.approx(complete[0], abs=1e-5)
+    store = encode_pool(ws, ws.store.trajectories())
+    scored = model.score([store[name] for name in rewards])[0]
+    assert [own.reward for own in rewards.values()] == pytest.approx(scored, abs=1e-5)
 
 
-def test_rows_outside_the_span_have_its_first_and_its_last_value():
-    own = Rewarded(3.0, np.array([2, 4]), np.array([1.0, 3.0]))
-    assert own.per_row(7).tolist() == [1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0]
+def test_a_steps_reward_is_shared_by_its_rows_and_its_progress_kept_until_the_next():
+    own = Rewarded(np.array([2, 4]), np.array([1.0, 3.0]), {"progress": np.array([0.25, 0.5])})
+    found = own.per_row(7)
+    assert found["step"].tolist() == [0, 0, 0.5, 0.5, 1, 1, 1] and found["so_far"][-1] == own.reward == 4.0
+    assert found["progress"].tolist() == [0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 0.5]
 
 
 def test_info_data_and_statistics_belong_together_as_lerobot_wants_them(exported, source):
@@ -143,7 +140,10 @@ def test_info_data_and_statistics_belong_together_as_lerobot_wants_them(exported
     info, stats = (json.loads((exported.path / "meta" / f"{name}.json").read_text()) for name in ("info", "stats"))
     before = json.loads((source / "meta" / "info.json").read_text())
     added = {"dtype": "float32", "shape": [1], "names": None}
-    assert info["features"] == {**before["features"], "reward": added, "reward_so_far": added}
+    assert info["features"] == {
+        **before["features"],
+        **dict.fromkeys(("reward", "reward_step", "reward_so_far"), added),
+    }
     assert {k: v for k, v in info.items() if k != "features"} == {k: v for k, v in before.items() if k != "features"}
     values = np.array(table_of(exported.path)["reward"])
     assert stats["reward"]["mean"][0] == pytest.approx(values.mean(), abs=1e-5)
@@ -236,7 +236,7 @@ def test_with_best_the_episodes_to_learn_from_have_weight_1_and_are_listed(ws, r
     assert set(weights.values()) == {0.0, 1.0}
     marker = json.loads((made.path / MARKER).read_text())
     assert (marker["best"], made.best) == (sorted(expected), len(expected))
-    assert set(marker["columns"]) == {"reward", "reward_so_far", "reward_weight"}
+    assert set(marker["columns"]) == {"reward", "reward_step", "reward_so_far", "reward_weight"}
     assert export_lerobot(ws, made.path, best=0.3).unchanged
     assert export_lerobot(ws, made.path, best=0.5).best > made.best
 
@@ -268,7 +268,7 @@ def test_a_v21_dataset_gets_rewards_in_its_own_files_and_none_where_the_pool_has
     lines = [json.loads(text) for text in (made.path / "meta/episodes.jsonl").read_text().splitlines()]
     assert {line["episode_index"]: line.get("reward") for line in lines} == {**dict.fromkeys(range(4)), **own}
     stats = [json.loads(text)["stats"] for text in (made.path / "meta/episodes_stats.jsonl").read_text().splitlines()]
-    assert [len(line) for line in stats] == [3 if i in own else 1 for i in range(4)]
+    assert [len(line) for line in stats] == [4 if i in own else 1 for i in range(4)]
     assert stats[1]["reward"]["mean"] == pytest.approx([own[1]], abs=1e-5)
     for index in range(3):
         values = np.array(pq.read_table(made.path / f"data/chunk-000/episode_{index:06d}.parquet")["reward"])
@@ -315,7 +315,7 @@ def test_a_column_that_the_dataset_has_already_is_not_overwritten(ws, tmp_path):
         export_lerobot(ws, tmp_path / "out", column="next.reward")
     assert not (tmp_path / "out").exists()
     made = export_lerobot(ws, tmp_path / "out", column="people.reward")
-    assert made.columns == ["people.reward", "people.reward_so_far"]
+    assert made.columns == ["people.reward", "people.reward_step", "people.reward_so_far"]
 
 
 def test_what_is_no_lerobot_dataset_is_said_so(tmp_path):

@@ -1,17 +1,23 @@
 """Progress and success of each step: learned from whole trajectories, calibrated on those that a member never saw."""
 
+import importlib.util
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from ml_maker import features, pairs_of, spec
+from paths import ROOT
 
+from ml_backend.loop.outcomes import done_step, known_outcomes
 from ml_backend.reward.dataset import split_pairs
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.outcomes import FEWEST, Known, fit_platt, learnable, targets
 from ml_backend.reward.train import train_model
 from preference.bradley_terry import sigmoid
-from preference.config import Reward
+from preference.config import Clips, Config, Reward
+from preference.records import Trajectory
 
 REWARD = Reward(inputs=["actions", "state"], epochs=5, hidden=8, members=3)
 
@@ -92,3 +98,79 @@ def test_the_calibration_finds_the_temperature_and_the_shift_that_made_the_answe
     y = (rng.random(len(x)) < sigmoid(x / temperature + shift)).astype(float)
     assert fit_platt(x, y) == pytest.approx((temperature, shift), rel=0.1, abs=0.1)
     assert all(np.isfinite(fit_platt(np.array([-1.0, 1.0]), np.array([0.0, 1.0]))))
+
+
+def said(number, a, b):
+    """One annotator's answer about the outcomes of pair p: x on side A, y on side B."""
+    return SimpleNamespace(assignment_id=f"s{number}", questions={"outcome": {"A": a, "B": b}})
+
+
+def pool(*successes, judgments=()) -> Any:
+    pair = SimpleNamespace(trajectory_a_id="t0", trajectory_b_id="t1")
+    views = [
+        SimpleNamespace(assignment=SimpleNamespace(assignment_id=one.assignment_id), pair=pair) for one in judgments
+    ]
+    store = SimpleNamespace(assignments=lambda: views, judgments=lambda: judgments)
+    made = [
+        Trajectory(f"t{i}", "d", i, "expert", "push", success=value, start_s=1.0, end_s=6.0, num_frames=100, fps=10.0)
+        for i, value in enumerate(successes)
+    ]
+    return SimpleNamespace(store=store, config=Config()), made
+
+
+def test_where_the_dataset_says_nothing_most_annotators_do_and_a_contradiction_is_reported_and_not_learned_from():
+    answers = [said(0, "success", "failure"), said(1, "success", "partial"), said(2, "failure", "failure")]
+    ws, made = pool(None, False, judgments=answers)
+    found = known_outcomes(ws, made, [40, 40], 5.0)
+    assert found.known == [Known(True, None, "push"), Known(False, None, "push")]
+    assert (found.by_people, found.words) == (1, "")
+    ws, made = pool(None, True, judgments=answers)
+    found = known_outcomes(ws, made, [40, 40], 5.0)
+    assert found.known[1] == Known(None, None, "push") and found.contradictory == ["t1"]
+    assert "the first is t1" in found.words
+    ws, made = pool(None, None, judgments=answers[1:])
+    assert known_outcomes(ws, made, [40, 40], 5.0).known[0].success is None, "one says yes and one no"
+
+
+def test_the_step_of_completion_follows_from_the_span_that_people_see():
+    clips = Clips(before_s=1.0, after_s=2.0)
+    ends = Trajectory("t", "d", 0, "expert", "push", success=True, start_s=1.0, end_s=6.0, num_frames=100, fps=10.0)
+    assert done_step(ends, 46, 5.0, clips) == 15, "done at 4 s, the span begins at 1 s"
+    assert done_step(ends, 10, 5.0, clips) == 3, "sampled at one step a second"
+    late = replace(ends, end_s=10.0, duration_s=7.0)
+    assert done_step(late, 46, 5.0, clips) == 40, "from the first action at 2 s"
+    assert done_step(replace(ends, end_s=10.0, duration_s=8.0), 46, 5.0, clips) is None, "the time is not known"
+    assert done_step(replace(late, start_s=0.0), 50, 5.0, clips) is None
+
+
+def test_the_released_graph_gives_every_row_its_part_and_its_outcomes(tmp_path):
+    from ml_backend.release.onnx import WholePath, export_onnx, output_names
+
+    made, truth, known = journeys()
+    model = trained(known, made, truth).model
+    ranges = {
+        name: {"size": size, "names": [name] * size, "low": [-9.0] * size, "high": [9.0] * size}
+        for name, size in (("actions", 2), ("state", 3))
+    }
+    contract = {"inputs": ["actions", "state"], "sample_fps": 5.0, "max_frames": 64, "columns": {}, **ranges}
+    export_onnx(WholePath(model, None), model.spec, contract, tmp_path / "reward_model.onnx", tmp_path / "graph.onnx")
+    place = importlib.util.spec_from_file_location("released", ROOT / "ml_backend/release/templates/inference.py")
+    assert place and place.loader
+    inference = importlib.util.module_from_spec(place)
+    place.loader.exec_module(inference)
+    released = inference.RewardModel.load(tmp_path, threads=1)
+    assert [node.name for node in released.session.get_outputs()] == output_names(model.spec)
+    item = max(made, key=len)
+    own = model.score_steps([item])[0]
+    dense = released.dense(None, item.actions, item.state)
+    assert dense["rewards"] == pytest.approx(own.rewards.mean(axis=0), abs=1e-5)
+    assert dense["rewards"].sum() == pytest.approx(released.score(None, item.actions, item.state), abs=1e-5)
+    for name in ("progress", "success"):
+        assert dense[name] == pytest.approx(own.outcomes[name].mean(axis=0), abs=1e-5)
+        assert dense[f"{name}_spread"] == pytest.approx(own.outcomes[name].std(axis=0), abs=1e-4)
+    actions, state = (np.repeat(values, 4, axis=0) for values in (item.actions, item.state))
+    sampling = {"fps": 20.0, "start_s": 0.4, "end_s": 1.5}
+    rows = released.rewards(None, actions, state, **sampling)
+    assert len(rows) == len(actions) and not rows[:8].any() and not rows[31:].any() and rows[8:31].all()
+    assert rows.sum() == pytest.approx(released.score(None, actions, state, **sampling), abs=1e-5)
+    assert released.rewards(None, actions[None], state[None], fps=20.0).shape == (1, len(actions))

@@ -1,4 +1,5 @@
-"""Score robot trajectories with the released reward model: images and actions in, one number out; higher is better.
+"""Score robot trajectories with the released reward model: images and actions in, one number out, higher is better;
+or a number for every row, with progress and success.
 
 Needs numpy and onnxruntime, and nothing else. Video files also need PyAV (`av`); LeRobot datasets, which are video and
 parquet, also need PyAV and pyarrow.
@@ -7,11 +8,14 @@ parquet, also need PyAV and pyarrow.
     model = RewardModel.load("reward_model.onnx")
     reward = model.score(images, actions, state, fps=30)        # one trajectory -> float
     rewards = model.score_many([episode, ...])                  # many -> (N,) float64, with a progress bar
+    rewards = model.rewards(images, actions, state, fps=30)     # one -> (T,) float64 that add up to its reward
+    dense = model.dense(images, actions, state, fps=30)         # with progress, success, and the spread of each
 
     python inference.py episode.npz more.npz                    # keys: images, actions, state, fps, start_s, end_s
     python inference.py --video clip.mp4 --actions actions.npy --state state.npy
     python inference.py --lerobot DATASET --episode 3 [--start 0.4 --end 7.2]
     python inference.py --lerobot DATASET --all --json > rewards.jsonl
+    python inference.py --lerobot DATASET --all --dense > dense.jsonl
 
 Rewards say which of two trajectories of one task people would prefer: P(a over b) = 1 / (1 + exp(r_b - r_a)). Only
 their differences within a task mean anything. What the arrays must look like is in INPUT_FORMAT.md.
@@ -103,12 +107,36 @@ class RewardModel:
         Returns:
             A float; for a batch (B,) float64.
         """
-        return self._run(images, actions, state, (fps, start_s, end_s), output=0)
+        return self._run(images, actions, state, (fps, start_s, end_s))[0]["reward"]
 
     def spread(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> float | np.ndarray:
         """How far the ensemble's members disagree about the reward (standard deviation); arguments as for `score`."""
         rate = (sampling.get("fps"), sampling.get("start_s", 0.0), sampling.get("end_s", float("inf")))
-        return self._run(images, actions, state, rate, output=1)
+        return self._run(images, actions, state, rate)[0]["spread"]
+
+    def rewards(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> np.ndarray:
+        """Each row's part of the reward, (T,) or (B, T) float64: over the rows they add up to `score`. Arguments as for
+        `score`."""
+        return self.dense(images, actions, state, **sampling)["rewards"]
+
+    def dense(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> dict[str, np.ndarray]:
+        """What the model says of every row, each (T,) or (B, T) float64. Arguments as for `score`.
+
+        Returns:
+            `rewards`, and where the model has learned them `progress` in 0 to 1 and `success`, the probability that the
+            task has been done by then; `rewards_spread` and so on are standard deviations over the ensemble. The model
+            looks at some rows only: the reward of one is shared evenly with those up to the next, progress and success
+            are kept until then. Rows outside the span have reward 0.
+        """
+        rate = (sampling.get("fps"), sampling.get("start_s", 0.0), sampling.get("end_s", float("inf")))
+        found, rows, total = self._run(images, actions, state, rate)
+        fps, end_s = rate[0], rate[2]
+        end = total if fps is None or not np.isfinite(end_s) else min(total, int(np.floor(end_s * fps + 1e-6)) + 1)
+        kept = {name: value for name, value in found.items() if name not in ("reward", "spread")}
+        if not kept:
+            raise InputError("this release is of an earlier version, whose model gives one number per trajectory.")
+        shared = {name: name.startswith("rewards") for name in kept}
+        return {name: per_row(np.asarray(v), rows, total, end if shared[name] else None) for name, v in kept.items()}
 
     def score_many(self, episodes: Iterable[Mapping[str, Any]], progress: bool = True) -> np.ndarray:
         """(N,) rewards of episodes of any lengths; each a mapping with images, actions and perhaps state and fps."""
@@ -123,7 +151,8 @@ class RewardModel:
             bar.advance()
         return np.asarray(rewards, dtype=np.float64)
 
-    def _run(self, images: Any, actions: Any, state: Any, rate: tuple, output: int) -> float | np.ndarray:
+    def _run(self, images: Any, actions: Any, state: Any, rate: tuple) -> tuple[dict[str, Any], np.ndarray, int]:
+        """Every output by its name, the rows that the model looked at, and how many there are."""
         feeds: dict[str, np.ndarray] = {}
         if "frames" in self.inputs:
             images = check_images(images)
@@ -140,8 +169,12 @@ class RewardModel:
         rows = sample_rows(leading[1], *rate, self.contract["sample_fps"], self.contract["max_frames"])
         feeds = {name: np.ascontiguousarray(values[:, rows]) for name, values in feeds.items()}
         feeds["mask"] = np.ones((leading[0], len(rows)), dtype=bool)
-        result = self.session.run(None, feeds)[output].astype(np.float64)
-        return result if batched else float(result[0])
+        names = [node.name for node in self.session.get_outputs()]
+        found = {}
+        for name, value in zip(names, self.session.run(None, feeds), strict=True):
+            value = value.astype(np.float64)
+            found[name] = value if batched else float(value[0]) if value.ndim == 1 else value[0]
+        return found, rows, leading[1]
 
 
 def sample_rows(
@@ -168,6 +201,20 @@ def sample_rows(
     right = np.clip(np.searchsorted(time_s, ticks), 1, total - 1)
     left_is_nearer = ticks - time_s[right - 1] <= time_s[right] - ticks
     return np.unique(np.where(left_is_nearer, right - 1, right))
+
+
+def per_row(values: np.ndarray, rows: np.ndarray, total: int, end: int | None = None) -> np.ndarray:
+    """Values of the rows that the model looked at, (..., S), for all `total` rows, (..., total).
+
+    Each is kept until the next of those rows, and the first one before it. With `end` each is divided evenly among its
+    rows instead, of which the last is `end` − 1, and the rows outside have 0.
+    """
+    place = np.searchsorted(rows, np.arange(total), side="right") - 1
+    if end is None:
+        return values[..., np.clip(place, 0, None)]
+    inside = (place >= 0) & (np.arange(total) < end)
+    counts = np.bincount(place[inside], minlength=len(rows))
+    return np.where(inside, (values / counts)[..., place], 0.0)
 
 
 def check_images(images: Any) -> np.ndarray:
@@ -480,6 +527,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, help="frames per second of the npz, where it has none")
     parser.add_argument("--threads", type=int, default=0, help="0 = one per core")
     parser.add_argument("--json", action="store_true", help="one JSON object per line in place of text")
+    parser.add_argument("--dense", action="store_true", help="with a number for every row; implies --json")
     parsed = parser.parse_args(arguments)
     chosen = [bool(parsed.npz), parsed.video is not None, parsed.lerobot is not None]
     if sum(chosen) != 1:
@@ -520,6 +568,15 @@ def _video_episode(parsed: argparse.Namespace) -> dict[str, Any]:
     return episode
 
 
+def _scored(model: RewardModel, name: str, episode: Mapping[str, Any], parsed: argparse.Namespace) -> str:
+    if parsed.dense:
+        dense = model.dense(**episode)
+        rows = {key: np.round(values, 6).tolist() for key, values in dense.items()}
+        return json.dumps({"episode": name, "reward": float(dense["rewards"].sum()), **rows})
+    reward = model.score(**episode)
+    return json.dumps({"episode": name, "reward": reward}) if parsed.json else f"{reward:+.4f}  {name}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     try:
@@ -528,10 +585,9 @@ def main(arguments: list[str] | None = None) -> int:
         bar = Progress(len(episodes))
         for name, load in episodes:
             try:
-                reward = model.score(**_known(load()))
+                line = _scored(model, name, _known(load()), parsed)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
-            line = json.dumps({"episode": name, "reward": reward}) if parsed.json else f"{reward:+.4f}  {name}"
             print(line, flush=True)
             bar.advance()
     except InputError as error:
