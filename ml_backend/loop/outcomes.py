@@ -83,8 +83,9 @@ def _said(ws: Workspace) -> Mapping[str, bool]:
     pairs = {view.assignment.assignment_id: view.pair for view in ws.store.assignments()}
     votes: dict[str, list[bool]] = defaultdict(list)
     for judgment in ws.store.judgments():
-        pair = pairs.get(judgment.assignment_id)
-        for letter, word in judgment.questions.get("outcome", {}).items() if pair else ():
+        if (pair := pairs.get(judgment.assignment_id)) is None:
+            continue
+        for letter, word in judgment.questions.get("outcome", {}).items():
             name = pair.trajectory_a_id if letter == "A" else pair.trajectory_b_id
             votes[name].append(word == "success")
     return {name: sum(own) * 2 > len(own) for name, own in votes.items() if sum(own) * 2 != len(own)}

@@ -101,7 +101,9 @@ def episodes(folder: Path, task: str) -> Episodes:
     path = folder / f"{task}.npz"
     if not path.exists():
         made = list(episodes_of(task, EPISODES, 0, 0))
-        arrays = {name: np.stack([getattr(one, name) for one in made]) for name in Episodes.__dataclass_fields__}
+        arrays: dict[str, Any] = {
+            name: np.stack([getattr(one, name) for one in made]) for name in Episodes.__dataclass_fields__
+        }
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
     with np.load(path) as kept:
@@ -132,9 +134,9 @@ def fit(features: list[Any], labels: tuple[np.ndarray, ...], seed: int, hidden: 
 
     reward = Reward(inputs=["actions", "state"], hidden=hidden)
     sizes = (features[0].actions.shape[1], features[0].state.shape[1])
-    names = [tuple(f"{kind}{i}" for i in range(size)) for kind, size in zip("as", sizes, strict=True)]
+    actions, state = (tuple(f"{kind}{i}" for i in range(size)) for kind, size in zip("as", sizes, strict=True))
     spec = ModelSpec(
-        "none", "none", 0, 5.0, 64, ("actions", "state"), 0, *names, reward.temporal, hidden, reward.members,
+        "none", "none", 0, 5.0, 64, ("actions", "state"), 0, actions, state, reward.temporal, hidden, reward.members,
         projection=0,
     )  # fmt: skip
     a, b, label = labels
@@ -145,7 +147,7 @@ def fit(features: list[Any], labels: tuple[np.ndarray, ...], seed: int, hidden: 
 
 def measure(made: Episodes, seed: int) -> dict[str, float]:
     """Every figure of one task and seed."""
-    from scipy.stats import kendalltau, spearmanr
+    from scipy import stats
     from sklearn.metrics import average_precision_score
 
     import ml_backend.reward.train as training
@@ -176,10 +178,11 @@ def measure(made: Episodes, seed: int) -> dict[str, float]:
     ours = {"rewards": np.stack([one.rewards.mean(axis=0) for one in said])}
     ours |= {name: np.stack([one.outcomes[name].mean(axis=0) for one in said]) for name in ("success", "progress")}
     against = {"rewards": made.step_rewards[held], "success": made.done[held], "progress": -made.distance[held]}
+    correlations: Any = stats
     judge: dict[str, Any] = {
-        "rewards": lambda x, y: spearmanr(x, y).statistic,
+        "rewards": lambda x, y: correlations.spearmanr(x, y).statistic,
         "success": lambda x, y: average_precision_score(y, x),
-        "progress": lambda x, y: kendalltau(x, y).statistic,
+        "progress": lambda x, y: correlations.kendalltau(x, y).statistic,
     }
     found = {"seconds": middle - began, "seconds, trajectory": ended - middle}
     for name, true in against.items():
