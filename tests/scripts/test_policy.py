@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import policy
 import pytest
 from efficiency.course import SETTINGS
 from policies import trial as trials
@@ -76,13 +77,14 @@ def test_the_target_is_reached_where_ours_is_ahead_and_each_shortfall_is_named()
     found = missed(bad)
     assert any("window: 80%" in one for one in found) and any(peer not in one for one in found)
     assert "90% of cloning on the true return" in found
-    assert "| ours, best 30 % | 90" in table(bad)
+    assert "| ours, best 30 % | 90" in table(bad, {})
 
 
 def test_an_arm_that_only_some_trials_have_says_of_how_many_it_is():
     some = {("door", 0): made(extra=EARLY), ("window", 0): made()}
     assert figures(some)["extra"]["trials"] == 1
-    assert table(some).splitlines()[-1].endswith("| 100 | – | 1 |")
+    facts = {key: {"extra": {"the way": 0.93}} for key in some}
+    assert table(some, facts).splitlines()[-1].endswith("| 100 | – | 93 | 1 |")
 
 
 @pytest.fixture
@@ -146,11 +148,40 @@ def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path
 
 
 def test_progress_counts_the_rows_in_which_something_rises(pool):
-    facts = {}
-    rows = step_weights("true progress, positive part", pool, Answered(), facts).reshape(40, ROWS)
+    rows = step_weights("true progress, positive part", pool, Answered()).reshape(40, ROWS)
     assert (rows[:, -EVERY:] == 0).all()
     assert rows[pool.returns.argmax()].sum() > rows[pool.returns.argmin()].sum()
-    assert 0 < facts["successful"] < 1
     filtered = next(form for form, (_, _, cut) in FORMS.items() if cut)
-    left_out = step_weights(filtered, pool, Answered(), facts).reshape(40, ROWS).sum(axis=1) == 0
+    left_out = step_weights(filtered, pool, Answered()).reshape(40, ROWS).sum(axis=1) == 0
     assert left_out.sum() >= 28
+
+
+def test_the_way_is_what_is_learned_before_success(pool):
+    counts = np.zeros((40, ROWS))
+    good, bad = pool.arrived.argmin(), pool.arrived.argmax()
+    counts[good, :], counts[bad, :20] = 1.0, 1.0
+    found = pool.shares(counts.ravel())
+    assert found == {"successful": pytest.approx(150 / 170, abs=1e-3), "the way": pytest.approx(60 / 80)}
+
+
+@pytest.mark.parametrize(("ours", "code"), [(EARLY, 0), (LATE, 1)])
+def test_the_report_is_of_the_trials_that_are_kept_and_ends_with_one_line_of_json(
+    tmp_path, monkeypatch, capsys, ours, code
+):
+    for task in ("door-v3", "window-v3"):
+        one = Trial(tmp_path, task, 0)
+        one.path.parent.mkdir(exist_ok=True)
+        one.path.write_text(json.dumps({"arrived": made(**{OURS: ours}), "facts": {OURS: {"the way": 0.9}}}))
+    given = ["--folder", tmp_path, "--tasks", "door-v3", "window-v3", "--seeds", 0, "--parts", "core"]
+    monkeypatch.setattr("sys.argv", ["policy.py", *map(str, given), "--processes", "1"])
+    with pytest.raises(SystemExit) as ended:
+        policy.main()
+    printed = capsys.readouterr().out.splitlines()
+    report = json.loads(printed[-1])
+    assert ended.value.code == code and report["met"] is (code == 0)
+    assert report["figures"][OURS]["tasks"] == {"door-v3": 1.0, "window-v3": 1.0}
+    assert [line for line in printed if line.startswith("Not reached")] == [
+        f"Not reached: {m}" for m in report["missed"]
+    ]
+    assert (tmp_path / "table.md").read_text().startswith("| cloned from |")
+    assert (tmp_path / "policies.png").read_bytes().startswith(b"\x89PNG")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sample_pool.rollout import ROWS, STATE_COLUMNS, roll_out
 
-HIDDEN, STEPS, BATCH, RATE = 96, 3_000, 128, 1e-3
+HIDDEN, STEPS, BATCH, RATE = 96, 4_000, 128, 1e-3
 STARTS = 50
 Policy = Callable[[np.ndarray], np.ndarray]
 """State (14,) → action (4,)."""

@@ -57,6 +57,19 @@ class Pool:
         """(N, T / EVERY, 18) actions and state, as a peer sees them."""
         return np.concatenate([self.actions, self.states], axis=2)[:, ::EVERY]
 
+    def shares(self, rows: np.ndarray) -> dict[str, float]:
+        """What a policy learns from: `successful`, the share of rows from episodes that succeed; `the way`, the same of
+        the rows before success alone, from which it learns how to get there.
+
+        Args:
+            rows: (N·T,) what each row counts.
+        """
+        counts = rows.reshape(len(self.arrived), ROWS)
+        good = self.arrived < ROWS
+        before = counts * (np.arange(ROWS) < self.arrived[:, None])
+        found = {"successful": counts[good].sum() / counts.sum(), "the way": before[good].sum() / before.sum()}
+        return {name: round(float(share), 3) for name, share in found.items()}
+
     def with_more(self, other: Pool) -> Pool:
         """Both, the other's episodes last."""
         return Pool(**{name: np.concatenate([value, getattr(other, name)]) for name, value in vars(self).items()})

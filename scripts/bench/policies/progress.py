@@ -8,10 +8,7 @@ true return), and in whether bad episodes are left out first. So they tell apart
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from sample_pool.rollout import ROWS
 
 from policies.asking import Asked
 from policies.choosing import best
@@ -28,12 +25,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
 }
 
 
-def step_weights(form: str, pool: Pool, asked: Asked, facts: dict[str, Any]) -> np.ndarray:
-    """(N·T,) what each row counts.
-
-    Args:
-        facts: Gets the share of what counts that comes from successful episodes, and from rows after success.
-    """
+def step_weights(form: str, pool: Pool, asked: Asked) -> np.ndarray:
+    """(N·T,) what each row counts."""
     whose, shape, filtered = FORMS[form]
     progress = learned(pool, asked) if whose == "learned" else true(pool)
     later = np.concatenate([progress[:, CHUNK:], np.repeat(progress[:, -1:], CHUNK, axis=1)], axis=1)
@@ -41,13 +34,7 @@ def step_weights(form: str, pool: Pool, asked: Asked, facts: dict[str, Any]) -> 
     weights = np.maximum(rise, 0.0) if shape == "positive" else np.minimum(np.exp(rise / rise.std()), MOST)
     if filtered:
         weights = weights * best(asked.rewards(pool.features()))[:, None]
-    rows = np.repeat(weights, EVERY, axis=1)
-    share = rows / rows.sum()
-    after = np.arange(ROWS) >= pool.arrived[:, None]
-    facts["successful"] = round(float(share[pool.arrived < ROWS].sum()), 3)
-    facts["after success"] = round(float(share[after].sum()), 3)
-    facts["random"] = round(float(share[pool.source == "random"].sum()), 3)
-    return rows.ravel()
+    return np.repeat(weights, EVERY, axis=1).ravel()
 
 
 def learned(pool: Pool, asked: Asked) -> np.ndarray:

@@ -86,12 +86,16 @@ def missed(trials: Trials) -> list[str]:
     return [what for what, reached in checks.items() if not reached]
 
 
-def table(trials: Trials) -> str:
-    """As Markdown: success in percent, and within half the time."""
+def table(trials: Trials, facts: Mapping[tuple[str, int], Mapping[str, Any]]) -> str:
+    """As Markdown: success in percent, within half the time, and what the policy learned the way from.
+
+    Args:
+        facts: (task, seed) → arm → what a trial says beside the starts.
+    """
     found = figures(trials)
     tasks = sorted({task for task, _ in trials})
     names = [name for name in CORE if name in found] + [name for name in found if name not in CORE]
-    heads = ["cloned from", "success (95 %)", "within half the time (95 %)", *tasks, "trials"]
+    heads = ["cloned from", "success (95 %)", "within half the time (95 %)", *tasks, "the way", "trials"]
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for name in names:
         own = found[name]
@@ -100,7 +104,9 @@ def table(trials: Trials) -> str:
             low, high = own[f"{kind} 95"]
             cells.append(f"{100 * own[kind]:.0f} ({100 * low:.0f} to {100 * high:.0f})")
         cells += [f"{100 * own['tasks'][task]:.0f}" if task in own["tasks"] else "–" for task in tasks]
-        lines.append("| " + " | ".join([*cells, str(own["trials"])]) + " |")
+        way = [known[name]["the way"] for known in facts.values() if "the way" in known.get(name, {})]
+        cells += [f"{100 * np.mean(way):.0f}" if way else "–", str(own["trials"])]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -92,9 +92,10 @@ class _Work:
         if arm == AGAIN:
             return self._loop(facts)
         if arm in FORMS:
-            rows = step_weights(arm, self.pool, self.asked, facts)
+            rows = step_weights(arm, self.pool, self.asked)
         else:
             rows = np.repeat(self._episodes(arm, facts), ROWS)
+        facts |= self.pool.shares(rows)
         return self._evaluated(self.pool, rows)
 
     def _episodes(self, arm: str, facts: dict[str, Any]) -> np.ndarray:
@@ -107,13 +108,10 @@ class _Work:
             EXPERTS: lambda: (pool.source == "expert").astype(float),
         }
         if arm in plain:
-            weights = plain[arm]()
-        else:
-            rewards = self._rewards(arm)
-            facts["spearman"] = _spearman(rewards, pool.returns)
-            weights = by_itself(rewards, facts) if arm == CHOOSING else best(rewards)
-        facts["successful"] = round(float(np.average(pool.arrived < ROWS, weights=weights)), 3)
-        return weights
+            return plain[arm]()
+        rewards = self._rewards(arm)
+        facts["spearman"] = _spearman(rewards, pool.returns)
+        return by_itself(rewards, facts) if arm == CHOOSING else best(rewards)
 
     def _rewards(self, arm: str) -> np.ndarray:
         if arm in PEER_ARMS:
