@@ -387,7 +387,7 @@ class Reward(Section):
 
 
 class Active(Section):
-    strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal"] = "d_optimal"
+    strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal", "v_optimal"] = "v_optimal"
     """docs/active_learning.md explains the strategies; `scripts/bench/label_efficiency.py` compares them. Differs
     from the protocol, whose rule is `closest`: where answers on close pairs are coin flips, that learns little."""
     pairs: Annotated[int, Field(ge=1)] = 50

@@ -20,11 +20,11 @@ import numpy as np
 from importer.studio.order import rescore
 from ml_backend.loop.features import features_for
 from ml_backend.loop.queue_order import publish
-from ml_backend.ranking import PoolScores
-from ml_backend.reward.dataset import Pairs, Split, right
+from ml_backend.ranking import Design, PoolScores
+from ml_backend.reward.dataset import Pairs, Split, index_pairs, pair_keys, right, split_pairs
 from preference.artifacts import confined, read_json, sha256_of
 from preference.errors import DataError, NotReady, UserError
-from preference.records import ModelVersion
+from preference.records import ModelVersion, Trajectory
 from preference.work import remark
 from preference.workspace import Workspace
 
@@ -139,16 +139,20 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: sha256_of(folder / name) for name in ("model.pt", "rewards.csv")}
 
 
-def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
-    """What the model in use (or a given one) says of every trajectory of the pool.
+def score_pool(ws: Workspace, *, plan: bool = False) -> PoolScores:
+    """What the model in use says of every trajectory of the pool.
+
+    Args:
+        plan: With what a Bayesian model of the present labels knows of it, for `v_optimal`.
 
     Raises:
         NotReady: there is no model.
         DataError: it cannot be read, or its encoder's weights are not here.
     """
+    from ml_backend.reward.design import design
     from ml_backend.reward.model import RewardModel
 
-    record = record or ws.store.active_model()
+    record = ws.store.active_model()
     if record is None:
         raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
     folder = confined(ws.root, record.path)
@@ -156,13 +160,25 @@ def score_pool(ws: Workspace, record: ModelVersion | None = None) -> PoolScores:
     store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
+    found = design(model, features, *_learned(ws, trajectories), ws.config.seed) if plan else None
     return PoolScores(
         tuple(t.trajectory_id for t in trajectories),
         tuple(t.task_type for t in trajectories),
         model.score(features)[1],
         model.last_layer(features),
         model.log_nu.detach().exp().double().numpy() if _settings_of(folder).get("ties") == "davidson" else None,
+        None if found is None else Design(*found),
     )
+
+
+def _learned(ws: Workspace, trajectories: Sequence[Trajectory]) -> tuple[Pairs, float]:
+    """The labels without test pairs, on which nothing that is asked may depend, and how often an answer slips."""
+    place = {t.trajectory_id: i for i, t in enumerate(trajectories)}
+    labelled = ws.store.labelled() if ws.store.resolved() else []
+    kept = [p for p in labelled if p.trajectory_a_id in place and p.trajectory_b_id in place]
+    split = split_pairs(pair_keys(kept), ws.config.seed)
+    rows = np.sort(np.concatenate([split.train, split.validation]))
+    return index_pairs(kept, place).take(rows), ws.config.reward.slip
 
 
 def _settings_of(folder: Path) -> Mapping[str, object]:

@@ -184,21 +184,16 @@ def rank(
     if again and among is None:
         among = sorted((a, b) for a, b in map(sorted, known))
     active = ws.config.active
-    scores = score_pool(ws)
+    strategy = strategy or active.strategy
+    scores = score_pool(ws, plan=strategy == "v_optimal")
     ties = _tie_probability(ws, scores)
     askable = {t.trajectory_id for t in shown(ws)}
     rows = [i for i, name in enumerate(scores.trajectory_ids) if name in askable]
-    scores = PoolScores(
-        tuple(scores.trajectory_ids[i] for i in rows),
-        tuple(scores.task_types[i] for i in rows),
-        scores.members[:, rows],
-        scores.phi[rows],
-        scores.nu,
-    )
+    scores = scores.take(rows)
     return rank_pairs(
         scores,
         count,
-        strategy=strategy or active.strategy,
+        strategy=strategy,
         asked=set(known),
         audit=active.audit,
         within_sd=active.within_sd,

@@ -1,4 +1,4 @@
-"""Which pairs are most worth asking next: five selection rules behind one function, `rank_pairs`.
+"""Which pairs are most worth asking next: six selection rules behind one function, `rank_pairs`.
 
 Rewards, members' disagreement and last-layer features of the whole pool come in; the chosen pairs come out, best first.
 
@@ -9,13 +9,14 @@ Rewards, members' disagreement and last-layer features of the whole pool come in
 | `choose` | where the next pairs are chosen: audit arm, the rule, a diverse batch, fair use |
 """
 
-from ml_backend.ranking.candidates import Choice, PairKey, PoolScores, closest_pairs, pair_score
+from ml_backend.ranking.candidates import Choice, Design, PairKey, PoolScores, closest_pairs, pair_score
 from ml_backend.ranking.choose import STRATEGIES, rank_pairs
 from ml_backend.ranking.utility import TieProbability, davidson_ties, fitted_ties
 
 __all__ = [
     "STRATEGIES",
     "Choice",
+    "Design",
     "PairKey",
     "PoolScores",
     "TieProbability",

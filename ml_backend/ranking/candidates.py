@@ -34,6 +34,16 @@ TRIES = 30
 
 
 @dataclass(frozen=True)
+class Design:
+    """A Bayesian model of the labels by which `v_optimal` plans."""
+
+    phi: np.ndarray
+    """(N, P) features at the scale of their prior."""
+    rewards: np.ndarray
+    """(N,) the most likely rewards, linear in `phi`."""
+
+
+@dataclass(frozen=True)
 class PoolScores:
     """What a reward model says of N trajectories."""
 
@@ -45,6 +55,14 @@ class PoolScores:
     """(N, H) last-layer features, in which the mean reward is linear."""
     nu: np.ndarray | None = None
     """(K,) Davidson's ν of each member, where ties were learned by his model."""
+    design: Design | None = None
+    """None: the reward model's last layer takes its place."""
+
+    def take(self, rows: Sequence[int]) -> PoolScores:
+        """Of some of the trajectories."""
+        ids, types = (tuple(names[i] for i in rows) for names in (self.trajectory_ids, self.task_types))
+        plan = self.design and Design(self.design.phi[rows], self.design.rewards[rows])
+        return PoolScores(ids, types, self.members[:, rows], self.phi[rows], self.nu, plan)
 
     @cached_property
     def rewards(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ml_backend.ranking.candidates import (
     Choice,
+    Design,
     PairKey,
     PoolScores,
     candidates,
@@ -30,15 +31,19 @@ from ml_backend.ranking.utility import (
     d_optimal,
     disagreement,
     mutual_information,
+    v_optimal,
+    wrong_orders,
 )
 from preference.bradley_terry import sigmoid
 from preference.errors import ConfigError
 
-STRATEGIES = ("uniform", "closest", "disagreement", "bald", "d_optimal")
+STRATEGIES = ("uniform", "closest", "disagreement", "bald", "d_optimal", "v_optimal")
 BATCH_USES, EVEN_SHARES = 3, 2
 """A batch shows a trajectory three times, or twice its even share where that is more."""
 TOP, TIMES = 100, 5
 """The best 100 pairs, and at least five times the batch, are chosen from."""
+ORDERS = 4_000
+"""Pairs of the pool, drawn at random, whose wrong orders `v_optimal` counts."""
 JITTER = 1e-6
 """On the kernel's diagonal, in units of it: copies stay possible, after everything else."""
 ALIKE = 1e-3
@@ -97,7 +102,7 @@ def rank_pairs(
             pairs = candidates(scores, taken, max(TOP, TIMES * count), within_sd, rng)
         else:
             pairs = without(listed, taken, len(scores.trajectory_ids))
-        best = _chosen(scores, pairs, before, strategy, within_sd, ties, use, wanted)
+        best = _chosen(scores, pairs, before, strategy, within_sd, ties, use, wanted, rng)
     return _described(scores, best, strategy, ties) + _described(
         scores, [(a, b, 0.0) for a, b in drawn.tolist()], "uniform", ties
     )
@@ -131,14 +136,24 @@ def _chosen(
     ties: TieProbability | None,
     use: _Use,
     wanted: int,
+    rng: np.random.Generator,
 ) -> list[tuple[int, int, float]]:
     """Up to `wanted` pairs with their utility, best first; `use` goes on counting."""
+    if not len(pairs):
+        return []
     x = scores.differences(pairs)
     decided = np.ones(len(pairs)) if ties is None else 1.0 - ties(x)
     if strategy == "d_optimal":
         p = sigmoid(x.mean(axis=0))
         sigma = covariance(scores.phi, scores.rewards, before[:, 0], before[:, 1])
         ranked = d_optimal(scores.phi, pairs, decided * p * (1.0 - p), sigma, use.fits)
+    elif strategy == "v_optimal":
+        plan = scores.design or Design(scores.phi, scores.rewards)
+        p = sigmoid(plan.rewards[pairs[:, 0]] - plan.rewards[pairs[:, 1]])
+        sigma = covariance(plan.phi, plan.rewards, before[:, 0], before[:, 1])
+        pool = drawn_uniformly(scores, np.empty(0, np.int64), ORDERS, rng)
+        orders = wrong_orders(plan.phi, plan.rewards, sigma, pool)
+        ranked = v_optimal(plan.phi, pairs, decided * p * (1.0 - p), sigma, orders, use.fits)
     else:
         utility = decided * _utility(scores, x, pairs, strategy, within_sd)
         ranked = _by_utility(scores, pairs, utility, use, wanted)

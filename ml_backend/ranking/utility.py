@@ -6,6 +6,7 @@
 | `disagreement` | sd over members of P(a ≻ b) | Christiano et al. 2017 |
 | `bald` | H(mean p) − mean H(p) over the outcomes | Houlsby et al. 2011 |
 | `d_optimal` | p(1 − p) · xᵀΣx, after the choices before it | sequential D-optimal design |
+| `v_optimal` | wrong orders of the pool that an answer is expected to mend, likewise | V-optimal design |
 
 The outcomes are two, or with Davidson's model (1970) three, a tie being one of them. Σ is the Laplace posterior of the
 ensemble's last layer (`covariance`), x = φ_a − φ_b. A pair that people are likely to call equal tells little of who is
@@ -165,6 +166,66 @@ class _Live:
         shrink = weight / (1.0 + weight * float(x @ direction))
         self.sigma -= shrink * np.outer(direction, direction)
         self._spread = self._spread - shrink * (self._x @ direction) ** 2
+
+
+def wrong_orders(phi: np.ndarray, rewards: np.ndarray, sigma: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """(H, H) T, so that a posterior Σ − Δ has tr(TΔ) fewer wrong orders among the pairs than Σ, for small Δ.
+
+    Where x has mean m and variance v, its sign is wrong with probability Φ(−|m|/√v); T is the sum of that one's
+    derivatives in v, φ(m/√v) |m| / (2 v^{3/2}), times xxᵀ.
+
+    Args:
+        phi: (N, H) last-layer features.
+        rewards: (N,) the mean reward.
+        sigma: (H, H) the posterior.
+        pairs: (C, 2) whose order matters: all of the pool, or a sample.
+    """
+    total = np.zeros_like(sigma)
+    for start in range(0, len(pairs), CHUNK):
+        a, b = pairs[start : start + CHUNK].T
+        x = phi[a] - phi[b]
+        sd = np.sqrt(np.maximum(variance(sigma, x), 1e-12))
+        z = np.abs(rewards[a] - rewards[b]) / sd
+        total += (x * (np.exp(-0.5 * z**2) * z / sd**2)[:, None]).T @ x
+    return total / (2.0 * np.sqrt(2.0 * np.pi))
+
+
+def v_optimal(
+    phi: np.ndarray,
+    pairs: np.ndarray,
+    weight: np.ndarray,
+    sigma: np.ndarray,
+    orders: np.ndarray,
+    fits: Callable[[int, int], bool],
+) -> Iterator[tuple[int, float]]:
+    """Rows of the pairs in the order in which they are to be asked, and what each was worth in its turn: w xᵀΣTΣx /
+    (1 + w xᵀΣx), the wrong orders of the pool that one answer is expected to mend.
+
+    D-optimal design asks where the reward is least known, V-optimal design where that matters to what it is used for
+    (Bayesian V- or I-optimality, Chaloner & Verdinelli 1995).
+
+    Args:
+        orders: (H, H) T, of `wrong_orders`. The others are those of `d_optimal`.
+    """
+    values, vectors = np.linalg.eigh(orders)
+    kept = values > 1e-10 * values[-1]
+    root = vectors[:, kept] * np.sqrt(values[kept])
+    sigma, waiting = sigma.copy(), np.ones(len(pairs), bool)
+    x = phi[pairs[:, 0]] - phi[pairs[:, 1]]
+    spread, mends = variance(sigma, x), x @ (sigma @ root)
+    while waiting.any():
+        worth = np.where(waiting, weight * np.einsum("cr,cr->c", mends, mends) / (1.0 + weight * spread), -np.inf)
+        row = int(np.argmax(worth))
+        waiting[row] = False
+        if not fits(int(pairs[row, 0]), int(pairs[row, 1])):
+            continue
+        yield row, float(worth[row])
+        direction = sigma @ x[row]
+        shrink = weight[row] / (1.0 + weight[row] * float(x[row] @ direction))
+        shared = x @ direction
+        sigma -= shrink * np.outer(direction, direction)
+        spread = spread - shrink * shared**2
+        mends = mends - shrink * np.outer(shared, mends[row])
 
 
 TieProbability = Callable[[np.ndarray], np.ndarray]

@@ -93,6 +93,11 @@ class ModelSpec:
         sizes = self.sizes | {"frames": self.projection}
         return [sizes[name] for name in self.inputs]
 
+    @property
+    def relative(self) -> np.ndarray:
+        """(F,) bool: inputs that keep their size relative to each other, as principal components do."""
+        return np.repeat([name == "frames" for name in self.inputs], self.widths)
+
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ModelSpec:
         known = [f.name for f in fields(cls) if f.name in row or f.default is MISSING]

@@ -139,13 +139,36 @@ def radial(s: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return torch.exp(-GAMMA / s.shape[1] * squared.clamp(min=0.0))
 
 
+def measured(
+    raw: torch.Tensor,
+    compared: np.ndarray,
+    relative: np.ndarray,
+    members: int,
+    rng: np.random.Generator,
+    *,
+    kernel: bool,
+) -> SummaryReward:
+    """A part whose features are ready and whose weights are 0.
+
+    Args:
+        raw: (N, 4F) summaries of the pool.
+        compared: Rows of it from which the centres of the radial features are drawn; none of these unless `kernel`.
+        relative: (F,) bool, as `standardize` has it.
+    """
+    centres = np.sort(rng.permutation(compared)[:CENTRES]) if kernel else np.zeros(0, int)
+    part = SummaryReward(raw.shape[1] // SUMMARIES, len(centres), min(RADIAL, len(centres)), members)
+    standardize(part, raw, relative)
+    place_centres(part, part.standardized(raw[centres]))
+    return part
+
+
 @torch.no_grad()
 def standardize(part: SummaryReward, pool: torch.Tensor, relative: np.ndarray) -> None:
     """Measure what a summary subtracts and is scaled by on the pool's.
 
     Args:
         pool: (N, 4F) summaries; no label is looked at.
-        relative: (F,) bool: inputs that keep their size relative to each other, as principal components do.
+        relative: (F,) bool: inputs that keep their size relative to each other.
     """
     part.mean.copy_(pool.mean(dim=0))
     sd = pool.std(dim=0, unbiased=False).reshape(SUMMARIES, -1)

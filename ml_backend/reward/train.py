@@ -37,7 +37,7 @@ from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
 from ml_backend.reward.outcomes import MOST, OUTCOMES, Known, Unseen, learn_outcomes, learnable, targets
 from ml_backend.reward.stacking import fit_log_nu, stack
-from ml_backend.reward.summary import CENTRES, RADIAL, SummaryReward, learn, place_centres, standardize
+from ml_backend.reward.summary import SummaryReward, learn, measured
 from preference.config import Reward
 from preference.errors import NotReady
 
@@ -228,11 +228,8 @@ def _summary(
     spec, rows = model.spec, run.labelled
     a, b = run.pairs.a[rows], run.pairs.b[rows]
     compared = np.unique(np.concatenate([a, b]))
-    centres = np.sort(rng.permutation(compared)[:CENTRES]) if "kernel" in parts else np.zeros(0, int)
-    part = SummaryReward(spec.width, len(centres), min(RADIAL, len(centres)), spec.members)
     raw = torch.from_numpy(model.summaries(features))
-    standardize(part, raw, np.repeat([name == "frames" for name in spec.inputs], spec.widths))
-    place_centres(part, part.standardized(raw[centres]))
+    part = measured(raw, compared, spec.relative, spec.members, rng, kernel="kernel" in parts)
     return part, learn(part, part.features(raw), (a, b), answers, fold, rng, linear="linear" in parts)
 
 

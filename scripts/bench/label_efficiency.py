@@ -34,7 +34,7 @@ from preference.config import Active
 
 TASKS = ("door-open-v3", "hammer-v3", "window-open-v3")
 EPISODES, POOL_SEED, SEEDS, PROCESSES = 240, 0, 6, 2
-QUICK: dict[str, Any] = {"tasks": TASKS[:1], "episodes": EPISODES, "seeds": 2, "strategies": ("uniform", "d_optimal")}
+QUICK: dict[str, Any] = {"tasks": TASKS[:1], "episodes": EPISODES, "seeds": 2, "strategies": ("uniform", "v_optimal")}
 LEAST = 1.3
 
 

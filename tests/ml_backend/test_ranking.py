@@ -1,15 +1,18 @@
 """Each rule asks what it says it asks, within a task type, never a pair again, and never one trajectory too often."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from ml_backend.ranking import (
     STRATEGIES,
+    Design,
     PoolScores,
     closest_pairs,
     davidson_ties,
@@ -20,7 +23,15 @@ from ml_backend.ranking import (
 from ml_backend.ranking import candidates as candidates_module
 from ml_backend.ranking.candidates import candidates, codes, drawn_uniformly
 from ml_backend.ranking.choose import diverse
-from ml_backend.ranking.utility import covariance, d_optimal, mutual_information, outcomes, variance
+from ml_backend.ranking.utility import (
+    covariance,
+    d_optimal,
+    mutual_information,
+    outcomes,
+    v_optimal,
+    variance,
+    wrong_orders,
+)
 from preference.bradley_terry import davidson_loss, sigmoid
 from preference.errors import ConfigError, DataError
 
@@ -231,6 +242,56 @@ def test_d_optimal_gives_the_same_order_as_looking_at_every_candidate_again_each
         plain.append(best)
         now = np.linalg.inv(np.linalg.inv(now) + weight[best] * np.outer(x[best], x[best]))
     assert lazy == plain
+
+
+def expected_wrong_orders(phi, rewards, sigma, pairs):
+    """Sum over the pairs of Φ(−|m| / √v)."""
+    x = phi[pairs[:, 0]] - phi[pairs[:, 1]]
+    m = np.abs(rewards[pairs[:, 0]] - rewards[pairs[:, 1]])
+    return norm.cdf(-m / np.sqrt(np.einsum("ch,hk,ck->c", x, sigma, x))).sum()
+
+
+def test_wrong_orders_is_how_the_expected_number_falls_with_the_posterior():
+    rng = np.random.default_rng(3)
+    phi, sigma = rng.standard_normal((30, 4)), np.diag(rng.uniform(0.5, 2.0, 4))
+    rewards, pairs = phi @ rng.standard_normal(4), all_pairs(30)
+    orders = wrong_orders(phi, rewards, sigma, pairs)
+    direction = rng.standard_normal((4, 4))
+    less = 1e-6 * direction @ direction.T
+    fall = expected_wrong_orders(phi, rewards, sigma, pairs) - expected_wrong_orders(phi, rewards, sigma - less, pairs)
+    assert fall == pytest.approx(np.trace(orders @ less), rel=1e-4)
+
+
+def test_v_optimal_gives_the_same_order_as_the_whole_formula_for_every_candidate_each_time():
+    rng = np.random.default_rng(1)
+    phi, pairs = rng.standard_normal((40, 5)), all_pairs(40)
+    weight = rng.uniform(0.0, 0.25, len(pairs))
+    sigma = np.diag(rng.uniform(0.5, 2.0, 5))
+    orders = wrong_orders(phi, phi @ rng.standard_normal(5), sigma, pairs)
+    found = list(islice(v_optimal(phi, pairs, weight, sigma, orders, lambda a, b: True), 30))
+    x, now, taken = phi[pairs[:, 0]] - phi[pairs[:, 1]], sigma.copy(), []
+    for row, worth in found:
+        after = [np.linalg.inv(np.linalg.inv(now) + w * np.outer(v, v)) for w, v in zip(weight, x, strict=True)]
+        mended = np.array([np.trace(orders @ (now - then)) for then in after])
+        mended[taken] = -1.0
+        assert row == int(np.argmax(mended))
+        assert worth == pytest.approx(mended[row])
+        taken.append(row)
+        now = after[row]
+
+
+def test_v_optimal_plans_by_the_design_where_there_is_one():
+    scores = pool(30, tasks=1)
+    rng = np.random.default_rng(5)
+    phi = rng.standard_normal((30, 3))
+    rewards = phi @ np.array([1.0, -1.0, 0.5])
+    planned = rank(replace(scores, design=Design(phi, rewards)), 6, "v_optimal")
+    itself = rank(PoolScores(scores.trajectory_ids, scores.task_types, rewards[None], phi), 6, "v_optimal")
+    assert [names(choice) for choice in planned] == [names(choice) for choice in itself]
+    assert [names(choice) for choice in planned] != [names(choice) for choice in rank(scores, 6, "v_optimal")]
+    left = replace(scores, design=Design(phi, rewards)).take([4, 7, 9])
+    assert left.trajectory_ids == ("t0004", "t0007", "t0009")
+    assert np.array_equal(left.design.rewards, rewards[[4, 7, 9]])
 
 
 def taken_from(process, count):

@@ -123,7 +123,7 @@ def test_a_dry_run_changes_nothing_and_says_what_a_round_would_ask(ws):
     assert ws.studio == {"tasks": [], "order": None, "places": {}}
     done = run_round(ws)
     assert [choice.trajectories for choice in said.chosen] == [choice.trajectories for choice in done.chosen]
-    assert said.strategies == {"d_optimal": 3, "uniform": 1} == done.strategies
+    assert said.strategies == {"v_optimal": 3, "uniform": 1} == done.strategies
     loads = dict.fromkeys(("x", "y"), 0)
     for view in ws.store.assignments("active-001"):
         loads[view.assignment.annotator_id] += 1
@@ -141,7 +141,7 @@ def test_a_dry_run_says_that_a_model_would_be_trained_first(ws):
 def test_the_dry_run_is_a_table_for_people(ws):
     shown = CliRunner().invoke(app, ["round", "--dry-run", "-c", str(ws.root.parent / "robopref.toml")])
     assert shown.exit_code == 0, shown.output
-    for words in ("P(tie)", "bits", "d_optimal", "uniform", "Tasks per annotator", "Would ask 4 pairs"):
+    for words in ("P(tie)", "bits", "v_optimal", "uniform", "Tasks per annotator", "Would ask 4 pairs"):
         assert words in shown.output
 
 

@@ -77,7 +77,7 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
         found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
         if count == LABELS[-1]:
             break
-        new = next_pairs(model, features, pairs, labels, ROUND, course.strategy, rng)
+        new = next_pairs(model, features, pairs, labels, ROUND, course.strategy, course.seed, rng)
         pairs = np.concatenate([pairs, new])
         labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
     return found
@@ -90,13 +90,15 @@ def next_pairs(
     labels: np.ndarray,
     count: int,
     strategy: str,
+    seed: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(count, 2) what a round asks next, with its tenth of audit pairs; `pairs` were answered with `labels`."""
+    """(count, 2) what a round asks next, with its tenth of audit pairs; `pairs` were answered with `labels`, and
+    `model` was fitted to them with `seed`."""
     from ml_backend.ranking import fitted_ties, rank_pairs
     from preference.config import Active
 
-    active, known = Active(), scores(model, features)
+    active, known = Active(), scores(model, features, pairs, labels, seed)
     chosen = rank_pairs(
         known,
         count,
@@ -145,7 +147,6 @@ def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.G
 def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
     """The product's model on all answers but 15 %; it looks at frames where the features have some."""
     from ml_backend.loop.features import PROJECTION
-    from ml_backend.reward.dataset import Pairs, split_pairs
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
     from preference.config import Reward
@@ -159,17 +160,35 @@ def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -
         "none", "none", 112, 2.0, 64, tuple(inputs), sizes["frames"], actions, state, reward.temporal, reward.hidden,
         reward.members, projection=PROJECTION if sizes["frames"] else 0,
     )  # fmt: skip
+    labelled, split = _labelled(pairs, labels, seed)
+    return train_model(features, labelled, split, spec, reward, seed=seed).model
+
+
+def _labelled(pairs: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Any, Any]:
+    """The labels and their split."""
+    from ml_backend.reward.dataset import Pairs, split_pairs
+
     n = len(pairs)
-    labelled = Pairs(tuple(map(str, range(n))), pairs[:, 0], pairs[:, 1], labels, np.ones(n))
     keys = [" ".join(map(str, sorted(pair))) for pair in pairs.tolist()]
-    return train_model(features, labelled, split_pairs(keys, seed), spec, reward, seed=seed).model
+    return Pairs(tuple(map(str, range(n))), pairs[:, 0], pairs[:, 1], labels, np.ones(n)), split_pairs(keys, seed)
 
 
-def scores(model: Any, features: list[Any]) -> Any:
-    from ml_backend.ranking import PoolScores
+def scores(model: Any, features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+    from ml_backend.ranking import Design, PoolScores
+    from ml_backend.reward.design import design
+    from preference.config import Reward
 
     n = len(features)
-    return PoolScores(tuple(map(str, range(n))), ("bench",) * n, model.score(features)[1], model.last_layer(features))
+    labelled, split = _labelled(pairs, labels, seed)
+    learned = labelled.take(np.sort(np.concatenate([split.train, split.validation])))
+    plan = design(model, features, learned, Reward().slip, seed)
+    return PoolScores(
+        tuple(map(str, range(n))),
+        ("bench",) * n,
+        model.score(features)[1],
+        model.last_layer(features),
+        design=plan and Design(*plan),
+    )
 
 
 def _accuracy(rewards: np.ndarray, truth: np.ndarray, test: np.ndarray) -> float:

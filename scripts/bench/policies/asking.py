@@ -66,7 +66,7 @@ def ask_more(asked: Asked, features: list[Any], truth: np.ndarray, count: int, s
     from preference.config import Active
 
     rng, said = np.random.default_rng([seed, 13, len(truth)]), np.random.default_rng([seed, 14, len(truth)])
-    new = next_pairs(asked.model, features, asked.pairs, asked.labels, count, Active().strategy, rng)
+    new = next_pairs(asked.model, features, asked.pairs, asked.labels, count, Active().strategy, seed, rng)
     pairs = np.concatenate([asked.pairs, new])
     labels = np.concatenate([asked.labels, answers(TEACHER, truth, new, said)])
     return Asked(pairs, labels, fit(features, pairs, labels, seed))
