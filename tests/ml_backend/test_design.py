@@ -1,0 +1,61 @@
+"""The small model that rounds are planned by: it learns from the labels, test pairs apart, and says when it cannot."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from ml_maker import features, pairs_of, spec
+from preference_maker import put_preferences
+
+from ml_backend.loop import models
+from ml_backend.reward.dataset import pair_keys, ranking_accuracy, split_pairs
+from ml_backend.reward.design import FEWEST, design
+from ml_backend.reward.features import fit_normalization
+from ml_backend.reward.model import RewardModel
+from preference.records import Preference, Trajectory
+
+
+def fresh(made):
+    """A model that has learned nothing: only its normalization is used."""
+    model = RewardModel(spec(inputs=("actions", "state"), frame_size=0, projection=0, hidden=8), torch.Generator())
+    model.set_normalization(fit_normalization(made, 0, np.random.default_rng(0)))
+    return model
+
+
+def test_its_rewards_order_pairs_it_did_not_see_and_are_linear_in_phi():
+    made, truth = features(frame_size=0)
+    pairs = pairs_of(truth)
+    split = split_pairs(pairs.pair_ids, 0)
+    phi, rewards = design(fresh(made), made, pairs.take(split.train), 0.1, 0)
+    assert ranking_accuracy(rewards, pairs.take(split.test)) > 0.8
+    weights = np.linalg.lstsq(phi, rewards, rcond=None)[0]
+    assert np.allclose(phi @ weights, rewards, atol=1e-6)
+
+
+def test_with_too_few_labels_or_only_ties_it_says_nothing():
+    made, truth = features(frame_size=0)
+    pairs = pairs_of(truth)
+    assert design(fresh(made), made, pairs.take(np.arange(FEWEST - 1)), 0.1, 0) is None
+    assert design(fresh(made), made, replace(pairs, label=np.full(len(pairs), 0.5)), 0.1, 0) is None
+
+
+def test_no_test_pair_is_among_what_it_learns_from(tmp_path):
+    from preference.config import Config
+    from preference.workspace import Workspace
+
+    ws = Workspace(Config.model_validate({"work": tmp_path}))
+    trajectories = [Trajectory(f"t{i}", "task", i, "scripted", "env") for i in range(30)]
+    said = [
+        Preference(f"p{i}", f"t{i}", f"t{(7 * i + 1) % 30}", 1.0, 3.0, 2, 1.0, ["x"], "unanimous")
+        for i in range(30)
+        if i != (7 * i + 1) % 30
+    ]
+    ws.store.put_trajectories(trajectories)
+    put_preferences(ws, said)
+    learned, slip = models._learned(ws, trajectories)
+    labelled = ws.store.labelled()
+    split = split_pairs(pair_keys(labelled), ws.config.seed)
+    assert len(split.test)
+    assert set(learned.pair_ids) == {labelled[i].pair_id for i in (*split.train, *split.validation)}
+    assert slip == ws.config.reward.slip
+    ws.store.close()
