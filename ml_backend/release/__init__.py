@@ -14,7 +14,7 @@ out. `verify_release(path)`: a folder or an archive in, whether every byte is as
 | `card` | what the card states, its plots, and the same for machines |
 | `archive` | the archive, and its verification |
 | `versions` | which version comes next |
-| `lerobot`, `lerobot_tables` | a LeRobot dataset of the pool with the model's rewards |
+| `lerobot`, `lerobot_tables`, `lerobot_progress` | a LeRobot dataset of the pool with the model's rewards |
 | `templates/` | the card's text, inference.py, the notebook |
 """
 

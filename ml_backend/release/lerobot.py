@@ -28,6 +28,7 @@ from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
 from ml_backend.loop.features import features_for
+from ml_backend.release.lerobot_progress import PROGRESS, write_progress
 from ml_backend.release.lerobot_tables import Added, Rewarded, check_free, write_table
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
@@ -39,7 +40,7 @@ from preference.workspace import Workspace
 
 MARKER = "meta/robopref.json"
 """Says what the export was made from; written last, and what `export lerobot` recognizes its own folders by."""
-RECIPE = 3
+RECIPE = 4
 """Part of what the marker remembers: raise it when the same inputs give other files."""
 
 
@@ -72,7 +73,8 @@ def export_lerobot(
     copy: bool = False,
     best: float | None = None,
 ) -> LeRobotExport:
-    """Write the dataset to `folder`, with `column` and others that begin with its name.
+    """Write the dataset to `folder`, with `column` and others that begin with its name, and `PROGRESS` where the model
+    knows progress.
 
     Args:
         dataset: Its name in robopref.toml; may be omitted where the pool has only one.
@@ -114,6 +116,10 @@ def export_lerobot(
     added = Added(column, by_episode, kept, outcomes)
     with replacing(folder) as building:
         linked, copied = _write_dataset(chosen.path, files, building, added, copy)
+        names = list(files)
+        if (progressing := f"{column}_progress") in added.names:
+            write_progress(building, progressing)
+            names.append(Path(PROGRESS))
         without = len(opened.episodes) - len(by_episode)
         result = LeRobotExport(
             folder,
@@ -126,7 +132,7 @@ def export_lerobot(
             copied,
             len(kept or ()),
         )
-        _write_marker(building / MARKER, result, added, inputs, files)
+        _write_marker(building / MARKER, result, added, inputs, names)
     return result
 
 
@@ -268,7 +274,9 @@ def _files_of(source: Path) -> dict[Path, Path]:
     """
     blobs = [source.parent.parent / "blobs"] if source.parent.name == "snapshots" else []
     names = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    kept = [name for name in names if name.as_posix() != MARKER and not any(part[0] == "." for part in name.parts)]
+    kept = [
+        name for name in names if name.as_posix() not in (MARKER, PROGRESS) and not any(p[0] == "." for p in name.parts)
+    ]
     return {name: confined(source, name, *blobs) for name in kept}
 
 

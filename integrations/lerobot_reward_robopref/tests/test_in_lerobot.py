@@ -135,3 +135,61 @@ def test_broken_or_mixed_files_are_one_clear_error(tmp_path):
     (mixed / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"not of one release"):
         RoboprefRewardModel.from_pretrained(mixed)
+
+
+def test_lerobots_own_weighter_reads_the_progress_of_an_export(tmp_path):
+    """Episode 0 goes on steadily, 1 goes back, 2 is unknown; a chunk is two frames."""
+    pandas = pytest.importorskip("pandas")
+    from lerobot.rewards.sarm.rabc import RABCWeights
+
+    progress = [0.0, 0.3, 0.6, 1.0, 0.8, 0.6, 0.4, 0.2, *[float("nan")] * 4]
+    table = {"index": range(12), "episode_index": [0] * 4 + [1] * 4 + [2] * 4, "frame_index": [*range(4)] * 3}
+    path = tmp_path / "robopref_progress.parquet"
+    pandas.DataFrame(table | {"progress_sparse": np.array(progress, np.float32)}).to_parquet(path)
+    weighter = RABCWeights(path, chunk_size=2, device=torch.device("cpu"))
+    weights, told = weighter.compute_batch_weights({"index": torch.tensor([0, 1, 4, 5, 8])})
+    assert (weights[:2] > 0).all() and (weights[2:4] == 0).all() and weights[4] > 0
+    assert told["num_zero_weight"] == 2
+
+
+def test_an_act_policy_trained_with_these_weights_learns_the_episode_that_goes_on(tmp_path):
+    """Some steps of LeRobot's ACT, the loss of each sample times its weight. Both episodes have the same observations
+    and opposite actions, so without weights it could learn neither."""
+    pandas = pytest.importorskip("pandas")
+    from lerobot.configs import FeatureType, PolicyFeature
+    from lerobot.policies.act.configuration_act import ACTConfig
+    from lerobot.policies.act.modeling_act import ACTPolicy
+    from lerobot.rewards.sarm.rabc import RABCWeights
+
+    progress = np.array([0.0, 0.3, 0.6, 1.0, 0.8, 0.6, 0.4, 0.2], np.float32)
+    table = {"index": range(8), "episode_index": [0] * 4 + [1] * 4, "frame_index": [*range(4)] * 2}
+    path = tmp_path / "robopref_progress.parquet"
+    pandas.DataFrame(table | {"progress_sparse": progress}).to_parquet(path)
+    weighter = RABCWeights(path, chunk_size=1, device=torch.device("cpu"))
+    torch.manual_seed(0)
+    observed = {
+        "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
+        "observation.environment_state": PolicyFeature(FeatureType.ENV, (2,)),
+    }
+    config = ACTConfig(
+        input_features=observed, output_features={"action": PolicyFeature(FeatureType.ACTION, (1,))}, chunk_size=1,
+        n_action_steps=1, dim_model=16, n_heads=2, dim_feedforward=16, n_encoder_layers=1, use_vae=False, dropout=0.0,
+        pretrained_backbone_weights=None, device="cpu",
+    )  # fmt: skip
+    policy = ACTPolicy(config).train()
+    optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
+    rows = [0, 1, 2, 4, 5, 6]  # without the last frames, whose progress does not change
+
+    def sample(row):
+        action = torch.full((1, 1, 1), 1.0 if row < 4 else -1.0)
+        seen = dict.fromkeys(observed, torch.ones(1, 2))
+        return seen | {"action": action, "action_is_pad": torch.zeros(1, 1, dtype=torch.bool)}
+
+    for _ in range(60):
+        weights, _ = weighter.compute_batch_weights({"index": torch.tensor(rows)})
+        losses = torch.stack([policy.forward(sample(row))[0] for row in rows])
+        optimizer.zero_grad()
+        (losses * weights).mean().backward()
+        optimizer.step()
+    found = policy.eval().predict_action_chunk(dict.fromkeys(observed, torch.ones(1, 2)))
+    assert found.item() == pytest.approx(1.0, abs=0.2)
