@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +19,11 @@ import numpy as np
 
 from importer.clips.force_strip import LEFT, RIGHT, draw_strip, strip_height
 from importer.clips.plan import Job
-from importer.clips.views import picture, pipe_frames, piped, shown_views
+from importer.clips.views import aspect, grid, pipe_frames, piped, shown_views
 from importer.pool import Episode
-from importer.pool.episode import BadInput
+from importer.pool.episode import BadInput, Video, VideoSpan
+from importer.pool.outside import MOST_PIXELS
+from importer.pool.video import CONTAINERS
 from preference.artifacts import replacing
 from preference.config import Clips
 from preference.records import Trajectory
@@ -85,7 +87,7 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
     import ffmpeg
 
     size, strip = clips.size, strip_height(clips.size) if np.isfinite(job.full_force) else 0
-    shown = picture(episode, job.trajectory, clips, strip)
+    shown = _picture(episode, job.trajectory, clips, strip)
     if strip:
         shown = _with_strip(shown, episode, job, clips, path.with_name("force.png"))
     shown = overlay(shown, episode, job, size, strip)
@@ -107,6 +109,57 @@ def clip_stream(episode: Episode, job: Job, clips: Clips, path: Path) -> Any:
         loglevel="error",
         **{"frames:v": job.frames, "profile:v": "high", "flags:v": "+bitexact", **h264},
     ).global_args("-filter_complex_threads", "1", "-xerror", *([] if reads_pipe else ["-nostdin"]))
+
+
+def _picture(episode: Episode, trajectory: Trajectory, clips: Clips, below: int) -> Any:
+    """The trimmed span as square pictures at the clip's rate, with `below` pixels left black at the lower edge."""
+    views = shown_views(episode, trajectory, clips)
+    sources = _sources(views, episode, trajectory)
+    cells = grid(len(views), aspect(next(view for view in views.values() if view)), clips.size, clips.size - below)
+    shown: Any = None
+    for cell, name in zip(cells, views, strict=True):
+        if name not in sources:
+            continue
+        source = sources[name].filter("fps", fps=clips.fps, start_time=0)
+        wide, high = cell.width, cell.height
+        width, height = f"2*trunc(min({wide},{high}*dar)/2)", f"2*trunc(min({high},{wide}/dar)/2)"
+        source = source.filter("scale", w=width, h=height, flags="bicubic").filter("setsar", 1)
+        if shown is None:
+            left, top = f"{cell.x}+({wide}-iw)/2", f"{cell.y}+({high}-ih)/2"
+            shown = source.filter("pad", clips.size, clips.size, left, top, color="black")
+        else:
+            place = {"x": f"{cell.x}+({wide}-w)/2", "y": f"{cell.y}+({high}-h)/2"}
+            shown = shown.overlay(source, eof_action="repeat", **place)
+    return shown
+
+
+def _sources(views: Mapping[str, Video | None], episode: Episode, trajectory: Trajectory) -> dict[str, Any]:
+    """Camera → its span, from a video file or cut out of the pipe."""
+    import ffmpeg
+
+    images = piped(views)
+    width, height = sum(image.width for image in images), max((image.height for image in images), default=0)
+    raw = {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "framerate": f"{episode.fps:.6f}"}
+    pipe = ffmpeg.input("pipe:", **raw).video if images else None
+    parts = pipe.filter_multi_output("split", len(images)) if pipe and len(images) > 1 else None
+    sources, at, number = {}, 0, 0
+    for name, view in views.items():
+        if isinstance(view, VideoSpan):
+            sources[name] = _video(view, episode, trajectory)
+        elif view is not None:
+            part = parts[number].filter("crop", view.width, view.height, at, 0) if parts else pipe
+            sources[name], at, number = part, at + view.width, number + 1
+    return sources
+
+
+def _video(video: VideoSpan, episode: Episode, trajectory: Trajectory) -> Any:
+    import ffmpeg
+
+    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
+    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
+    length = trajectory.end_s - trajectory.start_s
+    span = {"ss": f"{start:.6f}", "t": f"{length:.6f}"}
+    return ffmpeg.input(str(video.path), **CONTAINERS, **span, max_pixels=MOST_PIXELS, threads=1).video
 
 
 def _with_strip(picture: Any, episode: Episode, job: Job, clips: Clips, drawing: Path) -> Any:

@@ -1,7 +1,6 @@
 """What a clip shows: the primary camera, or all of them in a grid (`clips.cameras`).
 
-An episode and its span come in, an ffmpeg stream of square pictures goes out, without overlay. Videos are inputs of
-their own; frames from arrays and image files of all cameras lie side by side in one pipe, and each is cut out of it.
+An episode comes in; the cameras to show, their places, and the frames of those that are no videos go out.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from importer.pool import Episode
 from importer.pool.episode import BadInput, Images, Video, VideoSpan
-from importer.pool.outside import MOST_PIXELS
-from importer.pool.video import CONTAINERS, probe
+from importer.pool.video import probe
 from preference.config import Clips
 from preference.records import Trajectory
 
@@ -59,28 +56,6 @@ def pipe_frames(images: Sequence[Images], rows: Sequence[int]) -> Iterator[np.nd
         yield np.concatenate(padded, axis=1)
 
 
-def picture(episode: Episode, trajectory: Trajectory, clips: Clips, below: int) -> Any:
-    """The trimmed span as square pictures at the clip's rate, with `below` pixels left black at the lower edge."""
-    views = shown_views(episode, trajectory, clips)
-    sources = _sources(views, episode, trajectory)
-    cells = grid(len(views), _aspect(next(view for view in views.values() if view)), clips.size, clips.size - below)
-    shown: Any = None
-    for cell, name in zip(cells, views, strict=True):
-        if name not in sources:
-            continue
-        source = sources[name].filter("fps", fps=clips.fps, start_time=0)
-        wide, high = cell.width, cell.height
-        width, height = f"2*trunc(min({wide},{high}*dar)/2)", f"2*trunc(min({high},{wide}/dar)/2)"
-        source = source.filter("scale", w=width, h=height, flags="bicubic").filter("setsar", 1)
-        if shown is None:
-            left, top = f"{cell.x}+({wide}-iw)/2", f"{cell.y}+({high}-ih)/2"
-            shown = source.filter("pad", clips.size, clips.size, left, top, color="black")
-        else:
-            place = {"x": f"{cell.x}+({wide}-w)/2", "y": f"{cell.y}+({high}-h)/2"}
-            shown = shown.overlay(source, eof_action="repeat", **place)
-    return shown
-
-
 def grid(count: int, aspect: float, width: int, height: int) -> list[Cell]:
     """`count` equal cells, in as many columns as make a picture of that aspect (width / height) largest."""
 
@@ -92,35 +67,7 @@ def grid(count: int, aspect: float, width: int, height: int) -> list[Cell]:
     return [Cell(n % columns * wide, n // columns * high, wide, high) for n in range(count)]
 
 
-def _aspect(view: Video) -> float:
+def aspect(view: Video) -> float:
+    """Width / height."""
     size = probe(view.path, "video") if isinstance(view, VideoSpan) else view
     return size.width / size.height
-
-
-def _sources(views: Mapping[str, Video | None], episode: Episode, trajectory: Trajectory) -> dict[str, Any]:
-    """Camera → its span, from a video file or cut out of the pipe."""
-    import ffmpeg
-
-    images = piped(views)
-    width, height = sum(image.width for image in images), max((image.height for image in images), default=0)
-    raw = {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "framerate": f"{episode.fps:.6f}"}
-    pipe = ffmpeg.input("pipe:", **raw).video if images else None
-    parts = pipe.filter_multi_output("split", len(images)) if pipe and len(images) > 1 else None
-    sources, at, number = {}, 0, 0
-    for name, view in views.items():
-        if isinstance(view, VideoSpan):
-            sources[name] = _video(view, episode, trajectory)
-        elif view is not None:
-            part = parts[number].filter("crop", view.width, view.height, at, 0) if parts else pipe
-            sources[name], at, number = part, at + view.width, number + 1
-    return sources
-
-
-def _video(video: VideoSpan, episode: Episode, trajectory: Trajectory) -> Any:
-    import ffmpeg
-
-    # Half a frame early: the first frame is never lost to rounding, and the next episode's first one never taken
-    start = max(0.0, video.start_s + trajectory.start_s - 0.5 / episode.fps)
-    length = trajectory.end_s - trajectory.start_s
-    span = {"ss": f"{start:.6f}", "t": f"{length:.6f}"}
-    return ffmpeg.input(str(video.path), **CONTAINERS, **span, max_pixels=MOST_PIXELS, threads=1).video

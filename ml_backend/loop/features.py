@@ -11,7 +11,7 @@ keeps a core from encoding. With one, processes decode and this one feeds the GP
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,15 @@ from importer.pool import Failure, failure_of, feature_names_of, files_of, find_
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, load, onnx_file
-from ml_backend.reward.features import FeatureFiles, Features, check_sizes, is_complete, read_features, write_features
+from ml_backend.reward.features import (
+    FeatureFiles,
+    Features,
+    is_complete,
+    read_features,
+    recorded_sizes,
+    write_features,
+)
+from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, robots_among
 from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
@@ -59,9 +67,14 @@ class FeatureStore(Mapping[str, Features]):
     """trajectory_id → why it could not be read, and is therefore not here."""
     encoded: int = 0
     """How many were new."""
+    layout: Layout | None = None
+    """Of the model that looks at them; None = as recorded."""
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """trajectory_id → its robot and its task in the layout."""
 
     def __getitem__(self, trajectory_id: str) -> Features:
-        return read_features(self.paths[trajectory_id])
+        item = read_features(self.paths[trajectory_id])
+        return self.layout.place(item, *self.places[trajectory_id]) if self.layout else item
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
@@ -75,7 +88,22 @@ class FeatureStore(Mapping[str, Features]):
         Raises:
             KeyError: one of them is not here.
         """
-        return FeatureFiles([self.paths[name] for name in trajectory_ids])
+        files = FeatureFiles([self.paths[name] for name in trajectory_ids])
+        if self.layout is None:
+            return files
+        places = [self.places[name] for name in trajectory_ids]
+        return Placed(files, self.layout, [robot for robot, _ in places], [task for _, task in places])
+
+    def placed(self, layout: Layout, trajectories: Iterable[Trajectory]) -> FeatureStore:
+        """The same as a model of this layout sees it."""
+        own = [t for t in trajectories if t.trajectory_id in self.paths]
+        places = {t.trajectory_id: (layout.robot(self.robot_of(t)), layout.task(t.task_type)) for t in own}
+        return replace(self, layout=layout, places=places)
+
+    def robot_of(self, trajectory: Trajectory) -> Robot:
+        """Its kind."""
+        sizes = recorded_sizes(self.paths[trajectory.trajectory_id])
+        return Robot(trajectory.robot, sizes["actions"], sizes["state"])
 
     def require(self, trajectory_ids: Iterable[str]) -> None:
         """
@@ -162,13 +190,25 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
     from ml_backend.reward.model import ModelSpec
 
     reward = ws.config.reward
-    example = store[trajectories[0].trajectory_id]
-    names = feature_names_of(ws.config.pool, trajectories[0])
+    kinds = [store.robot_of(t) for t in trajectories]
+    robots = robots_among(kinds)
+    cameras = max((find_dataset(ws.config.pool, t).columns.camera for t in trajectories), key=len)
+    frames = max(recorded_sizes(store.paths[t.trajectory_id])["frames"] for t in trajectories)
+    tasks = tuple(sorted({t.task_type for t in trajectories}))
 
-    def complete(kind: str, size: int) -> tuple[str, ...]:
-        """The dataset's names of the values, or numbers where it has none."""
-        found = names.get(kind, [])
-        return tuple(found) if len(found) == size else tuple(f"{kind}_{i}" for i in range(size))
+    def names(kind: str, own: str) -> tuple[str, ...]:
+        """Of all robots' values, one robot after the other."""
+        found: list[str] = []
+        for robot in robots:
+            size = getattr(robot, own)
+            example = next(
+                t for t, one in zip(trajectories, kinds, strict=True) if getattr(one, own) == size and robot.takes(one)
+            )
+            own_names = feature_names_of(ws.config.pool, example).get(kind, [])
+            # numbers where the dataset has no names
+            own_names = own_names if len(own_names) == size else [f"{kind}_{i}" for i in range(size)]
+            found += own_names if len(robots) == 1 else [f"{robot}: {name}" for name in own_names]
+        return tuple(found)
 
     return ModelSpec(
         encoder=reward.encoder,
@@ -177,15 +217,18 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
         sample_fps=reward.sample_fps,
         max_frames=reward.max_frames,
         inputs=tuple(reward.inputs),
-        frame_size=example.frames.shape[1],
-        action_names=complete("action", example.actions.shape[1]),
-        state_names=complete("state", example.state.shape[1]),
+        frame_size=frames,
+        action_names=names("action", "actions"),
+        state_names=names("state", "state"),
         temporal=reward.temporal,
         hidden=reward.hidden,
         members=reward.members,
-        projection=PROJECTION if "frames" in reward.inputs else 0,
-        task_types=tuple(sorted({t.task_type for t in trajectories})),
+        projection=PROJECTION * max(1, len(cameras)) if "frames" in reward.inputs else 0,
+        task_types=tasks,
         encoder_digest=store.encoder.digest if store.encoder else "",
+        cameras=tuple(cameras) if len(cameras) > 1 and "frames" in reward.inputs else (),
+        robots=tuple((robot.name, robot.actions, robot.state) for robot in robots),
+        task_columns=len(tasks) > 1,
     )
 
 
@@ -217,9 +260,40 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
             fix="Bring the same weights onto this machine, or run `robopref train` again.",
         )
     then = Workspace(ws.config.model_copy(update={"reward": seen}))
-    store = encode_pool(then, ws.store.trajectories(), encoder)
-    check_sizes(store.paths, spec.sizes, folder / "model.pt")
+    trajectories = ws.store.trajectories()
+    store = encode_pool(then, trajectories, encoder).placed(spec.layout, trajectories)
+    _tell_of_unseen(store, spec, trajectories, folder / "model.pt")
     return store
+
+
+def _tell_of_unseen(store: FeatureStore, spec: ModelSpec, trajectories: Sequence[Trajectory], model: Path) -> None:
+    """Say which robots and tasks the model does not know, and what it then goes by.
+
+    Raises:
+        DataError: a robot is not known, and the model looks at nothing but actions and state.
+    """
+    own = [t for t in trajectories if t.trajectory_id in store.paths]
+    strange = [t for t in own if store.places[t.trajectory_id][0] == UNSEEN]
+    known = ", ".join(map(str, spec.layout.robots))
+    if strange:
+        first = store.robot_of(strange[0])
+        robot = f"{first.name or 'a robot'} with {first.actions} actions and {first.state} state values"
+        if "frames" not in spec.inputs:
+            raise DataError(
+                f"{strange[0].trajectory_id} is of {robot}; {model} was trained on {known}.",
+                fix="Pool only robots of the kinds that it was trained on, or train with frames among reward.inputs.",
+            )
+        remark(
+            f"{len(strange)} trajectories are of robots that {model} does not know, the first of {robot}; it knows "
+            f"{known}. Their rewards go by the pictures alone."
+        )
+    new = sorted({t.task_type for t in own} - set(spec.task_types))
+    if new and spec.task_types:
+        count = sum(t.task_type in new for t in own)
+        remark(
+            f"{count} trajectories are of task types that {model} does not know ({', '.join(new[:3])}). Their rewards "
+            "are what its tasks share, which nobody's answers have tested there."
+        )
 
 
 def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:
@@ -233,8 +307,8 @@ def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:
 class Sampled:
     """One trajectory as it is read: pictures instead of features."""
 
-    pictures: np.ndarray
-    """(T, H, W, 3) uint8; T = 0 where the model does not look at frames."""
+    pictures: tuple[np.ndarray | None, ...]
+    """(T, H, W, 3) uint8 of each view, None where it is missing; empty where the model does not look at frames."""
     actions: np.ndarray
     state: np.ndarray
 
@@ -250,16 +324,22 @@ class _Read:
     pool: Pool
     reward: Reward
     pictures: bool
+    blind: bool = False
+    """Whether a trajectory may be without images, since others have them."""
 
     def __call__(self, job: Job) -> Sampled:
         t = job.trajectory
         episode = read_episode(self.pool, t)
         span = (*t.seen, self.reward.sample_fps, self.reward.max_frames)
-        if self.pictures:
-            frames, rows = clean_frames(episode, *span)
-        else:
-            rows = sample_rows(episode.time, *span)
-            frames = np.zeros((0, 1, 1, 3), dtype=np.uint8)
+        rows = sample_rows(episode.time, *span)
+        frames: tuple[np.ndarray | None, ...] = ()
+        if self.pictures and episode.video is None and self.blind:
+            frames = (None,)
+        elif self.pictures:
+            views = list(episode.views.values()) or [episode.video]
+            frames = tuple(
+                None if view is None and len(views) > 1 else clean_frames(episode, *span, view)[0] for view in views
+            )
         return Sampled(frames, episode.actions[rows].astype(np.float32), episode.state[rows].astype(np.float32))
 
 
@@ -284,7 +364,7 @@ def _encode_missing(
     """Write the features of all `jobs`; yields those that could not be read."""
     if not jobs:
         return
-    read = _Read(ws.config.pool, ws.config.reward, pictures=encoder is not None)
+    read = _Read(ws.config.pool, ws.config.reward, encoder is not None, any(t.cameras for t in ws.store.trajectories()))
     alone = len(jobs) < IN_PROCESS
     workers = HERE if alone else ws.workers
     if encoder is not None and _has_gpu():
@@ -316,12 +396,21 @@ def _write(sampled: Sampled, encoder: Encoder | None, job: Job) -> None:
         DataError: values are not finite.
     """
     steps = len(sampled.actions)
-    frames = encoder.encode(sampled.pictures) if encoder else np.zeros((steps, 0), dtype=np.float16)
-    features = Features(frames, sampled.actions, sampled.state)
-    for part, values in vars(features).items():
-        if not np.isfinite(values).all():
-            raise DataError(f"{job.trajectory.trajectory_id}, {part}: holds nan or infinity.")
-    write_features(features, job.path)
+    frames = np.zeros((steps, 0), dtype=np.float16)
+    if encoder:
+        missing = np.full((steps, encoder.size), np.nan, np.float16)
+        seen = [encoder.encode(pictures) for pictures in sampled.pictures if pictures is not None]
+        found = iter(seen)
+        frames = np.hstack([missing if pictures is None else next(found) for pictures in sampled.pictures])
+        _check_finite(np.hstack([missing[:, :0], *seen]), "frames", job)
+    _check_finite(sampled.actions, "actions", job)
+    _check_finite(sampled.state, "state", job)
+    write_features(Features(frames, sampled.actions, sampled.state), job.path)
+
+
+def _check_finite(values: np.ndarray, part: str, job: Job) -> None:
+    if not np.isfinite(values).all():
+        raise DataError(f"{job.trajectory.trajectory_id}, {part}: holds nan or infinity.")
 
 
 def _frames(jobs: Sequence[Job], reward: Reward) -> int:

@@ -92,7 +92,8 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
     successes = [(t.trajectory_id, t.success, t.end_s) for t in ws.store.trajectories()]
     told = [RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers), successes]
-    text = json.dumps(told, default=str)
+    kinds = [(t.task_type, t.robot) for t in ws.store.trajectories()]
+    text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -133,11 +134,11 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         remark(f"{encoder.note}.")
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     ids = [t.trajectory_id for t in trajectories]
-    features = store.sequence(ids)
+    spec = describe(ws, store, trajectories)
+    features = store.placed(spec.layout, trajectories).sequence(ids)
     store.require(name for p in preferences for name in (p.trajectory_a_id, p.trajectory_b_id))
     pairs = labelled_pairs(ws, preferences, trajectories)
     split = split_pairs(pair_keys(preferences), seed)
-    spec = describe(ws, store, trajectories)
     outcomes = known_outcomes(ws, trajectories, [len(item) for item in features], spec.sample_fps)
     if outcomes.words:
         remark(outcomes.words)
@@ -179,7 +180,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     figures["outcomes_by_people"], figures["contradictory"] = outcomes.by_people, outcomes.contradictory
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}
-    trained.model.cool(figures["calibration"]["temperature"])
+    own = {task: found["temperature"] for task, found in figures["by_task"].items()}
+    trained.model.cool(figures["calibration"]["temperature"], own)
     rewards, members = trained.model.score(features)
     kept_back = why_worse(rewards, _rewards_before(ws), ids, promotion_pairs(ws, pairs, split))
     if kept_back:

@@ -172,6 +172,8 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
     shown = {words: _shown(value) for words, value in measures.items()}
     return {
         "model": spec,
+        "robots": [str(robot) for robot in spec.layout.robots],
+        "cameras": f"{len(spec.cameras)} cameras" if spec.cameras else "one camera",
         "encoder": spec.encoder if "frames" in spec.inputs else "",
         "weights": spec.weights,
         "finetuned": v.get("encoder_saw_labels", False),

@@ -25,6 +25,7 @@ from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
 from ml_backend.release.preferences import RETRAIN, labelled, own_names, preference_table, pseudonyms, read_split
 from ml_backend.reward.encoder import Encoder, load
+from ml_backend.reward.layout import UNSEEN
 from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import confined, read_json
 from preference.config import Reward
@@ -281,12 +282,16 @@ def _examples(
     for t in (ranked[i] for i in picks):
         episode = read_episode(ws.config.pool, t)
         start, end = t.seen
+        span = (start, end, spec.sample_fps, spec.max_frames)
+        rows = sample_rows(episode.time, *span)
+        views: list[np.ndarray | None] = [np.zeros((len(rows), 0, 0, 3), dtype=np.uint8)]
         if "frames" in spec.inputs:
-            frames, rows = clean_frames(episode, start, end, spec.sample_fps, spec.max_frames)
-        else:
-            rows = sample_rows(episode.time, start, end, spec.sample_fps, spec.max_frames)
-            frames = np.zeros((len(rows), 0, 0, 3), dtype=np.uint8)
-        examples.append(Example(t.trajectory_id, frames, episode.actions[rows], episode.state[rows]))
+            seen = list(episode.views.values()) if len(spec.cameras) > 1 else [episode.video]
+            views = [clean_frames(episode, *span, view)[0] if view is not None else None for view in seen]
+        primary = np.zeros((len(rows), 0, 0, 3), dtype=np.uint8) if views[0] is None else views[0]
+        robot, task = features.places.get(t.trajectory_id, (0, UNSEEN))
+        arrays = primary, episode.actions[rows], episode.state[rows]
+        examples.append(Example(t.trajectory_id, *arrays, tuple(views[1:]), robot, task))
     return examples
 
 
@@ -294,4 +299,5 @@ def _columns(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
     """Camera, and columns of actions and state, of the dataset that the model's names for them come from."""
     mapping = open_dataset(find_dataset(ws.config.pool, trajectory)).reader.mapping
     refs = {"actions": mapping.action, "state": mapping.state}
-    return {"camera": mapping.camera, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}
+    cameras = {"cameras": list(mapping.cameras)} if len(mapping.cameras) > 1 else {}
+    return {"camera": mapping.camera, **cameras, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}

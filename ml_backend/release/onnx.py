@@ -23,6 +23,7 @@ from torch import nn
 
 from ml_backend.reward.encoder import Encoder
 from ml_backend.reward.features import Features
+from ml_backend.reward.layout import UNSEEN
 from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.artifacts import replacing, sha256_of
 from preference.config import Clips
@@ -46,22 +47,44 @@ class Example:
 
     trajectory_id: str
     frames: np.ndarray
-    """(T, H, W, 3) uint8."""
+    """(T, H, W, 3) uint8, of the primary camera."""
     actions: np.ndarray
     """(T, A) float32."""
     state: np.ndarray
     """(T, S) float32."""
+    others: tuple[np.ndarray | None, ...] = ()
+    """The same of the further cameras; None where one is missing."""
+    robot: int = 0
+    task: int = UNSEEN
+    """Both as in the model's layout."""
 
-    def feed(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def feed(self, spec: ModelSpec) -> dict[str, np.ndarray]:
         """A batch of one, under the names of the graph's inputs."""
-        mask = np.ones(len(self.actions), dtype=bool)
-        arrays = {"frames": self.frames, "actions": self.actions, "state": self.state, "mask": mask}
-        return {name: np.ascontiguousarray(arrays[name])[None] for name in names}
+        steps = len(self.actions)
+        placed = spec.layout.place(
+            Features(np.zeros((steps, 0), np.float16), self.actions, self.state), self.robot, self.task
+        )
+        black = np.zeros((steps, 8, 8, 3), np.uint8)
+        views = [self.frames if self.frames.size else None, *self.others][: max(1, len(spec.cameras))]
+        views += [None] * (max(1, len(spec.cameras)) - len(views))
+        arrays = dict(zip(view_names(spec), (black if view is None else view for view in views), strict=True))
+        arrays |= {"actions": placed.actions, "state": placed.state[:, : len(spec.state_names)]}
+        arrays |= {"mask": np.ones(steps, dtype=bool), "views": np.array([view is not None for view in views])}
+        arrays |= {"task": np.array(self.task, dtype=np.int64)}
+        return {name: np.ascontiguousarray(arrays[name][None]) for name in input_names(spec)}
+
+
+def view_names(spec: ModelSpec) -> list[str]:
+    """The graph's inputs of pictures: `frames`, and `frames_2` … of the further cameras."""
+    return ["frames", *(f"frames_{number}" for number in range(2, len(spec.cameras) + 1))]
 
 
 def input_names(spec: ModelSpec) -> list[str]:
     """The graph's inputs, in order."""
-    return [*(name for name in ("frames", "actions", "state") if name in spec.inputs), "mask"]
+    names = view_names(spec) if "frames" in spec.inputs else []
+    names += [name for name in ("actions", "state") if name in spec.inputs]
+    names += ["views"] if "frames" in spec.inputs and spec.cameras else []
+    return [*names, *(["task"] if spec.task_columns else []), "mask"]
 
 
 def output_names(spec: ModelSpec) -> list[str]:
@@ -81,14 +104,26 @@ class WholePath(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = dict(zip(self.names, inputs, strict=True))
+        spec = self.head.spec
         batch, steps = given["mask"].shape
         unused = given["mask"].new_zeros((batch, steps, 0), dtype=torch.float32)
         features = unused
         if self.encoder is not None:
-            features = self.encoder(given["frames"].flatten(0, 1)).reshape(batch, steps, -1)
+            views = []
+            for number, name in enumerate(view_names(spec)):
+                view = self.encoder(given[name].flatten(0, 1)).reshape(batch, steps, -1)
+                if "views" in given:
+                    view = torch.where(given["views"][:, number].reshape(batch, 1, 1), view, torch.nan)
+                views.append(view)
+            features = torch.cat(views, dim=-1)
             # Not rounded to the cache's half precision: where two runtimes differ in the last bit, rounding makes
             # a thousandth of it, and their rewards would differ more than unrounded ones do
         state = given.get("state", unused)
+        if spec.task_columns:
+            tasks = torch.arange(len(spec.task_types), dtype=torch.int64, device=state.device)
+            own = (given["task"].reshape(batch, 1, 1) == tasks).float().expand(batch, steps, len(tasks))
+            rest = state.new_zeros((batch, steps, len(spec.state_names))) if state is unused else state
+            state = torch.cat([rest, own], dim=-1)
         seen, mask = self.head.normalize(features, given.get("actions", unused), state), given["mask"]
         steps = self.head.step_rewards(seen, mask)
         found = [steps.sum(dim=2), steps]
@@ -122,12 +157,16 @@ def _graph(whole: nn.Module, spec: ModelSpec) -> Any:
     names = input_names(spec)
     batch, steps = torch.export.Dim("batch"), torch.export.Dim("time")
     shapes: dict[str, dict[int, Any]] = {name: {0: batch, 1: steps} for name in names}
-    if "frames" in names:
-        shapes["frames"] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    shapes |= {name: {0: batch} for name in ("views", "task") if name in names}
+    for name in view_names(spec) if "frames" in names else ():
+        end = name.removeprefix("frames")
+        shapes[name] |= {2: torch.export.Dim(f"height{end}"), 3: torch.export.Dim(f"width{end}")}
     sizes = {"actions": len(spec.action_names), "state": len(spec.state_names)}
     # 2 and 3, not 1: the exporter takes a dimension of 1 for a constant
     example = {name: torch.zeros(2, 3, sizes[name]) for name in names if name in sizes}
-    example["frames"] = torch.zeros(2, 3, 96, 128, 3, dtype=torch.uint8)
+    example |= {name: torch.zeros(2, 3, 96, 128, 3, dtype=torch.uint8) for name in view_names(spec)}
+    example["views"] = torch.ones(2, len(spec.cameras), dtype=torch.bool)
+    example["task"] = torch.zeros(2, dtype=torch.int64)
     example["mask"] = torch.ones(2, 3, dtype=torch.bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -190,6 +229,9 @@ def contract_of(
         "inputs": list(spec.inputs),
         "outputs": output_names(spec),
         "task_types": list(spec.task_types),
+        "task_columns": spec.task_columns,
+        "cameras": list(spec.cameras),
+        "robots": [{"name": str(r), "actions": r.actions, "state": r.state} for r in spec.layout.robots],
         "encoder": spec.encoder,
         "weights": spec.weights,
         "image_size": [spec.image_size, spec.image_size],
@@ -201,13 +243,13 @@ def contract_of(
     }
     for key, names in (("actions", spec.action_names), ("state", spec.state_names)):
         if key in spec.inputs:
-            values = np.concatenate([np.asarray(getattr(item, key)) for item in features])
+            values = np.concatenate([np.asarray(getattr(item, key))[:, : len(names)] for item in features])
             contract[key] = {
                 "size": len(names),
                 "names": list(names),
                 "units": [units.get(name, "") for name in names],
-                "low": values.min(axis=0).tolist(),
-                "high": values.max(axis=0).tolist(),
+                "low": np.nanmin(values, axis=0).tolist(),
+                "high": np.nanmax(values, axis=0).tolist(),
             }
     return contract
 
@@ -231,7 +273,7 @@ def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Exa
     session, names = _session(path), input_names(spec)
     largest = 0.0
     for example in examples:
-        feed = example.feed(names)
+        feed = example.feed(spec)
         found = session.run(["reward"], feed)[0]
         with torch.inference_mode():
             expected = whole(*(torch.from_numpy(feed[name]) for name in names))[0].numpy()

@@ -41,11 +41,12 @@ class Features:
     """
 
     frames: np.ndarray
-    """(T, D) float16; D = 0 where the model does not look at frames."""
+    """(T, D) float16, of all cameras side by side, nan where one is missing; D = 0 where the model does not look at
+    frames."""
     actions: np.ndarray
     """(T, A) float32, as recorded."""
     state: np.ndarray
-    """(T, S) float32, as recorded; S may be 0."""
+    """(T, S) float32, as recorded; S may be 0. Of pools with several tasks and robots see `layout`."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -123,25 +124,14 @@ def is_complete(path: Path) -> bool:
     return True
 
 
-def check_sizes(paths: Mapping[str, Path], sizes: Mapping[str, int], model: Path) -> None:
-    """Refuse a pool that the model cannot look at; reads no more than the files' headers.
-
-    Args:
-        paths: trajectory_id → file.
-        sizes: Values per step of frames, actions and state, as the model was trained on.
-        model: Its file, for the message.
+def recorded_sizes(path: Path) -> dict[str, int]:
+    """Values per step of frames, actions and state; reads no more than the file's header.
 
     Raises:
-        DataError: a trajectory has another number of values per step.
+        DataError: the file is missing or broken.
     """
-    for trajectory_id, path in paths.items():
-        kind = _header(path)[0]
-        for name, size in sizes.items():
-            if (found := math.prod(kind[name].shape)) != size:
-                raise DataError(
-                    f"{trajectory_id}, {name}: {model} was trained on {size} values in every step, found {found}.",
-                    fix="Pool only robots of the kind that it was trained on.",
-                )
+    kind = _header(path)[0]
+    return {name: math.prod(kind[name].shape) for name in PARTS}
 
 
 def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -161,18 +151,21 @@ def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.nd
     return padded[0], padded[1], padded[2], mask
 
 
-def fit_normalization(features: Sequence[Features], projection: int, rng: np.random.Generator) -> Normalization:
+def fit_normalization(
+    features: Sequence[Features], projection: int, rng: np.random.Generator, views: int = 1
+) -> Normalization:
     """Means, scales and principal directions over the steps of the pool; no label is looked at.
 
     Args:
-        projection: P, how many principal components of the frame features are kept.
+        projection: P, how many principal components of the frame features are kept, of all views together.
         rng: Draws the frames that they are fitted on, where the pool has more than enough.
+        views: Each has its own components.
     """
     # copies: a view would keep its file open
     both = [(np.array(item.actions), np.array(item.state)) for item in features]
     action_mean, action_scale = _standardization([actions for actions, _ in both])
     state_mean, state_scale = _standardization([state for _, state in both])
-    frame_mean, directions = _principal(_some_frames(features, rng), projection)
+    frame_mean, directions = _principal(_some_frames(features, rng), projection, views)
     return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
 
 
@@ -204,14 +197,17 @@ def check_features(
             # ten times faster than looking for the extremes of half-precision values
             values = np.asarray(getattr(item, name), dtype=np.float32)
             least, most = values.min(axis=0), values.max(axis=0)
-            if not (np.isfinite(least).all() and np.isfinite(most).all()):
+            # a column that is missing as a whole is another robot's, or a view's that this trajectory does not have
+            gone = np.isnan(values[0]) & np.isnan(values).all(axis=0)
+            least, most = np.where(gone, np.inf, least), np.where(gone, -np.inf, most)
+            if not (np.isfinite(least) | gone).all() or not (np.isfinite(most) | gone).all():
                 raise DataError(
                     f"{trajectory}, {name}: holds nan or infinity.", fix="Correct the dataset, or leave it out."
                 )
             low[name] = np.minimum(low.get(name, least), least)
             high[name] = np.maximum(high.get(name, most), most)
     for name in inputs:
-        if sizes[name] and (low[name] == high[name]).all():
+        if sizes[name] and (low[name] >= high[name]).all():
             raise DataError(
                 f"{name}: the same in every step of all {len(features)} trajectories.",
                 fix=f"See what the dataset holds there, or leave {name} out of reward.inputs.",
@@ -233,7 +229,10 @@ def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.n
 
 def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     values = np.concatenate(parts).astype(np.float64)
-    mean, sd = values.mean(axis=0), values.std(axis=0)
+    there = np.isfinite(values)
+    count = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, values, 0.0).sum(axis=0) / count
+    sd = np.sqrt(np.where(there, (values - mean) ** 2, 0.0).sum(axis=0) / count)
     constant = sd <= 1e-6 * np.maximum(1.0, np.abs(mean))
     scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
     return mean.astype(np.float32), scale.astype(np.float32)
@@ -244,14 +243,27 @@ _last: tuple[str, tuple[np.ndarray, np.ndarray]] | None = None
 with 1280 features per frame the eigenvectors took as long as a fifth of a fit."""
 
 
-def _principal(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.ndarray]:
-    """`_directions`, computed once for calls with the same arguments in a row."""
+def _principal(frames: np.ndarray, projection: int, views: int) -> tuple[np.ndarray, np.ndarray]:
+    """`_directions` of each view, computed once for calls with the same arguments in a row."""
     global _last
-    content = repr((frames.shape, projection)).encode() + np.ascontiguousarray(frames).data
+    content = repr((frames.shape, projection, views)).encode() + np.ascontiguousarray(frames).data
     digest = hashlib.sha256(content).hexdigest()
     if _last is None or _last[0] != digest:
-        _last = digest, _directions(frames, projection)
+        _last = digest, _of_each_view(frames, projection, views)
     return _last[1]
+
+
+def _of_each_view(frames: np.ndarray, projection: int, views: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means (V·D,) and directions (V·D, P), in which each view has P / V components of its own frames."""
+    mean, directions = np.zeros(frames.shape[1], np.float32), np.zeros((frames.shape[1], projection), np.float32)
+    size, kept = frames.shape[1] // views, projection // views
+    for view in range(views):
+        place, columns = slice(view * size, (view + 1) * size), slice(view * kept, (view + 1) * kept)
+        own = frames[:, place]
+        own = own[np.isfinite(own).all(axis=1)]
+        if len(own):
+            mean[place], directions[place, columns] = _directions(own, kept)
+    return mean, directions
 
 
 def _directions(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.ndarray]:

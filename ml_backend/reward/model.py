@@ -28,6 +28,7 @@ from torch import nn
 from ml_backend.reward import checkpoint
 from ml_backend.reward.features import Features, Normalization, collate
 from ml_backend.reward.layers import temporal_layer, uniform
+from ml_backend.reward.layout import Layout, Robot
 from ml_backend.reward.outcomes import StepOutcomes
 from ml_backend.reward.summary import SummaryReward, shares, summarize
 from preference.errors import DataError
@@ -36,6 +37,8 @@ FORMAT = 4
 """Of the file. Up to format 3 the mean over time came before the MLP, and no step had a reward of its own."""
 CLIP = 5.0
 """Normalized inputs are held within ± so many standard deviations: one broken sensor value moves a reward little."""
+TASK_SIZE = 2.0
+"""Of a task's column where it is set: large beside the other inputs, so that units can serve one task alone."""
 SCORE_BATCH = 256
 RIDGE = 0.01
 """Of the step model of what belongs to no step, in squared standard deviations of an input."""
@@ -76,33 +79,48 @@ class ModelSpec:
     """Whether there is a part on summaries beside the network."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
+    cameras: tuple[str, ...] = ()
+    """The views, the primary one first; `frame_size` is of all of them together."""
+    robots: tuple[tuple[str, int, int], ...] = ()
+    """Type, actions and state values of each kind of robot, in the order of the names; empty = one, of any type."""
+    task_columns: bool = False
+    """Whether the state ends with a column for each of `task_types`."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where a trajectory's values go among the inputs."""
+        robots = self.robots or (("", len(self.action_names), len(self.state_names)),)
+        tasks = self.task_types if self.task_columns else ()
+        return Layout(self.frame_size, tuple(Robot(*robot) for robot in robots), tasks)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Values per step of frames, actions and state, as they are recorded."""
-        return {"frames": self.frame_size, "actions": len(self.action_names), "state": len(self.state_names)}
+        """Values per step of frames, actions and state."""
+        return self.layout.sizes
 
     @property
     def width(self) -> int:
         """F, the length of one step's normalized input."""
-        return sum(self.widths)
+        return len(self.columns)
 
     @property
-    def widths(self) -> list[int]:
-        """What each of `inputs` has in it."""
-        sizes = self.sizes | {"frames": self.projection}
-        return [sizes[name] for name in self.inputs]
+    def columns(self) -> list[str]:
+        """What each of them belongs to: `frames`, `actions`, `state` or `task`."""
+        sizes = {"frames": self.projection, "actions": len(self.action_names), "state": len(self.state_names)}
+        own = [name for name in self.inputs for _ in range(sizes[name])]
+        return own + ["task"] * len(self.layout.tasks)
 
     @property
     def relative(self) -> np.ndarray:
         """(F,) bool: inputs that keep their size relative to each other, as principal components do."""
-        return np.repeat([name == "frames" for name in self.inputs], self.widths)
+        return np.array([name == "frames" for name in self.columns])
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ModelSpec:
         known = [f.name for f in fields(cls) if f.name in row or f.default is MISSING]
         values: dict[str, Any] = {name: row[name] for name in known}
         listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        listed["robots"] = tuple((str(name), int(a), int(s)) for name, a, s in row.get("robots", ()))
         return cls(**listed)
 
 
@@ -131,6 +149,8 @@ class RewardModel(nn.Module):
     state_mean: torch.Tensor
     state_scale: torch.Tensor
     offset: torch.Tensor
+    task_scale: torch.Tensor
+    """(tasks,) what a task's rewards are multiplied by beside the temperature of all."""
 
     def __init__(self, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -147,6 +167,7 @@ class RewardModel(nn.Module):
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("task_scale", torch.ones(len(spec.layout.tasks)))
         self.temporal = temporal_layer(spec.temporal, spec.width, hidden, members, generator)
         size: Any = self.temporal.size
         self.hidden_weight = uniform((members, size, hidden), size, generator)
@@ -175,13 +196,18 @@ class RewardModel(nn.Module):
         return rewards if self.summary is None else rewards + self.summary(inputs, mask)
 
     def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F)."""
+        """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F).
+
+        What is nan, because the trajectory does not have it, becomes the mean.
+        """
+        own = len(self.spec.state_names)
         parts = {
-            "frames": lambda: frames @ self.frame_projection - self.frame_mean @ self.frame_projection,
-            "actions": lambda: (actions - self.action_mean) * self.action_scale,
-            "state": lambda: (state - self.state_mean) * self.state_scale,
+            "frames": lambda: _or_mean(frames - self.frame_mean) @ self.frame_projection,
+            "actions": lambda: _or_mean((actions - self.action_mean) * self.action_scale),
+            "state": lambda: _or_mean((state[..., :own] - self.state_mean) * self.state_scale),
         }
-        return torch.cat([parts[name]() for name in self.spec.inputs], dim=-1).clamp(-CLIP, CLIP)
+        seen = torch.cat([parts[name]() for name in self.spec.inputs], dim=-1).clamp(-CLIP, CLIP)
+        return torch.cat([seen, TASK_SIZE * state[..., own:]], dim=-1) if self.spec.task_columns else seen
 
     def embed(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Each member's last-layer features φ, the mean of the steps', (K, B, H); the reward is linear in them.
@@ -199,7 +225,11 @@ class RewardModel(nn.Module):
         """φ of each step, (K, B, T, H); what stands beyond a trajectory's end means nothing."""
         found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask).expand(self.spec.members, -1, -1, -1)
         hidden = torch.baddbmm(self.hidden_bias.unsqueeze(1), found.flatten(1, 2), self.hidden_weight)
-        return torch.relu_(hidden).unflatten(1, inputs.shape[:2])
+        phi = torch.relu_(hidden).unflatten(1, inputs.shape[:2])
+        if not len(self.task_scale):
+            return phi
+        own = inputs[..., -len(self.task_scale) :] / TASK_SIZE
+        return phi * (1.0 + own @ (self.task_scale - 1.0)).unsqueeze(-1)
 
     def rewards(self, phi: torch.Tensor) -> torch.Tensor:
         """The network's part, (K, ...), from φ (K, ..., H); centred on the pool, which changes no difference."""
@@ -216,7 +246,9 @@ class RewardModel(nn.Module):
     def set_normalization(self, values: Normalization) -> None:
         """Take over what `dataset.fit_normalization` measured on the training pool."""
         for name, value in asdict(values).items():
-            getattr(self, name).copy_(torch.as_tensor(value, dtype=torch.float32))
+            own = getattr(self, name)
+            # the state ends with the tasks' columns, which stay as they are
+            own.copy_(torch.as_tensor(value, dtype=torch.float32)[: len(own)])
 
     def make_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
         """An untrained part that gives these outcomes."""
@@ -249,8 +281,14 @@ class RewardModel(nn.Module):
         self.offset += torch.from_numpy(self.score(features)[1].mean(axis=1)).to(self.offset.dtype)
 
     @torch.no_grad()
-    def cool(self, temperature: float) -> None:
-        """Divide all rewards by the temperature, so that σ(r_a − r_b) is a probability wherever the model is used."""
+    def cool(self, temperature: float, by_task: Mapping[str, float] | None = None) -> None:
+        """Divide all rewards by the temperature, so that σ(r_a − r_b) is a probability wherever the model is used.
+
+        Args:
+            by_task: The temperatures of task types that have their own; of the network's part, so it needs to be alone.
+        """
+        for number, task in enumerate(self.spec.layout.tasks if self.summary is None else ()):
+            self.task_scale[number] *= temperature / (by_task or {}).get(task, temperature)
         self.output_weight /= temperature
         self.offset /= temperature
         if self.summary is not None:
@@ -370,5 +408,11 @@ class RewardModel(nn.Module):
         return model.eval()
 
 
+def _or_mean(normalized: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.isnan(normalized), 0.0, normalized)
+
+
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {
+        k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v for k, v in values.items()
+    }

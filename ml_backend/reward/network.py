@@ -34,6 +34,8 @@ RELIABILITY_PRIOR = (8.0, 2.0)
 opposite reward would explain the answers just as well (Chen et al. 2013)."""
 RELIABILITY_RATE = 30.0
 """Times the learning rate: a log odds has to travel some units in a few hundred steps, a weight some hundredths."""
+TASK_DROPOUT = 0.15
+"""Probability with which a step does not say which pairs are of a task."""
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,19 @@ class Training:
         used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
         chosen = torch.from_numpy(used)
         longest = int(self.lengths[chosen].max())
-        inputs, mask = self.inputs[chosen, :longest], self.mask[chosen, :longest]
+        inputs, mask = self._without_some_tasks(self.inputs[chosen, :longest]), self.mask[chosen, :longest]
         rewards = self.model.rewards(self.model.embed(inputs, mask))
         a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
         return rewards[:, a] - rewards[:, b]
+
+    def _without_some_tasks(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Some task types lose their column for this step, so that the model learns what it says of a task unseen."""
+        tasks = len(self.model.spec.layout.tasks)
+        if not tasks:
+            return inputs
+        kept = torch.ones(inputs.shape[-1])
+        kept[-tasks:] = torch.from_numpy(self.state.rng.random(tasks) >= TASK_DROPOUT)
+        return inputs * kept
 
 
 def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:

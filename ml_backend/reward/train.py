@@ -114,7 +114,7 @@ def train_model(
         rng = np.random.default_rng(seed)
         spec = replace(spec, summary=False, centres=0, radial=0)
         model = RewardModel(spec, torch.Generator().manual_seed(seed))
-        model.set_normalization(fit_normalization(features, spec.projection, rng))
+        model.set_normalization(fit_normalization(features, spec.projection, rng, max(1, len(spec.cameras))))
         data = prepare(model, features, pairs)
         fold = _folds(np.arange(len(features)) if groups is None else np.asarray(groups), spec.members, rng)
         run = Training(model, data, split, reward, rng, fold)

@@ -5,6 +5,7 @@ validation.json. Every figure says what it was measured on:
 
 - `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
 - `calibration_on_test`: the same test pairs, by the model itself after its temperature
+- `by_task`: of pools with several task types, the cross-validated figures and the calibration of each
 - `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it (`fit_folds`); steadier,
   because they rest on all pairs
 - `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audited`)
@@ -96,6 +97,9 @@ def validate(
         "cross_validated": accuracy(right(differences, pairs.label), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
         "calibration": cooled,
+        "by_task": by_task(differences, pairs.label, [tasks[i] for i in pairs.a], cooled["temperature"], reward, rng)
+        if multi
+        else {},
         "calibration_on_test": calibration(
             (rewards[test.a] - rewards[test.b]) / cooled["temperature"], test.label, slip_of(reward)
         ),
@@ -292,6 +296,33 @@ def calibrated(differences: np.ndarray, labels: np.ndarray, folds: Sequence[Spli
         others = np.setdiff1d(np.arange(len(labels)), fold.test)
         cooled[fold.test] /= temperature(differences[others], labels[others], slip)
     return calibration(cooled, labels, slip) | {"temperature": temperature(differences, labels, slip)}
+
+
+def by_task(
+    differences: np.ndarray,
+    labels: np.ndarray,
+    tasks: Sequence[str],
+    shared: float,
+    reward: Reward,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Any]]:
+    """Task type → its accuracy, its calibration at the temperature that all share, and its own `temperature`: above the
+    shared one, the model was too sure of this task. A prior keeps it near the shared one where labels are few.
+
+    Args:
+        differences: (N,) r_a − r_b, by models not trained on the pair.
+        tasks: (N,) of each pair.
+        shared: The model's temperature.
+    """
+    found, names = {}, np.array(tasks)
+    for task in sorted(set(tasks)):
+        own = names == task
+        hits = accuracy(right(differences[own], labels[own]), rng)
+        x, slip = differences[own] / shared, slip_of(reward)
+        apart = 1.0 if reward.ties == "davidson" else temperature(x, labels[own], slip)
+        found[task] = {"accuracy": hits, "calibration": calibration(x, labels[own], slip)}
+        found[task] |= {"temperature": shared * apart, "shared_temperature": shared}
+    return found
 
 
 def slip_of(reward: Reward) -> float:

@@ -193,7 +193,8 @@ def slowed_down(item: Features, absolute: np.ndarray | None = None) -> Features:
 
 
 def _relative(item: Features, absolute: np.ndarray | None) -> np.ndarray:
-    return np.ones(item.actions.shape[1], bool) if absolute is None else ~absolute
+    own = np.isfinite(np.asarray(item.actions)[0])  # not those of another robot
+    return own if absolute is None else own & ~absolute
 
 
 def _sampled(item: Features, most: int) -> Features:
@@ -346,8 +347,11 @@ def absolute_actions(features: Sequence[Features]) -> np.ndarray:
 
 def _motion(item: Features, absolute: np.ndarray) -> tuple[float, float, float]:
     """Mean motion of actions, state and image from step to step."""
-    actions, state, frames = (np.asarray(part, np.float64) for part in (item.actions, item.state, item.frames))
-    moved = np.abs(actions[:, ~absolute]).mean() if not absolute.all() else _change(actions)
+    parts = (np.asarray(part, np.float64) for part in (item.actions, item.state, item.frames))
+    # what this trajectory does not have is nan: another robot's columns, a camera that is missing
+    actions, state, frames = (np.where(np.isnan(part), 0.0, part) for part in parts)
+    own = ~absolute & np.isfinite(item.actions[0])
+    moved = np.abs(actions[:, own]).mean() if own.any() else _change(actions)
     return float(moved), _change(state), _change(frames)
 
 

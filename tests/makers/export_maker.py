@@ -36,8 +36,9 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
 
     trajectories = ws.store.trajectories()
     store = encode_pool(ws, trajectories)
-    model = RewardModel(describe(ws, store, trajectories), torch.Generator().manual_seed(seed)).eval()
-    features = store.sequence([t.trajectory_id for t in trajectories])
+    spec = describe(ws, store, trajectories)
+    model = RewardModel(spec, torch.Generator().manual_seed(seed)).eval()
+    features = store.placed(spec.layout, trajectories).sequence([t.trajectory_id for t in trajectories])
     model.set_normalization(fit_normalization(features, 0, np.random.default_rng(seed)))
     folder = ws.models / version
     folder.mkdir(parents=True)

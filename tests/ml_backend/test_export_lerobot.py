@@ -123,7 +123,8 @@ def test_the_steps_of_an_episode_sum_to_its_reward_by_the_model(ws, rewards):
     from ml_backend.reward.model import RewardModel
 
     model = RewardModel.load(ws.models / "rm-0001" / "model.pt")
-    store = encode_pool(ws, ws.store.trajectories())
+    pool = ws.store.trajectories()
+    store = encode_pool(ws, pool).placed(model.spec.layout, pool)
     scored = model.score([store[name] for name in rewards])[0]
     assert [own.reward for own in rewards.values()] == pytest.approx(scored, abs=1e-5)
 

@@ -358,7 +358,7 @@ def test_croissant_lists_every_data_file_with_its_checksum(built):
 def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     import torch
 
-    from ml_backend.release.onnx import WholePath, input_names
+    from ml_backend.release.onnx import WholePath
     from ml_backend.reward.encoder import load
     from ml_backend.reward.model import RewardModel
     from ml_backend.reward.weights import resolve_weights
@@ -367,7 +367,7 @@ def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     head = RewardModel.load(built.path / "reward_model.pt")
     whole = WholePath(head, load(resolve_weights(head.spec.encoder, head.spec.weights)))
     for example in examples:
-        feed = example.feed(input_names(head.spec))
+        feed = example.feed(head.spec)
         with torch.inference_mode():
             expected = whole(*(torch.from_numpy(v) for v in feed.values()))[0].item()
         found = model[1].score(example.frames, example.actions, example.state)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
 from ml_backend.reward.dataset import pair_folds
-from ml_backend.validation.accuracy import calibrated, calibration, temperature, ties
+from ml_backend.validation.accuracy import by_task, calibrated, calibration, temperature, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
 from ml_backend.validation.page import check, verdict_of
 from preference.config import Reward
@@ -211,3 +211,19 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, 
     (folder / "split.json").write_text("{")
     with pytest.raises(DataError, match=r"split\.json is not JSON"):
         validate_model(ws)
+
+
+def test_each_task_has_its_own_accuracy_calibration_and_temperature():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 2, 800)
+    tasks = ["sure"] * 400 + ["right"] * 400
+    told = x * np.where(
+        np.arange(800) < 400, 4.0, 1.0
+    )  # of the first task, the model says four times as much as it knows
+    labels = (rng.random(800) < 1 / (1 + np.exp(-x))).astype(float)
+    found = by_task(told, labels, tasks, 1.0, Reward(slip=0.0), rng)
+    assert list(found) == ["right", "sure"] and found["sure"]["accuracy"]["pairs"] == 400
+    assert found["sure"]["temperature"] == pytest.approx(4.0, rel=0.35)
+    assert found["right"]["temperature"] == pytest.approx(1.0, rel=0.25)
+    assert found["sure"]["calibration"]["error"] > found["sure"]["calibration"]["by_chance"]
+    assert found["right"]["calibration"]["error"] < found["right"]["calibration"]["by_chance"]

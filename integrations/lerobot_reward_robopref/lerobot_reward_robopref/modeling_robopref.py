@@ -42,7 +42,9 @@ class RoboprefRewardModel(PreTrainedRewardModel):
         Args:
             batch: The columns that the model was trained with, as recorded, not normalized: images (B, C, H, W) or
                 (B, T, C, H, W), float in 0-1 or uint8; actions and state (B, D) or (B, T, D). `KEY_is_pad` (B, T) marks
-                steps beyond an episode. With T > 1 the reward is that of the window.
+                steps beyond an episode. With T > 1 the reward is that of the window. `task` (B,) texts tell a model of
+                several task types which one; of another, or none, it gives what they share. Of a model with several
+                cameras the primary one is seen.
 
         Raises:
             KeyError: a column is missing.
@@ -64,9 +66,25 @@ class RoboprefRewardModel(PreTrainedRewardModel):
             features = torch.zeros(size, steps, 0, device=device)
         else:
             features = self.encoder(frames[:, :steps].flatten(0, 1)).reshape(size, steps, -1)
+            hidden = self.head.spec.frame_size - features.shape[-1]
+            features = torch.cat([features, features.new_full((size, steps, hidden), torch.nan)], dim=-1)
         empty = torch.zeros(size, steps, 0, device=device)
         mask = self._mask(batch, size, steps, device)
-        return self.head(features, parts.get("actions", empty), parts.get("state", empty), mask).mean(dim=0)
+        state = self._with_tasks(batch, parts.get("state"), size, steps, device)
+        return self.head(features, parts.get("actions", empty), state, mask).mean(dim=0)
+
+    def _with_tasks(
+        self, batch: dict[str, Any], state: Tensor | None, size: int, steps: int, device: torch.device
+    ) -> Tensor:
+        """The state, and after it the columns that say which task type it is."""
+        spec = self.head.spec
+        tasks = spec.layout.tasks
+        if state is None:
+            state = torch.zeros(size, steps, len(spec.state_names) if tasks else 0, device=device)
+        named = batch.get("task", "")
+        named = [named] * size if isinstance(named, str) else named
+        own = torch.tensor([[float(name == task) for task in tasks] for name in named], device=device)
+        return torch.cat([state, own.reshape(size, 1, len(tasks)).expand(size, steps, len(tasks))], dim=-1)
 
     def _numbers(self, batch: dict[str, Tensor], kind: str) -> Tensor:
         """(B, T, D) of the columns in the order of training."""

@@ -7,6 +7,7 @@ parquet, also need PyAV and pyarrow.
     from inference import RewardModel
     model = RewardModel.load("reward_model.onnx")
     reward = model.score(images, actions, state, fps=30)        # one trajectory -> float
+    reward = model.score(images, actions, state, fps=30, task="open the drawer", robot="so101")  # of several
     rewards = model.score_many([episode, ...])                  # many -> (N,) float64, with a progress bar
     rewards = model.rewards(images, actions, state, fps=30)     # one -> (T,) float64 that add up to its reward
     dense = model.dense(images, actions, state, fps=30)         # with progress, success, and the spread of each
@@ -16,6 +17,7 @@ parquet, also need PyAV and pyarrow.
     python inference.py --lerobot DATASET --episode 3 [--start 0.4 --end 7.2]
     python inference.py --lerobot DATASET --all --json > rewards.jsonl
     python inference.py --lerobot DATASET --all --dense > dense.jsonl
+    python inference.py episode.npz --task "open the drawer" --robot so101
 
 Rewards say which of two trajectories of one task people would prefer: P(a over b) = 1 / (1 + exp(r_b - r_a)). Only
 their differences within a task mean anything. What the arrays must look like is in INPUT_FORMAT.md.
@@ -28,6 +30,7 @@ import io
 import json
 import sys
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -51,7 +54,7 @@ CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "fil
 """FFmpeg goes by the content, whatever a file is called: playlists name other files, which it then opens."""
 
 
-KEYS = ("images", "actions", "state", "fps", "start_s", "end_s")
+KEYS = ("images", "actions", "state", "fps", "start_s", "end_s", "task", "robot")
 """What an episode may hold: the arguments of `RewardModel.score`."""
 
 
@@ -92,27 +95,33 @@ class RewardModel:
         fps: float | None = None,
         start_s: float = 0.0,
         end_s: float = float("inf"),
+        task: str = "",
+        robot: str = "",
     ) -> float | np.ndarray:
         """The reward of one trajectory, or of a batch of equally long ones.
 
         Args:
             images: (T, H, W, 3) RGB, uint8 in 0-255 or float in 0-1; any H and W. A batch: (B, T, H, W, 3).
-                None where the model does not look at images.
+                None where the model does not look at images. Of a model with several cameras, a mapping of their names
+                to such arrays, in which some may be missing; an array alone is the first camera's.
             actions: (T, A) or (B, T, A), as recorded: not normalized.
             state: (T, S) or (B, T, S), where the model uses it.
             fps: Rows per second of the arrays. The model then looks at rows at the rate that it was trained at;
                 None means that the rows already come at that rate.
             start_s, end_s: The span to score, in seconds from the first row; needs `fps`.
+            task: Which of the model's task types; where it knows several and is told none, or one that it does not
+                know, the reward is what its tasks share, and a warning says so.
+            robot: Which of the model's robots; needed only where the arrays' sizes do not tell.
 
         Returns:
             A float; for a batch (B,) float64.
         """
-        return self._run(images, actions, state, (fps, start_s, end_s))[0]["reward"]
+        return self._run(images, actions, state, (fps, start_s, end_s), (task, robot))[0]["reward"]
 
     def spread(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> float | np.ndarray:
         """How far the ensemble's members disagree about the reward (standard deviation); arguments as for `score`."""
         rate = (sampling.get("fps"), sampling.get("start_s", 0.0), sampling.get("end_s", float("inf")))
-        return self._run(images, actions, state, rate)[0]["spread"]
+        return self._run(images, actions, state, rate, _kind(sampling))[0]["spread"]
 
     def rewards(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> np.ndarray:
         """Each row's part of the reward, (T,) or (B, T) float64: over the rows they add up to `score`. Arguments as for
@@ -129,7 +138,7 @@ class RewardModel:
             are kept until then. Rows outside the span have reward 0.
         """
         rate = (sampling.get("fps"), sampling.get("start_s", 0.0), sampling.get("end_s", float("inf")))
-        found, rows, total = self._run(images, actions, state, rate)
+        found, rows, total = self._run(images, actions, state, rate, _kind(sampling))
         fps, end_s = rate[0], rate[2]
         end = total if fps is None or not np.isfinite(end_s) else min(total, int(np.floor(end_s * fps + 1e-6)) + 1)
         kept = {name: value for name, value in found.items() if name not in ("reward", "spread")}
@@ -151,30 +160,115 @@ class RewardModel:
             bar.advance()
         return np.asarray(rewards, dtype=np.float64)
 
-    def _run(self, images: Any, actions: Any, state: Any, rate: tuple) -> tuple[dict[str, Any], np.ndarray, int]:
+    def _run(
+        self, images: Any, actions: Any, state: Any, rate: tuple, kind: tuple[str, str]
+    ) -> tuple[dict[str, Any], np.ndarray, int]:
         """Every output by its name, the rows that the model looked at, and how many there are."""
         feeds: dict[str, np.ndarray] = {}
+        cameras = self.contract.get("cameras") or []
+        there: list[bool] = []
         if "frames" in self.inputs:
-            images = check_images(images)
-            batched = images.ndim == 5
-            feeds["frames"] = images if batched else images[None]
-            leading = feeds["frames"].shape[:2]
+            views = [view if view is None else check_images(view) for view in views_of(images, cameras)]
+            there = [view is not None for view in views]
+            first = next(view for view in views if view is not None)
+            batched = first.ndim == 5
+            leading = first.shape[:2] if batched else (1, *first.shape[:1])
+            for number, view in enumerate(views):
+                if view is None:
+                    view = np.zeros((*leading, 8, 8, 3), np.uint8)
+                view = view if view.ndim == 5 else view[None]
+                if view.shape[:2] != leading:
+                    raise InputError(
+                        f"camera {cameras[number]} has shape {view.shape[1:]}; expected {leading[1]} rows."
+                    )
+                feeds["frames" if number == 0 else f"frames_{number + 1}"] = view
         else:
             first = np.asarray(actions if "actions" in self.inputs else state)
             batched = first.ndim == 3
             leading = first.shape[:2] if batched else (1, *first.shape[:1])
+        robot = self._robot(kind[1], actions, state)
         for name, values in (("actions", actions), ("state", state)):
             if name in self.inputs:
-                feeds[name] = check_rows(values, name, self.contract[name], leading, batched)
+                feeds[name] = self._placed(values, name, robot, leading, batched)
         rows = sample_rows(leading[1], *rate, self.contract["sample_fps"], self.contract["max_frames"])
         feeds = {name: np.ascontiguousarray(values[:, rows]) for name, values in feeds.items()}
         feeds["mask"] = np.ones((leading[0], len(rows)), dtype=bool)
+        if cameras and there:
+            feeds["views"] = np.tile(np.array(there), (leading[0], 1))
+        if self.contract.get("task_columns"):
+            feeds["task"] = np.full(leading[0], self._task(kind[0]), np.int64)
+        elif kind[0] and kind[0] not in self.contract["task_types"]:
+            self._task(kind[0])
         names = [node.name for node in self.session.get_outputs()]
         found = {}
         for name, value in zip(names, self.session.run(None, feeds), strict=True):
             value = value.astype(np.float64)
             found[name] = value if batched else float(value[0]) if value.ndim == 1 else value[0]
         return found, rows, leading[1]
+
+    def _task(self, task: str) -> int:
+        """Its number; -1, with a warning, where the model does not know it."""
+        known = self.contract["task_types"]
+        if str(task) in known:
+            return known.index(str(task))
+        said = f"task {str(task)!r} is not one that this model knows" if task else "no task is given"
+        warnings.warn(
+            f"{said}: the reward is what its tasks share, which nobody's answers have tested. It knows "
+            f"{', '.join(map(repr, known))}.",
+            stacklevel=4,
+        )
+        return -1
+
+    def _robot(self, robot: str, actions: Any, state: Any) -> int:
+        """Its number among the model's robots."""
+        known = self.contract.get("robots") or []
+        sizes = {"actions": _width(actions), "state": _width(state)}
+        fits = [
+            number
+            for number, one in enumerate(known)
+            if (not robot or one["name"] == str(robot))
+            and all(sizes[name] in (0, one[name]) for name in sizes if name in self.inputs)
+        ]
+        if len(known) < 2:
+            return 0
+        if len(fits) != 1:
+            found = f"{robot or 'a robot'} with {sizes['actions']} actions and {sizes['state']} state values"
+            listed = "; ".join(f"{one['name']}: {one['actions']} actions, {one['state']} state values" for one in known)
+            said = "it knows only" if not fits else "name one of them with robot="
+            raise InputError(f"found {found}; {said} {listed}.")
+        return fits[0]
+
+    def _placed(self, values: Any, name: str, robot: int, leading: tuple[int, ...], batched: bool) -> np.ndarray:
+        """A robot's values in their columns, nan in those of the other robots, and everywhere where it has none."""
+        robots, whole = self.contract.get("robots") or [], self.contract[name]
+        if len(robots) < 2:
+            return check_rows(values, name, whole, leading, batched)
+        begin = sum(one[name] for one in robots[:robot])
+        own = slice(begin, begin + robots[robot][name])
+        out = np.full((*leading, whole["size"]), np.nan, np.float32)
+        if values is not None and robots[robot][name]:
+            part = {key: whole[key][own] for key in ("names", "low", "high")} | {"size": robots[robot][name]}
+            out[..., own] = check_rows(values, name, part, leading, batched)
+        return out
+
+
+def _kind(sampling: Mapping[str, Any]) -> tuple[str, str]:
+    return sampling.get("task", ""), sampling.get("robot", "")
+
+
+def views_of(images: Any, cameras: list[str]) -> list[Any]:
+    """What there is of each camera, None where one is missing."""
+    if not isinstance(images, Mapping):
+        return [images, *[None] * (len(cameras) - 1)]
+    if strange := [name for name in images if name not in cameras]:
+        raise InputError(f"there is no camera {strange[0]!r}; expected some of {', '.join(cameras) or 'one array'}.")
+    if all(images.get(name) is None for name in cameras):
+        raise InputError(f"there is no picture; expected some of {', '.join(cameras)}.")
+    return [images.get(name) for name in cameras]
+
+
+def _width(values: Any) -> int:
+    return 0 if values is None else int(np.shape(values)[-1]) if np.ndim(values) else 0
 
 
 def sample_rows(
@@ -326,7 +420,9 @@ def load_npz(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error}") from None
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as npz: {_why(error)}.") from None
-    return {name: value if name in ("images", "actions", "state") else float(value) for name, value in episode.items()}
+    words = {name: str(episode.pop(name)) for name in ("task", "robot") if name in episode}
+    numbers = {name: float(episode.pop(name)) for name in ("fps", "start_s", "end_s") if name in episode}
+    return {**episode, **numbers, **words}
 
 
 def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) -> tuple[np.ndarray, float]:
@@ -373,37 +469,51 @@ def load_lerobot(
     camera: str = "",
     start_s: float = 0.0,
     end_s: float = float("inf"),
+    task_types: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """An episode of a LeRobot dataset, v2.0 to v3.0: frames, actions and state.
+    """An episode of a LeRobot dataset, v2.0 to v3.0: frames, actions and state, and its task if it is one of these.
 
     Args:
         columns: Which of the dataset's columns these are, `contract["columns"]`.
         camera: Video key; default: the one that the model was trained on, or the only one.
         start_s: Where the span begins, in seconds from the episode's first frame.
         end_s: Where it ends.
+        task_types: Those that the model knows.
     """
     info = _read_info(root)
     features = info["features"]
     cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
-    camera = camera or (cameras[0] if len(cameras) == 1 else columns["camera"])
+    several = [] if camera else [name for name in columns.get("cameras", []) if name in cameras]
+    camera = camera or (cameras[0] if len(cameras) == 1 else (several or [columns["camera"]])[0])
     if camera not in cameras:
         raise InputError(f"{root}: there is no camera {camera!r}; expected one of {', '.join(cameras) or 'none'}.")
     wanted = [column for name in ("actions", "state") for column, _ in columns[name]]
     if missing := [name for name in wanted if name not in features]:
         raise InputError(f"{root}: there is no column {missing[0]!r}; the model was trained on {', '.join(wanted)}.")
     fps = float(info["fps"])
-    if str(info.get("codebase_version", "")).startswith("v3"):
-        data, video, offset, end = _places_v3(root, info, episode, camera)
-    else:
-        where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
-        data, offset, end = _place(root, info, "data_path", where), 0.0, float("inf")
-        video = _place(root, info, "video_path", {"video_key": camera, **where})
-    table = _read_parquet(data, wanted, [("episode_index", "=", episode)])
-    if not table[wanted[0]]:
-        raise InputError(f"{data} has no row of episode {episode}.")
-    images, _ = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))
-    rows = min(len(images), len(table[wanted[0]]))
-    loaded = {"images": images[:rows], "fps": fps, "start_s": start_s, "end_s": end_s}
+    v3 = str(info.get("codebase_version", "")).startswith("v3")
+    pictures: dict[str, np.ndarray] = {}
+    table: dict[str, list] = {}
+    task = ""
+    for name in several or [camera]:
+        if v3:
+            data, video, offset, end, task = _places_v3(root, info, episode, name)
+        else:
+            where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
+            data, offset, end = _place(root, info, "data_path", where), 0.0, float("inf")
+            video = _place(root, info, "video_path", {"video_key": name, **where})
+            task = _task_v2(root, episode) if len(list(task_types)) > 1 else ""
+        if not table:
+            table = _read_parquet(data, wanted, [("episode_index", "=", episode)])
+            if not table[wanted[0]]:
+                raise InputError(f"{data} has no row of episode {episode}.")
+        if not several or video.is_file():  # of several cameras some may be missing
+            pictures[name] = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))[0]
+    rows = min([len(table[wanted[0]]), *(len(images) for images in pictures.values())])
+    pictures = {name: images[:rows] for name, images in pictures.items()}
+    images = pictures if several else pictures[camera]
+    loaded: dict[str, Any] = {"images": images, "fps": fps, "start_s": start_s, "end_s": end_s}
+    loaded |= {"task": task} if task in task_types else {}
     for name in ("actions", "state"):
         parts = [np.asarray(table[column][:rows]).reshape(rows, -1)[:, numbers] for column, numbers in columns[name]]
         if parts:
@@ -423,23 +533,39 @@ def lerobot_episodes(root: Path) -> list[int]:
     return [index for table in _episode_tables(root, ["episode_index"]) for index in table["episode_index"]]
 
 
-def _places_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[Path, Path, float, float]:
-    """Data file, video file, and where in the video the episode begins and ends."""
+def _task_v2(root: Path, episode: int) -> str:
+    """The task of an episode of v2; empty where its line has none."""
+    for line in _read(root, root / "meta" / "episodes.jsonl").splitlines():
+        try:
+            found = json.loads(line)
+            if int(found["episode_index"]) == episode:
+                return _first(found.get("tasks"))
+        except (KeyError, TypeError, ValueError, RecursionError):
+            continue
+    return ""
+
+
+def _first(tasks: Any) -> str:
+    return tasks if isinstance(tasks, str) else str(tasks[0]) if isinstance(tasks, list) and tasks else ""
+
+
+def _places_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[Path, Path, float, float, str]:
+    """Data file, video file, where in the video the episode begins and ends, and its task."""
     key = f"videos/{camera}/"
     wanted = ["data/chunk_index", "data/file_index"]
     wanted += [f"{key}{name}" for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
-    for table in _episode_tables(root, wanted, [("episode_index", "=", episode)]):
+    for table in _episode_tables(root, wanted, [("episode_index", "=", episode)], also="tasks"):
         if table[wanted[0]]:
             chunk, file, video_chunk, video_file, begin, end = (table[name][0] for name in wanted)
             data = _place(root, info, "data_path", {"chunk_index": chunk, "file_index": file})
             place = {"video_key": camera, "chunk_index": video_chunk, "file_index": video_file}
-            return data, _place(root, info, "video_path", place), begin, end
+            return data, _place(root, info, "video_path", place), begin, end, _first(table.get("tasks", [""])[0])
     raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
 
 
-def _episode_tables(root: Path, columns: list[str], filters: Any = None) -> Iterable[dict[str, list]]:
+def _episode_tables(root: Path, columns: list[str], filters: Any = None, also: str = "") -> Iterable[dict[str, list]]:
     paths = sorted((root / "meta" / "episodes").rglob("*.parquet"))
-    return (_read_parquet(_inside(root, path), columns, filters) for path in paths)
+    return (_read_parquet(_inside(root, path), columns, filters, also) for path in paths)
 
 
 def _read_info(root: Path) -> dict[str, Any]:
@@ -490,13 +616,15 @@ def _inside(root: Path, path: Path) -> Path:
     return path
 
 
-def _read_parquet(path: Path, columns: list[str], filters: Any = None) -> dict[str, list]:
+def _read_parquet(path: Path, columns: list[str], filters: Any = None, also: str = "") -> dict[str, list]:
+    """The `columns`, and `also` where the file has it."""
     try:
         from pyarrow import parquet
     except ImportError:
         raise InputError("Reading a LeRobot dataset needs pyarrow: pip install pyarrow. Or pass an npz.") from None
     try:
         rows = parquet.read_metadata(path).num_rows
+        columns = columns + [also] * (also in parquet.read_schema(path).names)
         if rows * len(columns) * 8 > MOST_BYTES:
             raise InputError(f"{path}: expected at most {MOST_BYTES:,} bytes, found {rows:,} x {len(columns)} values.")
         return parquet.read_table(path, columns=columns, filters=filters).to_pydict()
@@ -525,6 +653,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--start", type=float, default=0.0, help="where the span begins, in seconds")
     parser.add_argument("--end", type=float, default=float("inf"), help="where the span ends, in seconds")
     parser.add_argument("--fps", type=float, help="frames per second of the npz, where it has none")
+    parser.add_argument("--task", default="", help="which of the model's task types; default: what the file says")
+    parser.add_argument("--robot", default="", help="which of the model's robots, where sizes do not tell")
     parser.add_argument("--threads", type=int, default=0, help="0 = one per core")
     parser.add_argument("--json", action="store_true", help="one JSON object per line in place of text")
     parser.add_argument("--dense", action="store_true", help="with a number for every row; implies --json")
@@ -539,10 +669,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
-def episodes_of(parsed: argparse.Namespace, columns: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def episodes_of(
+    parsed: argparse.Namespace, columns: Mapping[str, Any], task_types: Iterable[str] = ()
+) -> list[tuple[str, Any]]:
     """(name, loader) of each episode that the command line names; nothing is read yet."""
     if parsed.lerobot is not None:
-        rest = (columns, parsed.camera, parsed.start, parsed.end)
+        rest = (columns, parsed.camera, parsed.start, parsed.end, task_types)
         return [
             (f"episode {index}", lambda index=index: load_lerobot(parsed.lerobot, index, *rest))
             for index in (lerobot_episodes(parsed.lerobot) if parsed.all else parsed.episode)
@@ -581,13 +713,18 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     try:
         model = RewardModel.load(parsed.model, parsed.threads)
-        episodes = episodes_of(parsed, model.contract["columns"])
+        episodes = episodes_of(parsed, model.contract["columns"], model.contract["task_types"])
         bar = Progress(len(episodes))
         for name, load in episodes:
             try:
-                line = _scored(model, name, _known(load()), parsed)
+                given = {key: value for key, value in (("task", parsed.task), ("robot", parsed.robot)) if value}
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    line = _scored(model, name, _known(load()) | given, parsed)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
+            for warning in said:
+                print(f"Warning: {name}: {warning.message}", file=sys.stderr)
             print(line, flush=True)
             bar.advance()
     except InputError as error:

@@ -37,14 +37,15 @@ place = {str(name): number for number, name in enumerate(data["trajectory_ids"])
 
 def standardized(values):
     """(rows, columns) with mean 0 and standard deviation 1; a constant column becomes 0."""
-    sd = values.std(axis=0)
-    constant = sd <= 1e-6 * np.maximum(1.0, np.abs(values.mean(axis=0)))
-    return (values - values.mean(axis=0)) * np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
+    mean, sd = np.nanmean(values, axis=0), np.nanstd(values, axis=0)  # nan: another robot's values
+    constant = sd <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    scaled = (values - mean) * np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
+    return np.nan_to_num(scaled, nan=0.0)
 
 
 def principal(values, count):
     """(rows, count): the first principal components, all scaled so that the first has variance 1."""
-    centred = values - values.mean(axis=0)
+    centred = np.nan_to_num(values - np.nanmean(values, axis=0), nan=0.0)  # nan: a camera that is missing
     variance, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     return centred @ vectors[:, ::-1][:, :count] / math.sqrt(variance[-1])
 
