@@ -109,7 +109,7 @@ def _run(program: str, url: str, *arguments: str, target: str = "") -> None:
     address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql")
     # the password goes by the environment: every user of the machine sees the arguments
     environment = dict(os.environ) | ({"PGPASSWORD": address.password} if address.password else {})
-    place = address.set(password=None).render_as_string()
+    place = address._replace(password=None).render_as_string()  # `set` takes None for "as it is"
     try:
         run = subprocess.run(
             [found, *arguments, f"{target}{place}"], env=environment, capture_output=True, text=True, check=False,

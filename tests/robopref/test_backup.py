@@ -251,6 +251,17 @@ def test_a_missing_pg_dump_is_said_with_what_to_install(tmp_path: Path, monkeypa
         copies.dump_postgresql("postgresql://127.0.0.1:1/nowhere", tmp_path / "d.dump")
 
 
+def test_the_password_reaches_pg_dump_by_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(f'#!/bin/sh\necho "$PGPASSWORD|$*" > {tmp_path}/told\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(StoreError, match="pg_dump could not do it for postgresql://robopref@db/robopref"):
+        copies.dump_postgresql("postgresql://robopref:p%40ss%2Fw@db/robopref", tmp_path / "d.dump")
+    password, _, arguments = (tmp_path / "told").read_text().strip().partition("|")
+    assert password == "p@ss/w" and arguments.endswith("postgresql://robopref@db/robopref")
+
+
 # -- migrations ----------------------------------------------------------------------------------------------------
 
 
