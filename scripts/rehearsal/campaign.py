@@ -63,7 +63,7 @@ def robopref(services: Services, line: str, *, accept: tuple[int, ...] = (0,)) -
     done = services.run("robopref", line.split())
     if done.returncode not in accept:
         raise Failed(f"robopref {line}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
-    return done.stdout
+    return done.stdout if "--json" in line else done.stdout + done.stderr
 
 
 def first_task(services: Services) -> None:

@@ -132,7 +132,8 @@ class Chroots:
     def close(self) -> None:
         for name in list(self._running):
             self.kill(name)
-        for name in self.services:
+        for number, name in enumerate(self.services):
+            subprocess.run(["ip", "link", "delete", f"rh{number}"], check=False, capture_output=True)
             subprocess.run(["ip", "netns", "delete", self._space(name)], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
 
@@ -159,7 +160,7 @@ class Chroots:
 
     def _environment(self, service: Service, image: Image, more: dict[str, str] | None) -> dict[str, str]:
         told = dict(one.split("=", 1) for one in image.settings.get("Env", []))
-        return told | service.environment | (more or {})
+        return {"HOME": "/"} | told | service.environment | (more or {})
 
     def _user(self, service: Service, image: Image) -> tuple[str, str]:
         name = service.user or image.settings.get("User") or "0"
@@ -210,7 +211,9 @@ class Chroots:
     def _make_network(self) -> None:
         self.close()
         self._work.mkdir(parents=True, exist_ok=True)
-        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in self.address.items())]
+        lines = ["127.0.0.1 localhost"]
+        for name, address in self.address.items():
+            lines.append(" ".join([address, name, *self.services[name].aliases]))
         (self._work / "hosts").write_text("\n".join(lines) + "\n")
         _ip("link", "add", BRIDGE, "type", "bridge")
         _ip("address", "add", f"{self._gateway}/{self._mask}", "dev", BRIDGE)

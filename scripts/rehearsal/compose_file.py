@@ -45,6 +45,8 @@ class Service:
     check: list[str]
     stop_signal: str
     profiles: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    """Other names in the network."""
 
     @property
     def ends(self) -> bool:
@@ -76,6 +78,7 @@ def _one(found: re.Match[str], variables: Mapping[str, str]) -> str:
 
 def _service(name: str, raw: dict[str, Any]) -> Service:
     test = raw.get("healthcheck", {}).get("test", [])
+    networks = raw["networks"] if isinstance(raw["networks"], dict) else {}
     return Service(
         name=name,
         image=raw["image"],
@@ -90,6 +93,7 @@ def _service(name: str, raw: dict[str, Any]) -> Service:
         check=test[1:],
         stop_signal=raw.get("stop_signal", "SIGTERM"),
         profiles=raw.get("profiles", []),
+        aliases=[one for network in networks.values() for one in (network or {}).get("aliases", [])],
     )
 
 

@@ -141,7 +141,7 @@ class Rehearsal:
 
     def invitation_by_the_public_address(self) -> None:
         said = campaign.robopref(self.services, "annotators invite p1")
-        link = next(word for word in said.split() if word.startswith("http"))
+        link = next((word for word in said.split() if word.startswith("http")), "")
         _require(link.startswith(f"https://{HOST}/join?"), f"the link is {link}")
         with self._browser() as browser:
             page = browser.get(link.removeprefix(f"https://{HOST}"))
@@ -165,9 +165,12 @@ class Rehearsal:
             """The name stays what it is; the connection goes to the proxy."""
 
             def handle_request(self, request: httpx.Request) -> httpx.Response:
-                request.extensions["sni_hostname"] = HOST
-                request.url = request.url.copy_with(host=address, port=8443)
-                return super().handle_request(request)
+                url = request.url.copy_with(host=address, port=8443)
+                more = request.extensions | {"sni_hostname": HOST}
+                there = httpx.Request(
+                    request.method, url, headers=request.headers, stream=request.stream, extensions=more
+                )
+                return super().handle_request(there)
 
         return httpx.Client(
             base_url=f"https://{HOST}", transport=Through(verify=context), timeout=60, headers={"Host": HOST}

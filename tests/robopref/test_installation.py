@@ -235,6 +235,16 @@ def test_the_backends_network_is_told():
     assert "10.0.0.0/8" in subnets.banned(["127.0.0.0/8", default]) and default not in subnets.banned([default])
 
 
+def test_label_studio_accepts_the_backends_address():
+    """Django's check of an address wants a dot in a host that is not localhost; `http://backend:9090` is refused."""
+    core = pytest.importorskip("django.core.validators", reason="needs `pip install robopref[studio]`")
+    for name, service in {**OURS, **STUDIOS}.items():
+        if url := service["environment"].get("ROBOPREF_SERVICE_URL"):
+            core.URLValidator()(f"{url}/webhook")
+            host = re.fullmatch(r"http://([\w.]+):9090", url)[1]
+            assert host in SERVICES["backend"]["networks"]["inside"]["aliases"], name
+
+
 def test_the_image_brings_the_clients_of_the_servers_version():
     server_version = re.fullmatch(r"postgres:(\d+)", SERVICES["db"]["image"])[1]
     assert re.findall(r"postgresql-client-(\d+)", DOCKERFILE) == [server_version]
