@@ -236,6 +236,8 @@ def write_page(
         },
         films=[(title, [shown(row) for row in rows]) for title, rows in films.items()],
         outcomes=list(next(iter(dense.values())).outcomes) if dense else [],
+        measured=figures.get("outcomes") or {},
+        contradictory=figures.get("contradictory") or [],
     )
     path.write_text(text, encoding="utf-8")
 
