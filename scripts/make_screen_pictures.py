@@ -92,13 +92,13 @@ def day(page: Any, server: Any, names: list[str]) -> None:
 
 
 SCREENS = {"": {"viewport": {"width": WIDTH, "height": HEIGHT}},
-           "-phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}}  # fmt: skip
+           "-phone": {"viewport": {"width": 390, "height": 844}}}  # fmt: skip
 
 
 def questions(page: Any, server: Any, names: list[str], end: str) -> None:
     """All optional questions, with marks on the time line."""
     import screen_maker
-    from screen_maker import SEEN, make_project, open_stream, sign_in
+    from screen_maker import BOTH_PLAY, CLOCKS, SEEN, make_project, open_stream, sign_in
 
     screen_maker.QUESTION = "Which robot did the better job of opening the drawer?"
     asked = dict.fromkeys(("outcome", "where", "why", "part"), True)
@@ -109,8 +109,9 @@ def questions(page: Any, server: Any, names: list[str], end: str) -> None:
     page.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.currentTime > 1.2)")
     for key in ("m", "ArrowRight", "2", "r"):
         page.keyboard.press(key)
-    page.wait_for_timeout(900)
+    page.wait_for_function(BOTH_PLAY)
     page.keyboard.press("b")
+    page.wait_for_function(f"() => ({CLOCKS})().every(([playing]) => !playing)")
     page.keyboard.press("Space")
     page.wait_for_function(SEEN)
     for key in ("b", "ArrowLeft", "m", "ArrowLeft", "0", "q", "e", "e", "5", "9", "1", "f"):
@@ -124,6 +125,7 @@ def adjudication(page: Any, server: Any, names: list[str], end: str) -> None:
     import screen_maker
     from screen_maker import SEEN, make_project, mark, open_stream, sign_in
 
+    screen_maker.QUESTION = "Which robot did the better job of opening the drawer?"
     screen_maker.OTHERS_SAID = (
         "1: left is better, sure 4 of 5, saw both clips, “takes the handle at once” · "
         "2: right is better, sure 2 of 5, saw both clips · 3: roughly equal, sure 3 of 5, saw both clips"
@@ -137,7 +139,7 @@ def adjudication(page: Any, server: Any, names: list[str], end: str) -> None:
     for key in ("1", "f"):
         page.keyboard.press(key)
     page.locator(".rp-others").wait_for()
-    for key in ("6", "i"):
+    for key in ("4", "u"):
         page.keyboard.press(key)
     page.wait_for_timeout(500)
     keep(page, f"screen-adjudication{end}")
@@ -165,7 +167,7 @@ def disputes(browser: Any, clips: list[Path], folder: Path) -> None:
     for end, screen in SCREENS.items():
         page = browser.new_page(**screen, extra_http_headers=signed_in(), color_scheme="dark" if end else "light")
         page.goto(f"http://127.0.0.1:{service.server_port}/robopref/console/adjudication")
-        page.wait_for_function("() => [...document.querySelectorAll('video')].every((video) => video.readyState > 1)")
+        page.wait_for_function("() => [...document.querySelectorAll('video')].every((video) => video.readyState === 4)")
         keep(page, f"console-adjudication{end}", whole=True)
     service.shutdown()
     ws.store.close()
