@@ -29,8 +29,11 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from policies.pool import check_tasks
 from policies.summary import TARGET, draw, figures, leads, missed, table
 from policies.trial import PARTS, Trial
+
+from preference.errors import UserError
 
 TASKS = (
     "button-press-topdown-v3", "window-open-v3", "door-open-v3", "faucet-open-v3", "plate-slide-v3", "window-close-v3",
@@ -57,7 +60,11 @@ def main() -> None:
     tasks, seeds, parts = asked.tasks, asked.seeds, asked.parts
     if asked.quick:
         tasks, seeds, parts = tasks[:1], seeds[:1], ["core"]
-    os.environ |= {"OMP_NUM_THREADS": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        check_tasks(tasks, pictures="images" in parts)
+    except UserError as error:
+        parser.error(str(error))
     folder = asked.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {

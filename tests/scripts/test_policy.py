@@ -6,14 +6,16 @@ import numpy as np
 import policy
 import pytest
 from efficiency.course import SETTINGS
+from policies import pool as pools
 from policies import trial as trials
 from policies.asking import asked_of, peer_rewards
 from policies.choosing import best, by_itself, divide, soft
 from policies.cloning import clone
-from policies.pool import EVERY, Pool
+from policies.pool import EVERY, Pool, pool_of
 from policies.progress import FORMS, step_weights
 from policies.summary import figures, leads, missed, table
-from policies.trial import CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH, Trial
+from policies.trial import AGAIN, CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH, Trial
+from sample_pool.rollout import Rollout
 
 ROWS = 150
 NEVER, LATE, EARLY = [ROWS] * 50, [100] * 50, [40] * 50
@@ -147,6 +149,34 @@ def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path
     assert len(tested) == different + 1 and set(one.read()["arrived"]) == set(CORE)
 
 
+def test_one_loop_later_the_new_policys_rollouts_are_in_the_pool(pool, tmp_path, monkeypatch):
+    cloned = []
+
+    def rolled(environment, variation, policy, **about):
+        policy(np.zeros(39))
+        rows = np.full((ROWS, 2), 9.0, np.float32)
+        done = np.arange(ROWS) >= 30
+        return Rollout(about["task"], "cloned", rows, rows[:, :1], rows[:, 0], done, np.zeros((ROWS, 0), np.uint8))
+
+    monkeypatch.setattr(trials, "pool_of", lambda *_, **__: pool)
+    monkeypatch.setattr(trials, "asked_of", lambda *_, **__: Answered())
+    monkeypatch.setattr(trials, "ask_more", lambda *_: Answered())
+    monkeypatch.setattr(trials, "make_environment", lambda *_: (None, [0]))
+    monkeypatch.setattr(trials, "roll_out", rolled)
+    monkeypatch.setattr(
+        trials, "clone", lambda states, _, rows, __: cloned.append((states, rows)) or (lambda _: np.zeros(4))
+    )
+    monkeypatch.setattr(trials, "arrivals", lambda *_: EARLY)
+    one = Trial(tmp_path, "door", 0)
+    one.run(["loop", "progress"])
+    found = one.read()
+    assert set(found["arrived"]) == {AGAIN, *FORMS}
+    assert found["facts"][AGAIN]["rollouts successful"] == 1.0
+    states, rows = cloned[1]
+    assert len(states) == (40 + trials.ROLLOUTS) * ROWS
+    assert found["facts"][AGAIN]["rollouts kept"] == 24 == rows[40 * ROWS :].sum() / ROWS
+
+
 def test_progress_counts_the_rows_in_which_something_rises(pool):
     rows = step_weights("true progress, positive part", pool, Answered()).reshape(40, ROWS)
     assert (rows[:, -EVERY:] == 0).all()
@@ -164,22 +194,44 @@ def test_the_way_is_what_is_learned_before_success(pool):
     assert found == {"successful": pytest.approx(150 / 170, abs=1e-3), "the way": pytest.approx(60 / 80)}
 
 
+def test_a_task_that_does_not_exist_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["policy.py", "--folder", str(tmp_path / "kept"), "--tasks", "door-opne-v3"])
+    with pytest.raises(SystemExit) as ended:
+        policy.main()
+    assert ended.value.code == 2
+    assert "no Meta-World task 'door-opne-v3'" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_pool_has_its_sources_and_is_the_same_with_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "SOURCES", {"expert": 1, "random": 1})
+    monkeypatch.setattr("sample_pool.sources.DEMONSTRATIONS", 2)
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    seen, plain = (pool_of(tmp_path, "window-open-v3", 3, pictures=pictures) for pictures in (True, False))
+    assert sorted(plain.source) == ["expert", "random"]
+    assert plain.arrived[plain.source == "expert"] < ROWS and plain.arrived[plain.source == "random"] == ROWS
+    assert (seen.states == plain.states).all() and (seen.actions == plain.actions).all()
+    assert plain.frames.shape == (2, 15, 0) and seen.frames.shape[:2] == (2, 15) and seen.frames.std() > 0
+    assert seen.features(pictures=True)[0].state.shape == (15, 0)
+    assert (pool_of(tmp_path, "window-open-v3", 3, pictures=True).frames == seen.frames).all()
+
+
 @pytest.mark.parametrize(("ours", "code"), [(EARLY, 0), (LATE, 1)])
 def test_the_report_is_of_the_trials_that_are_kept_and_ends_with_one_line_of_json(
     tmp_path, monkeypatch, capsys, ours, code
 ):
-    for task in ("door-v3", "window-v3"):
+    for task in ("door-open-v3", "window-open-v3"):
         one = Trial(tmp_path, task, 0)
         one.path.parent.mkdir(exist_ok=True)
         one.path.write_text(json.dumps({"arrived": made(**{OURS: ours}), "facts": {OURS: {"the way": 0.9}}}))
-    given = ["--folder", tmp_path, "--tasks", "door-v3", "window-v3", "--seeds", 0, "--parts", "core"]
+    given = ["--folder", tmp_path, "--tasks", "door-open-v3", "window-open-v3", "--seeds", 0, "--parts", "core"]
     monkeypatch.setattr("sys.argv", ["policy.py", *map(str, given), "--processes", "1"])
     with pytest.raises(SystemExit) as ended:
         policy.main()
     printed = capsys.readouterr().out.splitlines()
     report = json.loads(printed[-1])
     assert ended.value.code == code and report["met"] is (code == 0)
-    assert report["figures"][OURS]["tasks"] == {"door-v3": 1.0, "window-v3": 1.0}
+    assert report["figures"][OURS]["tasks"] == {"door-open-v3": 1.0, "window-open-v3": 1.0}
     assert [line for line in printed if line.startswith("Not reached")] == [
         f"Not reached: {m}" for m in report["missed"]
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from make_sample_pool import check
 from sample_pool.rollout import ROWS, Camera, Rollout, make_environment, roll_out
 from sample_pool.sources import clone_behaviour, demonstrate, policies_for
 
@@ -96,6 +97,14 @@ class Eye:
     def close(self) -> None:
         if self.camera is not None:
             self.camera.close()
+
+
+def check_tasks(tasks: list[str], pictures: bool) -> None:
+    """
+    Raises:
+        UserError: Meta-World is not installed, or has no such task.
+    """
+    check(tasks, video=pictures)
 
 
 def first_row(one: Rollout) -> int:
