@@ -34,6 +34,8 @@ WORKERS, THREADS = 3, 4
 """Processes, and requests that each handles at a time: a request is mostly Python, and a clip mostly waiting."""
 REQUEST_S = 300
 """After so many seconds without a sign of life a process is replaced. The console's longest page takes 20."""
+KEPT_S = 75
+"""A connection without requests: longer than any client of ours keeps one, or it meets one that was just closed."""
 LEAST_SPACE = 200_000_000
 """Bytes free for uploads and exports, below which it does not start."""
 NEEDED = ("POSTGRE_PASSWORD", "LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_USER_TOKEN", "ROBOPREF_CONSOLE_SECRET")
@@ -71,8 +73,8 @@ def serve(environment: Mapping[str, str] = os.environ) -> NoReturn:
     threads = _number(environment, "LABEL_STUDIO_THREADS", THREADS)
     options = {
         "bind": f"0.0.0.0:{port}", "worker-class": "gthread", "workers": workers, "threads": threads,
-        "timeout": REQUEST_S, "graceful-timeout": 30, "worker-tmp-dir": "/dev/shm", "log-level": "warning",
-        "forwarded-allow-ips": "*",
+        "timeout": REQUEST_S, "graceful-timeout": 30, "keep-alive": KEPT_S, "worker-tmp-dir": "/dev/shm",
+        "log-level": "warning", "forwarded-allow-ips": "*",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS

@@ -250,21 +250,37 @@ class Annotators(Section):
     """Open pairs of somebody who has not answered for so many hours go to others who have; 0 = never."""
 
 
-class S3(Section):
-    """An S3-compatible store for the clips: `robopref push` uploads them, Label Studio passes them on."""
+class Bucket(Section):
+    """A bucket of an S3-compatible store."""
 
     bucket: str = ""
-    prefix: str = "clips"
+    prefix: str = ""
     """Folder in the bucket; use a different one for each project that shares the bucket."""
     endpoint: str = ""
     """Address of a service other than AWS."""
     region: str = ""
     access_key: SecretStr = SecretStr("")
-    """Prefer ROBOPREF_S3_ACCESS_KEY. Label Studio stores both keys to sign links."""
+    """Prefer ROBOPREF_S3_ACCESS_KEY."""
     secret_key: SecretStr = SecretStr("")
     """Prefer ROBOPREF_S3_SECRET_KEY."""
+
+
+class S3(Bucket):
+    """An S3-compatible store for the clips: `robopref push` uploads them, Label Studio passes them on, and stores both
+    keys to sign links."""
+
+    prefix: str = "clips"
+    """Folder in the bucket; use a different one for each project that shares the bucket."""
     link_minutes: Annotated[int, Field(ge=1)] = 60
     """How long a link to a clip is valid."""
+
+
+class Cluster(Bucket):
+    """With `executor = "ray"`: a bucket by way of which the cluster's machines get the data and return what they made.
+    Without one they must share the folders of the data and the work folder."""
+
+    prefix: str = "cluster"
+    """Folder in the bucket; use a different one for each project that shares the bucket."""
 
 
 class LabelStudio(Section):
@@ -472,6 +488,7 @@ class Config(Section):
     executor: Literal["processes", "ray"] = "processes"
     """Where that work runs: on this machine, or on a Ray cluster (`pip install "robopref[scale]"`; RAY_ADDRESS selects
     it)."""
+    cluster: Cluster = Cluster()
     pool: Pool = Pool()
     clips: Clips = Clips()
     pairs: Pairs = Pairs()

@@ -17,6 +17,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
 from multiprocessing.forkserver import ensure_running
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from rich.console import Console
@@ -33,6 +34,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from preference.bucket import carried, receive
+from preference.config import Bucket
 from preference.errors import ConfigError, DiskFull, UserError
 from preference.formats import printable
 
@@ -119,6 +122,8 @@ class Workers:
     count: int = 0
     """Processes on this machine; 0 = one per core. On Ray the cluster decides."""
     executor: Literal["processes", "ray", "here"] = "processes"
+    bucket: Bucket | None = None
+    """On Ray: by way of which files go to its machines and back; None: they have our folders."""
 
     @property
     def processes(self) -> int:
@@ -140,6 +145,8 @@ def parallel_map(
     *,
     workers: Workers,
     description: str,
+    reads: Iterable[Path] = (),
+    writes: Callable[[Item], Path] | None = None,
 ) -> Iterator[tuple[Item, Result | UserError]]:
     """`function` over `items` in processes, in order of completion; a UserError is a result, not an end, except for a
     full disk, which the other items would meet as well. An item whose process is killed, by a library in C that crashes
@@ -147,6 +154,10 @@ def parallel_map(
 
     `function` and the items must be picklable. Any other exception is a bug and ends the map. On Ctrl-C the work
     not yet begun is dropped and the processes are ended before the interrupt goes on.
+
+    Args:
+        reads: Files and folders that `function` reads, and
+        writes: the one file that it makes of an item: for machines without our folders.
 
     Raises:
         ConfigError: Ray is asked for and is not installed, or its cluster cannot be reached.
@@ -156,7 +167,7 @@ def parallel_map(
         return
     count = min(workers.processes, len(items))
     if workers.executor == "ray":
-        results = _on_ray(function, items)
+        results = _on_ray(function, items, workers.bucket, reads, writes)
     elif workers.executor == "here":
         results = ((item, _attempt(function, item)) for item in items)
     else:
@@ -248,8 +259,16 @@ def _behind_others() -> None:
     _end_with_parent()
 
 
-def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | UserError]]:
-    """One Ray task for each item; a few for each core of the cluster are in flight."""
+def _on_ray(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    bucket: Bucket | None,
+    reads: Iterable[Path],
+    writes: Callable[[Item], Path] | None,
+) -> Generator[tuple[Item, Result | UserError]]:
+    """One Ray task for each item; a few for each core of the cluster are in flight. A task whose machine dies is done
+    by another one."""
+    function = carried(function, bucket, reads, writes) if bucket else function
     ray, ours = _connected_ray()
     attempt = ray.remote(_attempt)
     shared = ray.put(function)
@@ -261,7 +280,11 @@ def _on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Genera
             waiting[attempt.remote(shared, item)] = item
         while waiting:
             (done, *_), _ = ray.wait(list(waiting))
-            yield waiting.pop(done), _of_ray(ray, done)
+            item = waiting.pop(done)
+            result = _of_ray(ray, done)
+            if bucket and writes and not isinstance(result, UserError):
+                receive(bucket, writes(item))
+            yield item, result
             for item in islice(remaining, 1):
                 waiting[attempt.remote(shared, item)] = item
     finally:

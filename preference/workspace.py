@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preference.artifacts import check_writable
-from preference.config import Config
+from preference.config import Bucket, Config
 from preference.config_file import load_config
 from preference.errors import UserError
 from preference.work import Workers
@@ -80,7 +80,14 @@ class Workspace:
     @property
     def workers(self) -> Workers:
         """Where work on many trajectories runs."""
-        return Workers(self.config.workers, self.config.executor)
+        return Workers(self.config.workers, self.config.executor, self._bucket())
+
+    def _bucket(self) -> Bucket | None:
+        """By way of which a cluster gets files; its keys are those of the clips' bucket where it has none."""
+        settings, clips = self.config.cluster, self.config.label_studio.s3
+        if not settings.bucket or settings.access_key.get_secret_value():
+            return settings if settings.bucket else None
+        return settings.model_copy(update={"access_key": clips.access_key, "secret_key": clips.secret_key})
 
     @property
     def manifest(self) -> Path:

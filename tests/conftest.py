@@ -65,7 +65,7 @@ def postgres(run_folder):
 
 
 @contextlib.contextmanager
-def _start_postgres():
+def _start_postgres(*, fsync=False):
     found = POSTGRES_BIN[-1] if POSTGRES_BIN else Path(shutil.which("initdb")).resolve().parent
     # not under pytest's own folder, which only we may enter and PostgreSQL, not being root, must
     folder = Path(tempfile.mkdtemp(prefix="robopref-postgres-"))
@@ -74,7 +74,9 @@ def _start_postgres():
         as_user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres", "postgres")
     port, data = claim_port(None, "PostgreSQL"), folder / "data"
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+    options = (
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync={'on' if fsync else 'off'}"
+    )
 
     def run(program, *arguments):
         command = [*as_user, str(found / program), "-D", str(data), *arguments]

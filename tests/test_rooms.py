@@ -97,7 +97,7 @@ def importers(library):
         ("label_studio_sdk", ["importer/studio/client.py"]),
         ("ffmpeg", ["importer/clips/render.py", "importer/clips/views.py"]),
         ("flask", ["ml_backend/service/app.py", "ml_backend/service/console/routes.py", "ml_backend/service/join.py"]),
-        ("boto3", ["importer/clips/s3.py"]),
+        ("boto3", ["preference/bucket.py"]),
         ("h5py", ["importer/pool/hdf5.py"]),
     ],
 )

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
+from operator import attrgetter
 from pathlib import Path
 
 from importer.clips.index import ClipIndex, Entry
 from importer.clips.plan import Job, plan
 from importer.clips.render import render
-from importer.pool.dataset import read_episode
+from importer.pool.dataset import files_read, read_episode
 from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
 from preference.config import Clips, Pool
 from preference.errors import NotReady, UserError
@@ -86,7 +87,11 @@ def render_clips(
     jobs, failures = plan(trajectories, pool, clips, folder, salt)
     missing = [job for job in jobs if not index.has(job.trajectory.trajectory_id, job.key)]
     broken: set[str] = set()
-    for job, result in parallel_map(_Render(pool, clips), missing, workers=workers, description="Rendering clips"):
+    results = parallel_map(
+        _Render(pool, clips), missing, workers=workers, description="Rendering clips",
+        reads=files_read(pool), writes=attrgetter("path"),
+    )  # fmt: skip
+    for job, result in results:
         if isinstance(result, UserError):
             broken.add(job.trajectory.trajectory_id)
             failures.append(failure_of(job.trajectory.dataset, job.trajectory.episode_index, result))

@@ -8,7 +8,7 @@ A format is one file with a class like `dataset.Reader`.
 """
 
 from importer.pool.build import PoolResult, build_pool, measure, read_pool
-from importer.pool.dataset import feature_names_of, files_of, find_dataset, read_episode
+from importer.pool.dataset import feature_names_of, files_of, files_read, find_dataset, read_episode
 from importer.pool.episode import Episode
 from importer.pool.manifest import Failure, failure_of
 
@@ -20,6 +20,7 @@ __all__ = [
     "failure_of",
     "feature_names_of",
     "files_of",
+    "files_read",
     "find_dataset",
     "measure",
     "read_episode",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from importer.pool.dataset import open_dataset
+from importer.pool.dataset import files_read, open_dataset
 from importer.pool.episode import BadInput, Episode
 from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
 from importer.pool.outside import guarded
@@ -121,7 +121,9 @@ def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult
     if workers != HERE and len(items) < FEW:
         workers = Workers(1)
     found: list[Trajectory] = []
-    for item, result in parallel_map(_Measure(clips), items, workers=workers, description="Reading episodes"):
+    folders = files_read(config)
+    measured = parallel_map(_Measure(clips), items, workers=workers, description="Reading episodes", reads=folders)
+    for item, result in measured:
         if isinstance(result, UserError):
             failures.append(failure_of(item.dataset.name, item.episode_index, result))
         else:

@@ -210,6 +210,11 @@ def _safe(name: str) -> str:
     return f"{text[:LONGEST].strip('-')}-{digest[:6]}".strip("-")
 
 
+def files_read(config: Pool) -> list[Path]:
+    """Files and folders that its episodes are read from."""
+    return [path for one in config.dataset for path in (one.path, Path(one.sidecar)) if str(path) != "."]
+
+
 def find_dataset(config: Pool, trajectory: Trajectory) -> Dataset:
     """The dataset that the trajectory came from.
 

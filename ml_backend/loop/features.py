@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from importer.clips.index import content_key
-from importer.pool import Failure, failure_of, feature_names_of, files_of, find_dataset, read_episode
+from importer.pool import Failure, failure_of, feature_names_of, files_of, files_read, find_dataset, read_episode
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, load, onnx_file
@@ -375,13 +376,25 @@ def _encode_missing(
         # once before the work begins: broken weights are one mistake, not one of each trajectory
         (_loaded if alone else load)(encoder, onnx, 0)
     task = _Encode(read, encoder, onnx, threads=0 if alone else 1)
-    for job, result in parallel_map(task, jobs, workers=workers, description="Encoding frames"):
+    files = files_read(ws.config.pool)
+    if encoder:
+        files += [path for path in (onnx, Path(encoder.weights)) if path and path.is_file()]
+    results = parallel_map(
+        task,
+        jobs,
+        workers=workers,
+        description="Encoding frames",
+        reads=files,
+        writes=attrgetter("path"),
+    )
+    for job, result in results:
         if isinstance(result, UserError):
             yield job, result
 
 
 def _on_gpu(jobs: Sequence[Job], read: _Read, network: Encoder, workers: Workers) -> Iterator[tuple[Job, UserError]]:
-    for job, found in parallel_map(read, jobs, workers=workers, description="Encoding frames"):
+    folders = files_read(read.pool)
+    for job, found in parallel_map(read, jobs, workers=workers, description="Encoding frames", reads=folders):
         try:
             if isinstance(found, UserError):
                 raise found

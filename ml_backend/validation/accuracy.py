@@ -25,8 +25,9 @@ import numpy as np
 
 from importer.pairs.batches import REPLACEMENT
 from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajectory_folds
-from ml_backend.reward.features import Features
+from ml_backend.reward.features import FeatureFiles, Features
 from ml_backend.reward.model import ModelSpec
+from ml_backend.reward.segments import FeatureViews
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import TARGETS
@@ -242,9 +243,11 @@ def fit_folds(
     folds = [Fold(n, split, seed) for n, (split, seed) in enumerate(zip(splits, seeds, strict=True))]
     few = sum(len(fold.split.train) for fold in folds) * reward.epochs < IN_PROCESS
     found: dict[int, np.ndarray] = {}
-    for _, result in parallel_map(
-        _Fit(features, pairs, spec, reward), folds, workers=HERE if few else workers, description=description
-    ):
+    whole = features.whole if isinstance(features, FeatureViews) else features
+    files = whole.paths if isinstance(whole, FeatureFiles) else ()
+    workers = HERE if few else workers
+    fit = _Fit(features, pairs, spec, reward)
+    for _, result in parallel_map(fit, folds, workers=workers, description=description, reads=files):
         if isinstance(result, UserError):
             raise result
         number, differences = result

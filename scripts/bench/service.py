@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -157,10 +157,12 @@ def ask(ws: Workspace, jerks: np.ndarray, waiting: int) -> None:
 
 
 @contextlib.contextmanager
-def process(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A Python of its own; ended with everything that it began."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with log.open("wb") as out:
+    environment = environment or {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with log.open("ab") as out:
         running = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             env=environment,
@@ -182,8 +184,8 @@ def round_seconds(config: Path, log: Path) -> tuple[float, float]:
     return whole, training
 
 
-def wait_for(url: str, path: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
+def wait_for(url: str, path: str, log: Path, *, timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
             httpx.get(url + path, timeout=2)
