@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -284,6 +285,7 @@ def main() -> None:
     options.add_argument("--built", action="store_true", help="take the images as they are")
     options.add_argument("--short", action="store_true", help="no campaign: only the first tasks")
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is left running
     shutil.rmtree(given.work, ignore_errors=True)
     services, figures = start(given.work, prepare(given.work / "base"), built=given.built)
     told = Rehearsal(services, given.work / "base")
