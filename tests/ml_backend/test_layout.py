@@ -198,8 +198,12 @@ def test_cameras_go_by_name_and_some_may_be_missing():
     assert [view is None for view in inference.views_of({"wrist": front}, names)] == [True, False]
     with pytest.raises(inference.InputError, match="no camera 'top'; expected some of front, wrist"):
         inference.views_of({"top": front}, names)
-    with pytest.raises(inference.InputError, match="there is no picture"):
-        inference.views_of({"wrist": None}, names)
+    for nothing in ({"wrist": None}, {}, None):
+        with pytest.raises(inference.InputError, match="there is no picture"):
+            inference.views_of(nothing, names)
+    one = inference.RewardModel(None, {"inputs": ["frames"], "sample_fps": 5.0, "max_frames": 64, "task_types": []})
+    with pytest.raises(inference.InputError, match=r"images have shape \(\)"):
+        one.score(None, np.zeros((3, 2)))
 
 
 def test_a_pool_of_two_cameras_and_two_robots_is_encoded_described_and_scored_by_a_model_that_knows_one(

@@ -168,7 +168,7 @@ class RewardModel:
         cameras = self.contract.get("cameras") or []
         there: list[bool] = []
         if "frames" in self.inputs:
-            views = [view if view is None else check_images(view) for view in views_of(images, cameras)]
+            views = [None if view is None and cameras else check_images(view) for view in views_of(images, cameras)]
             there = [view is not None for view in views]
             first = next(view for view in views if view is not None)
             batched = first.ndim == 5
@@ -222,6 +222,8 @@ class RewardModel:
     def _robot(self, robot: str, actions: Any, state: Any) -> int:
         """Its number among the model's robots."""
         known = self.contract.get("robots") or []
+        if len(known) < 2:
+            return 0
         sizes = {"actions": _width(actions), "state": _width(state)}
         fits = [
             number
@@ -229,8 +231,6 @@ class RewardModel:
             if (not robot or one["name"] == str(robot))
             and all(sizes[name] in (0, one[name]) for name in sizes if name in self.inputs)
         ]
-        if len(known) < 2:
-            return 0
         if len(fits) != 1:
             found = f"{robot or 'a robot'} with {sizes['actions']} actions and {sizes['state']} state values"
             listed = "; ".join(f"{one['name']}: {one['actions']} actions, {one['state']} state values" for one in known)
@@ -258,8 +258,9 @@ def _kind(sampling: Mapping[str, Any]) -> tuple[str, str]:
 
 def views_of(images: Any, cameras: list[str]) -> list[Any]:
     """What there is of each camera, None where one is missing."""
-    if not isinstance(images, Mapping):
+    if not isinstance(images, Mapping) and not (images is None and cameras):
         return [images, *[None] * (len(cameras) - 1)]
+    images = images or {}
     if strange := [name for name in images if name not in cameras]:
         raise InputError(f"there is no camera {strange[0]!r}; expected some of {', '.join(cameras) or 'one array'}.")
     if all(images.get(name) is None for name in cameras):
