@@ -15,6 +15,7 @@ from typing import Protocol
 from importer.pool import hdf5
 from importer.pool.episode import BadInput, Episode
 from importer.pool.folder import Folder
+from importer.pool.foreign import foreign_format
 from importer.pool.labels import Labels, complete, read_sidecar
 from importer.pool.lerobot import read_info
 from importer.pool.lerobot_v2 import LeRobotV2
@@ -169,6 +170,7 @@ def format_of(dataset: Dataset) -> str:
     path = dataset.path
     if path.is_file():
         if path.suffix not in hdf5.SUFFIXES:
+            _refuse_foreign(path)
             raise BadInput(path, "", f"expected a folder or an HDF5 file ({', '.join(hdf5.SUFFIXES)})")
         with hdf5.opened(path) as file:
             return "robomimic" if Robomimic.recognizes(file, path) else "robosuite"
@@ -191,7 +193,18 @@ def _folder_or_hint(path: Path) -> str:
         raise BadInput(
             path, "", f"this folder holds HDF5 files ({names}); each of them is a dataset of its own", fix=fix
         )
+    _refuse_foreign(path)
     return "folder"
+
+
+def _refuse_foreign(path: Path) -> None:
+    """
+    Raises:
+        BadInput: it is of a format that is known, and that no reader reads; with what converts it.
+    """
+    if found := foreign_format(path):
+        name, fix = found
+        raise BadInput(path, "", f"this is {name}, which Robopref does not read", fix=fix)
 
 
 def trajectory_id(dataset: str, episode: str) -> str:

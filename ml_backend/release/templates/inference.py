@@ -9,6 +9,9 @@ parquet, also need PyAV and pyarrow.
     reward = model.score(images, actions, state, fps=30)        # one trajectory -> float
     reward = model.score(images, actions, state, fps=30, task="open the drawer", robot="so101")  # of several
     rewards = model.score_many([episode, ...])                  # many -> (N,) float64, with a progress bar
+    model.rewards(...), model.progress(...), model.success(...) # a number for each row; model.uncertainty(...)
+    stream = model.stream()                                     # online: stream.add(image, action, state), row by row
+    env = reward_wrapper(env, model, observe)                   # a gymnasium environment with the model's reward
     rewards = model.rewards(images, actions, state, fps=30)     # one -> (T,) float64 that add up to its reward
     dense = model.dense(images, actions, state, fps=30)         # with progress, success, and the spread of each
 
@@ -33,12 +36,17 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "CPUExecutionProvider")
+"""What ONNX Runtime is to run on, the first that is there."""
+ROUNDING = 1e-5
+"""Of a column's range: values that are outside by less are inside."""
 RANGE_TOLERANCE = 5.0
 """A value further from the trained range than so many of its widths, or of its largest value where that is more, is
 taken for another unit, and refused."""
@@ -65,14 +73,29 @@ class InputError(ValueError):
 class RewardModel:
     """The released reward model. Make it with `RewardModel.load`."""
 
-    def __init__(self, session: Any, contract: Mapping[str, Any]) -> None:
+    def __init__(self, session: Any, contract: Mapping[str, Any], strict: bool = False) -> None:
         self.session = session
         self.contract = contract
         self.inputs = set(contract["inputs"])
+        self.strict = strict
+        self.clipped: dict[str, float] = {}
+        """Column → share of the rows that were clipped to the range of training, in the latest call."""
 
     @classmethod
-    def load(cls, path: str | Path = Path(__file__).parent, threads: int = 0) -> RewardModel:
-        """The model in `path`: reward_model.onnx, or the release's folder. `threads` 0 = one per core."""
+    def load(
+        cls,
+        path: str | Path = Path(__file__).parent,
+        threads: int = 0,
+        providers: Iterable[str] | None = None,
+        strict: bool = False,
+    ) -> RewardModel:
+        """The model in `path`: reward_model.onnx, or the release's folder.
+
+        Args:
+            threads: 0 = one per core.
+            providers: Of ONNX Runtime, such as `["CUDAExecutionProvider"]`; default: a GPU where there is one.
+            strict: Refuse actions and state beyond the range of training instead of clipping them.
+        """
         import onnxruntime
 
         path = Path(path)
@@ -81,11 +104,15 @@ class RewardModel:
             raise InputError(f"{path} does not exist; expected the release's reward_model.onnx.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        available = onnxruntime.get_available_providers()
+        wanted = list(providers or (name for name in PROVIDERS if name in available))
+        if missing := [name for name in wanted if name not in available]:
+            raise InputError(f"this onnxruntime has no {missing[0]}; it has {', '.join(available)}.")
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
         metadata = session.get_modelmeta().custom_metadata_map
         if "robopref" not in metadata:
             raise InputError(f"{path} is no Robopref reward model: it carries no description of its input.")
-        return cls(session, json.loads(metadata["robopref"]))
+        return cls(session, json.loads(metadata["robopref"]), strict)
 
     def score(
         self,
@@ -128,6 +155,32 @@ class RewardModel:
         `score`."""
         return self.dense(images, actions, state, **sampling)["rewards"]
 
+    def progress(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> np.ndarray:
+        """How far the task is at each row, from 0 to 1, (T,) or (B, T); arguments as for `score`."""
+        return self._outcome("progress", images, actions, state, sampling)
+
+    def success(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> np.ndarray:
+        """The probability that the task has been done by each row, (T,) or (B, T); arguments as for `score`."""
+        return self._outcome("success", images, actions, state, sampling)
+
+    def uncertainty(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> dict[str, np.ndarray]:
+        """How far the ensemble's members disagree about each row's `rewards`, `progress` and `success` (standard
+        deviations); arguments as for `score`. `spread` has that of the whole trajectory's reward."""
+        found = self.dense(images, actions, state, **sampling)
+        return {name.removesuffix("_spread"): v for name, v in found.items() if name.endswith("_spread")}
+
+    def stream(self, window: int = 3, **kind: str) -> Stream:
+        """For one row at a time, at the model's rate (`contract["sample_fps"]`); `task` and `robot` as for `score`."""
+        return Stream(self, window, **kind)
+
+    def _outcome(self, name: str, images: Any, actions: Any, state: Any, sampling: Mapping[str, Any]) -> np.ndarray:
+        found = self.dense(images, actions, state, **sampling)
+        if name not in found:
+            raise InputError(
+                f"this model has not learned {name}: too few of its trajectories say whether they succeeded."
+            )
+        return found[name]
+
     def dense(self, images: Any, actions: Any, state: Any = None, **sampling: Any) -> dict[str, np.ndarray]:
         """What the model says of every row, each (T,) or (B, T) float64. Arguments as for `score`.
 
@@ -147,23 +200,78 @@ class RewardModel:
         shared = {name: name.startswith("rewards") for name in kept}
         return {name: per_row(np.asarray(v), rows, total, end if shared[name] else None) for name, v in kept.items()}
 
-    def score_many(self, episodes: Iterable[Mapping[str, Any]], progress: bool = True) -> np.ndarray:
-        """(N,) rewards of episodes of any lengths; each a mapping with images, actions and perhaps state and fps."""
+    def score_many(self, episodes: Iterable[Mapping[str, Any]], progress: bool = True, batch: int = 1) -> np.ndarray:
+        """(N,) rewards of episodes of any lengths; each a mapping with images, actions and perhaps state and fps.
+
+        Args:
+            batch: Episodes that are run together, which pays on a GPU; shorter ones are padded and masked.
+        """
+        rewards: list[float] = []
+        waiting: list[dict[str, np.ndarray]] = []
         episodes = list(episodes)
-        rewards = []
         bar = Progress(len(episodes), shown=progress)
         for number, episode in enumerate(episodes):
             try:
-                rewards.append(float(self.score(**_known(episode))))
+                given = {"state": None, "fps": None, "start_s": 0.0, "end_s": float("inf")} | _known(episode)
+                rate = (given["fps"], given["start_s"], given["end_s"])
+                arrays = (given["images"], given["actions"], given["state"])
+                feeds = self._feeds(*arrays, rate, _kind(given))[0]
             except InputError as error:
                 raise InputError(f"Episode {number}: {error}") from None
+            if waiting and (len(waiting) == batch or _sizes(waiting[0]) != _sizes(feeds)):
+                rewards += self._together(waiting)
+                waiting = []
+            waiting.append(feeds)
             bar.advance()
+        rewards += self._together(waiting) if waiting else []
         return np.asarray(rewards, dtype=np.float64)
+
+    def _together(self, several: list[dict[str, np.ndarray]]) -> list[float]:
+        """Rewards of episodes whose rows have the same sizes, as one batch."""
+        longest = max(feeds["mask"].shape[1] for feeds in several)
+
+        def padded(name: str, values: np.ndarray) -> np.ndarray:
+            if name in ("task", "views"):  # one for each episode
+                return values
+            return np.pad(values, [(0, 0), (0, longest - values.shape[1])] + [(0, 0)] * (values.ndim - 2))
+
+        batch = {name: np.concatenate([padded(name, feeds[name]) for feeds in several]) for name in several[0]}
+        return self.session.run(["reward"], batch)[0].astype(np.float64).tolist()
+
+    def _clipped(self, name: str, values: np.ndarray) -> np.ndarray:
+        """(B, T, size) within the range of training: a new policy goes where those before it did not, and what a model
+        says of there is a guess."""
+        expected = self.contract[name]
+        low, high = np.asarray(expected["low"], np.float32), np.asarray(expected["high"], np.float32)
+        slack = ROUNDING * (high - low)
+        outside = ((values < low - slack) | (values > high + slack)) & (high > low)
+        if not outside.any():
+            return values
+        shares = outside.mean(axis=(0, 1))
+        found = {expected["names"][i]: float(shares[i]) for i in np.flatnonzero(shares)}
+        self.clipped |= found
+        told = ", ".join(f"{column} in {share:.0%} of the rows" for column, share in found.items())
+        if self.strict:
+            raise InputError(f"{name} leave the range of training: {told}. Without strict=True they are clipped to it.")
+        warnings.warn(f"{name} leave the range of training and are clipped to it: {told}.", stacklevel=5)
+        return np.where(outside, np.clip(values, low, high), values)
 
     def _run(
         self, images: Any, actions: Any, state: Any, rate: tuple, kind: tuple[str, str]
     ) -> tuple[dict[str, Any], np.ndarray, int]:
         """Every output by its name, the rows that the model looked at, and how many there are."""
+        feeds, rows, total, batched = self._feeds(images, actions, state, rate, kind)
+        names = [node.name for node in self.session.get_outputs()]
+        found = {}
+        for name, value in zip(names, self.session.run(None, feeds), strict=True):
+            value = value.astype(np.float64)
+            found[name] = value if batched else float(value[0]) if value.ndim == 1 else value[0]
+        return found, rows, total
+
+    def _feeds(
+        self, images: Any, actions: Any, state: Any, rate: tuple, kind: tuple[str, str]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, int, bool]:
+        """What the graph takes, checked and sampled; the rows sampled, of how many, and whether it was a batch."""
         feeds: dict[str, np.ndarray] = {}
         cameras = self.contract.get("cameras") or []
         there: list[bool] = []
@@ -192,6 +300,8 @@ class RewardModel:
                 feeds[name] = self._placed(values, name, robot, leading, batched)
         rows = sample_rows(leading[1], *rate, self.contract["sample_fps"], self.contract["max_frames"])
         feeds = {name: np.ascontiguousarray(values[:, rows]) for name, values in feeds.items()}
+        self.clipped = {}
+        feeds |= {name: self._clipped(name, feeds[name]) for name in ("actions", "state") if name in feeds}
         feeds["mask"] = np.ones((leading[0], len(rows)), dtype=bool)
         if cameras and there:
             feeds["views"] = np.tile(np.array(there), (leading[0], 1))
@@ -199,12 +309,7 @@ class RewardModel:
             feeds["task"] = np.full(leading[0], self._task(kind[0]), np.int64)
         elif kind[0] and kind[0] not in self.contract["task_types"]:
             self._task(kind[0])
-        names = [node.name for node in self.session.get_outputs()]
-        found = {}
-        for name, value in zip(names, self.session.run(None, feeds), strict=True):
-            value = value.astype(np.float64)
-            found[name] = value if batched else float(value[0]) if value.ndim == 1 else value[0]
-        return found, rows, leading[1]
+        return feeds, rows, leading[1], batched
 
     def _task(self, task: str) -> int:
         """Its number; -1, with a warning, where the model does not know it."""
@@ -215,7 +320,7 @@ class RewardModel:
         warnings.warn(
             f"{said}: the reward is what its tasks share, which nobody's answers have tested. It knows "
             f"{', '.join(map(repr, known))}.",
-            stacklevel=4,
+            stacklevel=5,
         )
         return -1
 
@@ -250,6 +355,80 @@ class RewardModel:
             part = {key: whole[key][own] for key in ("names", "low", "high")} | {"size": robots[robot][name]}
             out[..., own] = check_rows(values, name, part, leading, batched)
         return out
+
+
+class Stream:
+    """Rows as they happen, for online reinforcement learning: `add` each, and get what the model says of it.
+
+    The model sees the latest `window` rows, so neither memory nor time grows with the episode. A trajectory's reward is
+    a mean over its rows: the mean of what `add` gives follows it, and is the same where a row counts by itself
+    (temporal layer `mean`); with neighbours, `add` cannot know the next row yet.
+    """
+
+    def __init__(self, model: RewardModel, window: int, **kind: str) -> None:
+        if window < 1:
+            raise InputError(f"window is {window}; expected 1 row or more.")
+        self.model, self.kind = model, kind
+        self.rows: deque[tuple[Any, Any, Any]] = deque(maxlen=window)
+
+    def reset(self) -> None:
+        """A new episode begins."""
+        self.rows.clear()
+
+    def add(self, image: Any, action: Any, state: Any = None) -> dict[str, float]:
+        """`reward` of this row, where the model has learned them `progress` and `success`, and the `_spread` of each.
+
+        Args:
+            image: (H, W, 3), as for `RewardModel.score`; None where the model does not look at images.
+            action: (A,), what the robot was told in this state.
+            state: (S,), where the model uses it.
+        """
+        self.rows.append((image, action, state))
+        stacked = [None if column[0] is None else np.stack(column) for column in zip(*self.rows, strict=True)]
+        found = self.model.dense(*stacked, **self.kind)
+        last = {name.replace("rewards", "reward"): float(values[-1]) for name, values in found.items()}
+        # parts of the window's mean, so a row alone is as many times larger
+        return {name: v * len(self.rows) if name.startswith("reward") else v for name, v in last.items()}
+
+
+def reward_wrapper(
+    env: Any, model: RewardModel, observe: Callable[[Any], tuple], every: int = 1, window: int = 3
+) -> Any:
+    """A gymnasium environment with the model's reward in place of its own, which stays in info["env_reward"].
+
+    Args:
+        observe: An observation of the environment → (image or None, state or None), as the model was trained on them.
+        every: Steps of the environment for one row of the model: its rate over `contract["sample_fps"]`. Between two
+            rows the reward is that of the row before.
+        window: As in `RewardModel.stream`.
+
+    info["robopref"] has everything that `Stream.add` gives.
+    """
+    import gymnasium
+
+    class Rewarded(gymnasium.Wrapper):
+        def __init__(self) -> None:
+            super().__init__(env)
+            self.stream, self.steps = model.stream(window), 0
+            self.observation: Any = None
+            self.said: dict[str, float] = {}
+
+        def reset(self, **options: Any) -> tuple[Any, dict]:
+            self.stream.reset()
+            self.steps = 0
+            self.observation, info = self.env.reset(**options)
+            return self.observation, info
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+            if self.steps % every == 0:  # the action belongs to the observation before it, as in the data
+                image, state = observe(self.observation)
+                self.said = self.stream.add(image, action, state)
+            self.steps += 1
+            self.observation, own, terminated, truncated, info = self.env.step(action)
+            told = {**info, "env_reward": own, "robopref": self.said}
+            return self.observation, self.said["reward"], terminated, truncated, told
+
+    return Rewarded()
 
 
 def _kind(sampling: Mapping[str, Any]) -> tuple[str, str]:
@@ -381,6 +560,11 @@ class Progress:
         line += f"  {(self.total - self.done) / rate:.0f} s left "
         end = "\n" if self.done == self.total else ""
         print(("\r" if self.moving else "") + line, end=end, file=sys.stderr, flush=True)
+
+
+def _sizes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Of one row of each input."""
+    return {name: values.shape[2:] for name, values in feeds.items()}
 
 
 def _known(episode: Mapping[str, Any]) -> dict[str, Any]:
