@@ -29,6 +29,13 @@ class RoboprefRewardModel(PreTrainedRewardModel):
     def __init__(self, config: RoboprefConfig, **_: Any) -> None:
         super().__init__(config)
         self.contract = config.described
+        several = {name: len(self.contract.get(name) or ()) > 1 for name in ("cameras", "robots")}
+        several["tasks"] = bool(self.contract.get("task_columns"))
+        if more := [name for name, there in several.items() if there]:
+            raise ValueError(
+                f"This model was trained with several {more[0]}, which this package does not pass on to it yet. "
+                "The release's inference.py does."
+            )
         spec = ModelSpec.from_dict(json.loads(config.spec))
         self.head = RewardModel(spec)
         self.encoder = None

@@ -137,6 +137,16 @@ def test_broken_or_mixed_files_are_one_clear_error(tmp_path):
         RoboprefRewardModel.from_pretrained(mixed)
 
 
+def test_a_model_of_several_tasks_cameras_or_robots_is_refused(model):
+    from lerobot_reward_robopref import RoboprefRewardModel
+
+    contract = json.loads(model.config.contract)
+    for more in ({"cameras": ["a", "b"]}, {"robots": [{}, {}]}, {"task_columns": True}):
+        model.config.contract = json.dumps(contract | more)
+        with pytest.raises(ValueError, match="does not pass on to it yet"):
+            RoboprefRewardModel(model.config)
+
+
 def test_lerobots_own_weighter_reads_the_progress_of_an_export(tmp_path):
     """Episode 0 goes on steadily, 1 goes back, 2 is unknown; a chunk is two frames."""
     pandas = pytest.importorskip("pandas")
