@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,9 +152,14 @@ def project(folder: Path, server: Server, database: str, people: int, tasks: int
 
 
 def answer(
-    session: httpx.Client, url: str, project: int, pauses: Iterable[float], seen: Seen, enough: threading.Event
-) -> None:
-    """One person at the screen, until everybody together has done enough."""
+    session: httpx.Client, url: str, project: int, pauses: Iterable[float], sides: Mapping[int, str], seen: Seen,
+    enough: threading.Event,
+) -> None:  # fmt: skip
+    """One person at the screen, until everybody together has done enough.
+
+    Args:
+        sides: Task → the side that this person finds better.
+    """
     from labeling_config.contract import result_of
 
     for pause in pauses:
@@ -274,10 +279,11 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
         )  # fmt: skip
         memory.start()
         seen, enough, rng = Seen(), threading.Event(), np.random.default_rng(3)
+        sides = better_sides(ws)
         people = [
             threading.Thread(
                 target=answer,
-                args=(sessions[who], server.url, queues[who], pauses(rng, asked), seen, enough),
+                args=(sessions[who], server.url, queues[who], pauses(rng, asked), sides, seen, enough),
             )
             for who in queues
         ]
@@ -318,6 +324,17 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
         return figures
 
 
+def better_sides(ws: Workspace) -> dict[int, str]:
+    """Everybody agrees on a pair, so that there are labels to train on: A is better in two of three."""
+    better = {
+        view.assignment.task_id: "A" if int(view.pair.pair_id.rpartition("-")[2]) % 3 else "B"
+        for view in ws.store.assignments()
+        if view.assignment.task_id is not None
+    }
+    left = {view.assignment.task_id: view.assignment.left for view in ws.store.assignments()}
+    return {task: "left" if left[task] == side else "right" for task, side in better.items()}
+
+
 def pauses(rng: np.random.Generator, asked: argparse.Namespace) -> list[float]:
     share = -(-asked.tasks // asked.people)
     thought = rng.lognormal(np.log(MEDIAN_S), SPREAD, share) / asked.compress
@@ -341,9 +358,13 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=PEOPLE)
     parser.add_argument("--tasks", type=int, default=TASKS, help="in Label Studio")
     parser.add_argument("--answers", type=int, default=TASKS, help="after so many it ends")
-    parser.add_argument("--compress", type=float, default=1.0, help="thinking times are divided by this")
+    parser.add_argument("--compress", type=float, default=4.0, help="thinking times are divided by this")
     parser.add_argument("--training-s", type=float, default=600.0, help="how long to wait for the model at the end")
-    found = measure(parser.parse_args())
+    parser.add_argument("--quick", action="store_true", help="10 people, 400 tasks, 120 answers")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.people, asked.tasks, asked.answers = 10, 400, 120
+    found = measure(asked)
     for name, value in found.items():
         print(f"{name:<24} {value:>10.2f}")
     met = found["errors"] == found["lost"] == 0 and found["models"] > 0
