@@ -91,8 +91,8 @@ def day(page: Any, server: Any, names: list[str]) -> None:
     keep(page, "screen-training-2")
 
 
-SCREENS = {"": {"viewport": {"width": WIDTH, "height": HEIGHT}},
-           "-phone": {"viewport": {"width": 390, "height": 844}}}  # fmt: skip
+SCREENS: dict[str, Any] = {"": {"viewport": {"width": WIDTH, "height": HEIGHT}},
+                           "-phone": {"viewport": {"width": 390, "height": 844}}}  # fmt: skip
 
 
 def questions(page: Any, server: Any, names: list[str], end: str) -> None:
