@@ -16,8 +16,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from preference.artifacts import replacing, sha256_of
 from preference.config import Bucket
 from preference.errors import ConfigError, StudioError
@@ -121,6 +119,8 @@ def receive(settings: Bucket, made: Path) -> None:
 
 def _fetch(settings: Bucket, path: Path, digest: str) -> None:
     """Once per machine, whichever of its processes comes first."""
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(Path(tempfile.gettempdir()) / f"robopref-{digest[:32]}.lock"):
         if path.is_file() and sha256_of(path) == digest:

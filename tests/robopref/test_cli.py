@@ -20,7 +20,7 @@ STAGES = {
     "batch",
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
     "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration", "annotators",
-    "adjudicate", "backup", "restore", "plan", "status", "up",
+    "adjudicate", "backup", "restore", "plan", "status", "up", "import", "migrate", "health",
 }  # fmt: skip
 
 
@@ -65,6 +65,9 @@ ENDS_OTHERWISE = {
     "backup",
     "restore",
     "certify allow",
+    "migrate",
+    "health",
+    "release push",
 }
 """Run until they are stopped, are about no state of the project, or say it in words of their own."""
 
