@@ -115,7 +115,7 @@ def test_in_training_the_experts_words_come_after_ones_own_answer_and_not_before
     if plugin:  # from now on the answer stays, by key and by mouse
         page.keyboard.press("1")
         page.get_by_text("yours stays as it is").wait_for()
-        page.locator(".rp-answer input[name=left]").evaluate("(input) => input.click()")
+        page.locator(".rp-answer .ant-radio-wrapper").first.click()
         page.keyboard.press("f")
         page.wait_for_function(f"() => ({CHOSEN})[1] === '4'")
         assert page.evaluate(CHOSEN) == ["right", "4"]
