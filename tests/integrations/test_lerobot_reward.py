@@ -74,14 +74,9 @@ def environment(config):
 
 def pip(python, *arguments):
     """Skips where LeRobot's 5 GB cannot be had, or not within `LONGEST_S`."""
+    command = [python, "-m", "pip", "install", "-q", *arguments]
     try:
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", *arguments],
-            check=True,
-            timeout=LONGEST_S,
-            capture_output=True,
-            text=True,
-        )
+        subprocess.run(command, check=True, timeout=LONGEST_S, capture_output=True, text=True)
     except subprocess.TimeoutExpired:
         pytest.skip(f"pip did not install {' '.join(map(str, arguments))} within {LONGEST_S} s")
     except subprocess.CalledProcessError as error:
