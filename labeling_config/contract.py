@@ -42,9 +42,9 @@ BY_LUCK = 0.1  # most coins that may get there
 CONSOLE = "/robopref/console"
 """Where the manager's console is, in Label Studio and in the ML backend."""
 SECRET_HEADER = "X-Robopref-Secret"
+"""What our webhooks carry; Label Studio gives them no Basic auth."""
 CONSOLE_HEADER = "X-Robopref-Console"
 """Carries the console's secret, which no webhook has: it says that the plugin has seen who is signed in."""
-"""What our webhooks carry, too; Label Studio gives them no Basic auth."""
 MANAGER_HEADER, SESSION_HEADER = "X-Robopref-Manager", "X-Robopref-Session"
 """Who is signed in as a manager (quoted as in an address), and a digest of their session; believed with the secret."""
 
