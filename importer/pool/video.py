@@ -70,6 +70,8 @@ def _probe(path: Path, field: str, size: int, _mtime_ns: int) -> Probe:
             if not container.streams.video:
                 raise BadInput(path, field, "the file has no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BadInput(path, field, "the codec of its video stream is unknown")
             fps = float(stream.average_rate or 0)
             # copied at once: the entries are views into memory that goes with the container
             entries = np.array([(e.timestamp, e.pos + e.size) for e in stream.index_entries], dtype=np.int64)

@@ -37,7 +37,7 @@ def episode(actions: np.ndarray, state: np.ndarray | None = None, done: int | No
     nan = np.full(rows, np.nan)
     success_rows = np.arange(rows) >= (rows if done is None else done)
     return Episode(
-        0, "reach", "", "novice", None, math.nan, math.nan, FPS, np.arange(rows) / FPS, actions.reshape(rows, -1),
+        0, "reach", "", "novice", "", None, math.nan, math.nan, FPS, np.arange(rows) / FPS, actions.reshape(rows, -1),
         np.empty((rows, 0)) if state is None else state, nan, np.full((rows, 3), np.nan), nan, success_rows,
         nan, None,
     )  # fmt: skip

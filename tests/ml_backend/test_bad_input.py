@@ -207,7 +207,7 @@ def test_a_model_of_another_configuration_is_named(project):
     assert code == 1 and f"{file}: weights and description differ" in told
     torch.save({"format": 1}, file)
     code, told = robopref(project, "rank")
-    assert code == 1 and "expected a reward model of format 3, found 1" in told
+    assert code == 1 and "expected a reward model of format 4, found 1" in told
 
 
 def test_cache_files_that_were_cut_short_are_made_again_with_a_word(project):

@@ -377,7 +377,7 @@ def test_a_choice_says_what_is_expected_of_it():
 
 def test_a_pool_of_single_trajectories_has_nothing_to_ask():
     scores = PoolScores(("a", "b"), ("push", "pull"), np.zeros((2, 2)), np.zeros((2, 3)))
-    assert [rank(scores, 5, strategy, audit=0.5) for strategy in STRATEGIES] == [[]] * 5
+    assert [rank(scores, 5, strategy, audit=0.5) for strategy in STRATEGIES] == [[]] * len(STRATEGIES)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -215,12 +215,10 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, 
 
 def test_each_task_has_its_own_accuracy_calibration_and_temperature():
     rng = np.random.default_rng(0)
-    x = rng.normal(0, 2, 800)
-    tasks = ["sure"] * 400 + ["right"] * 400
-    told = x * np.where(
-        np.arange(800) < 400, 4.0, 1.0
-    )  # of the first task, the model says four times as much as it knows
-    labels = (rng.random(800) < 1 / (1 + np.exp(-x))).astype(float)
+    x = rng.normal(0, 2, 8000)
+    tasks = ["sure"] * 4000 + ["right"] * 4000
+    told = x * np.repeat([4.0, 1.0], 4000)  # of the first task, the model says four times as much as it knows
+    labels = (rng.random(8000) < 1 / (1 + np.exp(-x))).astype(float)
     found = by_task(told, labels, tasks, 1.0, Reward(slip=0.0), rng)
     assert list(found) == ["right", "sure"] and found["sure"]["accuracy"]["pairs"] == 4000
     assert found["sure"]["temperature"] == pytest.approx(4.0, rel=0.2)

@@ -621,6 +621,8 @@ def read_video(path: Path, start_s: float = 0.0, end_s: float = float("inf")) ->
     try:
         with av.open(str(path), options=CONTAINERS) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(f"{path} cannot be decoded: its codec is unknown.")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             size = stream.codec_context.width * stream.codec_context.height * 3
             fps = float(stream.average_rate or 0)
@@ -796,8 +798,9 @@ def _inside(root: Path, path: Path) -> Path:
             raise InputError(f"{path} leads out of {root}.")
         if found.exists() and not found.is_file():
             raise InputError(f"{path} is no ordinary file.")
-    except OSError as error:  # a name longer than any file may have
-        raise InputError(f"{root}: a file that meta/info.json names cannot be opened: {error.strerror}.") from None
+    except (OSError, RuntimeError) as error:  # a name longer than any file may have; a link that leads to itself
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{root}: a file that meta/info.json names cannot be opened: {why}.") from None
     return path
 
 
