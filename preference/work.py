@@ -43,6 +43,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 P = ParamSpec("P")
 
+LONGEST_END_S = 5.0
+"""That a process which is told to end may take for what it is writing."""
 console = Console(stderr=True)
 """Progress and messages go to stderr, so that `--json` on stdout stays clean."""
 
@@ -322,7 +324,8 @@ def _connected_ray() -> tuple[Any, bool]:
 
 def _end_tidily() -> None:
     """In a worker process: Ctrl-C in a terminal and the parent's `terminate` end it once, and what it is writing is
-    cleared away undisturbed by the second of them."""
+    cleared away undisturbed by the second of them. It has `LONGEST_END_S` for that: a process may wait for a lock that
+    a process which was killed took with it."""
     _end_with_parent()
     ending = False
 
@@ -330,6 +333,9 @@ def _end_tidily() -> None:
         nonlocal ending
         if not ending:  # Python complains of a handler that is taken away while a signal waits for it
             ending = True
+            at_last = threading.Timer(LONGEST_END_S, os._exit, (1,))
+            at_last.daemon = True
+            at_last.start()
             raise SystemExit(1)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,8 +1,10 @@
 """A map over items goes on where single items fail, and ends where there is a bug."""
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,27 @@ def test_the_item_that_crashes_its_process_is_one_failure_and_all_others_are_don
     assert {n: r for n, r in results.items() if n not in (3, 5, 17)} == {
         n: n * n for n in numbers if n not in (3, 5, 17)
     }
+
+
+def deaf(path):
+    """Does not end when it is told to, as if it waited for a lock; the second time it does its work."""
+    if path.name == "crash":
+        while not path.with_name("deaf").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if not path.exists():
+        path.touch()
+        while True:
+            with contextlib.suppress(SystemExit):
+                time.sleep(60)
+    return path.name
+
+
+def test_a_process_that_does_not_end_when_it_is_told_to_holds_nothing_up(tmp_path):
+    paths = [tmp_path / "deaf", tmp_path / "crash"]
+    found = dict(parallel_map(deaf, paths, workers=Workers(2), description="deaf"))
+    assert found[paths[0]] == "deaf"
+    assert isinstance(found[paths[1]], Crash)
 
 
 def parent(_):
