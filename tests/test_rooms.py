@@ -95,7 +95,7 @@ def importers(library):
     ("library", "places"),
     [
         ("label_studio_sdk", ["importer/studio/client.py"]),
-        ("ffmpeg", ["importer/clips/render.py", "importer/clips/views.py"]),
+        ("ffmpeg", ["importer/clips/render.py"]),
         ("flask", ["ml_backend/service/app.py", "ml_backend/service/console/routes.py", "ml_backend/service/join.py"]),
         ("boto3", ["preference/bucket.py"]),
         ("h5py", ["importer/pool/hdf5.py"]),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ml_backend.reward.outcomes import Known
+from ml_backend.reward.dataset import Known
 from preference.config import Clips
 from preference.records import Trajectory
 from preference.workspace import Workspace

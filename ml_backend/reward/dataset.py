@@ -75,6 +75,17 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of one trajectory."""
+
+    success: bool | None
+    """None: nobody knows, or those who should know contradict each other."""
+    done: int | None = None
+    """The step at which it was done, of one that succeeded; None where that is unknown."""
+    task: str = ""
+
+
+@dataclass(frozen=True)
 class Split:
     """Rows of a `Pairs`, by what they are for."""
 

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ml_backend.reward.dataset import Known
 from ml_backend.reward.layers import temporal_layer, uniform
 from preference.bradley_terry import sigmoid
 
@@ -38,17 +39,6 @@ MOST = 1000
 STEPS, BATCH, RATE, DECAY = 150, 32, 1e-2, 1e-3
 """Optimizer steps, trajectories in each, learning rate, weight decay. These and the form of progress were chosen on one
 seed of drawer-open-v3, which the benchmark does not use."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of one trajectory."""
-
-    success: bool | None
-    """None: nobody knows, or those who should know contradict each other."""
-    done: int | None = None
-    """The step at which it was done, of one that succeeded; None where that is unknown."""
-    task: str = ""
 
 
 @dataclass(frozen=True)

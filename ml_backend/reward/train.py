@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ml_backend.reward.dataset import Pairs, Split
+from ml_backend.reward.dataset import Known, Pairs, Split
 from ml_backend.reward.evidence import Answers
 from ml_backend.reward.features import Features, check_features, fit_normalization
 from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
-from ml_backend.reward.outcomes import MOST, OUTCOMES, Known, Unseen, learn_outcomes, learnable, targets
+from ml_backend.reward.outcomes import MOST, OUTCOMES, Unseen, learn_outcomes, learnable, targets
 from ml_backend.reward.stacking import fit_log_nu, stack
 from ml_backend.reward.summary import SummaryReward, learn, measured
 from preference.config import Reward

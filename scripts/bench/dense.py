@@ -86,7 +86,7 @@ class Episodes:
         return np.linalg.norm(hand - thing, axis=2) + np.linalg.norm(thing - goal, axis=2)
 
     def known(self, rows: np.ndarray) -> list[Any]:
-        from ml_backend.reward.outcomes import Known
+        from ml_backend.reward.dataset import Known
 
         done = self.done[rows]
         return [Known(bool(one.any()), int(one.argmax()) if one.any() else None) for one in done]

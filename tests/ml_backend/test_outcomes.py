@@ -11,9 +11,9 @@ from ml_maker import features, pairs_of, spec
 from paths import ROOT
 
 from ml_backend.loop.outcomes import done_step, known_outcomes
-from ml_backend.reward.dataset import split_pairs
+from ml_backend.reward.dataset import Known, split_pairs
 from ml_backend.reward.model import RewardModel
-from ml_backend.reward.outcomes import FEWEST, Known, fit_platt, learnable, targets
+from ml_backend.reward.outcomes import FEWEST, fit_platt, learnable, targets
 from ml_backend.reward.train import train_model
 from preference.bradley_terry import sigmoid
 from preference.config import Clips, Config, Reward

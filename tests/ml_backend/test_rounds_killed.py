@@ -86,6 +86,8 @@ def trained(run_folder, tmp_path_factory):
 def killed(trained, tmp_path):
     """`killed(7)` runs a round and kills it at the seventh step after the ranking; False where it was done before."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    settings = tmp_path / "robopref.toml"  # of so small a pool v_optimal finds three pairs a round, not four
+    settings.write_text(settings.read_text().replace("[active]\n", '[active]\nstrategy = "d_optimal"\n'))
     (tmp_path / "tasks.txt").touch()
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
