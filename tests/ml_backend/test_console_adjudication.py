@@ -10,6 +10,7 @@ from importer.studio.adjudication import open_adjudication
 from ml_backend.service.app import create_app
 from ml_backend.service.console import adjudication
 from ml_backend.service.console.registry import handle
+from preference.records import Annotator
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def test_disputed_pairs_are_shown_with_what_everybody_said(maria):
     assert "2 disputed pairs wait" in text and "ann: left, bob: right, cy: equal" in text
     assert "p0, push, same" in text and "p2, push" not in text
     assert "Nothing yet." in text
+    assert "Send to rosa" in text and "Send to ann" not in text, "whoever answered them all decides none"
 
 
 def test_a_manager_sends_them_and_the_worker_opens_the_batch(ws, maria, monkeypatch):
@@ -54,8 +56,9 @@ def test_what_was_decided_is_listed_with_its_cause(ws, maria):
 
 
 def test_somebody_who_has_left_is_sent_nothing(ws, maria):
-    form = maria.form("adjudicate", "bob", "/adjudication")
-    leave(ws, "bob", "Paused", by="maria", why="holiday")
+    ws.store.put_annotators([Annotator("dee", "dee@example.org")])
+    form = maria.form("adjudicate", "dee", "/adjudication")
+    leave(ws, "dee", "Paused", by="maria", why="holiday")
     reply = maria.send(form)
     assert reply.status_code == 400 and "Nobody of that name takes part." in maria.said(reply)
     assert ws.store.requests() == []

@@ -48,13 +48,19 @@ def facts(ws: Workspace, _: Mapping[str, str]) -> dict[str, Any]:
     best = {row["pair_id"]: sorted(row["best"]) for row in rows}
     pairs = {pair.pair_id: pair for pair in ws.store.pairs()}
     said: dict[str, dict[str, str]] = {}
-    for judgment in ws.store.judgments_on(names[:SHOWN]):
+    for judgment in ws.store.judgments_on(names):
         said.setdefault(judgment.pair_id, {})[judgment.annotator_id] = side(judgment.preference, "A")
+    waiting = [name for name in names if copy_of(name) not in pairs]
     return {
         "disputes": [Dispute(pairs[n], said.get(n, {}), best.get(n, []), copy_of(n) in pairs) for n in names[:SHOWN]],
         "count": len(names),
-        "open": sum(copy_of(name) not in pairs for name in names),
-        "people": [annotator for annotator in ws.store.annotators() if annotator.active],
+        "open": len(waiting),
+        # whoever answered a pair does not decide it
+        "people": [
+            annotator
+            for annotator in ws.store.annotators()
+            if annotator.active and any(annotator.annotator_id not in said.get(name, {}) for name in waiting)
+        ],
         "decided": [(one, pairs[one.pair_id], _word(one.decision)) for one in decisions(ws).values()],
         "side": side,
     }
