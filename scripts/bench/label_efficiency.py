@@ -96,7 +96,7 @@ def draw(path: Path, curves: dict[Course, np.ndarray], found: dict[str, Any]) ->
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(TEACHERS), figsize=(11, 3.8), sharey=True, layout="constrained")
-    colours = dict(zip(found, ("#777777", "#e69f00", "#009e73", "#cc79a7", "#0072b2"), strict=False))
+    colours = dict(zip(found, ("#777777", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#0072b2"), strict=False))
     for panel, teacher in zip(panels, TEACHERS, strict=True):
         for strategy, colour in colours.items():
             rows = np.array([c for k, c in curves.items() if (k.teacher, k.strategy) == (teacher, strategy)])
