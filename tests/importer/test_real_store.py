@@ -44,6 +44,7 @@ def test_clips_reach_people_through_presigned_links(ws, label_studio):
     check_bucket(ws.config.label_studio.s3)
     plan(ws, "production-001", "ann", 2)
     assert push(ws).tasks == 2
+    assert upload_clips(ws, ws.store.trajectories()) == 1, "the clip that no pair shows"
     assert upload_clips(ws, ws.store.trajectories()) == 0, "the store kept our checksums"
     clips = {hashlib.sha256((ws.root / t.clip).read_bytes()).hexdigest() for t in ws.store.trajectories()}
     url, task = label_studio.url, ws.store.assignments()[0].assignment.task_id
