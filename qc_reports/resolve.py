@@ -41,6 +41,14 @@ def resolve(ws: Workspace) -> list[Preference]:
     return resolve_labels(ws).preferences
 
 
+def set_aside_now(ws: Workspace) -> tuple[set[str], set[tuple[str, str]]]:
+    """Batches that are held, or were changed after they were accepted; and (batch, annotator) whose judgments do not
+    count at present."""
+    held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"} | set(changed_batches(ws))
+    where = review_statuses(ws, answers_to(ws, ws.store.assignments(calibration=False)))
+    return held, {(batch_id, name) for batch_id, one in where.items() for name in one.left_out}
+
+
 def resolve_labels(ws: Workspace) -> Resolved:
     """Resolve every production and active pair into the database; export preferences.jsonl and resolution.json.
 

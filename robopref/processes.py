@@ -35,7 +35,7 @@ def serve(ws: Workspace) -> None:
     host, port = ws.config.service.host, ws.config.service.port
     if host not in ("127.0.0.1", "localhost", "::1") and not ws.config.service.login:
         raise UserError(
-            f"Other machines can reach service.host = {host}, and no password is set.",
+            f"Other machines can reach service.host = {host}, and neither a password nor a webhook secret is set.",
             fix="Set ROBOPREF_SERVICE_PASSWORD (and ROBOPREF_WEBHOOK_SECRET), or serve on 127.0.0.1.",
         )
     app = create_app(ws)

@@ -1,6 +1,8 @@
 """The house: no import goes in a circle, ml_backend stays small, and each adapter is one file."""
 
 import ast
+import re
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -160,3 +162,17 @@ def test_no_test_file_imports_another():
         for statement in ast.parse(path.read_text()).body
         if ast.unparse(statement).startswith("sys.path")
     ] == []
+
+
+def test_what_is_installed_for_development_alone_is_imported_nowhere():
+    """A user's installation does not have it, and the tests' does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = dict(project["optional-dependencies"])
+    own = {distribution(line) for line in extras.pop("dev")}
+    own -= {distribution(line) for lines in [project["dependencies"], *extras.values()] for line in lines}
+    found = {name: importers(name) for name in sorted(own | {"sklearn", "yaml"}) if importers(name)}
+    assert found == {}
+
+
+def distribution(requirement):
+    return re.split(r"[\[<>=~! ]", requirement)[0].replace("-", "_")

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -184,12 +184,21 @@ def _said(path: Path, number: int, row: Mapping[str, str], pool: Mapping[str, Tr
             raise refuse("response_time_ms", "milliseconds, 0 or more, or nothing")
     created_at = row.get("created_at", "")
     try:
-        values["created_at"] = datetime.fromisoformat(created_at).isoformat() if created_at else ""
-    except ValueError:
+        values["created_at"] = _in_utc(created_at) if created_at else ""
+    except (ValueError, OverflowError):
         raise refuse("created_at", "a time such as 2026-01-31T09:30:00Z, or nothing") from None
-    values["free_text_reason"] = row.get("free_text_reason", "").replace("\0", "")
+    reason = row.get("free_text_reason", "").replace("\0", "")
+    if reason != reason.encode("utf-8", "ignore").decode():
+        raise refuse("free_text_reason", "text without lone surrogates, such as \\ud800")
+    values["free_text_reason"] = reason
     left = row[B] if row.get("left") == "B" else row[A]
     return _Said(row[A], row[B], row["annotator_id"], cast(Answer, row["preference"]), left, values, tuple(unknown))
+
+
+def _in_utc(text: str) -> str:
+    """As the database has it; a time without a zone is taken as UTC, so that all can be compared."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
 def _milliseconds(text: str) -> int | None:

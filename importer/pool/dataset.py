@@ -14,7 +14,7 @@ from typing import Protocol
 
 from importer.pool import hdf5
 from importer.pool.episode import BadInput, Episode
-from importer.pool.folder import Folder
+from importer.pool.folder import Folder, episode_folders
 from importer.pool.foreign import foreign_format
 from importer.pool.labels import Labels, complete, read_sidecar
 from importer.pool.lerobot import read_info
@@ -193,7 +193,8 @@ def _folder_or_hint(path: Path) -> str:
         raise BadInput(
             path, "", f"this folder holds HDF5 files ({names}); each of them is a dataset of its own", fix=fix
         )
-    _refuse_foreign(path)
+    if not episode_folders(path):
+        _refuse_foreign(path)
     return "folder"
 
 

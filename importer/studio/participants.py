@@ -29,6 +29,13 @@ from preference.workspace import Workspace
 PREFIX = "outside-"
 """Begins the ids of people who came by invitation."""
 PARTICIPANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+def is_outside(annotator_id: str) -> bool:
+    """Whether somebody came by invitation; not a person of imported judgments, whose source may begin alike."""
+    return annotator_id.startswith(PREFIX) and bool(PARTICIPANT.fullmatch(annotator_id.removeprefix(PREFIX)))
+
+
 PATIENCE_S = 20.0
 """For somebody else who joins at the same moment."""
 COMPLETE = "robopref"
@@ -117,7 +124,7 @@ def join(ws: Workspace, participant: str, key: str) -> Account | None:
 
 def _admitted(ws: Workspace, who: str, name: str, email: str) -> Account:
     known = {annotator.annotator_id: annotator for annotator in ws.store.annotators()}
-    if name not in known and sum(key.startswith(PREFIX) for key in known) >= ws.config.annotators.outside:
+    if name not in known and sum(map(is_outside, known)) >= ws.config.annotators.outside:
         raise UserError("All places are taken.", fix="Tell whoever invited you.")
     if name in known and known[name].away.startswith("Removed"):
         raise UserError("This invitation is no longer valid.", fix="Tell whoever invited you.")
@@ -188,7 +195,7 @@ def _check_on(ws: Workspace) -> None:
 
 
 def _outside(ws: Workspace) -> list[Annotator]:
-    return [a for a in ws.store.annotators() if a.annotator_id.startswith(PREFIX) and a.role == "annotator"]
+    return [a for a in ws.store.annotators() if is_outside(a.annotator_id) and a.role == "annotator"]
 
 
 def _progress(ws: Workspace, name: str) -> tuple[int, int]:

@@ -108,9 +108,10 @@ def _names() -> list[str]:
 
 def _models() -> list[str]:
     from projects.models import Project  # pyright: ignore[reportMissingImports]
-    from tasks.models import Annotation  # pyright: ignore[reportMissingImports]
+    from tasks.models import Annotation, Task  # pyright: ignore[reportMissingImports]
 
     from labeling_config.plugin.access import OwnedProjectMixin
+    from labeling_config.plugin.kept_meta import KeptMetaMixin
     from labeling_config.plugin.one_answer import OneAnswerMixin
 
     found = []
@@ -118,6 +119,8 @@ def _models() -> list[str]:
         found.append("PROJECT_MIXIN has no effect: Label Studio's object check does not know who owns a project.")
     if not issubclass(Annotation, OneAnswerMixin):
         found.append("ANNOTATION_MIXIN has no effect: two answers to a pair that arrive at once are both stored.")
+    if not issubclass(Task, KeptMetaMixin):
+        found.append("TASK_MIXIN has no effect: an adjudicator may change an answer after seeing the others'.")
     return found
 
 

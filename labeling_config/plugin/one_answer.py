@@ -45,18 +45,28 @@ class OneAnswerMixin(AnnotationMixin):
         return bool(contract.phase_of(self.task.project.description))
 
     def _check_alone(self) -> None:
+        from labeling_config.plugin import others  # needs the models of tasks, which this is a part of
+
         tasks, annotations = type(self.task).objects, type(self).objects
         # Not FOR UPDATE: drafts refer to the row, and hold Label Studio's other locks while they are stored.
-        tasks.select_for_update(no_key=True).filter(pk=self.task_id).values_list("pk").first()
+        task = tasks.select_for_update(no_key=True).filter(pk=self.task_id).first()
         stored = annotations.filter(task_id=self.task_id, completed_by_id=self.completed_by_id, was_cancelled=False)
         ids = set(stored.values_list("pk", flat=True))
         if ids and self.pk not in ids:
             raise _conflict()
+        # the blind answer, too, may have been kept since the view's check
+        if others.is_adjudicated(task) and (blind := others.blind_of(self.completed_by, task)):
+            try:
+                same = contract.answer_of({"result": self.result}).side == blind
+            except contract.BadAnswer:
+                same = False
+            if not same:
+                raise _conflict(f"Your answer came before the others' and stays: {blind}.")
 
 
-def _conflict() -> Exception:
+def _conflict(why: str = ANSWERED) -> Exception:
     from rest_framework.exceptions import APIException  # pyright: ignore[reportMissingImports]  # the same
 
-    error = APIException(ANSWERED)
+    error = APIException(why)
     error.status_code = 409
     return error

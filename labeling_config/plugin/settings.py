@@ -56,6 +56,7 @@ MIDDLEWARE = [
 ]
 PROJECT_MIXIN = "labeling_config.plugin.access.OwnedProjectMixin"
 ANNOTATION_MIXIN = "labeling_config.plugin.one_answer.OneAnswerMixin"
+TASK_MIXIN = "labeling_config.plugin.kept_meta.KeptMetaMixin"
 DISABLE_SIGNUP_WITHOUT_LINK = True
 
 # As shipped, four annotators at once meet "database is locked", and answers are saved though the reply was an error.

@@ -3,6 +3,7 @@
 | file | idea |
 | --- | --- |
 | `features` | the pool as a model sees it: one cached file per trajectory |
+| `outcomes` | which trajectories succeeded, and when, by dataset and annotators |
 | `train` | labels and features in, a validated and registered model out |
 | `models` | which model is in use, promoting and rolling back, what it says of the pool |
 | `validate` | the stage: probes, learning curve, verdict, page |

@@ -165,7 +165,7 @@ def score_pool(ws: Workspace, *, plan: bool = False) -> PoolScores:
         tuple(t.trajectory_id for t in trajectories),
         tuple(t.task_type for t in trajectories),
         model.score(features)[1],
-        model.last_layer(features),
+        model.last_layer(features) if found is None else found[0],
         model.log_nu.detach().exp().double().numpy() if _settings_of(folder).get("ties") == "davidson" else None,
         None if found is None else Design(*found),
     )

@@ -27,7 +27,7 @@ from importer.pool import read_episode
 from importer.pool.video import clean_frames
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, describe, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
-from ml_backend.loop.outcomes import known_outcomes
+from ml_backend.loop.outcomes import known_outcomes, said
 from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
@@ -93,6 +93,10 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     successes = [(t.trajectory_id, t.success, t.end_s) for t in ws.store.trajectories()]
     told = [RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers), successes]
     kinds = [(t.task_type, t.robot) for t in ws.store.trajectories()]
+    # what the model sees of each dataset, and what says when a trajectory was done
+    columns = [dataset.columns.model_dump(exclude={"robot"}) for dataset in ws.config.pool.dataset]
+    done = [ws.config.clips.before_s, ws.config.clips.after_s, [t.duration_s for t in ws.store.trajectories()]]
+    told += [columns, done, sorted(said(ws).items())]
     text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

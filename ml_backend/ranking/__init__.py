@@ -5,7 +5,7 @@ Rewards, members' disagreement and last-layer features of the whole pool come in
 | file | idea |
 | --- | --- |
 | `candidates` | what a model says of the pool, and which of its N² pairs are looked at |
-| `utility` | what a pair is worth under each rule, D-optimal design among them, and how likely a tie is |
+| `utility` | what a pair is worth under each rule, D- and V-optimal design among them, and how likely a tie is |
 | `choose` | where the next pairs are chosen: audit arm, the rule, a diverse batch, fair use |
 """
 

@@ -9,8 +9,8 @@
 | `v_optimal` | wrong orders of the pool that an answer is expected to mend, likewise | V-optimal design |
 
 The outcomes are two, or with Davidson's model (1970) three, a tie being one of them. Σ is the Laplace posterior of the
-ensemble's last layer (`covariance`), x = φ_a − φ_b. A pair that people are likely to call equal tells little of who is
-better: `davidson_ties` and `fitted_ties` say how likely that is.
+ensemble's last layer, or for `v_optimal` of the design (`covariance`), x = φ_a − φ_b. A pair that people are likely to
+call equal tells little of who is better: `davidson_ties` and `fitted_ties` say how likely that is.
 """
 
 from __future__ import annotations

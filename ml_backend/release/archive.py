@@ -70,7 +70,7 @@ def write_archive(folder: Path, archive: Path, name: str) -> None:
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for relative, path in _files_of(folder).items():
+        for relative, path in files_of(folder).items():
             member = tarfile.TarInfo(f"{name}/{relative}")
             data = path.read_bytes()
             member.size, member.mode, member.mtime = len(data), 0o644, 0
@@ -86,7 +86,7 @@ def verify_release(path: Path) -> VerifyResult:
     if path.is_dir():
         links = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_symlink()]
         problems = [f"{_shown(name)} is a link, which no release has." for name in sorted(links)]
-        found = {name: sha256_of(file) for name, file in _files_of(path).items() if name not in links}
+        found = {name: sha256_of(file) for name, file in files_of(path).items() if name not in links}
         listed = None
         if found.pop(SUMS, None):
             with (path / SUMS).open("rb") as file:
@@ -108,7 +108,7 @@ def verify_release(path: Path) -> VerifyResult:
     return _compared(path, found, listed, problems=problems, sha256=digest)
 
 
-def _files_of(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path) -> dict[str, Path]:
     """Relative name → file, sorted by name, without Python's caches."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: found[name] for name in sorted(found) if "__pycache__" not in name.split("/")}
@@ -116,10 +116,10 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 def _sums_of(folder: Path) -> dict[str, str]:
     """Relative name → SHA-256."""
-    return {name: sha256_of(path) for name, path in _files_of(folder).items()}
+    return {name: sha256_of(path) for name, path in files_of(folder).items()}
 
 
-def _parse_sums(text: str) -> dict[str, str]:
+def parse_sums(text: str) -> dict[str, str]:
     """Relative name → SHA-256.
 
     Raises:
@@ -244,7 +244,7 @@ def _compared(
         problems.append(f"{SUMS} is missing: the release is incomplete.")
     else:
         try:
-            sums = _parse_sums(listed)
+            sums = parse_sums(listed)
         except ValueError as error:
             listed = None
             problems.append(f"{error}.")

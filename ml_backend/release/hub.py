@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_backend.release.archive import SUMS, verify_release
+from ml_backend.release.archive import SUMS, files_of, parse_sums, verify_release
 from ml_backend.release.safetensors import CONFIG, WEIGHTS
 from preference.artifacts import read_json
 from preference.errors import DataError, UserError
@@ -38,6 +38,7 @@ MODEL_FILES = {
 }
 """File of the release → its name in the model repository."""
 AGAIN = "Run it again: what was sent is kept."
+REMAKE = "Make the release again with this version of Robopref."
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def push_release(
             with other contents.
         DataError: the release is not complete or was changed.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import CommitOperationDelete, HfApi, get_token
 
     if not (dataset or model):
         raise UserError("Nothing is pushed anywhere by itself.", fix="Name --dataset OWNER/NAME, --model, or both.")
@@ -98,8 +99,10 @@ def push_release(
                 new.append((kind, name))
     with progress("Files to the hub", len(new)) as advance:
         for kind, name in new:
-            operations = _files(folder, kind, contract, dataset)
+            operations: list[Any] = [*_files(folder, kind, contract, dataset)]
             with _told(name):
+                gone = _before(api, kind, name) - {one.path_in_repo for one in operations}
+                operations += [CommitOperationDelete(path) for path in sorted(gone)]
                 if gated:
                     api.update_repo_settings(name, repo_type=kind, gated=gated)
                 api.create_commit(name, operations, commit_message=f"Version {version}", repo_type=kind)
@@ -120,8 +123,11 @@ def _checked(folder: Path) -> dict[str, Any]:
     found = verify_release(folder)
     if not found.ok:
         raise DataError(f"{folder} is not as it was released: {found.problems[0]}", fix="Unpack its archive again.")
-    described = read_json(folder / CONFIG, fix="Make the release again with this version of Robopref.")
-    return json.loads(described["contract"])
+    described = read_json(folder / CONFIG, fix=REMAKE)
+    try:
+        return json.loads(described["contract"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{folder / CONFIG}, contract: expected the model's input as JSON.", fix=REMAKE) from None
 
 
 def _check_visibility(api: HfApi, kind: str, name: str, private: bool) -> None:
@@ -142,7 +148,7 @@ def _is_there(api: HfApi, kind: str, name: str, tag: str, sums: str) -> bool:
     Raises:
         UserError: it has the version with other contents.
     """
-    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 
     tags = {one.name for one in api.list_repo_refs(name, repo_type=kind).tags}
     if tag not in tags:
@@ -150,6 +156,8 @@ def _is_there(api: HfApi, kind: str, name: str, tag: str, sums: str) -> bool:
     try:
         kept = api.hf_hub_download(name, SUMS, repo_type=kind, revision=tag)
         same = Path(kept).read_text(encoding="utf-8") == sums
+    except LocalEntryNotFoundError:  # an EntryNotFoundError that says nothing of the entry
+        raise UserError(f"The hub cannot be reached for {name}.", fix=AGAIN) from None
     except (EntryNotFoundError, RevisionNotFoundError):
         same = False
     if not same:
@@ -160,12 +168,25 @@ def _is_there(api: HfApi, kind: str, name: str, tag: str, sums: str) -> bool:
     return True
 
 
+def _before(api: HfApi, kind: str, name: str) -> set[str]:
+    """Files of the version that the repository has; what others put there is not ours to delete."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    there = set(api.list_repo_files(name, repo_type=kind))
+    if kind == "model":
+        return there & set(MODEL_FILES.values())
+    try:
+        text = Path(api.hf_hub_download(name, SUMS, repo_type=kind)).read_text(encoding="utf-8")
+    except EntryNotFoundError:
+        return set()
+    return there & set(parse_sums(text))
+
+
 def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str) -> list[CommitOperationAdd]:
     from huggingface_hub import CommitOperationAdd
 
     if kind == "dataset":
-        paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        return [CommitOperationAdd(name, path) for name, path in paths.items()]
+        return [CommitOperationAdd(name, path) for name, path in files_of(folder).items()]
     found = [CommitOperationAdd(new, folder / old) for old, new in MODEL_FILES.items() if (folder / old).is_file()]
     license_line = next((x for x in _front_matter(folder) if x.startswith("license:")), "license: other")
     validation = read_json(folder / "validation.json")
@@ -178,7 +199,7 @@ def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str) -> l
 
 def _front_matter(folder: Path) -> list[str]:
     text = (folder / "README.md").read_text(encoding="utf-8")
-    return text.split("---")[1].splitlines()
+    return text.split("---")[1].splitlines() if text.count("---") > 1 else []
 
 
 @contextmanager
@@ -201,6 +222,6 @@ def _told(name: str) -> Iterator[None]:
         raise UserError(f"The hub failed at {name} ({status}).", fix=AGAIN) from None
     except Exception as error:
         # the hub's client came with requests, httpx and httpx2, and lets their errors through
-        if not type(error).__module__.startswith(("requests", "httpx")):
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("requests", "httpx")):
             raise
         raise UserError(f"The hub cannot be reached: {error}.", fix=AGAIN) from None

@@ -98,7 +98,8 @@ def export_lerobot(
     _check_place(chosen.path, folder)
     files = _files_of(chosen.path)
     stats = [(str(name), (found := path.stat()).st_size, found.st_mtime_ns) for name, path in files.items()]
-    spans = [(t.trajectory_id, *t.seen) for t in trajectories]
+    spans = [(t.trajectory_id, *t.seen, t.task_type, t.robot) for t in trajectories]
+    spans += [("columns", chosen.columns.model_dump_json())]
     digest = sha256_of(confined(ws.root, record.path) / "model.pt")
     inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, best, stats, spans]).encode()).hexdigest()
     left = _previous(folder, chosen.name)

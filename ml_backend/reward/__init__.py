@@ -8,10 +8,12 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | `features` | what the model sees of a trajectory, as a file, a batch, and normalized |
 | `segments` | pieces of trajectories, as trajectories |
 | `dataset` | labels and single answers as arrays, and their splits |
+| `layout` | the columns of several robots, cameras and tasks, and what is missing |
 | `layers`, `model` | layers over time; the ensemble, the sum of the parts, its file |
 | `outcomes` | progress and success of each step |
 | `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it |
 | `network`, `losses` | the network's training and its losses |
+| `design` | the small Bayesian model that `v_optimal` plans by |
 | `stacking` | how much each part counts |
 | `checkpoint` | what a training knows between its epochs |
 | `train`, `finetune` | all parts on features; the encoder end to end |

@@ -192,9 +192,29 @@ def pair_keys(preferences: Sequence[Preference]) -> list[str]:
     return [" ".join(sorted((p.trajectory_a_id, p.trajectory_b_id))) for p in labelled]
 
 
-def pair_folds(pairs: int, rng: np.random.Generator) -> list[Split]:
-    """Each pair is tested once, by a model that was neither trained on it nor stopped by it."""
-    folds = np.array_split(rng.permutation(pairs), FOLDS)
+def average_precision(scores: np.ndarray, success: np.ndarray) -> float:
+    """Area under precision over recall, Σ (R_n − R_{n−1}) P_n over falling thresholds; equal scores are one threshold.
+    nan where all or none succeeded.
+    """
+    total = int(success.sum())
+    if total in (0, len(success)):
+        return math.nan
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(success[order])
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    precision, recall = found[ends] / (ends + 1), found[ends] / total
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def pair_folds(pairs: int, rng: np.random.Generator, same: np.ndarray | None = None) -> list[Split]:
+    """Each pair is tested once, by a model that was neither trained on it nor stopped by it.
+
+    Args:
+        same: (N,) equal for rows that are one pair asked twice: these are in one fold. None: no pair was.
+    """
+    _, place = np.unique(np.arange(pairs) if same is None else same, return_inverse=True)
+    drawn = np.array_split(rng.permutation(len(set(place.tolist()))), FOLDS)
+    folds = [np.flatnonzero(np.isin(place, fold)) for fold in drawn]
     splits = []
     for number, held in enumerate(folds):
         stop = folds[(number + 1) % FOLDS]

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ml_backend.reward.dataset import Known
+from ml_backend.reward.dataset import Known, average_precision
 from ml_backend.reward.layers import temporal_layer, uniform
 from preference.bradley_terry import sigmoid
 
@@ -167,8 +167,6 @@ def _calibrate(
     unseen: torch.Tensor,
 ) -> dict[str, Unseen]:
     """A temperature and an offset for each outcome, by the member that saw nothing of the trajectory."""
-    from sklearn.metrics import average_precision_score
-
     weight = unseen.to(inputs.dtype)
     logits = torch.cat([
         (part.logits(inputs[rows], mask[rows]) * weight[:, rows, None, None]).sum(dim=0)
@@ -183,7 +181,7 @@ def _calibrate(
         part.temperature[place], part.shift[place] = temperature, shift
         p = sigmoid(x / temperature + shift)
         both = name == "success" and 0.0 < t.mean() < 1.0
-        precision = float(average_precision_score(t, p)) if both else math.nan
+        precision = average_precision(p, t > 0.5) if both else math.nan
         count = int(own.any(dim=1).sum())
         found[name] = Unseen(count, float(np.abs(p - t).mean()), precision, temperature)
     return found

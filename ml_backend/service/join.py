@@ -59,7 +59,7 @@ def invitations(ws: Workspace, limit: Limit | None = None) -> Blueprint:
         participant, key = values.get("participant", "")[:80], values.get("key", "")[:80]
         if not _is_ours(ws, participant, key):  # and so uses up nobody's tries
             return _page(403, trouble=NOT_OURS)
-        if not limit.takes(request.remote_addr or ""):
+        if not limit.takes(participant.lower()):  # not the address, which behind a proxy is everybody's
             return _page(429, trouble="Too many tries. Come back in an hour.")
         if request.method == "GET":
             return _page(200, participant=participant, key=key)

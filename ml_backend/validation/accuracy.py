@@ -26,6 +26,7 @@ import numpy as np
 from importer.pairs.batches import REPLACEMENT
 from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajectory_folds
 from ml_backend.reward.features import FeatureFiles, Features
+from ml_backend.reward.layout import Placed
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.segments import FeatureViews
 from ml_backend.reward.train import Trained, train_model
@@ -80,7 +81,8 @@ def validate(
 
     tasks = [t.task_type for t in trajectories]
     multi = len({tasks[i] for i in pairs.a}) > 1
-    crossed, unseen = pair_folds(len(pairs), rng), trajectory_folds(pairs, len(trajectories), rng)
+    same = np.minimum(pairs.a, pairs.b) * len(trajectories) + np.maximum(pairs.a, pairs.b)
+    crossed, unseen = pair_folds(len(pairs), rng, same), trajectory_folds(pairs, len(trajectories), rng)
     splits = [*crossed, *unseen]
     found = fit_folds(features, pairs, trained.model.spec, reward, splits, [seed] * len(splits), workers=workers)
     differences = np.full(len(pairs), math.nan)
@@ -243,7 +245,9 @@ def fit_folds(
     folds = [Fold(n, split, seed) for n, (split, seed) in enumerate(zip(splits, seeds, strict=True))]
     few = sum(len(fold.split.train) for fold in folds) * reward.epochs < IN_PROCESS
     found: dict[int, np.ndarray] = {}
-    whole = features.whole if isinstance(features, FeatureViews) else features
+    whole = features
+    while isinstance(whole, FeatureViews | Placed):
+        whole = whole.whole if isinstance(whole, FeatureViews) else whole.recorded
     files = whole.paths if isinstance(whole, FeatureFiles) else ()
     workers = HERE if few else workers
     fit = _Fit(features, pairs, spec, reward)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_backend.reward.dataset import Pairs
+from ml_backend.reward.dataset import Pairs, average_precision
 from ml_backend.validation.accuracy import DRAWS, share
 from ml_backend.validation.probes import groups
 from ml_backend.validation.scores import Scores
@@ -63,20 +63,6 @@ def clock(trajectories: Sequence[Trajectory]) -> Scores:
     """The reward of whoever looks at the clock alone: the seconds that have passed."""
     seconds = np.array([t.seen_s for t in trajectories])
     return Scores(CLOCK, seconds, [np.arange(100.0)] * len(seconds), [np.arange(200.0)] * len(seconds), "seconds")
-
-
-def average_precision(scores: np.ndarray, success: np.ndarray) -> float:
-    """Area under precision over recall, Σ (R_n − R_{n−1}) P_n over falling thresholds; equal scores are one threshold.
-    nan where all or none succeeded.
-    """
-    total = int(success.sum())
-    if total in (0, len(success)):
-        return math.nan
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(success[order])
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    precision, recall = found[ends] / (ends + 1), found[ends] / total
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def rank_correlation(values: np.ndarray, order: np.ndarray) -> float:

@@ -65,8 +65,6 @@ def read_scores(path: Path, trajectories: Sequence[Trajectory]) -> Scores:
             f"{path}: no column of scores; found {found}.", fix=f"Expected one of {', '.join((*MEANS, *ENDS))}."
         )
     values = _numbers(path, table, column)
-    if (wrong := ~np.isfinite(values)).any():
-        raise DataError(f"{path}, {column}, row {int(np.argmax(wrong)) + 1}: expected a number, found nan or infinity.")
     known = _rows_of(path, table, trajectories)
     if missing := [t.trajectory_id for t in trajectories if t.trajectory_id not in known]:
         raise DataError(
@@ -74,6 +72,10 @@ def read_scores(path: Path, trajectories: Sequence[Trajectory]) -> Scores:
             f"{missing[0]!r}.",
             fix="Are these scores of other episodes? Score every trajectory of the held-out pairs.",
         )
+    for name in (t.trajectory_id for t in trajectories):
+        if (wrong := ~np.isfinite(values[known[name]])).any():
+            row = int(known[name][np.argmax(wrong)]) + 1
+            raise DataError(f"{path}, {column}, row {row}, {name!r}: expected a number, found nan or infinity.")
     frames = _numbers(path, table, "frame_index") if "frame_index" in table else None
     plays = table["playback"].astype(str).to_numpy() if "playback" in table else np.full(len(table), FORWARD)
     if others := sorted(set(plays) - {FORWARD, CYCLE}):

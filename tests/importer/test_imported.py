@@ -9,6 +9,7 @@ from plan_maker import certify, open_workspace, trajectories
 from importer.pairs import batches
 from importer.pairs.annotators import add_annotators
 from importer.pairs.imported import import_judgments
+from importer.studio.participants import is_outside
 from importer.studio.queues import all_queues
 from preference.errors import DataError, UserError
 from qc_reports.answers import join
@@ -148,3 +149,29 @@ def test_a_source_that_is_no_name_and_a_killed_import(ws, tmp_path, monkeypatch)
         import_judgments(ws, path)
     assert ws.store.batches(calibration=False) == []
     assert import_judgments(ws, path).judgments == 40
+
+
+def test_times_are_kept_in_utc_so_that_all_can_be_compared(ws, tmp_path):
+    (a, b), (c, d), *_ = twos(ws)
+    path = tmp_path / "times.csv"
+    path.write_text(
+        f"{HEADER},created_at\n{a},{b},anna,A,2026-01-31T09:30:00\n{c},{d},anna,A,2026-01-31T11:00:00+02:00\n"
+    )
+    import_judgments(ws, path)
+    assert {j.created_at for j in ws.store.judgments()} == {"2026-01-31T09:30:00+00:00", "2026-01-31T09:00:00+00:00"}
+    qc(ws, "production-001")
+
+
+def test_a_study_whose_name_begins_as_invitations_do_takes_no_place(ws, tmp_path):
+    import_judgments(ws, study(ws, tmp_path, "outside-study.csv"))
+    known = {a.annotator_id for a in ws.store.annotators()}
+    assert "outside-study:anna" in known and not [name for name in known if is_outside(name)]
+
+
+def test_a_reason_that_no_database_takes_is_named(ws, tmp_path):
+    (a, b), *_ = twos(ws)
+    row = {"trajectory_a_id": a, "trajectory_b_id": b, "annotator_id": "anna", "preference": "A"}
+    path = tmp_path / "half.jsonl"
+    path.write_text(json.dumps(row | {"free_text_reason": "\ud800"}) + "\n")
+    with pytest.raises(DataError, match="row 1, free_text_reason"):
+        import_judgments(ws, path)

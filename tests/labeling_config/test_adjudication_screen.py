@@ -17,7 +17,7 @@ from screen_maker import (
     task_ids,
 )
 
-from importer.studio.users import annotator_session
+from importer.studio.users import admin_session, annotator_session
 from labeling_config import contract
 from labeling_config.questions import answers_in
 
@@ -105,6 +105,8 @@ def test_no_page_and_no_api_tells_the_others_answers_before_ones_own_is_kept(ses
 
     again = session.post(address, json={"side": "left", "confidence": 1}).json()
     assert again == {"side": "right", "said": SAID}, "the first answer stays"
+    with admin_session(label_studio.url, label_studio.token) as manager:  # saves the whole task
+        assert manager.patch(f"{label_studio.url}/api/tasks/{task}/", json={"meta": {"note": "x"}}).status_code == 200
     answers = f"{label_studio.url}/api/tasks/{task}/annotations/"
     refused = session.post(answers, json={"result": contract.result_of("left", 4), "lead_time": 5})
     assert refused.status_code == 409 and "stays: right" in refused.json()["detail"]

@@ -85,10 +85,14 @@ class Hub:
                 value = line["value"]
                 if line["key"] == "file":
                     repository["files"][value["path"]] = base64.b64decode(value["content"])
+                if line["key"] == "deletedFile":
+                    del repository["files"][value["path"]]
                 if line["key"] == "lfsFile":
                     repository["files"][value["path"]] = self.stored[value["oid"]]
             repository["commits"].append(lines[0]["value"]["summary"])
             return 200, {"commitUrl": f"{self.url}/{name}/commit/abc", "commitOid": "a" * 40, "success": True}
+        if rest[:1] == ["tree"]:
+            return 200, [{"type": "file", "path": p, "size": 1, "oid": "a" * 40} for p in repository["files"]]
         if rest[:1] == ["tag"]:
             repository["tags"][json.loads(body)["tag"]] = dict(repository["files"])
             return 200, {}
@@ -103,7 +107,8 @@ class Hub:
     def _resolve(self, parts):
         kind = "dataset" if parts[0] == "datasets" else "model"
         parts = parts[1:] if kind == "dataset" else parts
-        files = self.repositories[kind, "/".join(parts[:2])]["tags"].get(parts[3], {})
+        repository = self.repositories[kind, "/".join(parts[:2])]
+        files = repository["files"] if parts[3] == "main" else repository["tags"].get(parts[3], {})
         path = "/".join(parts[4:])
         return (200, files[path]) if path in files else (404, {"error": "Entry not found"})
 

@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score
 
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
-from ml_backend.reward.dataset import Pairs
-from ml_backend.validation.against import average_precision, clock, side_by_side
+from ml_backend.reward.dataset import Pairs, average_precision
+from ml_backend.validation.against import clock, side_by_side
 from ml_backend.validation.scores import Scores, read_scores
 from preference.errors import DataError
 from preference.records import Trajectory
@@ -95,7 +95,7 @@ def test_scores_of_whole_trajectories_and_of_frames_are_read(tmp_path):
         ("trajectory_id,score\nother-0,1\n", "2 of 2 compared trajectories have no score.*other episodes"),
         ("trajectory_id,score\nd-0,1\nd-1,\n", "score, row 2: expected a number, found ''"),
         ("trajectory_id,score\nd-0,high\nd-1,1\n", "score, row 1: expected a number, found 'high'"),
-        ("trajectory_id,score\nd-0,inf\nd-1,1\n", "score, row 1: expected a number, found nan or infinity"),
+        ("trajectory_id,score\nd-0,inf\nd-1,1\n", "score, row 1, 'd-0': expected a number, found nan or infinity"),
         ("trajectory_id,points\nd-0,1\n", "no column of scores; found trajectory_id, points"),
         ("episode,score\n0,1\n", "trajectory_id or episode_index is missing; found episode, score"),
         ("trajectory_id,score\nd-0,1\nd-0,2\nd-1,1\n", "'d-0' has 2 rows, expected one.*frame_index"),

@@ -10,6 +10,7 @@ import pytest
 from ml_maker import features, pairs_of, spec
 from paths import ROOT
 
+from ml_backend.loop import outcomes
 from ml_backend.loop.outcomes import done_step, known_outcomes
 from ml_backend.reward.dataset import Known, split_pairs
 from ml_backend.reward.model import RewardModel
@@ -102,15 +103,18 @@ def test_the_calibration_finds_the_temperature_and_the_shift_that_made_the_answe
 
 def said(number, a, b):
     """One annotator's answer about the outcomes of pair p: x on side A, y on side B."""
-    return SimpleNamespace(assignment_id=f"s{number}", questions={"outcome": {"A": a, "B": b}})
+    return SimpleNamespace(
+        assignment_id=f"s{number}", annotator_id=f"ann{number}", questions={"outcome": {"A": a, "B": b}}
+    )
 
 
 def pool(*successes, judgments=()) -> Any:
     pair = SimpleNamespace(trajectory_a_id="t0", trajectory_b_id="t1")
     views = [
-        SimpleNamespace(assignment=SimpleNamespace(assignment_id=one.assignment_id), pair=pair) for one in judgments
+        SimpleNamespace(assignment=SimpleNamespace(assignment_id=one.assignment_id, batch_id="b"), pair=pair)
+        for one in judgments
     ]
-    store = SimpleNamespace(assignments=lambda: views, judgments=lambda: judgments)
+    store = SimpleNamespace(assignments=lambda calibration: views, judgments=lambda: judgments)
     made = [
         Trajectory(f"t{i}", "d", i, "expert", "push", success=value, start_s=1.0, end_s=6.0, num_frames=100, fps=10.0)
         for i, value in enumerate(successes)
@@ -118,6 +122,26 @@ def pool(*successes, judgments=()) -> Any:
     return SimpleNamespace(store=store, config=Config()), made
 
 
+@pytest.fixture
+def aside(monkeypatch):
+    """Batches that are held, and (batch, annotator) whose judgments do not count."""
+    held, out = set(), set()
+    monkeypatch.setattr(outcomes, "set_aside_now", lambda ws: (held, out))
+    return held, out
+
+
+def test_whose_judgments_count_for_no_label_count_for_no_outcome_and_one_person_does_not_overrule_the_dataset(aside):
+    held, out = aside
+    ws, made = pool(True, None, judgments=[said(0, "failure", "success"), said(1, "failure", "success")])
+    assert [one.success for one in known_outcomes(ws, made, [40, 40], 5.0).known] == [None, True]
+    out.add(("b", "ann1"))
+    found = known_outcomes(ws, made, [40, 40], 5.0)
+    assert [one.success for one in found.known] == [True, True] and not found.contradictory
+    held.add("b")
+    assert [one.success for one in known_outcomes(ws, made, [40, 40], 5.0).known] == [True, None]
+
+
+@pytest.mark.usefixtures("aside")
 def test_where_the_dataset_says_nothing_most_annotators_do_and_a_contradiction_is_reported_and_not_learned_from():
     answers = [said(0, "success", "failure"), said(1, "success", "partial"), said(2, "failure", "failure")]
     ws, made = pool(None, False, judgments=answers)
@@ -133,10 +157,11 @@ def test_where_the_dataset_says_nothing_most_annotators_do_and_a_contradiction_i
 
 
 def test_the_step_of_completion_follows_from_the_span_that_people_see():
-    clips = Clips(before_s=1.0, after_s=2.0)
+    clips = Config(clips=Clips(before_s=1.0, after_s=2.0), reward=Reward(max_frames=47))
+    thinned = clips.model_copy(update={"reward": Reward(max_frames=10)})
     ends = Trajectory("t", "d", 0, "expert", "push", success=True, start_s=1.0, end_s=6.0, num_frames=100, fps=10.0)
     assert done_step(ends, 46, 5.0, clips) == 15, "done at 4 s, the span begins at 1 s"
-    assert done_step(ends, 10, 5.0, clips) == 3, "sampled at one step a second"
+    assert done_step(ends, 10, 5.0, thinned) == 3, "sampled at one step a second"
     late = replace(ends, end_s=10.0, duration_s=7.0)
     assert done_step(late, 46, 5.0, clips) == 40, "from the first action at 2 s"
     assert done_step(replace(ends, end_s=10.0, duration_s=8.0), 46, 5.0, clips) is None, "the time is not known"

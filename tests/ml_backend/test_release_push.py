@@ -65,6 +65,21 @@ def test_the_model_card_is_what_the_hub_reads(hub, release):
     assert card.data.pipeline_tag == "robotics" and not card.data.datasets
 
 
+def test_what_the_next_version_does_not_have_goes_and_what_others_put_there_stays(hub, release):
+    push(hub, release, dataset="lab/tiny")
+    hub.repositories["dataset", "lab/tiny"]["files"]["NOTES.md"] = b"of the lab"
+    (release / "__pycache__").mkdir()
+    (release / "__pycache__" / "inference.pyc").write_bytes(b"made here, listed nowhere")
+    (release / "LICENSE").unlink()
+    path = release / "config.json"
+    path.write_text(path.read_text().replace("1.0.0", "1.1.0"))
+    write_sums(release)
+    push(hub, release, dataset="lab/tiny")
+    files = hub.repository("lab/tiny").tags["v1.1.0"]
+    assert "LICENSE" not in files and "NOTES.md" in files and not [name for name in files if "__pycache__" in name]
+    assert "LICENSE" in hub.repository("lab/tiny").tags["v1.0.0"]
+
+
 def test_again_changes_nothing_and_other_contents_are_refused(hub, release):
     push(hub, release, dataset="lab/tiny")
     assert push(hub, release, dataset="lab/tiny").unchanged

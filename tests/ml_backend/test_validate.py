@@ -103,6 +103,13 @@ def test_an_accuracy_of_few_pairs_never_claims_certainty():
     assert math.isnan(nothing["value"])
 
 
+def test_a_pair_that_was_asked_twice_is_in_one_fold():
+    same = np.arange(60) % 30
+    for split in pair_folds(60, np.random.default_rng(0), same):
+        assert not set(same[split.test]) & set(same[np.concatenate([split.train, split.validation])])
+        assert len(split.test) == 12
+
+
 def test_cross_validation_never_tests_on_a_pair_it_was_trained_on():
     tested = []
     for split in pair_folds(83, np.random.default_rng(0)):

@@ -37,7 +37,7 @@ import warnings
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,19 @@ class RewardModel:
         wanted = list(providers or (name for name in PROVIDERS if name in available))
         if missing := [name for name in wanted if name not in available]:
             raise InputError(f"this onnxruntime has no {missing[0]}; it has {', '.join(available)}.")
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
-        metadata = session.get_modelmeta().custom_metadata_map
-        if "robopref" not in metadata:
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            metadata = session.get_modelmeta().custom_metadata_map
+            contract = json.loads(metadata["robopref"]) if "robopref" in metadata else None
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise InputError(
+                f"{path} cannot be loaded ({why}). If it has a few hundred bytes, it is a Git LFS pointer: run "
+                "`git lfs pull`."
+            ) from None
+        if contract is None:
             raise InputError(f"{path} is no Robopref reward model: it carries no description of its input.")
-        return cls(session, json.loads(metadata["robopref"]), strict)
+        return cls(session, contract, strict)
 
     def score(
         self,
@@ -194,6 +202,7 @@ class RewardModel:
         found, rows, total = self._run(images, actions, state, rate, _kind(sampling))
         fps, end_s = rate[0], rate[2]
         end = total if fps is None or not np.isfinite(end_s) else min(total, int(np.floor(end_s * fps + 1e-6)) + 1)
+        end = max(end, int(rows[-1]) + 1)  # the last row looked at may be the next one after the span
         kept = {name: value for name, value in found.items() if name not in ("reward", "spread")}
         if not kept:
             raise InputError("this release is of an earlier version, whose model gives one number per trajectory.")
@@ -597,16 +606,18 @@ def load_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             # a member unpacks to the size that the zip lists, whatever its own header claims
-            size = sum(member.file_size for member in file.zip.infolist() if member.filename[:-4] in KEYS)
+            size = sum(
+                member.file_size for member in file.zip.infolist() if member.filename.removesuffix(".npy") in KEYS
+            )
             if size > MOST_BYTES:
                 raise InputError(f"it holds {size:,} bytes; expected at most {MOST_BYTES:,}.")
             episode = {name: file[name] for name in _known(dict.fromkeys(file.files))}
+        words = {name: str(episode.pop(name)) for name in ("task", "robot") if name in episode}
+        numbers = {name: float(episode.pop(name)) for name in ("fps", "start_s", "end_s") if name in episode}
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as npz: {_why(error)}.") from None
-    words = {name: str(episode.pop(name)) for name in ("task", "robot") if name in episode}
-    numbers = {name: float(episode.pop(name)) for name in ("fps", "start_s", "end_s") if name in episode}
     return {**episode, **numbers, **words}
 
 
@@ -670,8 +681,13 @@ def load_lerobot(
     info = _read_info(root)
     features = info["features"]
     cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
-    several = [] if camera else [name for name in columns.get("cameras", []) if name in cameras]
-    camera = camera or (cameras[0] if len(cameras) == 1 else (several or [columns["camera"]])[0])
+    known = columns.get("cameras", [])  # of a model that looks through several
+    if camera and known and camera not in known:
+        raise InputError(f"the model has no camera {camera!r}; it has {', '.join(known)}.")
+    several = [name for name in known if name in cameras and camera in ("", name)]
+    if known and not several:
+        raise InputError(f"{root}: none of its cameras is one of the model's, {', '.join(known)}.")
+    camera = camera or (several or (cameras if len(cameras) == 1 else [columns["camera"]]))[0]
     if camera not in cameras:
         raise InputError(f"{root}: there is no camera {camera!r}; expected one of {', '.join(cameras) or 'none'}.")
     wanted = [column for name in ("actions", "state") for column, _ in columns[name]]
@@ -686,7 +702,7 @@ def load_lerobot(
         if v3:
             data, video, offset, end, task = _places_v3(root, info, episode, name)
         else:
-            where = {"episode_chunk": episode // int(info.get("chunks_size", 1000)), "episode_index": episode}
+            where = {"episode_chunk": episode // _chunks_size(root, info), "episode_index": episode}
             data, offset, end = _place(root, info, "data_path", where), 0.0, float("inf")
             video = _place(root, info, "video_path", {"video_key": name, **where})
             task = _task_v2(root, episode) if len(list(task_types)) > 1 else ""
@@ -702,10 +718,24 @@ def load_lerobot(
     loaded: dict[str, Any] = {"images": images, "fps": fps, "start_s": start_s, "end_s": end_s}
     loaded |= {"task": task} if task in task_types else {}
     for name in ("actions", "state"):
-        parts = [np.asarray(table[column][:rows]).reshape(rows, -1)[:, numbers] for column, numbers in columns[name]]
+        parts = [_numbers(root, column, table[column][:rows], numbers) for column, numbers in columns[name]]
         if parts:
             loaded[name] = np.concatenate(parts, axis=1)
     return loaded
+
+
+def _numbers(root: Path, column: str, values: Sequence[Any], numbers: Sequence[int]) -> np.ndarray:
+    """(T, len(numbers)) those of a column's numbers that the model was trained on."""
+    try:
+        found = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    except (TypeError, ValueError):
+        raise InputError(f"{root}, {column}: expected as many numbers in each row.") from None
+    if numbers and max(numbers) >= found.shape[1]:
+        raise InputError(
+            f"{root}, {column}: found {found.shape[1]} numbers a row; the model was trained on {max(numbers) + 1} or "
+            "more. Is it another robot's dataset?"
+        )
+    return found[:, numbers]
 
 
 def lerobot_episodes(root: Path) -> list[int]:
@@ -718,6 +748,13 @@ def lerobot_episodes(root: Path) -> list[int]:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{listed}: expected an object with episode_index on each line: {error!r}.") from None
     return [index for table in _episode_tables(root, ["episode_index"]) for index in table["episode_index"]]
+
+
+def _chunks_size(root: Path, info: Mapping[str, Any]) -> int:
+    size = info.get("chunks_size", 1000)
+    if type(size) is not int or size < 1:
+        raise InputError(f"{root}: chunks_size of meta/info.json is {size!r}; expected a whole number above 0.")
+    return size
 
 
 def _task_v2(root: Path, episode: int) -> str:

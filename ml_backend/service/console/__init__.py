@@ -9,6 +9,7 @@
 | `adjudication` | disputed pairs, who decides them, and what was decided |
 | `models` | which model is in use, and whether more answers are worth asking |
 | `releases` | what the policy team gets |
+| `stages` | the commands' functions, as several pages call them |
 | `registry` | all pages and actions; what the worker does of them |
 | `routes` | Flask: who is signed in, the token of a form, pages, actions, files |
 
