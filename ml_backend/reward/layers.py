@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,19 @@ KERNEL = 3
 """Steps that the convolution sees at once."""
 HEADS = 4
 """Of the transformer's attention, where `hidden` can be divided so."""
+
+TASK_DROPOUT = 0.15
+"""Probability with which a step does not say which pairs are of a task."""
+
+
+def without_some_tasks(inputs: torch.Tensor, tasks: int, rng: np.random.Generator) -> torch.Tensor:
+    """(B, T, F) whose last `tasks` columns are the task types': some lose theirs for this step of a training, so that
+    what is learned has something to say of a task unseen."""
+    if not tasks:
+        return inputs
+    kept = torch.ones(inputs.shape[-1])
+    kept[-tasks:] = torch.from_numpy(rng.random(tasks) >= TASK_DROPOUT)
+    return inputs * kept
 
 
 def temporal_layer(kind: str, width: int, hidden: int, members: int, generator: torch.Generator | None) -> nn.Module:

@@ -23,6 +23,7 @@ from torch.nn.functional import softplus
 from ml_backend.reward.checkpoint import TrainingState
 from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.reward.features import Features, collate
+from ml_backend.reward.layers import without_some_tasks
 from ml_backend.reward.losses import crowd_loss, slipped_loss
 from ml_backend.reward.model import RewardModel
 from preference.config import Reward
@@ -34,8 +35,6 @@ RELIABILITY_PRIOR = (8.0, 2.0)
 opposite reward would explain the answers just as well (Chen et al. 2013)."""
 RELIABILITY_RATE = 30.0
 """Times the learning rate: a log odds has to travel some units in a few hundred steps, a weight some hundredths."""
-TASK_DROPOUT = 0.15
-"""Probability with which a step does not say which pairs are of a task."""
 
 
 @dataclass(frozen=True)
@@ -218,19 +217,13 @@ class Training:
         used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
         chosen = torch.from_numpy(used)
         longest = int(self.lengths[chosen].max())
-        inputs, mask = self._without_some_tasks(self.inputs[chosen, :longest]), self.mask[chosen, :longest]
+        inputs, mask = (
+            without_some_tasks(self.inputs[chosen, :longest], len(self.model.spec.layout.tasks), self.state.rng),
+            self.mask[chosen, :longest],
+        )
         rewards = self.model.rewards(self.model.embed(inputs, mask))
         a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
         return rewards[:, a] - rewards[:, b]
-
-    def _without_some_tasks(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Some task types lose their column for this step, so that the model learns what it says of a task unseen."""
-        tasks = len(self.model.spec.layout.tasks)
-        if not tasks:
-            return inputs
-        kept = torch.ones(inputs.shape[-1])
-        kept[-tasks:] = torch.from_numpy(self.state.rng.random(tasks) >= TASK_DROPOUT)
-        return inputs * kept
 
 
 def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ml_backend.reward.dataset import Known, average_precision
-from ml_backend.reward.layers import temporal_layer, uniform
+from ml_backend.reward.layers import temporal_layer, uniform, without_some_tasks
 from preference.bradley_terry import sigmoid
 
 OUTCOMES = ("progress", "success")
@@ -128,11 +128,12 @@ def learn_outcomes(
     target: np.ndarray,
     fold: np.ndarray,
     rng: np.random.Generator,
+    tasks: int,
 ) -> dict[str, Unseen]:
     """Fit and calibrate `part`.
 
     Args:
-        inputs: (U, T, F) normalized inputs of the trajectories.
+        inputs: (U, T, F) normalized inputs of the trajectories, of which the last `tasks` columns are the task types'.
         mask: (U, T).
         target: (U, T, 2) of `targets`, nan beyond a trajectory's end.
         fold: (U,) of each trajectory; member k learns nothing from fold k.
@@ -146,7 +147,8 @@ def learn_outcomes(
     for some in order[: STEPS * BATCH].reshape(STEPS, BATCH):
         rows = torch.from_numpy(some)
         longest = int(mask[rows].sum(dim=1).max())
-        logits = part.logits(inputs[rows, :longest], mask[rows, :longest])
+        seen = without_some_tasks(inputs[rows, :longest], tasks, rng)
+        logits = part.logits(seen, mask[rows, :longest])
         weight = (there[rows, :longest] * kept[:, rows, None, None]).to(logits.dtype)
         wanted = y[rows, :longest].expand_as(logits)
         loss = binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")

@@ -166,7 +166,7 @@ def _outcomes(
     for row, own in enumerate(targets([known[i] for i in rows], lengths)):
         target[row, : len(own)] = own
     part = model.make_outcomes(names, torch.Generator().manual_seed(seed))
-    found = learn_outcomes(part, inputs, mask, target, fold[rows], rng)
+    found = learn_outcomes(part, inputs, mask, target, fold[rows], rng, len(model.spec.layout.tasks))
     model.add_outcomes(part.eval())
     return found
 

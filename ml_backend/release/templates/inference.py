@@ -388,20 +388,28 @@ class Stream:
         """`reward` of this row, where the model has learned them `progress` and `success`, and the `_spread` of each.
 
         Args:
-            image: (H, W, 3), as for `RewardModel.score`; None where the model does not look at images.
+            image: (H, W, 3), or a mapping of cameras to such arrays, as for `RewardModel.score`; None where the model does not look at images.
             action: (A,), what the robot was told in this state.
             state: (S,), where the model uses it.
         """
         self.rows.append((image, action, state))
-        stacked = [None if column[0] is None else np.stack(column) for column in zip(*self.rows, strict=True)]
+        stacked = [_stacked(column) for column in zip(*self.rows, strict=True)]
         found = self.model.dense(*stacked, **self.kind)
         last = {name.replace("rewards", "reward"): float(values[-1]) for name, values in found.items()}
         # parts of the window's mean, so a row alone is as many times larger
         return {name: v * len(self.rows) if name.startswith("reward") else v for name, v in last.items()}
 
 
+def _stacked(rows: Sequence[Any]) -> Any:
+    """Rows as one array, or one for each camera that all of them have."""
+    if isinstance(rows[0], Mapping):
+        shared = [name for name in rows[0] if all(row.get(name) is not None for row in rows)]
+        return {name: np.stack([row[name] for row in rows]) for name in shared}
+    return None if rows[0] is None else np.stack(rows)
+
+
 def reward_wrapper(
-    env: Any, model: RewardModel, observe: Callable[[Any], tuple], every: int = 1, window: int = 3
+    env: Any, model: RewardModel, observe: Callable[[Any], tuple], every: int = 1, window: int = 3, **kind: str
 ) -> Any:
     """A gymnasium environment with the model's reward in place of its own, which stays in info["env_reward"].
 
@@ -409,7 +417,7 @@ def reward_wrapper(
         observe: An observation of the environment → (image or None, state or None), as the model was trained on them.
         every: Steps of the environment for one row of the model: its rate over `contract["sample_fps"]`. Between two
             rows the reward is that of the row before.
-        window: As in `RewardModel.stream`.
+        window, kind: As in `RewardModel.stream`; `kind` is `task` and `robot`, where the model knows several.
 
     info["robopref"] has everything that `Stream.add` gives.
     """
@@ -418,7 +426,7 @@ def reward_wrapper(
     class Rewarded(gymnasium.Wrapper):
         def __init__(self) -> None:
             super().__init__(env)
-            self.stream, self.steps = model.stream(window), 0
+            self.stream, self.steps = model.stream(window, **kind), 0
             self.observation: Any = None
             self.said: dict[str, float] = {}
 
