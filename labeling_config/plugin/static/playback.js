@@ -4,12 +4,14 @@
 import { fps, players, videos } from "./studio.js";
 
 const AT_END_S = 0.05;
+const MENDED_MS = 300; // on a slow machine a clip takes time to show where it was moved; until then nothing else moves
 
 let followed = null; // the <video> elements of the pair on the screen
 let stalled = false; // both stand still because one has run out of data
 let ended = 0; // when one of them last came to its end
 let touched = 0; // when a key or button was last pressed
 let started = false;
+let mended = 0; // when they were last brought into step
 
 export const atEnd = (video) => video.duration > 0 && (video.ended || video.currentTime >= video.duration - AT_END_S);
 export const isPlaying = (video) => !video.paused && !video.ended;
@@ -59,8 +61,13 @@ function hold(both) {
   pause();
 }
 
-function keepStep([left, right]) {
-  if (Math.abs(left.currentTime - right.currentTime) > 1 / fps()) right.currentTime = left.currentTime;
+/** The one ahead goes back: were the other moved on, its person would miss what it had not shown yet. */
+function keepStep(both) {
+  if (both.some((video) => video.seeking) || performance.now() - mended < MENDED_MS) return;
+  const [behind, ahead] = [...both].sort((one, other) => one.currentTime - other.currentTime);
+  if (ahead.currentTime - behind.currentTime <= 1 / fps()) return;
+  mended = performance.now();
+  ahead.currentTime = behind.currentTime;
 }
 
 export function play() {

@@ -12,6 +12,7 @@ import { chosen } from "./studio.js";
 const IDLE_MS = 30_000;
 const LONGEST_TICK_MS = 1_000; // a longer gap between two ticks was a machine asleep
 const SEEN_SHARE = 0.9; // of a clip's length, played, and its end reached
+const MOVED_S = 0.25; // on a slow machine Label Studio moves a clip that is behind to the end of the one that has ended
 const KEPT = 30; // records in the session storage
 
 let record = null;
@@ -105,8 +106,8 @@ function seen(video) {
   if (!(video.duration > 0)) return false;
   let played = 0;
   for (let part = 0; part < video.played.length; part += 1) played += video.played.end(part) - video.played.start(part);
-  const reached = video.played.length > 0 && video.played.end(video.played.length - 1) >= video.duration - 0.1;
-  return reached && played >= SEEN_SHARE * video.duration;
+  const reached = video.played.length > 0 && video.played.end(video.played.length - 1) >= video.duration - MOVED_S;
+  return reached && played >= Math.min(SEEN_SHARE * video.duration, video.duration - MOVED_S);
 }
 
 function save() {
