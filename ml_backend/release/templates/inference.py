@@ -388,7 +388,8 @@ class Stream:
         """`reward` of this row, where the model has learned them `progress` and `success`, and the `_spread` of each.
 
         Args:
-            image: (H, W, 3), or a mapping of cameras to such arrays, as for `RewardModel.score`; None where the model does not look at images.
+            image: (H, W, 3), or a mapping of cameras to such arrays, as for `RewardModel.score`; None where the model
+                does not look at images.
             action: (A,), what the robot was told in this state.
             state: (S,), where the model uses it.
         """
