@@ -207,14 +207,11 @@ def v_optimal(
     Args:
         orders: (H, H) T, of `wrong_orders`. The others are those of `d_optimal`.
     """
-    values, vectors = np.linalg.eigh(orders)
-    kept = values > 1e-10 * values[-1]
-    root = vectors[:, kept] * np.sqrt(values[kept])
     sigma, waiting = sigma.copy(), np.ones(len(pairs), bool)
     x = phi[pairs[:, 0]] - phi[pairs[:, 1]]
-    spread, mends = variance(sigma, x), x @ (sigma @ root)
+    spread, mends = variance(sigma, x), variance(sigma @ orders @ sigma, x)
     while waiting.any():
-        worth = np.where(waiting, weight * np.einsum("cr,cr->c", mends, mends) / (1.0 + weight * spread), -np.inf)
+        worth = np.where(waiting, weight * mends / (1.0 + weight * spread), -np.inf)
         row = int(np.argmax(worth))
         waiting[row] = False
         if not fits(int(pairs[row, 0]), int(pairs[row, 1])):
@@ -222,10 +219,11 @@ def v_optimal(
         yield row, float(worth[row])
         direction = sigma @ x[row]
         shrink = weight[row] / (1.0 + weight[row] * float(x[row] @ direction))
-        shared = x @ direction
+        shared, mended = (x @ np.stack([direction, sigma @ (orders @ direction)], axis=1)).T
+        own = float(direction @ orders @ direction)
         sigma -= shrink * np.outer(direction, direction)
         spread = spread - shrink * shared**2
-        mends = mends - shrink * np.outer(shared, mends[row])
+        mends = np.maximum(mends - 2.0 * shrink * shared * mended + (shrink * shared) ** 2 * own, 0.0)
 
 
 TieProbability = Callable[[np.ndarray], np.ndarray]
