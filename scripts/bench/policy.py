@@ -30,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from policies.pool import check_tasks
-from policies.summary import TARGET, draw, figures, leads, missed, table
+from policies.summary import TARGET, draw, figures, leads, missed, spread, table
 from policies.trial import PARTS, Trial
 
 from preference.errors import UserError
@@ -40,7 +40,7 @@ TASKS = (
 )  # fmt: skip
 """Three of a first trial and three others."""
 SEEDS, PROCESSES = 5, 2
-FIRST_SEED_ONLY = ("progress", "images")
+FIRST_SEED_ONLY = ("soft", "progress", "images")
 
 
 def work(trial: Trial, parts: list[str]) -> None:
@@ -82,10 +82,8 @@ def main() -> None:
     (folder / "table.md").write_text(table(trials, facts) + "\n", encoding="utf-8")
     draw(folder / "policies.png", trials)
     print(table(trials, facts))
-    for name, (mean, low, high) in leads(trials).items():
-        print(
-            f"best 30 % by our reward against {name}: {100 * mean:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
-        )
+    for name, (mean, *ends) in leads(trials).items():
+        print(f"best 30 % by our reward against {name}: {100 * mean:+.0f} points{spread(ends, '+')}")
     short = missed(trials)
     for one in short:
         print(f"Not reached: {one}")

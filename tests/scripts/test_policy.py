@@ -70,10 +70,24 @@ def test_success_within_half_the_time_is_the_stricter_one():
     assert half["success"] == 0.5 and half["success 95"][0] <= 0.0 + 1e-9 and half["success 95"][1] >= 1.0 - 1e-9
 
 
+def test_intervals_are_over_seeds_not_over_tasks_or_starts_and_one_seed_has_none():
+    """Differences of 1.0, 0.8 and 0.6 by seed, though tasks differ: Student's t says 0.8 ± 4.303 · 0.2 / √3."""
+    some = [*EARLY[:30], *NEVER[:20]]
+    trials = {(task, 0): made() for task in ("door", "window")}
+    trials |= {("door", 1): made(), ("window", 1): made(**{OURS: some})}
+    trials |= {(task, 2): made(**{OURS: some}) for task in ("door", "window")}
+    mean, low, high = leads(trials)[EVERYTHING]
+    assert (mean, low) == (pytest.approx(0.8), pytest.approx(0.8 - 4.303 * 0.2 / 3**0.5, abs=1e-3))
+    assert high == 1.0  # no difference is larger
+    one = {key: trial for key, trial in trials.items() if key[1] == 0}
+    assert figures(one)[OURS]["success 95"] == [None, None]
+    assert "| ours, best 30 % | 100 | 100 |" in table(one, {})
+
+
 def test_the_target_is_reached_where_ours_is_ahead_and_each_shortfall_is_named():
     good = {("door", 0): made(), ("window", 0): made()}
     assert missed(good) == []
-    assert leads(good)[EVERYTHING] == [1.0, 1.0, 1.0]
+    assert leads(good)[EVERYTHING] == [1.0, None, None]
     peer = next(iter(PEER_ARMS))
     bad = {("door", 0): made(**{peer: EARLY}), ("window", 0): made(**{OURS: [*EARLY[:40], *NEVER[:10]]})}
     found = missed(bad)
@@ -147,6 +161,23 @@ def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path
     one.path.write_text(json.dumps(kept))
     one.run(["core"])
     assert len(tested) == different + 1 and set(one.read()["arrived"]) == set(CORE)
+
+
+def test_the_floor_is_as_many_episodes_at_random_and_soft_weights_are_tried_without_failures(
+    pool, tmp_path, monkeypatch
+):
+    weights = []
+    monkeypatch.setattr(trials, "pool_of", lambda *_, **__: pool)
+    monkeypatch.setattr(trials, "asked_of", lambda *_, **__: Answered())
+    monkeypatch.setattr(trials, "make_environment", lambda *_: (None, []))
+    monkeypatch.setattr(trials, "clone", lambda _, __, rows, ___: weights.append(rows.reshape(40, ROWS)[:, 0]))
+    monkeypatch.setattr(trials, "arrivals", lambda *_: EARLY)
+    monkeypatch.setitem(trials.PARTS, "core", (trials.RANDOM,))
+    Trial(tmp_path, "door", 0).run(["core", "soft"])
+    floor, every, clean = weights
+    assert floor.sum() == 12 and abs(np.corrcoef(floor, pool.returns)[0, 1]) < 0.5
+    failed = pool.arrived == ROWS
+    assert (every > 0).all() and (clean[failed] == 0).all() and (clean[~failed] == every[~failed]).all()
 
 
 def test_one_loop_later_the_new_policys_rollouts_are_in_the_pool(pool, tmp_path, monkeypatch):

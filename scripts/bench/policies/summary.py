@@ -1,20 +1,20 @@
 """What the trials say: for each arm success, and success within half the time; differences between arms, paired.
 
 Trials (task, seed) in, figures out. Two arms are compared within each trial, on the same pool and the same starts;
-intervals are over trials drawn again, and of each trial its starts (bootstrap, 95 %).
+intervals (95 %) are over seeds, each the mean of its tasks, so they speak of other pools of these tasks, not of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sample_pool.rollout import ROWS
 
-from policies.trial import CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH
+from policies.trial import CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, RANDOM, SUCCESSES, TRUTH
 
-DRAWS, HALF = 2_000, ROWS // 2
+HALF = ROWS // 2
 Trials = Mapping[tuple[str, int], Mapping[str, Sequence[int]]]
 """(task, seed) → arm → the row in which each start arrived; ROWS = never."""
 LEVEL, OVER_SUCCESSES, OVER_EVERYTHING, OVER_PEERS, LEAST = 0.95, 0.20, 0.70, 0.15, 0.85
@@ -29,15 +29,25 @@ def rates(trials: Trials, arm: str, within: int = ROWS) -> np.ndarray:
     return np.array([np.asarray(trial[arm]) < within for trial in trials.values()], dtype=float)
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % of (trials, starts): success, or the difference of two arms."""
-    rng = np.random.default_rng(0)
-    n, starts = values.shape
-    drawn = rng.integers(n, size=(DRAWS, n))
-    columns = rng.integers(starts, size=(DRAWS, n, starts))
-    means = values[drawn[:, :, None], columns].mean(axis=(1, 2))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+def interval(trials: Trials, values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of (trials, starts), success or a difference of two arms, and its 95 % by Student's t over the seeds' means.
+
+    With one seed there is no interval: both ends are nan.
+    """
+    from scipy.stats import t
+
+    seeds = np.array([seed for _, seed in trials])
+    means = np.array([values[seeds == seed].mean() for seed in np.unique(seeds)])
+    n, mean = len(means), float(means.mean())
+    if n == 1:
+        return mean, np.nan, np.nan
+    half = float(t.ppf(0.975, n - 1) * means.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def _rounded(values: Iterable[float], low: float, high: float) -> list[float | None]:
+    """As JSON has them, which knows no nan; an interval ends where the figure can."""
+    return [None if np.isnan(value) else round(float(np.clip(value, low, high)), 4) for value in values]
 
 
 def figures(trials: Trials) -> dict[str, Any]:
@@ -48,9 +58,9 @@ def figures(trials: Trials) -> dict[str, Any]:
         having = {key: trial for key, trial in trials.items() if arm in trial}
         own: dict[str, Any] = {"trials": len(having)}
         for name, within in (("success", ROWS), ("half the time", HALF)):
-            mean, low, high = interval(rates(having, arm, within))
+            mean, *ends = interval(having, rates(having, arm, within))
             own[name] = round(mean, 4)
-            own[f"{name} 95"] = [round(low, 4), round(high, 4)]
+            own[f"{name} 95"] = _rounded(ends, 0.0, 1.0)
         own["tasks"] = {
             task: round(float(rates(some, arm).mean()), 4)
             for task in tasks
@@ -60,13 +70,20 @@ def figures(trials: Trials) -> dict[str, Any]:
     return found
 
 
-def leads(trials: Trials) -> dict[str, list[float]]:
-    """How far ours is ahead: mean, and the ends of its interval."""
-    pairs = {EVERYTHING: ROWS, **dict.fromkeys(PEER_ARMS, ROWS), TRUTH: ROWS, SUCCESSES: HALF, CHOOSING: ROWS}
+def leads(trials: Trials) -> dict[str, list[Any]]:
+    """How far ours is ahead: mean, and the ends of its interval, None with one seed."""
+    pairs = {
+        EVERYTHING: ROWS,
+        RANDOM: ROWS,
+        **dict.fromkeys(PEER_ARMS, ROWS),
+        TRUTH: ROWS,
+        SUCCESSES: HALF,
+        CHOOSING: ROWS,
+    }
     found = {}
     for arm, within in pairs.items():
         ahead = rates(trials, OURS, within) - rates(trials, arm, within)
-        found[f"{arm}{', half the time' if within == HALF else ''}"] = [round(v, 4) for v in interval(ahead)]
+        found[f"{arm}{', half the time' if within == HALF else ''}"] = _rounded(interval(trials, ahead), -1.0, 1.0)
     return found
 
 
@@ -101,13 +118,18 @@ def table(trials: Trials, facts: Mapping[tuple[str, int], Mapping[str, Any]]) ->
         own = found[name]
         cells = [name]
         for kind in ("success", "half the time"):
-            low, high = own[f"{kind} 95"]
-            cells.append(f"{100 * own[kind]:.0f} ({100 * low:.0f} to {100 * high:.0f})")
+            cells.append(f"{100 * own[kind]:.0f}{spread(own[f'{kind} 95'])}")
         cells += [f"{100 * own['tasks'][task]:.0f}" if task in own["tasks"] else "–" for task in tasks]
         way = [known[name]["the way"] for known in facts.values() if "the way" in known.get(name, {})]
         cells += [f"{100 * np.mean(way):.0f}" if way else "–", str(own["trials"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def spread(ends: Sequence[float | None], sign: str = "") -> str:
+    """The interval in percent, in parentheses; nothing where there is none."""
+    low, high = ends
+    return "" if low is None or high is None else f" ({100 * low:{sign}.0f} to {100 * high:{sign}.0f})"
 
 
 def draw(path: Any, trials: Trials) -> None:
@@ -123,14 +145,16 @@ def draw(path: Any, trials: Trials) -> None:
     for panel, kind, within in zip(panels, ("success", "half the time"), (ROWS, HALF), strict=True):
         for place, name in enumerate(names):
             own = found[name]
-            low, high = own[f"{kind} 95"]
             colour = "#0072b2" if name == OURS else "#56b4e9" if name == CHOOSING else "#bbbbbb"
             panel.barh(place, 100 * own[kind], color=colour, height=0.7)
-            panel.plot([100 * low, 100 * high], [place, place], color="#333333", linewidth=1.2)
+            if None not in own[f"{kind} 95"]:
+                ends = 100 * np.array(own[f"{kind} 95"])
+                panel.plot(ends, [place, place], color="#333333", linewidth=1.2)
+            panel.text(103, place, f"{100 * own[kind]:.0f} %", va="center", fontsize=9)
             for task in own["tasks"]:
                 some = {key: trial for key, trial in trials.items() if key[0] == task and name in trial}
                 panel.plot(100 * rates(some, name, within).mean(), place, ".", color="#333333", markersize=5)
-        panel.set(xlim=(0, 101), xlabel="% of held-out starts")
+        panel.set(xlim=(0, 112), xticks=range(0, 101, 20), xlabel="% of held-out starts")
         panel.set_title("success" if kind == "success" else "success within half the time", fontsize=10)
         panel.set_yticks(range(len(names)), names)
         panel.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,7 @@ from sample_pool.rollout import ROWS, make_environment, roll_out
 from sample_pool.sources import shaky
 
 from policies.asking import ANSWERS, PEERS, TEACHER, Asked, ask_more, asked_of, peer_rewards
-from policies.choosing import SHARE, best, by_itself
+from policies.choosing import SHARE, best, by_itself, soft
 from policies.cloning import BATCH, HIDDEN, STARTS, STEPS, Policy, arrivals, clone, drive
 from policies.pool import SOURCES, Pool, gathered, pool_of
 from policies.progress import FORMS, step_weights
@@ -30,10 +30,15 @@ ROLLOUTS, MORE = 40, 50
 """Of the new policy, for one loop of improvement; answers about the larger pool: a round at the defaults."""
 OURS, CHOOSING, AGAIN = "ours, best 30 %", "ours, chooses by itself", "ours, one loop later"
 PICTURES = "ours from images and actions, best 30 %"
+SOFT, SOFT_SUCCESSES = "ours, soft weights", "ours, soft weights, failures left out"
+"""The second tells what soft weights lose by the failures that they keep."""
+RANDOM = "30 % at random"
 EVERYTHING, SUCCESSES, TRUTH, EXPERTS = "everything", "true successes", "true return, best 30 %", "experts"
 PEER_ARMS = {f"{name}, best 30 %": name for name in PEERS}
-CORE = (EVERYTHING, OURS, CHOOSING, *PEER_ARMS, SUCCESSES, TRUTH, EXPERTS)
-PARTS = {"core": CORE, "loop": (AGAIN,), "progress": tuple(FORMS), "images": (PICTURES,)}
+CORE = (EVERYTHING, RANDOM, OURS, CHOOSING, *PEER_ARMS, SUCCESSES, TRUTH, EXPERTS)
+PARTS = {
+    "core": CORE, "loop": (AGAIN,), "soft": (SOFT, SOFT_SUCCESSES), "progress": tuple(FORMS), "images": (PICTURES,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class _Work:
         pool = self.pool
         plain: dict[str, Callable[[], np.ndarray]] = {
             EVERYTHING: lambda: np.ones(len(pool.source)),
+            RANDOM: lambda: best(np.random.default_rng([self.seed, 16]).random(len(pool.source))),
             SUCCESSES: lambda: (pool.arrived < ROWS).astype(float),
             TRUTH: lambda: best(pool.returns),
             EXPERTS: lambda: (pool.source == "expert").astype(float),
@@ -111,6 +117,8 @@ class _Work:
             return plain[arm]()
         rewards = self._rewards(arm)
         facts["spearman"] = _spearman(rewards, pool.returns)
+        if arm in (SOFT, SOFT_SUCCESSES):
+            return soft(rewards) * (1.0 if arm == SOFT else pool.arrived < ROWS)
         return by_itself(rewards, facts) if arm == CHOOSING else best(rewards)
 
     def _rewards(self, arm: str) -> np.ndarray:
