@@ -206,20 +206,24 @@ def average_precision(scores: np.ndarray, success: np.ndarray) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def pair_folds(pairs: int, rng: np.random.Generator, same: np.ndarray | None = None) -> list[Split]:
-    """Each pair is tested once, by a model that was neither trained on it nor stopped by it.
+def pair_folds(rows: np.ndarray, rng: np.random.Generator, same: np.ndarray | None = None) -> list[Split]:
+    """Each of `rows` is tested once, by a model that was neither trained on it nor stopped by it; fewer folds than
+    `FOLDS` where there are fewer pairs.
 
     Args:
-        same: (N,) equal for rows that are one pair asked twice: these are in one fold. None: no pair was.
+        rows: Of the pairs to deal to folds; no other is in any split.
+        same: (N,) of all pairs, equal for those that are one pair asked twice: these are in one fold. None: none was.
     """
-    _, place = np.unique(np.arange(pairs) if same is None else same, return_inverse=True)
-    drawn = np.array_split(rng.permutation(len(set(place.tolist()))), FOLDS)
-    folds = [np.flatnonzero(np.isin(place, fold)) for fold in drawn]
+    _, place = np.unique(rows if same is None else same[rows], return_inverse=True)
+    distinct = len(set(place.tolist()))
+    drawn = np.array_split(rng.permutation(distinct), min(FOLDS, distinct))
+    folds = [rows[np.isin(place, fold)] for fold in drawn]
     splits = []
     for number, held in enumerate(folds):
-        stop = folds[(number + 1) % FOLDS]
-        rest = np.concatenate([fold for fold in folds if fold is not held and fold is not stop])
-        splits.append(Split(np.sort(rest), np.sort(stop), held))
+        stop = folds[(number + 1) % len(folds)]
+        rest = [fold for fold in folds if fold is not held and fold is not stop]
+        if rest:
+            splits.append(Split(np.sort(np.concatenate(rest)), np.sort(stop), held))
     return splits
 
 

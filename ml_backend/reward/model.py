@@ -280,14 +280,19 @@ class RewardModel(nn.Module):
         """Shift each member's rewards so that their mean over `features` is 0."""
         self.offset += torch.from_numpy(self.score(features)[1].mean(axis=1)).to(self.offset.dtype)
 
+    @property
+    def tasks_apart(self) -> tuple[str, ...]:
+        """The task types that can have a temperature of their own: where the network is alone."""
+        return self.spec.layout.tasks if self.summary is None else ()
+
     @torch.no_grad()
     def cool(self, temperature: float, by_task: Mapping[str, float] | None = None) -> None:
         """Divide all rewards by the temperature, so that σ(r_a − r_b) is a probability wherever the model is used.
 
         Args:
-            by_task: The temperatures of task types that have their own; of the network's part, so it needs to be alone.
+            by_task: The temperatures of `tasks_apart`.
         """
-        for number, task in enumerate(self.spec.layout.tasks if self.summary is None else ()):
+        for number, task in enumerate(self.tasks_apart):
             self.task_scale[number] *= temperature / (by_task or {}).get(task, temperature)
         self.output_weight /= temperature
         self.offset /= temperature

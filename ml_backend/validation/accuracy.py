@@ -4,10 +4,10 @@ A model, its split and the pool come in; one dictionary of figures comes out, wh
 validation.json. Every figure says what it was measured on:
 
 - `ranking_accuracy`: the test pairs, never trained on; their trajectories may be in training pairs
-- `calibration_on_test`: the same test pairs, by the model itself after its temperature
-- `by_task`: of pools with several task types, the cross-validated figures and the calibration of each
-- `cross_validated`, `calibration`, `ties`: every pair, by models that were not trained on it (`fit_folds`); steadier,
-  because they rest on all pairs
+- `calibration_on_test`: the same test pairs, by the model as it is kept, after its temperatures
+- `cross_validated`, `calibration`, `ties`: every pair, by a model that was not trained on it: the test pairs by the
+  model itself, each other pair by a fold model (`fit_folds`); steadier, because they rest on all pairs
+- `by_task`: the same of each task type, of pools with several
 - `audit`, `not_chosen`: of these, the uniform audit arm, and all that no selection rule chose (`audited`)
 - `unseen_trajectories`: pairs of which neither trajectory was in any training pair
 - `noise_ceiling`: what a model would score on all labels that always knows the better one (`ceiling`)
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,14 +82,18 @@ def validate(
     tasks = [t.task_type for t in trajectories]
     multi = len({tasks[i] for i in pairs.a}) > 1
     same = np.minimum(pairs.a, pairs.b) * len(trajectories) + np.maximum(pairs.a, pairs.b)
-    crossed, unseen = pair_folds(len(pairs), rng, same), trajectory_folds(pairs, len(trajectories), rng)
+    fitted = np.sort(np.concatenate([split.train, split.validation]))
+    crossed, unseen = pair_folds(fitted, rng, same), trajectory_folds(pairs, len(trajectories), rng)
     splits = [*crossed, *unseen]
     found = fit_folds(features, pairs, trained.model.spec, reward, splits, [seed] * len(splits), workers=workers)
     differences = np.full(len(pairs), math.nan)
     for fold, own in zip(crossed, found, strict=False):
-        differences[fold.test] = own
-    differences *= _unit(rewards[compared(pairs)], reward)
-    cooled = calibrated(differences, pairs.label, crossed, reward)
+        differences[fold.test] = own * _unit(rewards[compared(pairs)], reward)
+    differences[split.test] = rewards[test.a] - rewards[test.b]
+    of_pair = np.array([tasks[i] for i in pairs.a])
+    apart = trained.model.tasks_apart
+    cooled = calibrated(differences, pairs.label, of_pair, [*crossed, split], reward, apart)
+    divided = temperatures(differences[fitted], pairs.label[fitted], of_pair[fitted], reward, apart)
     hits = [right(own, pairs.label[fold.test]) for fold, own in zip(unseen, found[len(crossed) :], strict=True)]
     return {
         "ranking_accuracy": accuracy(_hits(rewards, test), rng),
@@ -99,13 +103,9 @@ def validate(
         "ties_in_test": int((test.label == 0.5).sum()),
         "cross_validated": accuracy(right(differences, pairs.label), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
-        "calibration": cooled,
-        "by_task": by_task(differences, pairs.label, [tasks[i] for i in pairs.a], cooled["temperature"], reward, rng)
-        if multi
-        else {},
-        "calibration_on_test": calibration(
-            (rewards[test.a] - rewards[test.b]) / cooled["temperature"], test.label, slip_of(reward)
-        ),
+        "calibration": calibration(cooled, pairs.label, slip_of(reward)) | {"temperature": divided.shared},
+        "by_task": by_task(cooled, pairs.label, of_pair, divided, reward, rng) if multi else {},
+        "calibration_on_test": calibration(cooled[split.test], test.label, slip_of(reward)),
         "ties": ties(differences, pairs.label),
         "unseen_trajectories": accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
         "noise_ceiling": noise_ceiling(preferences, answers, rng),
@@ -289,46 +289,79 @@ def share(hits: np.ndarray) -> dict[str, float]:
     return {"value": float(hits.mean()), "low": float(interval.low), "high": float(interval.high), "pairs": n}
 
 
-def calibrated(differences: np.ndarray, labels: np.ndarray, folds: Sequence[Split], reward: Reward) -> dict[str, Any]:
-    """The calibration of cross-validated differences, and the `temperature` that the model's rewards are divided by.
+@dataclass(frozen=True)
+class Temperatures:
+    """What a model's rewards are divided by (`RewardModel.cool`)."""
 
-    Each fold's differences are divided by the temperature of the other folds, so the error is of pairs that neither
-    the weights nor the temperature were fitted to. Davidson's ν belongs to the rewards' scale, which then stays.
-    """
-    slip = slip_of(reward)
-    if reward.ties == "davidson":
-        return calibration(differences, labels, slip) | {"temperature": 1.0}
-    cooled = differences.copy()
-    for fold in folds:
-        others = np.setdiff1d(np.arange(len(labels)), fold.test)
-        cooled[fold.test] /= temperature(differences[others], labels[others], slip)
-    return calibration(cooled, labels, slip) | {"temperature": temperature(differences, labels, slip)}
+    shared: float
+    """Of task types that have none of their own, and of those that the model does not know."""
+    own: dict[str, float] = field(default_factory=dict)
+
+    def of(self, tasks: np.ndarray) -> np.ndarray:
+        """(N,) that of each pair."""
+        return np.array([self.own.get(str(task), self.shared) for task in tasks], dtype=float)
 
 
-def by_task(
-    differences: np.ndarray,
-    labels: np.ndarray,
-    tasks: Sequence[str],
-    shared: float,
-    reward: Reward,
-    rng: np.random.Generator,
-) -> dict[str, dict[str, Any]]:
-    """Task type → its accuracy, its calibration at the temperature that all share, and its own `temperature`: above the
-    shared one, the model was too sure of this task. A prior keeps it near the shared one where labels are few.
+def temperatures(
+    differences: np.ndarray, labels: np.ndarray, tasks: np.ndarray, reward: Reward, apart: Sequence[str] = ()
+) -> Temperatures:
+    """The shared one, and that of each task type in `apart`, which a prior keeps near the shared one where labels are
+    few. Davidson's ν belongs to the rewards' scale, which then stays.
 
     Args:
         differences: (N,) r_a − r_b, by models not trained on the pair.
-        tasks: (N,) of each pair.
-        shared: The model's temperature.
+        tasks: (N,) the task type of each pair.
     """
-    found, names = {}, np.array(tasks)
-    for task in sorted(set(tasks)):
-        own = names == task
-        hits = accuracy(right(differences[own], labels[own]), rng)
-        x, slip = differences[own] / shared, slip_of(reward)
-        apart = 1.0 if reward.ties == "davidson" else temperature(x, labels[own], slip)
-        found[task] = {"accuracy": hits, "calibration": calibration(x, labels[own], slip)}
-        found[task] |= {"temperature": shared * apart, "shared_temperature": shared}
+    if reward.ties == "davidson":
+        return Temperatures(1.0)
+    slip = slip_of(reward)
+    shared = temperature(differences, labels, slip)
+    rows = {task: tasks == task for task in apart}
+    own = {task: shared * temperature(differences[own] / shared, labels[own], slip) for task, own in rows.items()}
+    return Temperatures(shared, own)
+
+
+def calibrated(
+    differences: np.ndarray,
+    labels: np.ndarray,
+    tasks: np.ndarray,
+    splits: Sequence[Split],
+    reward: Reward,
+    apart: Sequence[str] = (),
+) -> np.ndarray:
+    """The differences (N,), those of each split's test pairs divided by the temperatures of its other pairs: a pair's
+    label enters neither the weights nor the temperature that it is judged by."""
+    cooled = differences.copy()
+    for split in splits:
+        rest = np.concatenate([split.train, split.validation])
+        found = temperatures(differences[rest], labels[rest], tasks[rest], reward, apart)
+        cooled[split.test] /= found.of(tasks[split.test])
+    return cooled
+
+
+def by_task(
+    cooled: np.ndarray,
+    labels: np.ndarray,
+    tasks: np.ndarray,
+    divided: Temperatures,
+    reward: Reward,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Any]]:
+    """Task type → its accuracy, its calibration, and the `temperature` that the model divides its rewards by: above the
+    shared one, the model was too sure of this task.
+
+    Args:
+        cooled: (N,) as `calibrated` gives them.
+    """
+    found = {}
+    for task in np.unique(tasks).tolist():
+        own = tasks == task
+        found[task] = {
+            "accuracy": accuracy(right(cooled[own], labels[own]), rng),
+            "calibration": calibration(cooled[own], labels[own], slip_of(reward)),
+            "temperature": float(divided.of(np.array([task]))[0]),
+            "shared_temperature": divided.shared,
+        }
     return found
 
 

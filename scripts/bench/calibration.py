@@ -1,10 +1,10 @@
 """Claim: the temperature of the cross-validated fold models makes the final model's probabilities calibrated: measured
 on 4,000 pairs that it was not trained on, its expected calibration error is under 0.05 on average from 200 labels on.
 
-The temperature is fitted to models that were trained on four fifths of the pairs, in units of each one's own spread of
-rewards, and is then applied to one that was trained on 85 %, so this is to be checked. Simulated pools: 80 trajectories
-of 8 actions and 12 state values, a reward that is partly linear and partly not, people who answer by Bradley-Terry
-(three to the standard deviation of the return) with one answer in ten a slip; the default product but for frames.
+The temperature is fitted to models that were trained on four fifths of the final one's pairs, in units of each one's
+own spread of rewards, and is then applied to that one, so this is to be checked. Simulated pools: 80 trajectories of
+8 actions and 12 state values, a reward that is partly linear and partly not, people who answer by Bradley-Terry (three
+to the standard deviation of the return) with one answer in ten a slip; the default product but for frames.
 Beside it, what one sees: the errors on the test pairs and of all pairs by cross-validation, and what a perfectly
 calibrated model would show on so many.
 """
@@ -20,7 +20,15 @@ from ml_backend.reward.dataset import Pairs, pair_folds, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import train_model
-from ml_backend.validation.accuracy import calibrated, calibration, compared, fit_folds, slip_of, temperature
+from ml_backend.validation.accuracy import (
+    calibrated,
+    calibration,
+    compared,
+    fit_folds,
+    slip_of,
+    temperature,
+    temperatures,
+)
 from preference.config import Reward
 
 LABELS, FROM, SEEDS, POOL, FRESH, MOST = (100, 200, 400), 200, 6, 80, 4000, 0.05
@@ -61,19 +69,25 @@ def measure(labels: int, seed: int, reward: Reward) -> dict[str, float]:
         state_names=tuple(f"s{i}" for i in range(STATE)), temporal=reward.temporal, hidden=reward.hidden,
         members=reward.members, projection=0,
     )  # fmt: skip
-    split, folds = split_pairs(pairs.pair_ids, seed), pair_folds(labels, rng)
+    split = split_pairs(pairs.pair_ids, seed)
+    fitted = np.setdiff1d(np.arange(labels), split.test)
+    folds = pair_folds(fitted, rng)
     differences = np.full(labels, np.nan)
     for fold, own in zip(folds, fit_folds(features, pairs, spec, reward, folds, [seed] * len(folds)), strict=True):
         differences[fold.test] = own
     rewards, _ = train_model(features, pairs, split, spec, reward, seed=seed).model.score(features)
-    crossed = calibrated(differences * float(rewards[compared(pairs)].std()), pairs.label, folds, reward)
+    differences *= float(rewards[compared(pairs)].std())
     slip, test = slip_of(reward), pairs.take(split.test)
-    x, own = rewards[fresh.a] - rewards[fresh.b], (rewards[test.a] - rewards[test.b]) / crossed["temperature"]
-    on_test = calibration(own, test.label, slip)
+    differences[split.test] = rewards[test.a] - rewards[test.b]
+    tasks = np.full(labels, "")
+    divided = temperatures(differences[fitted], pairs.label[fitted], tasks[fitted], reward).shared
+    cooled = calibrated(differences, pairs.label, tasks, [*folds, split], reward)
+    crossed, on_test = calibration(cooled, pairs.label, slip), calibration(cooled[split.test], test.label, slip)
+    x = rewards[fresh.a] - rewards[fresh.b]
     best = temperature(x, fresh.label, slip)
     return {
-        "temperature": crossed["temperature"], "best temperature": best,
-        "final": calibration(x / crossed["temperature"], fresh.label, slip)["error"],
+        "temperature": divided, "best temperature": best,
+        "final": calibration(x / divided, fresh.label, slip)["error"],
         "without temperature": calibration(x, fresh.label, slip)["error"],
         "at its best": calibration(x / best, fresh.label, slip)["error"],
         "cross-validated": crossed["error"], "its floor": crossed["floor"],

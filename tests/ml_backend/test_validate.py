@@ -8,9 +8,10 @@ import pytest
 import scipy.stats
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
-from ml_backend.reward.dataset import pair_folds, split_pairs, trajectory_folds
+from ml_backend.reward.dataset import index_pairs, pair_folds, split_pairs, trajectory_folds
+from ml_backend.reward.layout import Placed
 from ml_backend.reward.train import train_model
-from ml_backend.validation.accuracy import accuracy, fit_folds, tiers, validate
+from ml_backend.validation.accuracy import accuracy, calibration, fit_folds, tiers, validate
 from ml_backend.validation.ceiling import noise_ceiling
 from preference.config import Reward
 from preference.errors import DataError
@@ -91,6 +92,41 @@ def test_how_large_a_models_rewards_are_says_nothing_of_another_models_probabili
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
+@pytest.mark.parametrize("parts", [["network"], ["linear", "network"]])
+def test_no_test_pair_enters_a_temperature_and_the_figures_are_of_the_model_as_it_is_kept(parts):
+    reward = REWARD.model_copy(update={"parts": parts, "epochs": 4})
+    made, truth = features(30)
+    kinds = ["close", "open"] * 15
+    pool = [replace(t, task_type=kind) for t, kind in zip(trajectories(truth), kinds, strict=True)]
+    labels = [
+        p for p in preferences(truth, count=160) if (int(p.trajectory_a_id[1:]) + int(p.trajectory_b_id[1:])) % 2 == 0
+    ]
+    pairs = index_pairs(labels, {t.trajectory_id: i for i, t in enumerate(pool)})
+    own = spec(hidden=8, members=2, task_types=("close", "open"), task_columns=True)
+    placed = Placed(made, own.layout, [0] * 30, [own.layout.task(kind) for kind in kinds])
+    split = split_pairs(pairs.pair_ids, 0)
+    turned = replace(pairs, label=pairs.label.copy())
+    turned.label[split.test] = 1.0 - turned.label[split.test]
+    trained = train_model(placed, pairs, split, own, reward, seed=0)
+    figures, other = (
+        validate(trained, placed, pool, told, split, reward, labels, {}, seed=0) for told in (pairs, turned)
+    )
+
+    def told(found):
+        by_task = {task: row["temperature"] for task, row in found["by_task"].items()}
+        return found["calibration"]["temperature"], by_task
+
+    assert told(figures) == told(other)
+    shared, apart = told(figures)
+    assert list(apart) == ["close", "open"]
+    assert all((value != shared) == (parts == ["network"]) for value in apart.values()), "parts share one"
+    trained.model.cool(shared, apart)
+    rewards, _ = trained.model.score(placed)
+    test = pairs.take(split.test)
+    of_kept = calibration(rewards[test.a] - rewards[test.b], test.label, reward.slip)
+    assert figures["calibration_on_test"]["error"] == pytest.approx(of_kept["error"], abs=1e-6)
+
+
 def test_an_accuracy_of_few_pairs_never_claims_certainty():
     four = accuracy(np.ones(4, bool), np.random.default_rng(0))
     assert (four["value"], four["high"], four["pairs"]) == (1.0, pytest.approx(1.0), 4)
@@ -105,18 +141,22 @@ def test_an_accuracy_of_few_pairs_never_claims_certainty():
 
 def test_a_pair_that_was_asked_twice_is_in_one_fold():
     same = np.arange(60) % 30
-    for split in pair_folds(60, np.random.default_rng(0), same):
+    for split in pair_folds(np.arange(60), np.random.default_rng(0), same):
         assert not set(same[split.test]) & set(same[np.concatenate([split.train, split.validation])])
         assert len(split.test) == 12
 
 
 def test_cross_validation_never_tests_on_a_pair_it_was_trained_on():
     tested = []
-    for split in pair_folds(83, np.random.default_rng(0)):
+    for split in pair_folds(np.arange(83), np.random.default_rng(0)):
         assert not set(split.test) & (set(split.train) | set(split.validation))
         assert not set(split.train) & set(split.validation)
         tested.extend(split.test)
     assert sorted(tested) == list(range(83))
+    some = np.arange(0, 83, 2)
+    splits = pair_folds(some, np.random.default_rng(0))
+    assert all(set(np.concatenate([s.train, s.validation, s.test])) == set(some) for s in splits)
+    assert pair_folds(np.arange(2), np.random.default_rng(0)) == [], "of two pairs, none is left to train on"
 
 
 def test_unseen_trajectories_are_unseen():
@@ -132,7 +172,7 @@ def test_unseen_trajectories_are_unseen():
 def test_folds_trained_in_processes_say_the_same_as_one_after_the_other(monkeypatch):
     made, truth = features()
     pairs = pairs_of(truth)
-    splits = pair_folds(len(pairs), np.random.default_rng(0))[:2]
+    splits = pair_folds(np.arange(len(pairs)), np.random.default_rng(0))[:2]
     small = REWARD.model_copy(update={"epochs": 2})
     here = fit_folds(made, pairs, spec(hidden=8, members=2), small, splits, [0, 1])
     monkeypatch.setattr("ml_backend.validation.accuracy.IN_PROCESS", 0)
@@ -145,7 +185,7 @@ def test_folds_trained_in_processes_say_the_same_as_one_after_the_other(monkeypa
 def test_a_fold_that_cannot_be_trained_is_one_clear_message():
     made, truth = features()
     pairs = pairs_of(truth)
-    splits = pair_folds(len(pairs), np.random.default_rng(0))[:1]
+    splits = pair_folds(np.arange(len(pairs)), np.random.default_rng(0))[:1]
     with pytest.raises(DataError, match="expected 9 values"):
         fit_folds(made, pairs, spec(hidden=8, members=2, action_names=tuple("abcdefghi")), REWARD, splits, [0])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
 from ml_backend.reward.dataset import pair_folds
-from ml_backend.validation.accuracy import by_task, calibrated, calibration, temperature, ties
+from ml_backend.validation.accuracy import by_task, calibrated, calibration, temperature, temperatures, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
 from ml_backend.validation.page import check, verdict_of
 from preference.config import Reward
@@ -50,9 +50,10 @@ def test_the_temperature_makes_probabilities_of_rewards_that_are_too_sure_or_too
     labels = (rng.random(1000) < 0.1 + 0.8 / (1 + np.exp(-x))).astype(float)
     for factor in (0.3, 1.0, 4.0):
         assert temperature(factor * x, labels, 0.1) == pytest.approx(factor, rel=0.4)
-        found = calibrated(factor * x, labels, pair_folds(1000, rng), Reward())
-        assert found["error"] < 0.05
-        assert found["temperature"] == temperature(factor * x, labels, 0.1)
+        cooled = calibrated(factor * x, labels, np.full(1000, ""), pair_folds(np.arange(1000), rng), Reward())
+        assert calibration(cooled, labels, 0.1)["error"] < 0.05
+        told = temperatures(factor * x, labels, np.full(1000, ""), Reward())
+        assert told.shared == temperature(factor * x, labels, 0.1) and not told.own
     assert calibration(4.0 * x, labels, 0.1)["error"] > 0.05
 
 
@@ -79,8 +80,9 @@ def test_few_pairs_leave_the_verdict_open_and_a_wrong_probability_decides_it():
 
 def test_with_few_labels_the_temperature_stays_near_one():
     assert 0.6 < temperature(np.array([3.0, 2.0, 4.0]), np.ones(3), 0.1) < 1.7
-    found = calibrated(np.ones(10), np.ones(10), [], Reward(ties="davidson"))
-    assert found["temperature"] == 1.0 and found["by_chance"] > 0, "so the verdict looks at its calibration as well"
+    tasks, folds = np.full(10, "push"), pair_folds(np.arange(10), np.random.default_rng(0))
+    cooled = calibrated(np.full(10, 3.0), np.ones(10), tasks, folds, Reward(ties="davidson"), ["push"])
+    assert (cooled == 3.0).all(), "Davidson's ν belongs to the rewards' scale"
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=60))
@@ -216,12 +218,16 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, 
 def test_each_task_has_its_own_accuracy_calibration_and_temperature():
     rng = np.random.default_rng(0)
     x = rng.normal(0, 2, 8000)
-    tasks = ["sure"] * 4000 + ["right"] * 4000
+    tasks = np.repeat(["sure", "right"], 4000)
     told = x * np.repeat([4.0, 1.0], 4000)  # of the first task, the model says four times as much as it knows
     labels = (rng.random(8000) < 1 / (1 + np.exp(-x))).astype(float)
-    found = by_task(told, labels, tasks, 1.0, Reward(slip=0.0), rng)
+    reward, folds, apart = Reward(slip=0.0), pair_folds(np.arange(8000), rng), ["right", "sure"]
+    divided = temperatures(told, labels, tasks, reward, apart)
+    found = by_task(calibrated(told, labels, tasks, folds, reward, apart), labels, tasks, divided, reward, rng)
     assert list(found) == ["right", "sure"] and found["sure"]["accuracy"]["pairs"] == 4000
     assert found["sure"]["temperature"] == pytest.approx(4.0, rel=0.2)
     assert found["right"]["temperature"] == pytest.approx(1.0, rel=0.2)
-    assert found["sure"]["calibration"]["error"] > found["sure"]["calibration"]["by_chance"]
+    together = by_task(calibrated(told, labels, tasks, folds, reward), labels, tasks, divided, reward, rng)
+    assert together["sure"]["calibration"]["error"] > together["sure"]["calibration"]["by_chance"]
+    assert found["sure"]["calibration"]["error"] < found["sure"]["calibration"]["by_chance"]
     assert found["right"]["calibration"]["error"] < found["right"]["calibration"]["by_chance"]
