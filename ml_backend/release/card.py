@@ -38,7 +38,7 @@ def card_facts(source: Source, *, version: str, parity: float, files: Mapping[st
     """The values of the templates, by name; figures come formatted, with their intervals.
 
     Args:
-        parity: Largest difference between ONNX Runtime's rewards and torch's.
+        parity: Largest difference between any of ONNX Runtime's outputs and torch's.
         files: The release's files, name → what each holds.
     """
     config = source.ws.config

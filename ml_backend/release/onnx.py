@@ -11,7 +11,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -268,17 +268,40 @@ def describe_graph(path: Path) -> dict[str, list[dict[str, str]]]:
     return {"inputs": [row(n) for n in session.get_inputs()], "outputs": [row(n) for n in session.get_outputs()]}
 
 
-def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Example]) -> float:
-    """Largest difference between ONNX Runtime's rewards and torch's, over `examples`."""
-    session, names = _session(path), input_names(spec)
-    largest = 0.0
-    for example in examples:
-        feed = example.feed(spec)
-        found = session.run(["reward"], feed)[0]
+def parity(path: Path, whole: nn.Module, spec: ModelSpec, examples: Sequence[Example]) -> dict[str, float]:
+    """Output → largest difference between ONNX Runtime and torch over `examples` and what `_odd_ones` makes of them;
+    nan where one of the two gives nan. What stands beyond an episode's end is left aside."""
+    session, names = _session(path), output_names(spec)
+    largest = dict.fromkeys(names, 0.0)
+    for feed in (*(example.feed(spec) for example in examples), _odd_ones(spec, examples)):
+        found = session.run(names, feed)
         with torch.inference_mode():
-            expected = whole(*(torch.from_numpy(feed[name]) for name in names))[0].numpy()
-        largest = max(largest, float(np.abs(np.asarray(found) - expected).max()))
+            expected = whole(*(torch.from_numpy(feed[name]) for name in input_names(spec)))
+        for name, one, other in zip(names, found, expected, strict=True):
+            there = feed["mask"] if one.ndim == 2 else slice(None)
+            largest[name] = float(np.maximum(largest[name], np.abs(one - other.numpy())[there].max()))
     return largest
+
+
+def _odd_ones(spec: ModelSpec, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """One batch of episodes of different lengths: the shortest example as it is, without its robot, without its task,
+    without each of its cameras, and its first row alone."""
+    whole = min(examples, key=lambda example: len(example.actions))
+    first, *others = whole.frames, *whole.others
+    without = [replace(whole, frames=first[:, :0])] if others else []
+    for number in range(len(others)):
+        without += [replace(whole, others=(*others[:number], None, *others[number + 1 :]))]
+    rows = tuple(None if view is None else view[:1] for view in others)
+    start = replace(whole, frames=first[:1], actions=whole.actions[:1], state=whole.state[:1], others=rows)
+    several = [whole, replace(whole, robot=UNSEEN), replace(whole, task=UNSEEN), *without, start]
+    feeds = [example.feed(spec) for example in several]
+
+    def together(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        shape = np.max([array.shape for array in arrays], axis=0)
+        short = [[(0, size - own) for size, own in zip(shape, array.shape, strict=True)] for array in arrays]
+        return np.concatenate([np.pad(array, pads) for array, pads in zip(arrays, short, strict=True)])
+
+    return {name: together([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 def _session(path: Path) -> Any:
