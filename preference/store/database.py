@@ -104,11 +104,12 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         raise StoreError(f"{place} refused a record that breaks its rules: {error.orig}.") from error
     except OperationalError as error:
         raise StoreError(
-            f"The database {place} cannot be used: {str(error.orig).strip()}.",
-            fix="Check the URL, that its server runs, and that its disk has space; then run again.",
+            f"The database {place} cannot be used: {' '.join(str(error.orig).split()).rstrip('.')}.",
+            fix="Check ROBOPREF_DATABASE_URL or `database` in robopref.toml, the password "
+            "(ROBOPREF_DATABASE_PASSWORD_FILE), that the server runs, and that its disk has space; then run again.",
         ) from error
     except DBAPIError as error:
-        raise StoreError(f"The database {place} answered: {str(error.orig).strip()}.") from error
+        raise StoreError(f"The database {place} answered: {' '.join(str(error.orig).split())}.") from error
 
 
 def _private(file: str | None) -> None:

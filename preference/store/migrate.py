@@ -42,7 +42,8 @@ def upgrade(engine: sa.Engine) -> None:
             raise StoreError(
                 f"The database {engine.url.render_as_string(hide_password=True)} has tables of version {current}, "
                 "which this Robopref does not know.",
-                fix="Install the newer version of Robopref that created them.",
+                fix="Install the newer version of Robopref that created them, restore a backup from before it, or name "
+                "another database (ROBOPREF_DATABASE_URL).",
             )
         if engine.dialect.name == "postgresql":
             # two processes that start together migrate one after the other (SQLite's BEGIN IMMEDIATE does the same)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +36,14 @@ pairs = 20
 path = "/datasets/pool"
 name = "sample"
 """
+RELEASE = "/data/work/releases/robopref-rehearsal-1.0.0.tar.gz"
+STUDIO_ANSWERS = """
+import psycopg
+from preference.config_file import studio_database
+with psycopg.connect(studio_database()) as connection:
+    print(*connection.execute("SELECT count(*) FROM task_completion").fetchone())
+"""
+"""How many answers Label Studio has."""
 CALIBRATION = ("calibration build", "push", "simulate", "pull")
 
 
@@ -60,7 +70,10 @@ def robopref(services: Services, line: str, *, accept: tuple[int, ...] = (0,)) -
     Raises:
         Failed: its exit code is not one of `accept`.
     """
+    start = time.monotonic()
     done = services.run("robopref", line.split())
+    if (seconds := time.monotonic() - start) > 10:
+        print(f"    robopref {line:<70} {seconds:>7.1f} s", file=sys.stderr, flush=True)
     if done.returncode not in accept:
         raise Failed(f"robopref {line}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
     return done.stdout if "--json" in line else done.stdout + done.stderr
@@ -73,7 +86,7 @@ def first_task(services: Services) -> None:
 
 
 def hold(services: Services) -> dict[str, int]:
-    """Training, tests, a batch of production, labels, a model, a release; how many answers and labels came of it."""
+    """Training, tests, production, an active round, labels, a model, a release that is whole; the counts of it all."""
     for line in (*CALIBRATION, *CALIBRATION):
         robopref(services, line)
     for batch in ("calibration-1", "calibration-2"):
@@ -82,16 +95,31 @@ def hold(services: Services) -> dict[str, int]:
             for line in CALIBRATION[1:]:
                 robopref(services, line)
         robopref(services, f"certify --batch {batch}", accept=(0, 1, 3))
-    robopref(services, "pairs", accept=(0, 3))  # the worker may have planned them
-    for _ in range(2):
-        for line in (*CALIBRATION[1:], "resolve"):
-            robopref(services, line, accept=(0, 3))
-    robopref(services, "qc", accept=(0, 1, 3))
-    robopref(services, "train --force")
-    robopref(services, "release --version 1.0.0", accept=(0, 1))
-    return counts(services)
+    for planning in ("pairs", "round"):  # the worker may have planned them already
+        robopref(services, planning, accept=(0, 3))
+        for _ in range(2):  # the second time for third answers
+            for line in (*CALIBRATION[1:], "resolve"):
+                robopref(services, line, accept=(0, 3))
+        robopref(services, "qc", accept=(0, 1, 3))
+    for line in ("train --force", "validate", "release --version 1.0.0"):
+        robopref(services, line)
+    robopref(services, f"release verify {RELEASE}")
+    found = counts(services)
+    if lacking := [name for name in ("judgments", "labels", "models") if not found[name]]:
+        raise Failed(f"the campaign brought no {' and no '.join(lacking)}")
+    return found
 
 
 def counts(services: Services) -> dict[str, int]:
     """How much of everything the database holds."""
     return json.loads(robopref(services, "status --json"))["counts"]
+
+
+def holdings(services: Services) -> dict[str, Any]:
+    """What a backup has to bring back: the counts, the models by name, Label Studio's answers, files that are whole."""
+    models = json.loads(robopref(services, "models --json"))
+    release = robopref(services, f"release verify {RELEASE}", accept=(0, 1, 2))
+    asked = services.run("backup", ["python", "-c", STUDIO_ANSWERS])
+    if asked.returncode:
+        raise Failed(asked.stdout + asked.stderr)
+    return {**counts(services), "models": models, "release": release, "studio_answers": int(asked.stdout)}

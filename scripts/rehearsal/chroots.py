@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from images import Image
 
 BRIDGE = "rehearsal"
 GRACE_S = 60.0
+LONGEST_S = 1800.0
+"""A command that ends takes less."""
 
 INSIDE = """set -e
 root={root}
@@ -47,6 +50,7 @@ class Chroots:
     """
 
     name = "chroots"
+    https_port = 8443
 
     def __init__(
         self, services: dict[str, Service], raw: dict[str, Any], images: dict[str, Image], work: Path, base: Path
@@ -73,8 +77,9 @@ class Chroots:
             more: Environment that is not in compose.yaml.
         """
         run = subprocess.run(
-            self._command(name, command, more), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+            self._command(name, command, more), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+            timeout=LONGEST_S,
+        )  # fmt: skip
         with (self._work / f"{name}.log").open("a") as log:
             log.write(run.stdout + run.stderr)
         return run
@@ -122,6 +127,16 @@ class Chroots:
 
     def volume(self, name: str) -> Path:
         return self._work / "volumes" / name
+
+    @contextlib.contextmanager
+    def laid_over(self, volume: str, options: str) -> Iterator[None]:
+        """An empty file system in memory takes the place of a volume; what runs already keeps the volume."""
+        place = str(self.volume(volume))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", place], check=True)
 
     def wipe(self) -> None:
         """Remove every volume but the backups, as a lost disk would."""

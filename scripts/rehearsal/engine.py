@@ -30,6 +30,8 @@ class Engine:
         base: Where compose.yaml is, with `secrets` and `project`.
     """
 
+    https_port = 443
+
     def __init__(self, program: str, services: dict[str, Service], base: Path, environment: dict[str, str]) -> None:
         self.name, self.services = program, services
         self._compose = [program, "compose", "--project-name", "robopref-rehearsal", "--project-directory", str(base)]
@@ -76,6 +78,10 @@ class Engine:
         first = json.loads(told.stdout.splitlines()[0])
         number, unit = first["MemUsage"].split()[0].rstrip("BiKMG"), first["MemUsage"].split()[0].lstrip("0123456789.")
         return int(float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit, 1))
+
+    def volume(self, name: str) -> Path:
+        words = [self.name, "volume", "inspect", "--format", "{{.Mountpoint}}", f"robopref-rehearsal_{name}"]
+        return Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
 
     def wipe(self) -> None:
         for name in ("db", "label-studio", "work", "cache"):

@@ -22,35 +22,18 @@ import compose_file
 import engine
 import httpx
 import images
+import mistakes
 from chroots import Chroots
 from engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "label.example.org"
 PASSWORD = "p@ss:w/%#rd ?&é'\"\\"
+OLD = Path(__file__).with_name("old_tables.py")
 LIMIT_STUDIO = 1_500_000_000
 PATIENCE_S = 600.0
 ORDER = ("db", "label-studio", "backend", "worker", "backup", "proxy")
 """What goes on, in the order in which it is killed."""
-OLD = """
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from pathlib import Path
-from preference.config_file import load_config
-from preference.store.migrate import MIGRATIONS
-settings = Config()
-settings.set_main_option("script_location", str(MIGRATIONS))
-url = load_config(Path("robopref.toml")).database.get_secret_value().replace("postgresql://", "postgresql+psycopg://")
-with sa.create_engine(url).begin() as connection:
-    connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-    connection.execute(sa.text("CREATE SCHEMA public"))
-    settings.attributes["connection"] = connection
-    command.upgrade(settings, "0005")
-    connection.execute(sa.text("INSERT INTO batches (batch_id, kind, status, created_at, reasons) "
-                               "VALUES ('production-001', 'production', 'open', '', '[]')"))
-"""
-"""The tables as a version before the first release had them, with a batch in them."""
 
 
 class Rehearsal:
@@ -59,6 +42,7 @@ class Rehearsal:
     def __init__(self, services: Any, base: Path) -> None:
         self.services, self._base = services, base
         self.figures: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
         self.failed: list[str] = []
 
     def check(self, name: str, step: Callable[[], Any]) -> Any:
@@ -71,6 +55,7 @@ class Rehearsal:
             print(f"    {error}", flush=True)
             return None
         self.figures[name.replace(" ", "_")] = found if found is not None else True
+        self.seconds[name] = round(time.monotonic() - start, 1)
         self._line(name, "" if found is None or found is True else str(found), start)
         return found
 
@@ -159,13 +144,13 @@ class Rehearsal:
     def _browser(self) -> httpx.Client:
         authority = self.services.volume("caddy") / "caddy/pki/authorities/local/root.crt"
         context = ssl.create_default_context(cafile=str(authority))
-        address = self.services.address["proxy"]
+        address, port = self.services.address["proxy"], self.services.https_port
 
         class Through(httpx.HTTPTransport):
             """The name stays what it is; the connection goes to the proxy."""
 
             def handle_request(self, request: httpx.Request) -> httpx.Response:
-                url = request.url.copy_with(host=address, port=8443)
+                url = request.url.copy_with(host=address, port=port)
                 more = request.extensions | {"sni_hostname": HOST}
                 there = httpx.Request(
                     request.method, url, headers=request.headers, stream=request.stream, extensions=more
@@ -176,24 +161,31 @@ class Rehearsal:
             base_url=f"https://{HOST}", transport=Through(verify=context), timeout=60, headers={"Host": HOST}
         )
 
-    def back_up_wipe_restore(self) -> str:
-        before = campaign.counts(self.services)
+    def back_up_wipe_restore(self) -> dict[str, Any]:
+        """What there was is there again: counts, models, Label Studio's answers, the release with its checksums."""
+        before = campaign.holdings(self.services)
         file = "/backups/before.tar"
+        start = time.monotonic()
         made = self.services.run("backup", ["robopref", "backup", file])
+        backup_s = time.monotonic() - start
         _require(made.returncode == 0, made.stdout + made.stderr)
         for name in reversed(ORDER):
             self.services.stop(name)
         self.services.wipe()
         for name in ("db", "roles", "migrate", "label-studio-setup"):  # a new installation, which is then filled
             self._start(name)
+        _require(campaign.counts(self.services)["judgments"] == 0, "the wiped installation still has answers")
+        start = time.monotonic()
         done = self.services.run("backup", ["robopref", "restore", file, "--force"])
+        restore_s = time.monotonic() - start
         _require(done.returncode == 0, done.stdout + done.stderr)
         self.up()
-        after = campaign.counts(self.services)
+        after = campaign.holdings(self.services)
         _require(before == after, f"before {before}, after {after}")
         found = campaign.robopref(self.services, "doctor", accept=(0, 1))
         _require("projects are there" in found, found)
-        return f"{after['judgments']} judgments and {after['clips']} clips are back"
+        shown = {name: number for name, number in after.items() if isinstance(number, int)}
+        return {"backup_s": round(backup_s, 1), "restore_s": round(restore_s, 1), **shown}
 
     def _start(self, name: str) -> None:
         if self.services.services[name].ends:
@@ -203,33 +195,23 @@ class Rehearsal:
             self.services.start(name)
             self.wait(name)
 
-    def upgrade(self) -> str:
-        """Last, because it puts old tables in the place of the campaign's."""
+    def upgrade(self) -> dict[str, Any]:
+        """The campaign in an early version's tables, and then what `docker compose up` does with them."""
+        before = campaign.counts(self.services)
         for name in ("proxy", "backup", "worker", "backend"):
             self.services.stop(name)
-        made = self.services.run("migrate", ["python", "-c", OLD])
-        _require(made.returncode == 0, made.stderr)
-        done = self.services.run("migrate")
-        _require(done.returncode == 0, done.stdout + done.stderr)
-        listed = campaign.robopref(self.services, "batch list --json")
-        _require("production-001" in listed, listed)
-        return "0005 to this version; its batch is there"
-
-    def mistakes(self) -> str:
-        """Each is one line that names the setting, in the log of the service that fails."""
-        wrong = {
-            "label_studio_token": ("label-studio-setup", {"LABEL_STUDIO_USER_TOKEN_FILE": "/run/secrets/none"}),
-            "password": ("label-studio-setup", {"POSTGRE_USER": "nobody"}),
-            "ROBOPREF_DATABASE_URL": ("migrate", {"ROBOPREF_DATABASE_URL": "postgresql://robopref:a@b@db/robopref"}),
-            "ROBOPREF_SERVICE_PASSWORD_FILE": ("backend", {"ROBOPREF_SERVICE_PASSWORD_FILE": "/run/secrets/none"}),
-        }
-        for word, (name, environment) in wrong.items():
-            done = self.services.run(name, None, **environment)
-            said = (done.stdout + done.stderr).strip()
-            _require(done.returncode in (1, 2) and "Traceback" not in said, f"{name}: {done.returncode} {said[-500:]}")
-            last = said.splitlines()[-2:]
-            _require(any(word.lower() in line.lower() or "_FILE" in line for line in last), f"{name}: {last}")
-        return f"{len(wrong)} of {len(wrong)}"
+        made = self.services.run("migrate", ["python", "-c", OLD.read_text()])
+        _require(made.returncode == 0, made.stdout + made.stderr)
+        start = time.monotonic()
+        self._start("migrate")
+        seconds = time.monotonic() - start
+        unlabelled = campaign.counts(self.services)
+        _require(unlabelled == before | {"labels": 0}, f"before {before}, after {unlabelled}")
+        campaign.robopref(self.services, "resolve", accept=(0, 3))
+        self.up()
+        after = campaign.counts(self.services)
+        _require(after == before, f"before {before}, after {after}")
+        return {"migrate_s": round(seconds, 1), **after}
 
 
 def _require(met: bool, said: str) -> None:
@@ -273,6 +255,9 @@ def start(work: Path, variables: dict[str, str], *, built: bool) -> tuple[Any, d
     for name, (target, file) in wanted.items():
         if not built:
             figures[f"build_{name}_s"] = round(images.build(name, target, file), 1)
+    for name, (target, _) in wanted.items():
+        if target:
+            figures[f"rebuild_{name}_s"] = round(images.rebuild(target), 1)
     found = {name: images.mounted(name) for name in {service.image for service in services.values()}}
     figures |= {f"size_{name}_mb": round(found[name].size / 1e6) for name in wanted}
     return Chroots(services, raw, found, work, base), figures
@@ -294,6 +279,7 @@ def main() -> None:
             print(f"{name:<42} {value}")
         begun = time.monotonic()
         if told.check("every service is up and healthy", told.up):
+            figures["up_to_healthy_s"] = round(time.monotonic() - begun)
             told.check("the first task can be served", lambda: campaign.first_task(services))
             figures["up_to_first_task_s"] = round(time.monotonic() - begun)
             told.check("idle memory in MB", told.memory)
@@ -302,11 +288,11 @@ def main() -> None:
             told.check("a report by the public address", told.report_by_the_public_address)
             told.check("an invitation by the public address", told.invitation_by_the_public_address)
             told.check("the backend stays inside", told.stays_inside)
-            told.check("mistakes are one line each", told.mistakes)
+            told.check("mistakes are one line each", lambda: mistakes.make_each(services))
             told.check("every service killed once", told.kill_each)
             told.check("stopped and started without loss", lambda: (told.stop_each(), told.up())[0])
             told.check("backup, wipe, restore", told.back_up_wipe_restore)
-            told.check("old tables upgraded", told.upgrade)
+            told.check("an early version's tables upgraded", told.upgrade)
     finally:
         services.close()
         images.unmount()
@@ -314,7 +300,7 @@ def main() -> None:
     met = not told.failed and size * 1e6 <= LIMIT_STUDIO
     target = "every step; the image label-studio under 1.5 GB"
     print("Only Docker shows: published ports, restart policies, log rotation, limits of resources.")
-    figures |= told.figures | {"failed": told.failed}
+    figures |= told.figures | {"seconds": told.seconds, "failed": told.failed}
     print(json.dumps({"name": "install", "figures": figures, "target": target, "met": met}))
     sys.exit(0 if met else 1)
 

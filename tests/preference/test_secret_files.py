@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from preference.config_file import load_config, studio_database
-from preference.errors import ConfigError, UserError
+from preference.errors import ConfigError, StoreError, UserError
 from preference.secret_files import read_secret
 from preference.workspace import Workspace
 
@@ -75,6 +75,17 @@ def test_an_at_sign_in_a_urls_password_is_explained_and_not_shown(config, monkey
     with pytest.raises(ConfigError, match="ROBOPREF_DATABASE_URL: the password has an @") as caught:
         load_config(config)
     assert "ROBOPREF_DATABASE_PASSWORD_FILE" in caught.value.fix and "top" not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_that_names_the_settings(config, monkeypatch):
+    """The driver's own words are three lines."""
+    monkeypatch.setenv("ROBOPREF_DATABASE_URL", "postgresql://robopref@127.0.0.1:9/robopref")
+    monkeypatch.setenv("ROBOPREF_DATABASE_PASSWORD", AWKWARD)
+    with pytest.raises(StoreError, match=r"cannot be used: .*Connection refused") as caught:
+        Workspace.open(config).store.batches()
+    said = str(caught.value)
+    assert "\n" not in said and "ROBOPREF_DATABASE_URL" in said and "ROBOPREF_DATABASE_PASSWORD_FILE" in said
+    assert "p@ss" not in said and ".." not in said
 
 
 def test_a_url_with_a_password_takes_no_second_one(config, monkeypatch):
