@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from preference.artifacts import fill, keep_private, replacing
+from preference.artifacts import check_writable, fill, keep_private, replacing
 from preference.config import is_server
 from preference.config_file import load_config, studio_data, studio_database
 from preference.errors import DataError, NotReady, UserError
@@ -80,8 +80,10 @@ def back_up(config: Path, target: Path, studio: Studio, *, force: bool = False) 
     """Write the workspace of `config` to `target`.
 
     Raises:
-        UserError: `target` exists and `force` is not given; or a database cannot be copied.
+        UserError: `target` exists and `force` is not given; its folder is another user's; a database cannot be copied.
     """
+    if target.parent.is_dir():
+        check_writable(target.parent, "The folder for backups")
     ws = Workspace.open(config)
     if target.exists() and not force:
         raise UserError(f"{target} exists.", fix="Name another file, or use --force.")

@@ -6,6 +6,7 @@ schema, and its dumps are made and read by `pg_dump` and `pg_restore`, each in o
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -46,6 +47,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
     Raises:
         StoreError: `source` is no SQLite database.
+        DiskFull: there is no space for it.
     """
     with replacing(target) as temporary:
         os.close(os.open(temporary, os.O_CREAT, 0o600))
@@ -57,6 +59,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
                 old.backup(new)
                 new.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as error:
+            if error.sqlite_errorname == "SQLITE_FULL":
+                raise OSError(errno.ENOSPC, str(error)) from None
             raise StoreError(f"{source} cannot be copied: {error}.") from None
         keep_private(temporary)
 
@@ -65,9 +69,15 @@ def dump_postgresql(url: str, target: Path) -> None:
     """
     Raises:
         StoreError: `pg_dump` is missing, or says why not.
+        DiskFull: there is no space for it.
     """
     with replacing(target) as temporary:
-        _run("pg_dump", url, "--format=custom", "--no-owner", "--no-acl", f"--file={temporary}")
+        try:
+            _run("pg_dump", url, "--format=custom", "--no-owner", "--no-acl", f"--file={temporary}")
+        except StoreError as error:
+            if os.strerror(errno.ENOSPC) in error.message:
+                raise OSError(errno.ENOSPC, error.message) from None
+            raise
         keep_private(temporary)
 
 

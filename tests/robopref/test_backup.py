@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from disk_maker import small_disk
 
 from preference.artifacts import write_text
-from preference.errors import DataError, NotReady, StoreError, UserError
+from preference.errors import DataError, DiskFull, NotReady, StoreError, UserError
 from preference.locks import WORKER, exclusively
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.store import Store, copies
@@ -260,6 +261,30 @@ def test_the_password_reaches_pg_dump_by_the_environment_alone(tmp_path: Path, m
         copies.dump_postgresql("postgresql://robopref:p%40ss%2Fw@db/robopref", tmp_path / "d.dump")
     password, _, arguments = (tmp_path / "told").read_text().strip().partition("|")
     assert password == "p@ss/w" and arguments.endswith("postgresql://robopref@db/robopref")
+
+
+def test_no_space_for_a_backup_names_its_folder(project: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", "64k") as mounted:
+        if not mounted:
+            pytest.skip("only root can mount a small disk")
+        with pytest.raises(DiskFull, match=rf"No space left on the disk for {tmp_path}/small/") as caught:
+            back_up(project, tmp_path / "small" / "a.tar", Studio())
+        assert list((tmp_path / "small").iterdir()) == []
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_of_another_user_is_said_with_both_users(project: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(
+            UserError, match=r"The folder for backups .* belongs to user 0, and this runs as user 65534"
+        ):
+            back_up(project, tmp_path / "a.tar", Studio())
+    finally:
+        os.seteuid(0)
 
 
 # -- migrations ----------------------------------------------------------------------------------------------------
