@@ -15,7 +15,7 @@ from pathlib import Path
 
 from importer.clips.index import content_key
 from importer.clips.watermark import watermark_of
-from importer.pool import Failure, failure_of, files_of, find_dataset
+from importer.pool import Failure, failure_of, files_of, find_dataset, shown_camera
 from preference.config import Clips, Pool
 from preference.errors import UserError
 from preference.records import Trajectory
@@ -60,8 +60,12 @@ def plan(
             span = (t.trajectory_id, t.start_s, t.end_s, t.num_frames, frames, force)
             columns = find_dataset(pool, t).columns.model_dump(exclude={"robot"})
             settings = clips.model_dump(exclude={"equal_length", "cameras"})
-            grid = [clips.cameras] if clips.cameras == "grid" and isinstance(columns["camera"], list) else []
-            key = content_key(files_of(pool, t), RECIPE, settings, watermark, span, columns, *grid)
+            grid = clips.cameras == "grid" and isinstance(columns["camera"], list)
+            camera, first = shown_camera(pool, t)
+            if not grid:  # what is not shown renders nothing again
+                columns["camera"] = "" if first else camera
+            files = files_of(pool, t, None if grid else [camera] if camera else [])
+            key = content_key(files, RECIPE, settings, watermark, span, columns, *([clips.cameras] if grid else []))
         except UserError as error:
             failures.append(failure_of(t.dataset, t.episode_index, error))
         else:

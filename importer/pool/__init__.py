@@ -8,7 +8,14 @@ A format is one file with a class like `dataset.Reader`.
 """
 
 from importer.pool.build import PoolResult, build_pool, measure, read_pool
-from importer.pool.dataset import feature_names_of, files_of, files_read, find_dataset, read_episode
+from importer.pool.dataset import (
+    feature_names_of,
+    files_of,
+    files_read,
+    find_dataset,
+    read_episode,
+    shown_camera,
+)
 from importer.pool.episode import Episode
 from importer.pool.manifest import Failure, failure_of
 
@@ -25,4 +32,5 @@ __all__ = [
     "measure",
     "read_episode",
     "read_pool",
+    "shown_camera",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -48,8 +49,9 @@ class Reader(Protocol):
         """episode_index → the name that its trajectory_id ends with."""
         ...
 
-    def files(self, episode_index: int) -> list[Path]:
-        """The files that the episode is made of; cheap, and they need not exist.
+    def files(self, episode_index: int, cameras: Sequence[str] | None = None) -> list[Path]:
+        """The files that the episode is made of, with the video of some cameras or (None) of all that are named; cheap,
+        and they need not exist.
 
         Raises:
             DataError: a path leads out of the dataset.
@@ -252,10 +254,19 @@ def read_episode(config: Pool, trajectory: Trajectory) -> Episode:
     return opened.read(opened.index_of(trajectory))
 
 
-def files_of(config: Pool, trajectory: Trajectory) -> list[Path]:
-    """The files that a trajectory's episode is made of; cheap, and they need not exist."""
+def files_of(config: Pool, trajectory: Trajectory, cameras: Sequence[str] | None = None) -> list[Path]:
+    """The files that a trajectory's episode is made of, of some of its cameras or (None) of all that are named; cheap,
+    and they need not exist."""
     opened = open_dataset(find_dataset(config, trajectory))
-    return opened.reader.files(opened.index_of(trajectory))
+    return opened.reader.files(opened.index_of(trajectory), cameras)
+
+
+def shown_camera(config: Pool, trajectory: Trajectory) -> tuple[str, bool]:
+    """The camera that people see of a trajectory, empty where there is none, and whether it is the dataset's first: its
+    primary one, or in its place the next that the episode has."""
+    reader = open_dataset(find_dataset(config, trajectory)).reader
+    camera = trajectory.cameras.split(", ")[0] or reader.mapping.camera
+    return camera, camera in reader.schema.cameras[:1]
 
 
 def feature_names_of(config: Pool, trajectory: Trajectory) -> dict[str, list[str]]:

@@ -54,10 +54,10 @@ class Folder:
     def episodes(self) -> dict[int, str]:
         return self.names
 
-    def files(self, episode_index: int) -> list[Path]:
+    def files(self, episode_index: int, cameras: Sequence[str] | None = None) -> list[Path]:
         folder = self._folder(episode_index)
         there = self._cameras(folder)
-        found = [there.get(camera, []) for camera in self.mapping.cameras]
+        found = [there.get(camera, []) for camera in (self.mapping.cameras if cameras is None else cameras)]
         files = [file for camera in found for file in ([camera] if isinstance(camera, Path) else camera)]
         return [self._array_file(folder), *files]
 

@@ -48,7 +48,7 @@ class Demonstrations:
     def episodes(self) -> dict[int, str]:
         return names_by_index(self.demos)
 
-    def files(self, episode_index: int) -> list[Path]:
+    def files(self, episode_index: int, cameras: Sequence[str] | None = None) -> list[Path]:
         return [self.path]
 
     def read(self, episode_index: int) -> Episode:

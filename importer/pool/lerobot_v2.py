@@ -6,6 +6,7 @@ are taken where present: `source`, `success`, `environment_id`, `return`, and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ class LeRobotV2:
     def episodes(self) -> dict[int, str]:
         return {index: f"{index:06d}" for index in sorted(self.lines)}
 
-    def files(self, episode_index: int) -> list[Path]:
+    def files(self, episode_index: int, cameras: Sequence[str] | None = None) -> list[Path]:
         data = self._path("data_path", episode_index)
-        return [data, *there([self._path("video_path", episode_index, camera) for camera in self.mapping.cameras])]
+        seen = self.mapping.cameras if cameras is None else cameras
+        return [data, *there([self._path("video_path", episode_index, camera) for camera in seen])]
 
     def read(self, episode_index: int) -> Episode:
         line = self.lines.get(episode_index)

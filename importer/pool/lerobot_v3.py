@@ -6,6 +6,7 @@ taken where present: `source`, `success`, `environment_id`, `return`, and those 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,10 +53,10 @@ class LeRobotV3:
     def episodes(self) -> dict[int, str]:
         return {index: f"{index:06d}" for index in sorted(self.places)}
 
-    def files(self, episode_index: int) -> list[Path]:
+    def files(self, episode_index: int, cameras: Sequence[str] | None = None) -> list[Path]:
         row = self._row(episode_index)
         videos = []
-        for camera in self.mapping.cameras:
+        for camera in self.mapping.cameras if cameras is None else cameras:
             with suppress(NoView):
                 videos.append(self._path("video_path", row, f"videos/{camera}", camera))
         return [self._path("data_path", row, "data"), *there(videos)]

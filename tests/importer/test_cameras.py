@@ -136,6 +136,27 @@ def test_the_grid_makes_pictures_as_large_as_they_can_be(count: int, aspect: flo
     assert {(cell.width, cell.height) for cell in cells} == {shape} and len({(c.x, c.y) for c in cells}) == count
 
 
+@pytest.mark.parametrize("kind", ["lerobot_v2", "robomimic", "folder"])
+def test_a_second_camera_that_no_clip_shows_renders_no_clip_again(tmp_path: Path, kind: str) -> None:
+    path, cameras = made_as(kind, tmp_path / "d")
+
+    def rendered(named: list[str], shown: str = "primary") -> tuple[int, int]:
+        text = f'work = "w"\nworkers = 1\nsalt = 5\n[clips]\ncameras = "{shown}"\n[[pool.dataset]]\n'
+        text += f'path = "{path}"\nname = "tiny"\ntask_type = "reach"\ncolumns.camera = {json.dumps(named)}\n'
+        (tmp_path / "robopref.toml").write_text(text)
+        ws = Workspace.open(tmp_path / "robopref.toml")
+        build_pool(ws)
+        found = build_clips(ws)
+        ws.store.close()
+        return found.rendered, found.kept
+
+    assert rendered([]) == (1, 0), "episode 1 lacks the first camera"
+    assert rendered(cameras[:1]) == (0, 1), "that is the one that is shown anyway"
+    assert rendered(cameras) == (1, 1), "the second camera stands in where the first is missing"
+    assert rendered(cameras[::-1]) == (1, 1), "the other one is shown now, which episode 1 has shown before"
+    assert rendered(cameras, "grid") == (2, 0)
+
+
 def middle(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][8]
