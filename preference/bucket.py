@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def carried(
         writes: The one file that it makes of an item.
     """
     files = sorted(file for path in reads for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    listed = tuple((str(file.absolute()), sha256_of(file)) for file in files)
+    listed = tuple((str(file.absolute()), _digest(file, _stamp(file))) for file in files)
     with client(settings, "cluster") as store:
         prefix = _key(settings, "files/")
         pages = store.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
@@ -106,6 +107,18 @@ def carried(
                 store.upload_file(path, settings.bucket, key)
                 known.add(key)
     return Carried(function, settings, listed, writes)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """What changes with a file's content."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+@cache
+def _digest(file: Path, _stamp: tuple[int, int, int]) -> str:
+    """A run maps several functions over one pool, which is hashed once."""
+    return sha256_of(file)
 
 
 def receive(settings: Bucket, made: Path) -> None:

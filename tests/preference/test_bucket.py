@@ -1,6 +1,7 @@
 """Files by way of a bucket: fetched where they are missing or different, sent once, and results come back whole."""
 
 import pickle
+from contextlib import nullcontext
 from operator import itemgetter
 
 import pytest
@@ -61,6 +62,34 @@ def test_what_is_read_is_fetched_and_what_is_written_comes_back(store, tmp_path,
     carried(copy, settings, [data], itemgetter(1))
     sent = client.list_object_versions(Bucket="lab", Prefix="cluster/files/")["Versions"]
     assert len(sent) == 2, "nothing is sent twice"
+
+
+def test_a_file_is_hashed_once_however_many_functions_read_it_and_again_when_it_changes(tmp_path, monkeypatch):
+    class Nothing:
+        """A store that has no object and takes all."""
+
+        def get_paginator(self, _):
+            return self
+
+        def paginate(self, **_):
+            return [{}]
+
+        def upload_file(self, *_):
+            pass
+
+    monkeypatch.setattr(bucket, "client", lambda *_: nullcontext(Nothing()))
+    hashed, own = [], bucket.sha256_of
+    monkeypatch.setattr(bucket, "sha256_of", lambda path: (hashed.append(path.name), own(path))[1])
+    settings, data = Cluster(bucket="lab"), tmp_path / "data"
+    data.mkdir()
+    (data / "one").write_bytes(b"one")
+    (data / "two").write_bytes(b"two")
+    first = carried(copy, settings, [data], itemgetter(1))
+    assert carried(copy, settings, [data], None).reads == first.reads
+    assert sorted(hashed) == ["one", "two"]
+    (data / "two").write_bytes(b"2")
+    changed = carried(copy, settings, [data], None)
+    assert hashed[2:] == ["two"] and changed.reads[0] == first.reads[0] and changed.reads[1] != first.reads[1]
 
 
 def test_a_bucket_that_is_away_names_its_table(tmp_path):
