@@ -27,7 +27,6 @@ from ml_backend.reward.encoder import Encoder, load, onnx_file
 from ml_backend.reward.features import (
     FeatureFiles,
     Features,
-    is_complete,
     read_features,
     recorded_sizes,
     write_features,
@@ -72,6 +71,8 @@ class FeatureStore(Mapping[str, Features]):
     """Of the model that looks at them; None = as recorded."""
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     """trajectory_id → its robot and its task in the layout."""
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """trajectory_id → values per step of what is recorded, of those that were looked at."""
 
     def __getitem__(self, trajectory_id: str) -> Features:
         item = read_features(self.paths[trajectory_id])
@@ -103,8 +104,14 @@ class FeatureStore(Mapping[str, Features]):
 
     def robot_of(self, trajectory: Trajectory) -> Robot:
         """Its kind."""
-        sizes = recorded_sizes(self.paths[trajectory.trajectory_id])
+        sizes = self.sizes_of(trajectory.trajectory_id)
         return Robot(trajectory.robot, sizes["actions"], sizes["state"])
+
+    def sizes_of(self, trajectory_id: str) -> dict[str, int]:
+        """Values per step of its frames, actions and state; its file is opened once."""
+        if trajectory_id not in self.sizes:
+            self.sizes[trajectory_id] = recorded_sizes(self.paths[trajectory_id])
+        return self.sizes[trajectory_id]
 
     def require(self, trajectory_ids: Iterable[str]) -> None:
         """
@@ -149,7 +156,8 @@ def encode_pool(
     reward = ws.config.reward
     settings = encoder or encoder_settings(reward)
     jobs, failures = plan(trajectories, ws.config.pool, reward, settings, ws.features)
-    missing = [job for job in jobs if not is_complete(job.path)]
+    sizes = {job.trajectory.trajectory_id: found for job in jobs if (found := _cached(job.path))}
+    missing = [job for job in jobs if job.trajectory.trajectory_id not in sizes]
     if cut := sum(job.path.exists() for job in missing):
         remark(f"{cut} feature files were truncated; their trajectories are encoded again.")
     known = len(failures)
@@ -164,7 +172,15 @@ def encode_pool(
             fix = "Without images, leave frames out of reward.inputs." if settings else ""
             raise DataError(f"None of {whole} trajectories could be encoded. The first: {first}.", fix=fix)
         remark(f"{len(failures)} of {whole} trajectories have no features ({FAILURES}). The first: {first}.")
-    return FeatureStore(paths, settings, failures, encoded=len(missing) - len(failures) + known)
+    return FeatureStore(paths, settings, failures, encoded=len(missing) - len(failures) + known, sizes=sizes)
+
+
+def _cached(path: Path) -> dict[str, int]:
+    """What a finished file's header says; empty where there is none."""
+    try:
+        return recorded_sizes(path) if path.exists() else {}
+    except DataError:
+        return {}
 
 
 def plan(
@@ -194,7 +210,7 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
     kinds = [store.robot_of(t) for t in trajectories]
     robots = robots_among(kinds)
     cameras = max((find_dataset(ws.config.pool, t).columns.camera for t in trajectories), key=len)
-    frames = max(recorded_sizes(store.paths[t.trajectory_id])["frames"] for t in trajectories)
+    frames = max(store.sizes_of(t.trajectory_id)["frames"] for t in trajectories)
     tasks = tuple(sorted({t.task_type for t in trajectories}))
 
     def names(kind: str, own: str) -> tuple[str, ...]:

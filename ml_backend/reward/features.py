@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, BinaryIO, overload
 
 import numpy as np
 
@@ -107,31 +108,23 @@ def read_features(path: Path) -> Features:
     Raises:
         DataError: the file is missing or truncated.
     """
-    kind, steps, offset = _header(path)
-    with _named_when_broken(path):
-        table = np.memmap(path, dtype=kind, mode="r", offset=offset, shape=(steps,))
+    with _named_when_broken(path), path.open("rb") as file:
+        kind, steps, offset = _header(file)
+        table = np.memmap(file, dtype=kind, mode="r", offset=offset, shape=(steps,))
         return Features(table["frames"], table["actions"], table["state"])
-
-
-def is_complete(path: Path) -> bool:
-    """Whether the file is there and as long as its header promises."""
-    if not path.exists():
-        return False
-    try:
-        read_features(path)
-    except DataError:
-        return False
-    return True
 
 
 def recorded_sizes(path: Path) -> dict[str, int]:
     """Values per step of frames, actions and state; reads no more than the file's header.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing, broken, or not as long as its header promises.
     """
-    kind = _header(path)[0]
-    return {name: math.prod(kind[name].shape) for name in PARTS}
+    with _named_when_broken(path), path.open("rb") as file:
+        kind, steps, offset = _header(file)
+        if os.fstat(file.fileno()).st_size < offset + steps * kind.itemsize:
+            raise ValueError("it is cut short")
+        return {name: math.prod(kind[name].shape) for name in PARTS}
 
 
 def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -290,11 +283,9 @@ def _directions(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.nda
     return mean.astype(np.float32), directions.astype(np.float32)
 
 
-def _header(path: Path) -> tuple[np.dtype, int, int]:
-    with _named_when_broken(path):
-        with path.open("rb") as file:
-            start = file.read(HEADER)
-        return _layout(start[: start.index(b"\n") + 1])
+def _header(file: BinaryIO) -> tuple[np.dtype, int, int]:
+    start = file.read(HEADER)
+    return _layout(start[: start.index(b"\n") + 1])
 
 
 @contextmanager

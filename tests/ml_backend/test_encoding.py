@@ -154,6 +154,19 @@ def test_cached_features_are_half_precision_and_memory_mapped(ws):
     assert isinstance(features.frames, np.memmap)
 
 
+def test_a_finished_feature_file_is_opened_once_to_describe_and_place_a_pool(ws, monkeypatch):
+    pool = ws.store.trajectories()
+    encode_pool(ws, pool)
+    opened = []
+    monkeypatch.setattr(Path, "open", lambda path, *how, own=Path.open: (opened.append(path), own(path, *how))[1])
+    store = encode_pool(ws, pool)
+    described = encoding.describe(ws, store, pool)
+    placed = store.placed(described.layout, pool)
+    assert store.encoded == 0 and len(placed) == len(pool)
+    files = [path for path in opened if path.suffix == ".npy"]
+    assert sorted(files) == sorted(store.paths.values())
+
+
 def test_a_full_disk_is_one_clear_message(ws, tmp_path, monkeypatch):
     store = encode_pool(ws, ws.store.trajectories())
     features = read_features(next(iter(store.paths.values())))
