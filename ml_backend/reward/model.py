@@ -270,7 +270,6 @@ class RewardModel(nn.Module):
         self.summary = summary
         with torch.no_grad():
             summary.size *= weights[0]
-            summary.slope *= weights[0]
             # φ in place of the output, which is linear in it: what counts little is then little unsure, too
             self.hidden_weight *= weights[1]
             self.hidden_bias *= weights[1]
