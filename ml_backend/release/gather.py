@@ -195,7 +195,7 @@ def gather(ws: Workspace) -> Source:
         encoder=load(features.encoder) if features.encoder else None,
         features=features,
         examples=_examples(ws, model.spec, trajectories, features),
-        columns=_columns(ws, next(t for t in trajectories if t.trajectory_id in features.paths)),
+        columns=_columns(ws, model.spec, [t for t in trajectories if t.trajectory_id in features.paths], features),
         validation=_validation(ws, record, folder),
     )
 
@@ -295,9 +295,28 @@ def _examples(
     return examples
 
 
-def _columns(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
-    """Camera, and columns of actions and state, of the dataset that the model's names for them come from."""
-    mapping = open_dataset(find_dataset(ws.config.pool, trajectory)).reader.mapping
+def _columns(ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], store: FeatureStore) -> dict[str, Any]:
+    """Where the model's values are in the datasets that it was trained on (`onnx.contract_of`)."""
+    known = spec.layout.robots
+    if len(known) == 1:
+        return _columns_of(ws, trajectories[0])
+    kinds = [store.robot_of(t) for t in trajectories]
+    found = []
+    for robot in known:
+        # one that lacks neither actions nor state
+        own = [robot.takes(k) and (k.actions, k.state) == (robot.actions, robot.state) for k in kinds]
+        columns = _columns_of(ws, trajectories[own.index(True)])
+        views = dict(zip(columns.get("cameras", []), spec.cameras, strict=False))
+        found.append({**columns, "robot": str(robot), "type": robot.name, "views": views})
+    return {**found[0], "robots": found}
+
+
+def _columns_of(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:
+    """Camera, and columns of actions and state, of the dataset that a trajectory comes from."""
+    reader = open_dataset(find_dataset(ws.config.pool, trajectory)).reader
+    mapping = reader.mapping
     refs = {"actions": mapping.action, "state": mapping.state}
     cameras = {"cameras": list(mapping.cameras)} if len(mapping.cameras) > 1 else {}
-    return {"camera": mapping.camera, **cameras, **{k: [(r.column, list(r.dims)) for r in v] for k, v in refs.items()}}
+    widths = {r.column: reader.schema.columns[r.column].width for r in (*mapping.action, *mapping.state)}
+    columns = {kind: [(r.column, list(r.dims)) for r in found] for kind, found in refs.items()}
+    return {"camera": mapping.camera, **cameras, **columns, "widths": widths}

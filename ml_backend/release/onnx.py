@@ -215,7 +215,8 @@ def contract_of(
         features: Of the pool's trajectories.
         examples: At least one; its frames have the size that the model was trained on.
         columns: `camera`, and for `actions` and `state` the columns of the source dataset that they come from, each as
-            (column, indices), so that inference.py finds them in other datasets of the same layout.
+            (column, indices), so that inference.py finds them in other datasets of the same layout; `widths`, the
+            numbers in a row of each; and where the model knows several robots, `robots`: the same of each.
         units: By name, of those actions and state values whose unit is known.
     """
     lengths = [len(item) for item in features]
@@ -231,6 +232,7 @@ def contract_of(
         "task_types": list(spec.task_types),
         "task_columns": spec.task_columns,
         "cameras": list(spec.cameras),
+        "additive": not spec.summary,
         "robots": [{"name": str(r), "actions": r.actions, "state": r.state} for r in spec.layout.robots],
         "encoder": spec.encoder,
         "weights": spec.weights,

@@ -1,9 +1,16 @@
 """A release that is worked with: every row's figures, streams, batches of different lengths, values never seen."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from format_maker import make_lerobot_v2
 from inference_maker import inference
+from lerobot_maker import CAMERA, Made
 from ml_maker import features, spec
 
 from ml_backend.release.onnx import Example, WholePath, contract_of, export_onnx
@@ -133,3 +140,90 @@ def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
                 stream.add(None, one["actions"][i], one["state"][i])["reward"] for i in range(0, len(found), every)
             ]
             assert [row[1] for row in found][::every] == pytest.approx(expected)
+
+
+def test_a_model_with_parts_on_whole_trajectories_refuses_to_stream_in_one_sentence(model):
+    """Such a part is about the end of a trajectory; row by row it was added again and again."""
+    whole = inference.RewardModel(model.session, {**model.contract, "additive": False})
+    assert model.contract["additive"] and model.stream() is not None
+    with pytest.raises(
+        inference.InputError, match=r"no stream is possible: .* Score whole trajectories with `rewards`"
+    ):
+        whole.stream()
+    own = replace(spec(), summary=True, centres=1, radial=1)
+    pool, _ = features(3)
+    example = Example("t0", np.zeros((len(pool[0]), 0, 0, 3), np.uint8), pool[0].actions, pool[0].state)
+    assert not contract_of(own, pool, Clips(), [example], COLUMNS, {}, name="x", version="1")["additive"]
+
+
+def recorded(folder, robot, sizes, episodes=2):
+    """A LeRobot dataset of a robot whose rows have so many numbers."""
+    root = make_lerobot_v2(folder, [Made(rows=12, still=2, task="open")] * episodes)
+    info = json.loads((root / "meta" / "info.json").read_text())
+    for name, size in sizes.items():
+        info["features"][name] = {"dtype": "float32", "shape": [size]}
+    info |= {"robot_type": robot} if robot else {}
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    for file in root.rglob("*.parquet"):
+        table = pq.read_table(file).select(["timestamp", "episode_index"])
+        for name, size in sizes.items():
+            rows = np.arange(len(table) * size, dtype=np.float32).reshape(len(table), size)
+            table = table.append_column(name, pa.array(list(rows)))
+        pq.write_table(table, file)
+    return root
+
+
+def own_columns(robot, action, actions, state, states):
+    columns = {"actions": [[action, list(range(actions))]], "state": [[state, list(range(states))]]}
+    return {"camera": CAMERA, **columns, "robot": robot, "type": robot, "widths": {action: actions, state: states}}
+
+
+ARM = own_columns("arm", "action", 2, "observation.state", 3)
+HAND = own_columns("hand", "hand.action", 5, "hand.state", 1)
+TWIN = own_columns("twin", "action", 2, "observation.state", 3)
+
+
+def test_of_several_robots_each_has_its_own_columns_and_another_is_one_clear_error(tmp_path):
+    columns = {**ARM, "robots": [ARM, HAND, TWIN]}
+
+    def load(name, called, sizes, **given):
+        return inference.load_lerobot(recorded(tmp_path / name, called, sizes), 0, columns, **given)
+
+    found = load("arm", "arm", {"action": 2, "observation.state": 3})
+    assert found["actions"].shape == (12, 2) and found["state"].shape == (12, 3) and found["robot"] == "arm"
+    found = load("hand", "", {"hand.action": 5, "hand.state": 1})
+    assert found["actions"].shape == (12, 5) and found["state"].shape == (12, 1) and found["robot"] == "hand"
+    assert load("named", "twin", {"action": 2, "observation.state": 3})["robot"] == "twin"
+    assert load("told", "", {"action": 2, "observation.state": 3}, robot="twin")["robot"] == "twin"
+    wrong = {
+        "wide": ("arm", {"action": 7, "observation.state": 3}, r"found arm with action of 7, observation.state of 3; "),
+        "narrow": ("arm", {"action": 1, "observation.state": 3}, r"found arm with action of 1"),
+        "either": ("", {"action": 2, "observation.state": 3}, r"a robot without a name with action of 2"),
+        "other": (
+            "drone",
+            {"action": 2, "observation.state": 3},
+            r"found drone with action of 2.* name that with --robot",
+        ),
+    }
+    for name, (robot, sizes, words) in wrong.items():
+        with pytest.raises(inference.InputError, match=words) as told:
+            load(name, robot, sizes)
+        assert "the model knows arm: action of 2, observation.state of 3; hand: hand.action of 5" in str(told.value)
+
+
+def test_a_column_that_is_wider_than_in_training_is_refused_and_not_cut(tmp_path):
+    root = recorded(tmp_path / "d", "arm", {"action": 7, "observation.state": 3})
+    with pytest.raises(inference.InputError, match="action: found 7 numbers a row; the model was trained on 2"):
+        inference.load_lerobot(root, 0, ARM)
+
+
+def test_the_list_of_episodes_is_read_once_for_all_their_tasks(tmp_path, monkeypatch):
+    root = recorded(tmp_path / "d", "arm", {"action": 2, "observation.state": 3}, episodes=3)
+    read, own = [], inference._read
+    monkeypatch.setattr(inference, "_read", lambda at, path: (read.append(path.name), own(at, path))[1])
+    for episode in inference.lerobot_episodes(root):
+        assert inference.load_lerobot(root, episode, ARM, task_types=("close", "open"))["task"] == "open"
+    assert read.count("episodes.jsonl") == 2, "by lerobot_episodes, and for the tasks"
+    listed = root / "meta" / "episodes.jsonl"
+    listed.write_text(listed.read_text().replace("open", "close") + "[]\n")
+    assert inference.load_lerobot(root, 0, ARM, task_types=("close", "open"))["task"] == "close"

@@ -262,6 +262,7 @@ def test_a_pool_of_two_cameras_and_two_robots_is_encoded_described_and_scored_by
 
     from importer.pool.build import build_pool
     from ml_backend.loop.features import describe, encode_pool, features_for
+    from ml_backend.release.gather import _columns
     from preference.workspace import Workspace
 
     folder = make_folder(tmp_path / "d", {name: Made(rows=30, task="reach") for name in "ab"})
@@ -285,6 +286,12 @@ def test_a_pool_of_two_cameras_and_two_robots_is_encoded_described_and_scored_by
     assert both.robots == (("other", 2, 4), ("so101", 2, 4)) and both.cameras == ("front", "wrist")
     assert both.task_types == ("reach", "wipe") and both.task_columns and both.frame_size == 2 * size
     assert both.action_names[2].startswith("so101: ") and len(both.action_names) == 4
+    columns = _columns(ws, both, pool, store)
+    assert [one["robot"] for one in columns["robots"]] == ["other", "so101"]
+    assert [one.get("cameras") for one in columns["robots"]] == [None, ["front", "wrist"]]
+    assert columns["robots"][1]["views"] == {"front": "front", "wrist": "wrist"}
+    assert [sum(one["widths"].values()) for one in columns["robots"]] == [6, 6]
+    assert columns["actions"] == columns["robots"][0]["actions"]
     placed = store.placed(both.layout, pool)
     assert {len(row) for f in placed.sequence([t.trajectory_id for t in pool]) for row in f.frames} == {2 * size}
     one = describe(ws, store, pool[:2])

@@ -38,6 +38,7 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -371,12 +372,19 @@ class Stream:
 
     The model sees the latest `window` rows, so neither memory nor time grows with the episode. A trajectory's reward is
     a mean over its rows: the mean of what `add` gives follows it, and is the same where a row counts by itself
-    (temporal layer `mean`); with neighbours, `add` cannot know the next row yet.
+    (temporal layer `mean`); with neighbours, `add` cannot know the next row yet. A model with parts on whole
+    trajectories (`linear`, `kernel`) is refused.
     """
 
     def __init__(self, model: RewardModel, window: int, **kind: str) -> None:
         if window < 1:
             raise InputError(f"window is {window}; expected 1 row or more.")
+        if not model.contract.get("additive", True):
+            raise InputError(
+                "no stream is possible: a part of this model's reward is about a trajectory's end and its course as a "
+                "whole, which no row knows. Score whole trajectories with `rewards`, or use a model of the network "
+                "alone."
+            )
         self.model, self.kind = model, kind
         self.rows: deque[tuple[Any, Any, Any]] = deque(maxlen=window)
 
@@ -677,18 +685,22 @@ def load_lerobot(
     start_s: float = 0.0,
     end_s: float = float("inf"),
     task_types: Iterable[str] = (),
+    robot: str = "",
 ) -> dict[str, Any]:
     """An episode of a LeRobot dataset, v2.0 to v3.0: frames, actions and state, and its task if it is one of these.
 
     Args:
-        columns: Which of the dataset's columns these are, `contract["columns"]`.
+        columns: Which of the dataset's columns these are, `contract["columns"]`; of a model that knows several robots,
+            those of each.
         camera: Video key; default: the one that the model was trained on, or the only one.
         start_s: Where the span begins, in seconds from the episode's first frame.
         end_s: Where it ends.
         task_types: Those that the model knows.
+        robot: Which of the model's robots; default: the one that the dataset names, or whose columns it has.
     """
     info = _read_info(root)
     features = info["features"]
+    columns = _of_robot(root, info, columns, robot)
     cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
     known = columns.get("cameras", [])  # of a model that looks through several
     if camera and known and camera not in known:
@@ -720,29 +732,74 @@ def load_lerobot(
             if not table[wanted[0]]:
                 raise InputError(f"{data} has no row of episode {episode}.")
         if not several or video.is_file():  # of several cameras some may be missing
-            pictures[name] = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))[0]
+            shown = columns.get("views", {}).get(name, name)  # as the model calls it
+            pictures[shown] = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))[0]
     rows = min([len(table[wanted[0]]), *(len(images) for images in pictures.values())])
     pictures = {name: images[:rows] for name, images in pictures.items()}
-    images = pictures if several else pictures[camera]
+    images = pictures if several else next(iter(pictures.values()))
     loaded: dict[str, Any] = {"images": images, "fps": fps, "start_s": start_s, "end_s": end_s}
     loaded |= {"task": task} if task in task_types else {}
+    loaded |= {"robot": columns["robot"]} if "robot" in columns else {}
     for name in ("actions", "state"):
-        parts = [_numbers(root, column, table[column][:rows], numbers) for column, numbers in columns[name]]
+        parts = [
+            _numbers(root, column, table[column][:rows], numbers, columns.get("widths", {}).get(column))
+            for column, numbers in columns[name]
+        ]
         if parts:
             loaded[name] = np.concatenate(parts, axis=1)
     return loaded
 
 
-def _numbers(root: Path, column: str, values: Sequence[Any], numbers: Sequence[int]) -> np.ndarray:
-    """(T, len(numbers)) those of a column's numbers that the model was trained on."""
+def _of_robot(root: Path, info: Mapping[str, Any], columns: Mapping[str, Any], robot: str) -> Mapping[str, Any]:
+    """The columns of the robot whose dataset this is: of its name, where one is given or in meta/info.json, and with
+    columns of the same widths."""
+    known = columns.get("robots", [])
+    if not known:
+        return columns
+    features, said = info["features"], robot or str(info.get("robot_type") or "")
+    fits = [
+        one
+        for one in known
+        if (said in ("", one["robot"]) or not one["type"])
+        and all(_numbers_of(features.get(column)) == width for column, width in one["widths"].items())
+    ]
+    fits = [one for one in fits if said and said == one["robot"]] or fits
+    if len(fits) == 1:
+        return fits[0]
+    listed = "; ".join(f"{one['robot']}: {_listed(one['widths'])}" for one in known)
+    columns_here = {c: _numbers_of(features.get(c)) for one in known for c in one["widths"] if c in features}
+    raise InputError(
+        f"{root}: found {said or 'a robot without a name'} with {_listed(columns_here)}; the model knows {listed}. "
+        "If it is one of these, name that with --robot."
+    )
+
+
+def _listed(widths: Mapping[str, int]) -> str:
+    return ", ".join(f"{column} of {width}" for column, width in widths.items()) or "none of its columns"
+
+
+def _numbers_of(feature: Any) -> int:
+    """How many numbers a row of a column has, as info.json says it; 0 where it does not."""
+    shape = feature.get("shape") if feature else None
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+        return 0
+    return int(np.prod(shape, dtype=object))
+
+
+def _numbers(
+    root: Path, column: str, values: Sequence[Any], numbers: Sequence[int], width: int | None = None
+) -> np.ndarray:
+    """(T, len(numbers)) those of a column's numbers that the model was trained on, where it had `width` of them."""
     try:
         found = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     except (TypeError, ValueError):
         raise InputError(f"{root}, {column}: expected as many numbers in each row.") from None
-    if numbers and max(numbers) >= found.shape[1]:
+    least = max(numbers, default=-1) + 1
+    if found.shape[1] < least or width not in (None, found.shape[1]):
+        expected = f"{least} or more" if width is None else width
         raise InputError(
-            f"{root}, {column}: found {found.shape[1]} numbers a row; the model was trained on {max(numbers) + 1} or "
-            "more. Is it another robot's dataset?"
+            f"{root}, {column}: found {found.shape[1]} numbers a row; the model was trained on {expected}. Is it "
+            "another robot's dataset?"
         )
     return found[:, numbers]
 
@@ -768,14 +825,25 @@ def _chunks_size(root: Path, info: Mapping[str, Any]) -> int:
 
 def _task_v2(root: Path, episode: int) -> str:
     """The task of an episode of v2; empty where its line has none."""
-    for line in _read(root, root / "meta" / "episodes.jsonl").splitlines():
+    listed = root / "meta" / "episodes.jsonl"
+    try:
+        written = listed.stat().st_mtime_ns
+    except OSError:
+        written = 0
+    return _tasks_v2(root, listed, written).get(episode, "")
+
+
+@lru_cache(maxsize=1)
+def _tasks_v2(root: Path, listed: Path, _written: int) -> dict[int, str]:
+    """Episode → its task; the file is read once for all episodes of a dataset."""
+    tasks: dict[int, str] = {}
+    for line in _read(root, listed).splitlines():
         try:
             found = json.loads(line)
-            if int(found["episode_index"]) == episode:
-                return _first(found.get("tasks"))
-        except (KeyError, TypeError, ValueError, RecursionError):
+            tasks.setdefault(int(found["episode_index"]), _first(found.get("tasks")))
+        except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
             continue
-    return ""
+    return tasks
 
 
 def _first(tasks: Any) -> str:
@@ -908,7 +976,7 @@ def episodes_of(
 ) -> list[tuple[str, Any]]:
     """(name, loader) of each episode that the command line names; nothing is read yet."""
     if parsed.lerobot is not None:
-        rest = (columns, parsed.camera, parsed.start, parsed.end, task_types)
+        rest = (columns, parsed.camera, parsed.start, parsed.end, task_types, parsed.robot)
         return [
             (f"episode {index}", lambda index=index: load_lerobot(parsed.lerobot, index, *rest))
             for index in (lerobot_episodes(parsed.lerobot) if parsed.all else parsed.episode)
