@@ -12,10 +12,12 @@ from policies.asking import asked_of, peer_rewards
 from policies.choosing import best, by_itself, divide, soft
 from policies.cloning import clone
 from policies.pool import EVERY, Pool, pool_of
-from policies.progress import FORMS, step_weights
+from policies.progress import FORMS, PROGRESS, step_weights
 from policies.summary import figures, leads, missed, table
 from policies.trial import AGAIN, CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH, Trial
 from sample_pool.rollout import Rollout
+
+from ml_backend.reward.model import Dense
 
 ROWS = 150
 NEVER, LATE, EARLY = [ROWS] * 50, [100] * 50, [40] * 50
@@ -134,6 +136,13 @@ def test_200_answers_are_asked_by_the_products_loop_and_kept(pool, tmp_path, mon
 class Answered:
     """In place of answers and a model: the rewards are what the episodes are worth."""
 
+    @property
+    def model(self):
+        return self
+
+    def score_steps(self, features):
+        return [Dense(item.state.mean(axis=1)[None], {}) for item in features]
+
     def rewards(self, features):
         return np.array([item.state.mean() for item in features])
 
@@ -215,6 +224,14 @@ def test_progress_counts_the_rows_in_which_something_rises(pool):
     filtered = next(form for form, (_, _, cut) in FORMS.items() if cut)
     left_out = step_weights(filtered, pool, Answered()).reshape(40, ROWS).sum(axis=1) == 0
     assert left_out.sum() >= 28
+
+
+def test_progress_is_a_mean_or_a_sum_and_the_true_one_has_both_forms(pool):
+    """Where every step is worth the same, a mean so far never rises, and a sum always does."""
+    said = {name: PROGRESS[name](pool, Answered()) for name in PROGRESS}
+    assert all(one.shape == (40, ROWS // EVERY) for one in said.values())
+    assert np.ptp(said["true"], axis=1).max() < 1e-5 and np.diff(said["true sum"], axis=1).min() > 0
+    assert said["learned sum"][:, -1] == pytest.approx(ROWS / EVERY * said["learned"][:, -1], rel=1e-4)
 
 
 def test_the_way_is_what_is_learned_before_success(pool):

@@ -155,7 +155,10 @@ def draw(path: Any, trials: Trials) -> None:
                 some = {key: trial for key, trial in trials.items() if key[0] == task and name in trial}
                 panel.plot(100 * rates(some, name, within).mean(), place, ".", color="#333333", markersize=5)
         panel.set(xlim=(0, 112), xticks=range(0, 101, 20), xlabel="% of held-out starts")
-        panel.set_title("success" if kind == "success" else "success within half the time", fontsize=10)
+        panel.set_title("done in time" if kind == "success" else "done in half the time", fontsize=10)
         panel.set_yticks(range(len(names)), names)
         panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("cloned from")
+    tasks, seeds = (len({key[place] for key in trials}) for place in (0, 1))
+    figure.suptitle(f"Policies cloned from parts of mixed pools; tasks: {tasks} (dots), seeds: {seeds}", fontsize=11)
     figure.savefig(path, dpi=110)
