@@ -62,11 +62,15 @@ class Rehearsal:
     def _line(self, name: str, found: str, start: float) -> None:
         print(f"{name:<42} {found:<44} {time.monotonic() - start:>7.1f} s", flush=True)
 
-    def up(self) -> dict[str, float]:
-        """`docker compose up`: each service once those that it waits for are as it wants them; seconds of each."""
+    def up(self, but: str = "") -> dict[str, float]:
+        """`docker compose up`: each service once those that it waits for are as it wants them; seconds of each.
+
+        Args:
+            but: One that is left out.
+        """
         seconds = {}
         for name, service in self.services.services.items():
-            if "commands" in service.profiles or self.services.runs(name):
+            if "commands" in service.profiles or name == but or self.services.runs(name):
                 continue
             start = time.monotonic()
             if service.ends:
@@ -163,6 +167,7 @@ class Rehearsal:
 
     def back_up_wipe_restore(self) -> dict[str, Any]:
         """What there was is there again: counts, models, Label Studio's answers, the release with its checksums."""
+        self.services.stop("worker")  # which would train and plan meanwhile
         before = campaign.holdings(self.services)
         file = "/backups/before.tar"
         start = time.monotonic()
@@ -170,7 +175,8 @@ class Rehearsal:
         backup_s = time.monotonic() - start
         _require(made.returncode == 0, made.stdout + made.stderr)
         for name in reversed(ORDER):
-            self.services.stop(name)
+            if name != "worker":
+                self.services.stop(name)
         self.services.wipe()
         for name in ("db", "roles", "migrate", "label-studio-setup"):  # a new installation, which is then filled
             self._start(name)
@@ -179,9 +185,10 @@ class Rehearsal:
         done = self.services.run("backup", ["robopref", "restore", file, "--force"])
         restore_s = time.monotonic() - start
         _require(done.returncode == 0, done.stdout + done.stderr)
-        self.up()
+        self.up(but="worker")
         after = campaign.holdings(self.services)
         _require(before == after, f"before {before}, after {after}")
+        self.up()
         found = campaign.robopref(self.services, "doctor", accept=(0, 1))
         _require("projects are there" in found, found)
         shown = {name: number for name, number in after.items() if isinstance(number, int)}
@@ -197,9 +204,9 @@ class Rehearsal:
 
     def upgrade(self) -> dict[str, Any]:
         """The campaign in an early version's tables, and then what `docker compose up` does with them."""
-        before = campaign.counts(self.services)
         for name in ("proxy", "backup", "worker", "backend"):
             self.services.stop(name)
+        before = campaign.counts(self.services)
         made = self.services.run("migrate", ["python", "-c", OLD.read_text()])
         _require(made.returncode == 0, made.stdout + made.stderr)
         start = time.monotonic()
@@ -208,9 +215,9 @@ class Rehearsal:
         unlabelled = campaign.counts(self.services)
         _require(unlabelled == before | {"labels": 0}, f"before {before}, after {unlabelled}")
         campaign.robopref(self.services, "resolve", accept=(0, 3))
-        self.up()
         after = campaign.counts(self.services)
         _require(after == before, f"before {before}, after {after}")
+        self.up()
         return {"migrate_s": round(seconds, 1), **after}
 
 
