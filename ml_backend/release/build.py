@@ -236,12 +236,15 @@ def _write_model(source: Source, version: str, folder: Path) -> tuple[dict[str, 
 def _write_training(source: Source, folder: Path) -> None:
     """The scripts that users of the release run, and what the notebook needs: features and settings."""
     _write_features(source, folder / "features.npz")
-    spec, reward = source.spec, source.trained
-    names = ("ties", "margin", "slip", "learning_rate", "weight_decay", "batch_pairs", "epochs", "patience")
-    settings = {name: getattr(reward, name) for name in names}
-    settings |= {name: getattr(spec, name) for name in ("temporal", "hidden", "members", "projection")}
-    settings |= {"inputs": list(spec.inputs), "seed": source.ws.config.seed}
+    spec = source.spec
+    # weights may be a path of this machine, and what fine-tuning was set to says nothing of the model
+    settings = source.trained.model_dump(exclude={"weights", "finetune"})
+    settings |= {"projection": spec.projection, "inputs": list(spec.inputs), "seed": source.ws.config.seed}
     settings |= {"model_version": source.record.version, "model_sha256": sha256_of(source.model_file)}
+    settings |= {"outcomes": list(spec.outcomes), "encoder_saw_labels": source.validation.get("encoder_saw_labels")}
+    told = read_json(source.model_file.with_name("training.json"))
+    # where annotators could not be told apart, the votes were fitted
+    settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
     write_json(folder / "training.json", settings, sort_keys=True)
     write_json(folder / "validation.json", source.validation, sort_keys=True)
     shutil.copyfile(source.model_file.with_name(PAGE), folder / PAGE)

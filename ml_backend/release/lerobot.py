@@ -29,7 +29,7 @@ from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
 from ml_backend.loop.features import features_for
 from ml_backend.release.lerobot_progress import PROGRESS, write_progress
-from ml_backend.release.lerobot_tables import Added, Rewarded, check_free, write_table
+from ml_backend.release.lerobot_tables import KEPT, NEXT, Added, Rewarded, check_free, write_table
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
 from preference.config import Dataset
@@ -72,6 +72,7 @@ def export_lerobot(
     column: str = "reward",
     copy: bool = False,
     best: float | None = None,
+    next_reward: bool = False,
 ) -> LeRobotExport:
     """Write the dataset to `folder`, with `column` and others that begin with its name, and `PROGRESS` where the model
     knows progress.
@@ -79,6 +80,8 @@ def export_lerobot(
     Args:
         dataset: Its name in robopref.toml; may be omitted where the pool has only one.
         copy: Copy the videos too, for those who want to change files in place.
+        next_reward: Fill `next.reward` with each row's part of the reward; the dataset's own becomes
+            `next.reward_source`.
         best: A share, such as 0.3: the column `column_weight` is 1 for the best 30 % of each task type, else 0.
 
     Raises:
@@ -89,6 +92,8 @@ def export_lerobot(
     """
     if best is not None and not 0.0 < best <= 1.0:
         raise UserError(f"--best: expected a share above 0 and up to 1, found {best:g}.", fix="0.3 is the best 30 %.")
+    if next_reward and column == NEXT:
+        raise UserError("--column and --next-reward both name next.reward.", fix="Name another one with --column.")
     chosen = _dataset(ws, dataset)
     trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name]
     if not trajectories:
@@ -101,7 +106,8 @@ def export_lerobot(
     spans = [(t.trajectory_id, *t.seen, t.task_type, t.robot) for t in trajectories]
     spans += [("columns", chosen.columns.model_dump_json())]
     digest = sha256_of(confined(ws.root, record.path) / "model.pt")
-    inputs = hashlib.sha256(json.dumps([RECIPE, digest, column, copy, best, stats, spans]).encode()).hexdigest()
+    options = [column, copy, best, *([NEXT] if next_reward else [])]
+    inputs = hashlib.sha256(json.dumps([RECIPE, digest, *options, stats, spans]).encode()).hexdigest()
     left = _previous(folder, chosen.name)
     if left.get("inputs") == inputs:
         return LeRobotExport(**{**left["result"], "path": folder, "unchanged": True})
@@ -114,7 +120,7 @@ def export_lerobot(
         found = best_of_each([rewards[t.trajectory_id].reward for t in known], [t.task_type for t in known], best)
         kept = {opened.index_of(t) for t, is_best in zip(known, found, strict=True) if is_best}
     outcomes = next((tuple(one.outcomes) for one in rewards.values()), ())
-    added = Added(column, by_episode, kept, outcomes)
+    added = Added(column, by_episode, kept, outcomes, next_reward)
     with replacing(folder) as building:
         linked, copied = _write_dataset(chosen.path, files, building, added, copy)
         names = list(files)
@@ -211,10 +217,11 @@ def _write_marker(path: Path, result: LeRobotExport, added: Added, inputs: str, 
         "success": "The probability that the task has been done by this row; by the model.",
         "weight": "1 where the episode is of the best of its task by the model's reward, else 0; `best` lists those "
         "episodes.",
+        NEXT: f"This row's part of the episode's reward, as in {added.column}_step; {KEPT} is the dataset's own.",
     }
     written: dict[str, Any] = {
         "made_by": "robopref export lerobot",
-        "columns": {name: said[name.removeprefix(added.column).removeprefix("_")] for name in added.names},
+        "columns": {name: said[added.part(name)] for name in added.names},
     }
     if added.best is not None:
         written["best"] = sorted(added.best)

@@ -22,6 +22,8 @@ from importer.pool.episode import BadInput
 from preference.artifacts import read_json, read_jsonl
 
 EPISODE = "episode_index"
+NEXT, KEPT = "next.reward", "next.reward_source"
+"""The column that online and offline RL in LeRobot take rewards from, and where the dataset's own go."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,40 @@ class Added:
     """episode_index of those that are worth learning from; `COLUMN_weight` is 1 there, else 0. None: no such column."""
     outcomes: tuple[str, ...] = ()
     """Those that the model knows: `progress`, `success`."""
+    next_reward: bool = False
+    """Whether `NEXT` gets each row's part of the reward; the dataset's own column becomes `KEPT`."""
 
     @property
     def names(self) -> tuple[str, ...]:
         weight = () if self.best is None else ("weight",)
-        return self.column, *(f"{self.column}_{name}" for name in ("step", "so_far", *self.outcomes, *weight))
+        own = (f"{self.column}_{name}" for name in ("step", "so_far", *self.outcomes, *weight))
+        return self.column, *own, *((NEXT,) if self.next_reward else ())
+
+    def part(self, name: str) -> str:
+        """What a column of `names` holds: ``, `step`, …, or `NEXT`."""
+        return name if name == NEXT and self.next_reward else name.removeprefix(self.column).removeprefix("_")
+
+    def kept(self, name: str) -> str:
+        """What a column of the dataset is called in the export; its statistics are `stats/NAME/KEY`."""
+        parts = name.split("/")
+        if not self.next_reward or NEXT not in (name, *parts[1:2]):
+            return name
+        return KEPT if name == NEXT else "/".join(["stats", KEPT, *parts[2:]])
+
+    def renamed(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """The same under the names that the export has."""
+        return {self.kept(name): value for name, value in features.items()}
 
     def values(self, episode_index: int, rows: int) -> dict[str, np.ndarray]:
         """The columns of one episode, (rows,) float32."""
         found = self.rewards.get(episode_index)
         said = {} if found is None else {"": np.full(rows, found.reward, np.float32), **found.per_row(rows)}
+        if found is not None:
+            said[NEXT] = said["step"]
         if self.best is not None:
             said["weight"] = np.full(rows, episode_index in self.best, np.float32)
         unknown = np.full(rows, np.nan, np.float32)
-        return {name: said.get(name.removeprefix(self.column).removeprefix("_"), unknown) for name in self.names}
+        return {name: said.get(self.part(name), unknown) for name in self.names}
 
     def feature(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """How info.json declares them."""
@@ -91,7 +113,9 @@ def check_free(file: Path, columns: Collection[str], added: Added) -> None:
     Raises:
         BadInput: the dataset has a column of that name already.
     """
-    if taken := [name for name in added.names if name in columns]:
+    new = [name for name in added.names if added.kept(name) == name]
+    new += [KEPT] if added.next_reward and NEXT in columns else []
+    if taken := [name for name in new if name in columns]:
         raise BadInput(file, taken[0], "the dataset has this column already.", fix="Name another one with --column.")
 
 
@@ -106,7 +130,7 @@ def write_table(
     if name.parts[0] == "data" and name.suffix == ".parquet":
         counts |= _write_data(source, target, info, added)
     elif name == Path("meta/info.json"):
-        features = info["features"] | dict.fromkeys(added.names, added.feature(info))
+        features = added.renamed(info["features"]) | dict.fromkeys(added.names, added.feature(info))
         target.write_text(json.dumps({**info, "features": features}, indent=4) + "\n", encoding="utf-8")
     elif name == Path("meta/stats.json"):
         _write_stats(source, target, counts, added)
@@ -124,7 +148,7 @@ def write_table(
 def _write_data(source: Path, target: Path, info: Mapping[str, Any], added: Added) -> dict[int, int]:
     """A data file; returns episode_index → its rows."""
     table = _read_table(source, added)
-    scalars = {name for name, f in info["features"].items() if list(f.get("shape") or []) == [1]}
+    scalars = {name for name, f in added.renamed(info["features"]).items() if list(f.get("shape") or []) == [1]}
     for place, column in enumerate(table.schema):
         if column.name in scalars and (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
             table = table.set_column(place, column.name, call_function("list_element", [table.column(place), 0]))
@@ -142,7 +166,7 @@ def _write_data(source: Path, target: Path, info: Mapping[str, Any], added: Adde
 
 def _write_stats(source: Path, target: Path, counts: Mapping[int, int], added: Added) -> None:
     """meta/stats.json: of the whole dataset."""
-    stats = read_json(source)
+    stats = added.renamed(read_json(source))
     keys = next((list(feature) for feature in stats.values() if isinstance(feature, dict)), [])
     episodes = [added.values(index, rows) for index, rows in sorted(counts.items())]
     for name in added.names:
@@ -178,7 +202,7 @@ def _with_statistics(line: dict[str, Any], counts: Mapping[int, int], added: Add
     values = added.values(line[EPISODE], counts.get(line[EPISODE], 0))
     keys = next((list(feature) for feature in line["stats"].values()), [])
     found = {name: stats for name in added.names if (stats := statistics(values[name], keys))}
-    return {**line, "stats": {**line["stats"], **found}}
+    return {**line, "stats": {**added.renamed(line["stats"]), **found}}
 
 
 def statistics(values: np.ndarray, keys: Iterable[str]) -> dict[str, list[Any]]:
@@ -204,7 +228,7 @@ def _read_table(path: Path, added: Added) -> pa.Table:
     if EPISODE not in table.column_names:
         raise BadInput(path, EPISODE, "the column is missing")
     check_free(path, table.column_names, added)
-    return table
+    return table.rename_columns([added.kept(name) for name in table.column_names])
 
 
 def _write_lines(source: Path, target: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -95,6 +95,9 @@ def export_lerobot(
     best: Annotated[
         float | None, typer.Option(help="A share, such as 0.3: mark the best 30 % of each task to learn from.")
     ] = None,
+    next_reward: Annotated[
+        bool, typer.Option("--next-reward", help="Also fill next.reward; its own becomes next.reward_source.")
+    ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
@@ -109,7 +112,7 @@ def export_lerobot(
     from ml_backend.release.lerobot import export_lerobot as export
 
     ws = Workspace.open(config)
-    made = export(ws, folder, dataset=dataset, column=column, copy=copy, best=best)
+    made = export(ws, folder, dataset=dataset, column=column, copy=copy, best=best, next_reward=next_reward)
     show.record(made, json)
     follow(ws, json)
 

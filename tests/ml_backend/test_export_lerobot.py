@@ -22,7 +22,7 @@ from lerobot_maker import Made
 from paths import SAMPLE_POOL
 
 from ml_backend.release.lerobot import MARKER, best_of_each, export_lerobot, rewards_of
-from ml_backend.release.lerobot_tables import Added, Rewarded
+from ml_backend.release.lerobot_tables import Added, Rewarded, check_free
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
 
@@ -283,6 +283,62 @@ def test_read_as_a_pool_the_added_columns_do_not_pass_for_the_simulators_reward(
     made = export_lerobot(v2[0], tmp_path / "out")
     found = read_pool(Pool(dataset=[Dataset(path=made.path, name="again")]), Clips()).trajectories
     assert len(found) == 3 and all(np.isnan(t.true_return) for t in found)
+
+
+def test_next_reward_is_the_learned_one_and_the_datasets_own_is_kept(v2, tmp_path):
+    """On a v2.1 dataset, whose third episode the pool does not know."""
+    from importer.pool import read_pool
+
+    ws, root = v2
+    lines = (root / "meta" / "episodes_stats.jsonl").read_text().splitlines()
+    stats = {"min": [0.0], "max": [9.0], "mean": [4.0], "std": [1.0], "count": [60]}
+    told = [json.loads(line) | {"stats": {"action": stats, "next.reward": stats}} for line in lines]
+    (root / "meta" / "episodes_stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    info = json.loads((root / "meta" / "info.json").read_text())
+    info["features"]["next.reward"] = {"dtype": "float32", "shape": [1], "names": None}
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    for path in (root / "data").glob("*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("next.reward", pa.array(np.arange(len(table), dtype=np.float32))), path)
+    before = contents(root)
+    made = export_lerobot(ws, tmp_path / "out", next_reward=True)
+    assert contents(root) == before and made.columns[-1] == "next.reward"
+    for path in sorted((made.path / "data").glob("*/*.parquet")):
+        table, own = pq.read_table(path), pq.read_table(root / path.relative_to(made.path))
+        assert table.column("next.reward").equals(table.column("reward_step")) or path.stem.endswith("2")
+        assert table.column("next.reward_source").to_pylist() == own.column("next.reward").to_pylist()
+        assert len(set(table.column_names)) == len(table.column_names)
+    info, theirs = (json.loads((folder / "meta" / "info.json").read_text())["features"] for folder in (made.path, root))
+    assert info["next.reward_source"] == theirs["next.reward"]
+    assert (info["next.reward"]["dtype"], info["next.reward"]["shape"]) == ("float32", [1])
+    fits_lerobot(made.path)
+    found = [
+        json.loads(line)["stats"] for line in (made.path / "meta" / "episodes_stats.jsonl").read_text().splitlines()
+    ]
+    assert found[0]["next.reward_source"] == stats and found[0]["next.reward"] == found[0]["reward_step"]
+    again = contents(made.path)
+    assert export_lerobot(ws, tmp_path / "out", next_reward=True).unchanged and contents(made.path) == again
+    assert "next.reward_source" not in export_lerobot(ws, tmp_path / "plain").columns
+    pools = [
+        read_pool(Pool(dataset=[Dataset(path=place, name="g1")]), Clips()).trajectories for place in (root, made.path)
+    ]
+    first, second = ([t.true_return for t in pool] for pool in pools)
+    assert second == pytest.approx(first, nan_ok=True), "read as a pool, the simulator's reward is the dataset's own"
+
+
+def test_next_reward_of_v30_has_its_statistics_in_both_tables(ws, source, tmp_path):
+    made = export_lerobot(ws, tmp_path / "out", next_reward=True)
+    fits_lerobot(made.path)
+    stats, own = (json.loads((folder / "meta" / "stats.json").read_text()) for folder in (made.path, source))
+    assert stats["next.reward_source"] == own["next.reward"] and stats["next.reward"] == stats["reward_step"]
+    columns = pq.read_schema(made.path / "meta/episodes/chunk-000/file-000.parquet").names
+    theirs = pq.read_schema(source / "meta/episodes/chunk-000/file-000.parquet").names
+    assert {name.replace("next.reward", "next.reward_source") for name in theirs if "next.reward" in name} <= {*columns}
+    columns_of_both = pq.read_schema(next((made.path / "data").glob("*/*.parquet"))).names
+    with pytest.raises(UserError, match="both name"):
+        export_lerobot(ws, tmp_path / "other", column="next.reward", next_reward=True)
+    with pytest.raises(DataError, match=r"next\.reward_source: the dataset has this column already"):
+        check_free(made.path, columns_of_both, Added("other", {}, next_reward=True))
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
