@@ -173,6 +173,8 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     config.work = (base / config.work.expanduser()).resolve()
+    if config.reward.weights not in ("imagenet", "none"):
+        config.reward.weights = str((base / Path(config.reward.weights).expanduser()).resolve())
     if config.pool.measures:
         config.pool.measures = str((base / Path(config.pool.measures).expanduser()).resolve())
     for dataset in config.pool.dataset:

@@ -102,6 +102,11 @@ class Trajectory(Record):
     """False where a later `robopref pool` no longer found it: it stays, since pairs refer to it."""
 
     @property
+    def adopted(self) -> bool:
+        """Whether it came with an adopted release: its episode and clip are with those who made that."""
+        return not self.in_pool and not self.clip and bool(self.clip_sha256)
+
+    @property
     def seen(self) -> tuple[float, float]:
         """The span that the reward model sees, in seconds from the first frame: from `start_s` to the last frame.
 

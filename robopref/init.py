@@ -29,6 +29,8 @@ HEADER = f"""#:schema ./{SCHEMA_NAME}
 # Keep secrets in the environment: {SECRETS}.
 """
 
+CHANGED = "# Of these, name, seed and [reward] are those of the release that this project continues: keep them.\n"
+
 
 @dataclass(frozen=True)
 class Started:
@@ -69,11 +71,12 @@ def check_new(path: Path) -> None:
         raise ConfigError(f"{path} already exists.", fix="Edit it, or name another file with --config.")
 
 
-def write_config(path: Path, entry: str = "") -> Path:
+def write_config(path: Path, entry: str = "", config: Config | None = None) -> Path:
     """Write `path` and its schema; an existing robopref.toml is never overwritten.
 
     Args:
         entry: The dataset's, as `pool inspect` proposes it; default: one to fill in.
+        config: Its values; default: the defaults.
 
     Raises:
         ConfigError: the file exists, or cannot be written.
@@ -82,7 +85,7 @@ def write_config(path: Path, entry: str = "") -> Path:
     try:
         write_schema(path.parent)
         with replacing(path) as temporary:
-            temporary.write_text(config_text(entry), encoding="utf-8")
+            temporary.write_text(config_text(entry, config), encoding="utf-8")
     except OSError as error:
         fix = "Run `robopref init` in a folder of your own; the dataset may be anywhere."
         raise ConfigError(f"{path} cannot be written: {error.strerror}.", fix=fix) from None
@@ -103,9 +106,9 @@ def schema_text() -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def config_text(entry: str = "") -> str:
-    """The default settings as TOML, with the fields' descriptions as comments, and the dataset's `entry`."""
-    lines = [HEADER, *_table(Config(), "")]
+def config_text(entry: str = "", config: Config | None = None) -> str:
+    """The settings as TOML, with the fields' descriptions as comments, and the dataset's `entry`."""
+    lines = [HEADER + (CHANGED if config else ""), *_table(config or Config(), "")]
     if entry:
         return "\n".join([*lines, "", entry])
     lines += ["", "[[pool.dataset]]", 'path = "path/to/dataset"']

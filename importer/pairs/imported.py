@@ -93,7 +93,7 @@ def import_judgments(ws: Workspace, path: Path, *, source: str = "") -> Imported
         return Imported("", 0, 0, 0, len(said))
     batch_id = next_id(ws, "production")
     pairs = {frozenset((one.a, one.b)): _pair(one, pool, batch_id) for one in fresh.values()}
-    people = {one.person: _annotator(source, one.person, path) for one in fresh.values()}
+    people = {one.person: elsewhere(source, one.person, f"Imported from {path.name}") for one in fresh.values()}
     places: Counter[str] = Counter()
     assignments, judgments = [], []
     for row, one in fresh.items():
@@ -127,11 +127,11 @@ def _pair(one: _Said, pool: Mapping[str, Trajectory], batch_id: str) -> Pair:
     return replace(pair, pair_id=f"{pair_id_of(one.a, one.b)}-{batch_id}")
 
 
-def _annotator(source: str, person: str, path: Path) -> Annotator:
+def elsewhere(source: str, person: str, added: str) -> Annotator:
     """Somebody who is never asked: without an account, and inactive from the beginning."""
     name = f"{source}:{person}"
     address = f"{hashlib.sha256(name.encode()).hexdigest()[:12]}@imported.invalid"
-    return Annotator(name, address, active=False, added=f"Imported from {path.name}", away=f"Answered at {source}")
+    return Annotator(name, address, active=False, added=added, away=f"Answered at {source}")
 
 
 def _read(path: Path, pool: Mapping[str, Trajectory]) -> dict[int, _Said]:

@@ -6,7 +6,7 @@ and failures.csv beside them. `read_pool` is the same without a workspace, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,6 +79,7 @@ def build_pool(ws: Workspace) -> PoolResult:
         none = "The only episode could not be read." if count == 1 else f"None of the {count} episodes could be read."
         raise UserError(f"{none}{first}")
     known = {t.trajectory_id: t for t in ws.store.trajectories()}
+    _check_adopted(result.trajectories, known)
     trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]
     _store(ws, trajectories, known)
     draw_pool(ws.manifest.with_name("pool.png"), trajectories)
@@ -95,6 +96,22 @@ def _check_paths(config: Config) -> None:
         for name, path in (("path", dataset.path), ("sidecar", Path(dataset.sidecar or dataset.path))):
             if not path.exists():
                 raise ConfigError(f"{config.file}: pool.dataset[{index}].{name}: {path} does not exist.")
+
+
+def _check_adopted(trajectories: Iterable[Trajectory], known: Mapping[str, Trajectory]) -> None:
+    """
+    Raises:
+        ConfigError: an episode has the id of another one, which came with an adopted release.
+    """
+    for t in trajectories:
+        other = known.get(t.trajectory_id)
+        if other and other.adopted and (t.num_frames, t.task_type) != (other.num_frames, other.task_type):
+            raise ConfigError(
+                f"{t.trajectory_id} in the dataset {t.dataset!r} has {t.num_frames} frames of {t.task_type!r}; the "
+                f"adopted release has this id for another episode, with {other.num_frames} frames of "
+                f"{other.task_type!r}.",
+                fix="Give your dataset another `name` in robopref.toml.",
+            )
 
 
 def _with_known_clip(trajectory: Trajectory, known: Trajectory | None) -> Trajectory:

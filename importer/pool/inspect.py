@@ -77,7 +77,7 @@ def inspect(dataset: Dataset) -> Inspection:
     dataset, guesses = _filled_in(dataset)
     opened = open_dataset(dataset)
     reader = opened.reader
-    episode, trouble = _first_good(opened)
+    episode, trouble = first_good(opened)
     notes = [*reader.schema.notes, *guesses, *([str(trouble)] if trouble else [])]
     return Inspection(
         path=str(dataset.path),
@@ -120,7 +120,7 @@ def _filled_in(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if not dataset.columns.camera and fixed and is_wrist(schema.cameras[0]):
         dataset = _with_columns(dataset, camera=fixed[:1])
     for _ in range(2):
-        _, trouble = _first_good(open_dataset(dataset))
+        _, trouble = first_good(open_dataset(dataset))
         if not isinstance(trouble, BadInput):
             break
         if trouble.field == "fps" and not dataset.fps:
@@ -145,7 +145,7 @@ def _likely_columns(schema: Schema) -> tuple[list[str], list[str]]:
     return (told, [name for name in free if name not in told]) if told else (free, [])
 
 
-def _first_good(opened: OpenDataset) -> tuple[Episode | None, UserError | None]:
+def first_good(opened: OpenDataset) -> tuple[Episode | None, UserError | None]:
     """The first episode that can be read, and what is wrong with the first one that cannot."""
     trouble: UserError | None = None
     for index in list(opened.episodes)[:TRIED]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from importer.pool.episode import BadInput
 from importer.pool.outside import printable
-from preference.artifacts import write_csv
+from preference.artifacts import read_csv, write_csv
+from preference.errors import DataError
 from preference.frames import trajectory_frame
 from preference.records import Trajectory
 
@@ -68,6 +70,33 @@ def failure_of(dataset: str, episode_index: int | None, error: Exception) -> Fai
 def write_manifest(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """One row per trajectory; nan and unknown become empty cells."""
     write_csv(path, trajectory_frame(trajectories).sort_values("trajectory_id")[list(COLUMNS)])
+
+
+def read_manifest(path: Path) -> list[Trajectory]:
+    """What `write_manifest` wrote.
+
+    Raises:
+        DataError: the file is missing, lacks a column, or a value is not what the column holds.
+    """
+    kinds = get_type_hints(Trajectory)
+    table = read_csv(path)
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise DataError(f"{path}: the column {missing[0]} is missing.")
+
+    def value(name: str, text: str) -> object:
+        if kinds[name] is float:
+            return float(text or "nan")
+        if name == "success":
+            return {"true": True, "false": False, "": None}[text]
+        return int(text) if kinds[name] is int else text
+
+    found = []
+    for number, row in enumerate(table[list(COLUMNS)].to_dict("records"), start=2):
+        try:
+            found.append(Trajectory.from_dict({str(name): value(str(name), text) for name, text in row.items()}))
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path}, row {number}: {error}.") from None
+    return found
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

@@ -23,6 +23,7 @@ from importer.clips.index import content_key
 from importer.pool import Failure, failure_of, feature_names_of, files_of, files_read, find_dataset, read_episode
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
+from ml_backend.loop.adopted import adopted_spec, check_robot, columns_of, features_file
 from ml_backend.reward.encoder import Encoder, load, onnx_file
 from ml_backend.reward.features import (
     FeatureFiles,
@@ -34,7 +35,7 @@ from ml_backend.reward.features import (
 from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, robots_among
 from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
-from preference.errors import DataError, UserError
+from preference.errors import DataError, NotReady, UserError
 from preference.records import Trajectory
 from preference.work import HERE, Workers, parallel_map, remark
 from preference.workspace import Workspace
@@ -196,20 +197,37 @@ def plan(
             span = (t.episode_index, *t.seen, reward.sample_fps, reward.max_frames)
             key = content_key(files, RECIPE, network, span, find_dataset(pool, t).columns.model_dump(exclude={"robot"}))
         except UserError as error:
-            failures[t.trajectory_id] = _failure(t, error)
+            kept = features_file(folder, t.trajectory_id, encoder, reward)
+            if t.adopted and _cached(kept):
+                jobs.append(Job(t, kept))
+            else:
+                failures[t.trajectory_id] = _failure(t, error)
         else:
             jobs.append(Job(t, folder / f"{t.trajectory_id}.{key}.npy"))
     return jobs, failures
 
 
 def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajectory]) -> ModelSpec:
-    """The description of a model that will be trained on `store`."""
+    """The description of a model that will be trained on `store`.
+
+    Raises:
+        NotReady: all trajectories came with an adopted release.
+        DataError: the project goes on with a release, and a dataset is of another robot.
+    """
     from ml_backend.reward.model import ModelSpec
 
     reward = ws.config.reward
     kinds = [store.robot_of(t) for t in trajectories]
     robots = robots_among(kinds)
-    cameras = max((find_dataset(ws.config.pool, t).columns.camera for t in trajectories), key=len)
+    here = [(t, kind) for t, kind in zip(trajectories, kinds, strict=True) if not t.adopted]
+    if not here:
+        fix = "Name your dataset under [[pool.dataset]], run `robopref pool` and have pairs of it answered."
+        raise NotReady("All trajectories came with the adopted release: there is nothing new to learn from.", fix=fix)
+    cameras = max((find_dataset(ws.config.pool, t).columns.camera for t, _ in here), key=len)
+    if released := adopted_spec(ws):
+        for kind in {kind for _, kind in here}:
+            example = next(t for t, one in here if one == kind)
+            check_robot(*released, example.trajectory_id, kind, feature_names_of(ws.config.pool, example))
     frames = max(store.sizes_of(t.trajectory_id)["frames"] for t in trajectories)
     tasks = tuple(sorted({t.task_type for t in trajectories}))
 
@@ -218,10 +236,11 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
         found: list[str] = []
         for robot in robots:
             size = getattr(robot, own)
-            example = next(
-                t for t, one in zip(trajectories, kinds, strict=True) if getattr(one, own) == size and robot.takes(one)
-            )
-            own_names = feature_names_of(ws.config.pool, example).get(kind, [])
+            example = next((t for t, one in here if getattr(one, own) == size and robot.takes(one)), None)
+            if example is not None:
+                own_names = feature_names_of(ws.config.pool, example).get(kind, [])
+            else:  # only the release has this robot, or this robot's values
+                own_names = columns_of(released[1], released[1].layout.robot(robot))[kind] if released else []
             # numbers where the dataset has no names
             own_names = own_names if len(own_names) == size else [f"{kind}_{i}" for i in range(size)]
             found += own_names if len(robots) == 1 else [f"{robot}: {name}" for name in own_names]

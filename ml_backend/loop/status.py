@@ -13,6 +13,7 @@ from importer.calibration.build import to_retest, waiting_for_expert
 from importer.calibration.sets import SETS, TRAINING
 from importer.pairs.annotators import annotators_of, certified_ids
 from importer.studio.queues import phases_of, title_of
+from ml_backend.loop.adopted import ADOPTED
 from ml_backend.loop.rounds import bootstrap_labels
 from preference.adjudicated import ADJUDICATION
 from preference.artifacts import read_json
@@ -275,6 +276,9 @@ def _model(ws: Workspace) -> Step:
     newest, active = models[-1] if models else None, ws.store.active_model()
     if newest is None or newest.preferences != labels:
         return Step(f"{labels} pairs have a label.", "robopref train")
+    if ADOPTED in newest.metrics:
+        stage = f"{newest.metrics[ADOPTED]['release']} is adopted, and none of its pairs are asked again."
+        return _people(ws) or _calibration(ws) or _certification(ws) or Step(stage, "robopref pairs")
     if active is None or not active.verdict:
         return Step(f"{(active or newest).version} is not validated yet.", "robopref validate")
     met = "reached every target" if active.trusted else "missed a target: `robopref validate` says which"

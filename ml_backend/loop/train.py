@@ -216,7 +216,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         encoder=spec.encoder,
         weights=spec.weights,
         active=not kept_back,
-        metrics={"fingerprint": key, **_headline(figures), **took} | ({"kept_back": kept_back} if kept_back else {}),
+        metrics={"fingerprint": key, **headline(figures), **took} | ({"kept_back": kept_back} if kept_back else {}),
     )
     ws.store.put_model_version(record)
     checkpoint.unlink(missing_ok=True)
@@ -329,7 +329,7 @@ def _tuned(ws: Workspace, encoder: EncoderSettings | None) -> Path | None:
     return path if path and path.parent == ws.root / ENCODERS else None
 
 
-def _headline(figures: dict[str, Any]) -> dict[str, Any]:
+def headline(figures: dict[str, Any]) -> dict[str, Any]:
     """The figures of validation.json that the table of models shows."""
     names = ("ranking_accuracy", "cross_validated", "audit", "not_chosen", "unseen_trajectories", "noise_ceiling")
     return {name: plain(figures[name]) for name in ("target", *names)}

@@ -108,6 +108,20 @@ def verify_release(path: Path) -> VerifyResult:
     return _compared(path, found, listed, problems=problems, sha256=digest)
 
 
+def check_folder(folder: Path) -> None:
+    """
+    Raises:
+        DataError: it is no unpacked release, or not as it was released.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder.", fix="Unpack the release and name its folder.")
+    if not (folder / SUMS).is_file():
+        raise DataError(f"{folder} is not a release: it has no {SUMS}.", fix="Name the folder of an unpacked release.")
+    found = verify_release(folder)
+    if not found.ok:
+        raise DataError(f"{folder} is not as it was released: {found.problems[0]}", fix="Unpack its archive again.")
+
+
 def files_of(folder: Path) -> dict[str, Path]:
     """Relative name → file, sorted by name, without Python's caches."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +36,7 @@ from ml_backend.release.versions import (
     Version,
     compare,
     folder_name,
+    growth,
     is_complete,
     labels_of,
     parse_version,
@@ -119,9 +121,10 @@ def build_release(ws: Workspace, version: str) -> ReleaseResult:
     folder, archive = ws.releases / name, ws.releases / f"{name}.tar.gz"
     before = released_before(ws.releases, ws.config.name, parsed)
     changes = _changes(source, before)
+    told = [*changes.sentences(), *(_growth(source, before, changes.model_changed) if before else ())]
     with replacing(archive) as packed, replacing(folder) as building:
         building.mkdir()
-        parity = write_contents(source, str(parsed), _changelog(before, f"{parsed}, {source.date}", changes), building)
+        parity = write_contents(source, str(parsed), _changelog(before, f"{parsed}, {source.date}", told), building)
         write_sums(building)
         write_archive(building, packed, name)
         digest = sha256_of(packed)
@@ -134,7 +137,7 @@ def build_release(ws: Workspace, version: str) -> ReleaseResult:
         sha256=digest,
         pairs=len(source.labels),
         parity=parity,
-        changes=changes.sentences(),
+        changes=told,
         suggested=str(changes.suggested),
     )
 
@@ -149,11 +152,17 @@ def _changes(source: Source, before: tuple[Version, Path] | None) -> Changes:
     return compare(labels_of(before[1]), labels, previous=before[0], model_changed=changed)
 
 
-def _changelog(before: tuple[Version, Path] | None, heading: str, changes: Changes) -> str:
+def _growth(source: Source, before: tuple[Version, Path], model_changed: bool) -> list[str]:
+    judged = (judgment.pair_id for judgment in source.judgments)
+    labels: list[Any] = source.labels.to_dict("records")
+    return growth(before, labels, judged, source.rewards if model_changed else {})
+
+
+def _changelog(before: tuple[Version, Path] | None, heading: str, changes: Sequence[str]) -> str:
     """This version's entry above those of the releases before it."""
     older = (before[1] / "CHANGELOG.md").read_text(encoding="utf-8") if before else "# Changes\n"
     title, _, entries = older.partition("\n")
-    lines = "".join(f"- {line}\n" for line in changes.sentences())
+    lines = "".join(f"- {line}\n" for line in changes)
     return f"{title}\n\n## {heading}\n\n{lines}{entries}"
 
 
@@ -245,6 +254,7 @@ def _write_training(source: Source, folder: Path) -> None:
     told = read_json(source.model_file.with_name("training.json"))
     # where annotators could not be told apart, the votes were fitted
     settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
+    settings["simulated"] = sorted(source.names[a.annotator_id] for a in source.annotators if a.teacher)
     write_json(folder / "training.json", settings, sort_keys=True)
     write_json(folder / "validation.json", source.validation, sort_keys=True)
     shutil.copyfile(source.model_file.with_name(PAGE), folder / PAGE)

@@ -195,7 +195,7 @@ def gather(ws: Workspace) -> Source:
         encoder=load(features.encoder) if features.encoder else None,
         features=features,
         examples=_examples(ws, model.spec, trajectories, features),
-        columns=_columns(ws, model.spec, [t for t in trajectories if t.trajectory_id in features.paths], features),
+        columns=_columns(ws, model.spec, _here(trajectories, features), features),
         validation=_validation(ws, record, folder),
     )
 
@@ -210,7 +210,8 @@ def _validation(ws: Workspace, record: ModelVersion, folder: Path) -> dict[str, 
 
 
 def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], compared: set[str]) -> None:
-    clips = {t.trajectory_id: t.clip for t in trajectories}
+    clips = {t.trajectory_id: t.clip for t in trajectories if not t.adopted}
+    compared = compared & set(clips)
     missing = sorted(i for i in compared if not clips.get(i) or not confined(ws.root, clips[i]).is_file())
     if missing:
         raise UserError(
@@ -274,9 +275,7 @@ def _examples(
     ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], features: FeatureStore
 ) -> list[Example]:
     """Real trajectories at the model's rate: the shortest, the longest, and some in between."""
-    ranked = sorted(
-        (t for t in trajectories if t.trajectory_id in features.paths), key=lambda t: len(features[t.trajectory_id])
-    )
+    ranked = sorted(_here(trajectories, features), key=lambda t: len(features[t.trajectory_id]))
     picks = np.unique(np.linspace(0, len(ranked) - 1, PARITY_EXAMPLES).round().astype(int))
     examples = []
     for t in (ranked[i] for i in picks):
@@ -293,6 +292,19 @@ def _examples(
         arrays = primary, episode.actions[rows], episode.state[rows]
         examples.append(Example(t.trajectory_id, *arrays, tuple(views[1:]), robot, task))
     return examples
+
+
+def _here(trajectories: Sequence[Trajectory], features: FeatureStore) -> list[Trajectory]:
+    """Those whose episodes can be read.
+
+    Raises:
+        NotReady: all came with an adopted release.
+    """
+    found = [t for t in trajectories if t.trajectory_id in features.paths and not t.adopted]
+    if not found:
+        fix = "Name your dataset under [[pool.dataset]], and run `robopref pool`."
+        raise NotReady("All trajectories came with the adopted release, so there is nothing new to release.", fix=fix)
+    return found
 
 
 def _columns(ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory], store: FeatureStore) -> dict[str, Any]:

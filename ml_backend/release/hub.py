@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_backend.release.archive import SUMS, files_of, parse_sums, verify_release
+from ml_backend.release.archive import SUMS, check_folder, files_of, parse_sums
 from ml_backend.release.safetensors import CONFIG, WEIGHTS
 from preference.artifacts import read_json
 from preference.errors import DataError, UserError
@@ -118,11 +118,7 @@ def _checked(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: it is an archive, was changed, or lacks files.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder.", fix="Unpack the release and name its folder.")
-    found = verify_release(folder)
-    if not found.ok:
-        raise DataError(f"{folder} is not as it was released: {found.problems[0]}", fix="Unpack its archive again.")
+    check_folder(folder)
     described = read_json(folder / CONFIG, fix=REMAKE)
     try:
         return json.loads(described["contract"])

@@ -7,14 +7,16 @@ gone, minor = pairs were added or the model was replaced, patch = only the packa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pyarrow import parquet
 from semver import Version
 
-from preference.artifacts import read_jsonl
+from preference.artifacts import read_csv, read_jsonl
 from preference.errors import DataError, UserError
 
 
@@ -100,6 +102,65 @@ def released_before(releases: Path, name: str, version: Version) -> tuple[Versio
     """The newest release that is older than `version`, or None."""
     older = [item for item in released(releases, name).items() if item[0] < version]
     return older[-1] if older else None
+
+
+def growth(
+    before: tuple[Version, Path],
+    labels: Sequence[Mapping[str, Any]],
+    judged: Iterable[str],
+    rewards: Mapping[str, float],
+) -> list[str]:
+    """Sentences on answers, episodes and accuracy since the release `before`.
+
+    Accuracy is on that release's test pairs, by its labels and its rewards and by the present rewards.
+
+    Args:
+        labels: Rows of preferences.parquet.
+        judged: The pair of each answer.
+        rewards: trajectory_id → reward; empty where the model is the same.
+
+    Raises:
+        DataError: a table of that release is missing or broken.
+    """
+    version, folder = before
+    fix = "Restore that release from its archive, or move it away: what changed since cannot be told without it."
+    known = {row["pair_id"]: row for row in read_jsonl(folder / "preferences.jsonl", fix=fix)}
+    try:
+        earlier = parquet.read_table(folder / "judgments.parquet", columns=["pair_id"])["pair_id"].to_pylist()
+        table = read_csv(folder / "rewards.csv", fix=fix)
+        old = dict(zip(table["trajectory_id"], map(float, table["reward"]), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"A table of the release {folder} is missing or broken: {error}.", fix=fix) from None
+    present = {row["pair_id"]: row for row in labels}
+    lines = []
+    for what, then, now in (
+        ("answers", sum(key in known for key in earlier), sum(key in present for key in judged)),
+        ("episodes", len(_compared(known.values())), len(_compared(labels))),
+    ):
+        if now != then:
+            lines.append(f"{abs(now - then)} {what} {'added' if now > then else 'removed'}, {now} in all.")
+    clear = [row for row in known.values() if row["split"] == "test" and row["preference"] != 0.5]
+    tested = [row for row in clear if _compared([row]) <= rewards.keys() & old.keys()]
+    now_learned = {pair_id for pair_id, row in present.items() if row["split"] != "test"}
+    if learned := sum(row["pair_id"] in now_learned for row in tested):
+        lines.append(f"{learned} of the {len(tested)} test pairs of {version} are no test pairs now.")
+    elif tested:
+        after, past = (_right(tested, found) / len(tested) for found in (rewards, old))
+        which = f"the {len(tested)} test pairs of {version} that are no ties"
+        lines.append(f"Right on {after:.3f} of {which}; before {past:.3f}.")
+    return lines
+
+
+def _compared(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {row[f"trajectory_{side}_id"] for row in rows for side in "ab"}
+
+
+def _right(rows: Iterable[Mapping[str, Any]], rewards: Mapping[str, float]) -> int:
+    """Pairs, none of them a tie, that are ranked as they are labelled."""
+    return sum(
+        (rewards[row["trajectory_a_id"]] > rewards[row["trajectory_b_id"]]) == (row["preference"] == 1.0)
+        for row in rows
+    )
 
 
 def labels_of(folder: Path) -> dict[str, float]:

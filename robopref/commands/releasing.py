@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from preference.errors import needs
+from preference.errors import ConfigError, needs
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, RELEASE, ConfigPath, Json, Stages, app
+from robopref.init import write_config
 from robopref.show_status import follow, then
 
 if TYPE_CHECKING:
@@ -78,6 +79,38 @@ def release_push(
     needs("huggingface_hub")
     gate = cast("Gate", gated)
     show.record(push_release(folder, dataset=dataset, model=model, private=not public, gated=gate), json)
+
+
+@app.command(rich_help_panel=RELEASE)
+def adopt(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of an unpacked release.")],
+    dataset: Annotated[str, typer.Option(help="Your own episodes of the same robot: a folder or an HDF5 file.")] = "",
+    config: ConfigPath = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Continue somebody else's release: begin a project with its labels, features and model.
+
+    Writes robopref.toml, where there is none, with the release's settings, and fills the empty work folder. Your own
+    pairs and answers are added as in any project; the next training uses both, the release's test pairs stay test
+    pairs, and the next release is compared with this one. Run it again after a failure.
+
+    Example: `robopref adopt robopref-drawers-1.0.0 --dataset ../datasets/our_drawers`
+    """
+    from importer.pool.inspect import dataset_at, inspect
+    from ml_backend.release import adopt as adoption
+
+    received = adoption.open_release(release)
+    own = inspect(dataset_at(Path(dataset))) if dataset else None
+    if own is not None:
+        adoption.check_dataset(received, own.dataset)
+    if not config.exists():
+        write_config(config, own.toml if own else "", received.config)
+    ws = Workspace.open(config)
+    if own is not None and own.dataset.path not in [one.path for one in ws.config.pool.dataset]:
+        fix = "Add the lines that `robopref pool inspect` prints."
+        raise ConfigError(f"{config} exists and does not name the dataset {own.dataset.path}.", fix=fix)
+    show.record(adoption.adopt(ws, received), json)
+    follow(ws, json)
 
 
 export_app = typer.Typer(

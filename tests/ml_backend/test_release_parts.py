@@ -9,14 +9,15 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ml_backend.release.archive import verify_release, write_archive, write_sums
 from ml_backend.release.build import notebook, write_parquet
 from ml_backend.release.preferences import labelled, preference_table, pseudonyms, redacted
-from ml_backend.release.versions import Version, compare, folder_name, parse_version
-from preference.artifacts import sha256_of
-from preference.errors import NotReady, UserError
+from ml_backend.release.versions import Version, compare, folder_name, growth, parse_version
+from preference.artifacts import sha256_of, write_jsonl
+from preference.errors import DataError, NotReady, UserError
 from preference.records import Preference
 
 
@@ -51,6 +52,32 @@ def archive(folder: Path) -> Path:
 def test_a_version_that_is_not_semver_is_refused_by_name(text):
     with pytest.raises(UserError, match=r"MAJOR\.MINOR\.PATCH"):
         parse_version(text)
+
+
+def test_growth_counts_answers_and_episodes_and_measures_on_the_old_test_pairs(tmp_path):
+    def row(name, a, b, label, split):
+        return {"pair_id": name, "trajectory_a_id": a, "trajectory_b_id": b, "preference": label, "split": split}
+
+    old = [row("p", "x", "y", 1.0, "train"), row("q", "x", "z", 1.0, "test"), row("t", "y", "z", 0.5, "test")]
+    write_jsonl(tmp_path / "preferences.jsonl", old)
+    answers = [{"pair_id": name} for name in ("p", "p", "q", "ambiguous")]
+    write_parquet(pd.DataFrame(answers), tmp_path / "judgments.parquet")
+    (tmp_path / "rewards.csv").write_text("trajectory_id,reward\nx,0.5\ny,0.0\nz,1.0\n")
+    before, labels = (Version(1, 0, 0), tmp_path), [*old, row("n", "x", "w", 0.0, "test")]
+    judged = ["p", "p", "q", "n", "n", "unlabelled"]
+    assert growth(before, labels, judged, {"x": 2.0, "y": 0.0, "z": 1.0, "w": 3.0}) == [
+        "2 answers added, 5 in all.",
+        "1 episodes added, 4 in all.",
+        "Right on 1.000 of the 1 test pairs of 1.0.0 that are no ties; before 0.000.",
+    ]
+    moved = [one | {"split": "train"} for one in labels]
+    assert growth(before, moved, judged, {"x": 2.0, "z": 1.0})[-1] == (
+        "1 of the 1 test pairs of 1.0.0 are no test pairs now."
+    )
+    assert growth(before, old, ["p", "p", "q"], {}) == []
+    (tmp_path / "rewards.csv").write_text("reward\n1\n")
+    with pytest.raises(DataError, match="missing or broken"):
+        growth(before, labels, judged, {})
 
 
 def test_versions_are_ordered_as_semver_says():
