@@ -61,11 +61,14 @@ function hold(both) {
   pause();
 }
 
-/** The one ahead goes back: were the other moved on, its person would miss what it had not shown yet. */
 function keepStep(both) {
   if (both.some((video) => video.seeking) || performance.now() - mended < MENDED_MS) return;
+  if (Math.abs(both[0].currentTime - both[1].currentTime) > 1 / fps()) align(both);
+}
+
+/** The one ahead goes back: were the other moved on, its person would miss what it had not shown yet. */
+function align(both) {
   const [behind, ahead] = [...both].sort((one, other) => one.currentTime - other.currentTime);
-  if (ahead.currentTime - behind.currentTime <= 1 / fps()) return;
   mended = performance.now();
   ahead.currentTime = behind.currentTime;
 }
@@ -85,7 +88,12 @@ export function rewind() { players()?.forEach((player) => { player.currentTime =
 export function toggle() {
   const both = videos();
   if (!both || !started) return;
-  if (both.some(isPlaying) || stalled) { stalled = false; pause(); return; }
+  if (both.some(isPlaying) || stalled) {
+    stalled = false;
+    pause();
+    if (!both.some(atEnd)) align(both);
+    return;
+  }
   if (both.every(atEnd)) rewind();
   play();
 }
