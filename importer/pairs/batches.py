@@ -184,8 +184,12 @@ def _opened(
 
 
 def next_id(ws: Workspace, kind: Kind) -> str:
-    """The id of the next batch of that kind."""
-    return f"{kind}-{1 + sum(batch.kind == kind for batch in ws.store.batches()):03d}"
+    """The id of the next batch of that kind; those that came with an adopted release may have gaps."""
+    batches = ws.store.batches()
+    taken, number = {batch.batch_id for batch in batches}, 1 + sum(batch.kind == kind for batch in batches)
+    while f"{kind}-{number:03d}" in taken:
+        number += 1
+    return f"{kind}-{number:03d}"
 
 
 def _drawn(

@@ -225,6 +225,7 @@ def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajecto
         raise NotReady("All trajectories came with the adopted release: there is nothing new to learn from.", fix=fix)
     cameras = max((find_dataset(ws.config.pool, t).columns.camera for t, _ in here), key=len)
     if released := adopted_spec(ws):
+        cameras = max(cameras, list(released[1].cameras), key=len)  # its features may be of more than are here
         for kind in {kind for _, kind in here}:
             example = next(t for t, one in here if one == kind)
             check_robot(*released, example.trajectory_id, kind, feature_names_of(ws.config.pool, example))

@@ -231,7 +231,7 @@ def finetuned(ws: Workspace) -> Workspace | None:
 
     Raises:
         NotReady: nothing is resolved, or too little.
-        ConfigError: the model does not look at frames.
+        ConfigError: the model does not look at frames, or some are with those who made an adopted release.
     """
     from ml_backend.reward.finetune import finetune, step_count
 
@@ -243,6 +243,11 @@ def finetuned(ws: Workspace) -> Workspace | None:
         )
     preferences = _labels(ws)
     trajectories = ws.store.trajectories()
+    if any(t.adopted for t in trajectories):
+        raise ConfigError(
+            "--finetune trains the encoder on videos, and the adopted release has none.",
+            fix="Run `robopref train` without it: the release's encoder stays as it is.",
+        )
     pairs = labelled_pairs(ws, preferences, trajectories)
     split = split_pairs(pair_keys(preferences), ws.config.seed)
     out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.pt"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import ValidationError
@@ -91,17 +92,22 @@ def open_release(folder: Path) -> Received:
     found = checkpoint.load(folder / "reward_model.pt", "reward model", fix="Unpack its archive again.")
     told = read_json(folder / "training.json")
     spec = RewardModel.load(folder / "reward_model.pt").spec
-    learned = {name: value for name, value in told.items() if name in Reward.model_fields}
-    learned |= {name: getattr(spec, name) for name in ("sample_fps", "max_frames")} | {"encoder": spec.encoder}
+    for name in ("rewards.csv", PAGE):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder}: {name} is missing.", fix="Have it released again by a present version.")
     try:
+        learned = {name: value for name, value in told.items() if name in Reward.model_fields}
+        learned |= {name: getattr(spec, name) for name in ("sample_fps", "max_frames")} | {"encoder": spec.encoder}
         name, version = str(found["contract"]["name"]), parse_version(found["contract"]["version"])
-        saw_labels = read_json(folder / "validation.json").get("encoder_saw_labels", False)
+        figures = read_json(folder / "validation.json")
+        saw_labels = figures.get("encoder_saw_labels", False)
+        _ = headline(figures), figures["ranking_accuracy"]["value"], figures["spearman"], found["encoder_state"]
         weights = "none"
         if "frames" in spec.inputs and spec.weights != "none":
             weights = f"work/{ENCODERS}/{ADOPTED}.pt" if saw_labels else f"work/models/{MODEL}/{OWN_ENCODER}"
         reward = Reward.model_validate(learned | {"weights": weights})
         config = Config(name=name, seed=told["seed"], reward=reward)
-    except (KeyError, TypeError, ValidationError, UserError) as error:
+    except (AttributeError, KeyError, TypeError, ValidationError, UserError) as error:
         raise DataError(f"{folder}: it does not say how its model was trained: {error}.") from None
     return Received(folder, name, version, spec, config)
 
@@ -215,8 +221,6 @@ def _put_model(ws: Workspace, received: Received, labels: Mapping[str, Mapping[s
     """models/rm-0001 as a training would have left it; returns validation.json."""
     source, spec = received.folder, received.spec
     figures = read_json(source / "validation.json")
-    if (ws.models / MODEL).is_dir():
-        return figures
     found = checkpoint.load(source / "reward_model.pt", "reward model", fix="Unpack its archive again.")
     state, _ = found.pop("encoder_state"), found.pop("contract")
     with replacing(ws.models / MODEL) as folder:
@@ -241,15 +245,20 @@ def _put_model(ws: Workspace, received: Received, labels: Mapping[str, Mapping[s
 
 def _put_features(ws: Workspace, received: Received, ids: set[str]) -> None:
     """A file for each compared trajectory; in the release they are as the model sees them, here as recorded."""
-    with np.load(received.folder / "features.npz", allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
+    path = received.folder / "features.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {name: file[name] for name in ("trajectory_ids", "offsets", "frames", "actions", "state")}
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise DataError(f"{path} holds no features: {error}.") from None
     encoder, layout = encoder_settings(ws.config.reward), received.spec.layout
     names = [str(name) for name in data["trajectory_ids"]]
     if lost := ids - set(names):
-        raise DataError(f"{received.folder / 'features.npz'}: {min(lost)} is missing.")
+        raise DataError(f"{path}: {min(lost)} is missing.")
+    if len(data["offsets"]) != len(names) + 1:
+        raise DataError(f"{path}: expected {len(names) + 1} offsets, found {len(data['offsets'])}.")
     for name, begin, end in zip(names, data["offsets"][:-1], data["offsets"][1:], strict=True):
-        path = features_file(ws.features, name, encoder, ws.config.reward)
-        if path.exists():
+        if name not in ids:  # these are checked, and become names of files
             continue
         frames, actions, state = (data[kind][begin:end] for kind in ("frames", "actions", "state"))
         columns = [(actions[:, :0], state[:, :0])]
@@ -257,9 +266,10 @@ def _put_features(ws: Workspace, received: Received, ids: set[str]) -> None:
             one, before = layout.robots[number], layout.robots[:number]
             a, s = sum(r.actions for r in before), sum(r.state for r in before)
             columns.append((actions[:, a : a + one.actions], state[:, s : s + one.state]))
+        kept = features_file(ws.features, name, encoder, ws.config.reward)
         # another robot's columns are nan throughout
         own = max(columns, key=lambda both: sum(int(np.isfinite(part).any()) for part in both))
-        write_features(Features(frames, *(part[:, np.isfinite(part).any(axis=0)] for part in own)), path)
+        write_features(Features(frames, *(part[:, np.isfinite(part).any(axis=0)] for part in own)), kept)
 
 
 def _recorded(ws: Workspace, received: Received, figures: Mapping[str, Any], labels: int) -> ModelVersion:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ from qc_reports.annotators.flag import Kind as FlagKind
 from qc_reports.resolve import answers_to, resolve, review_statuses
 
 ANSWERS = {value: word for word, value in LABELS.items()}
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+"""Ids of trajectories, pairs and batches: they become names of files and folders."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,16 @@ def read_tables(folder: Path, seed: int) -> Tables:
         seed: Of the release, which its split was drawn with.
 
     Raises:
-        DataError: the tables do not belong together, or pairs would not be in the release's split.
+        DataError: the tables are not those of a release or do not belong together, or pairs would not be in the
+            release's split.
     """
+    try:
+        return _tables(folder, seed)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}: its tables are not those of a release: {error!r}.") from None
+
+
+def _tables(folder: Path, seed: int) -> Tables:
     labels = {row["pair_id"]: row for row in _rows(folder / "preferences.parquet")}
     judged = [row for row in _rows(folder / "judgments.parquet") if row["pair_id"] in labels]
     known = {t.trajectory_id: t for t in read_manifest(folder / "manifest.csv")}
@@ -77,10 +88,14 @@ def read_tables(folder: Path, seed: int) -> Tables:
     pairs = []
     for key, label in labels.items():
         ids = label["trajectory_a_id"], label["trajectory_b_id"]
+        if label["preference"] not in ANSWERS:
+            raise DataError(f"{folder}: pair {key}: expected 1.0, 0.0 or 0.5, found {label['preference']!r}.")
         if lost := [name for name in ids if name not in known]:
             raise DataError(f"{folder / 'manifest.csv'}: {lost[0]} is missing, which pair {key} compares.")
         if (row := asked.get(key)) is None:
             raise DataError(f"{folder / 'judgments.parquet'}: the labelled pair {key} has no answer.")
+        if unsafe := [name for name in (key, *ids, row["batch_id"]) if not SAFE.fullmatch(name)]:
+            raise DataError(f"{folder}: {unsafe[0][:80]!r} is no id: expected letters, digits, '.', '_' and '-'.")
         strategy = "active" if row["kind"] == "active" else ""
         task = known[ids[0]].task_type
         pairs.append(Pair(key, *ids, task, row["stratum"], row["kind"], row["batch_id"], strategy=strategy))

@@ -7,6 +7,7 @@ be called what a source is, or a word of the page.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,11 +20,13 @@ import pandas as pd
 from importer.pool import read_episode
 from importer.pool.dataset import find_dataset, open_dataset
 from importer.pool.video import clean_frames, sample_rows
+from ml_backend.loop.adopted import ADOPTED
 from ml_backend.loop.features import FeatureStore, features_for
 from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
 from ml_backend.release.preferences import RETRAIN, labelled, own_names, preference_table, pseudonyms, read_split
+from ml_backend.release.safetensors import CONFIG
 from ml_backend.reward.encoder import Encoder, load
 from ml_backend.reward.layout import UNSEEN
 from ml_backend.reward.model import ModelSpec, RewardModel
@@ -313,14 +316,26 @@ def _columns(ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory],
     if len(known) == 1:
         return _columns_of(ws, trajectories[0])
     kinds = [store.robot_of(t) for t in trajectories]
+    before = _columns_before(ws)
     found = []
     for robot in known:
         # one that lacks neither actions nor state
         own = [robot.takes(k) and (k.actions, k.state) == (robot.actions, robot.state) for k in kinds]
-        columns = _columns_of(ws, trajectories[own.index(True)])
+        columns = _columns_of(ws, trajectories[own.index(True)]) if any(own) else before.get(str(robot))
+        if columns is None:  # its datasets are with an adopted release that does not say
+            continue
         views = dict(zip(columns.get("cameras", []), spec.cameras, strict=False))
         found.append({**columns, "robot": str(robot), "type": robot.name, "views": views})
-    return {**found[0], "robots": found}
+    return {**(found[0] if found else _columns_of(ws, trajectories[0])), "robots": found}
+
+
+def _columns_before(ws: Workspace) -> dict[str, dict[str, Any]]:
+    """Robot → its columns in an adopted release, whose datasets are not here."""
+    record = next((r for r in ws.store.model_versions() if ADOPTED in r.metrics), None)
+    if record is None:
+        return {}
+    described = read_json(confined(ws.releases, record.metrics[ADOPTED]["release"]) / CONFIG)
+    return {one["robot"]: one for one in json.loads(described["contract"])["columns"].get("robots", ())}
 
 
 def _columns_of(ws: Workspace, trajectory: Trajectory) -> dict[str, Any]:

@@ -92,10 +92,10 @@ def export_lerobot(
     """
     if best is not None and not 0.0 < best <= 1.0:
         raise UserError(f"--best: expected a share above 0 and up to 1, found {best:g}.", fix="0.3 is the best 30 %.")
-    if next_reward and column == NEXT:
-        raise UserError("--column and --next-reward both name next.reward.", fix="Name another one with --column.")
+    if next_reward and column in (NEXT, KEPT):
+        raise UserError(f"--column and --next-reward both name {column}.", fix="Name another one with --column.")
     chosen = _dataset(ws, dataset)
-    trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name]
+    trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name and not t.adopted]
     if not trajectories:
         raise UserError(f"The pool has no episodes of {chosen.name}.", fix="Run `robopref pool` first.")
     record = _active_model(ws)

@@ -140,7 +140,8 @@ def growth(
         if now != then:
             lines.append(f"{abs(now - then)} {what} {'added' if now > then else 'removed'}, {now} in all.")
     clear = [row for row in known.values() if row["split"] == "test" and row["preference"] != 0.5]
-    tested = [row for row in clear if _compared([row]) <= rewards.keys() & old.keys()]
+    scored = rewards.keys() & old.keys()
+    tested = [row for row in clear if _compared([row]) <= scored]
     now_learned = {pair_id for pair_id, row in present.items() if row["split"] != "test"}
     if learned := sum(row["pair_id"] in now_learned for row in tested):
         lines.append(f"{learned} of the {len(tested)} test pairs of {version} are no test pairs now.")

@@ -90,6 +90,7 @@ def validate(
     for fold, own in zip(crossed, found, strict=False):
         differences[fold.test] = own * _unit(rewards[compared(pairs)], reward)
     differences[split.test] = rewards[test.a] - rewards[test.b]
+    known = np.isfinite(differences)  # of fewer than three pairs to learn from, no fold can be left out
     of_pair = np.array([tasks[i] for i in pairs.a])
     apart = trained.model.tasks_apart
     cooled = calibrated(differences, pairs.label, of_pair, [*crossed, split], reward, apart)
@@ -101,7 +102,7 @@ def validate(
         "by_stratum": _by(test, rewards, [strata.get(pair_id, "") for pair_id in test.pair_ids], rng),
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
-        "cross_validated": accuracy(right(differences, pairs.label), rng),
+        "cross_validated": accuracy(right(differences[known], pairs.label[known]), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
         "calibration": calibration(cooled, pairs.label, slip_of(reward)) | {"temperature": divided.shared},
         "by_task": by_task(cooled, pairs.label, of_pair, divided, reward, rng) if multi else {},
@@ -355,7 +356,7 @@ def by_task(
     """
     found = {}
     for task in np.unique(tasks).tolist():
-        own = tasks == task
+        own = (tasks == task) & np.isfinite(cooled)
         found[task] = {
             "accuracy": accuracy(right(cooled[own], labels[own]), rng),
             "calibration": calibration(cooled[own], labels[own], slip_of(reward)),

@@ -841,7 +841,7 @@ def _tasks_v2(root: Path, listed: Path, _written: int) -> dict[int, str]:
         try:
             found = json.loads(line)
             tasks.setdefault(int(found["episode_index"]), _first(found.get("tasks")))
-        except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
+        except (KeyError, TypeError, ValueError, RecursionError, AttributeError, OverflowError):
             continue
     return tasks
 
