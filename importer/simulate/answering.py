@@ -232,4 +232,6 @@ def _teachers(ws: Workspace) -> Mapping[str, Answerer]:
     def rewards(trajectory: Trajectory) -> np.ndarray:
         return read_episode(ws.config.pool, trajectory).rewards
 
-    return answer_functions(ws.store.trajectories(), ws.store.annotators(), ws.config.seed, rewards)
+    # the simulated ones of an adopted release have no teacher here, and answer nothing
+    active = [annotator for annotator in ws.store.annotators() if annotator.active]
+    return answer_functions(ws.store.trajectories(), active, ws.config.seed, rewards)

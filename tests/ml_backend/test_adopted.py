@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from importer.pairs.batches import next_id
 from importer.pool.manifest import write_manifest
+from importer.simulate import answering
 from ml_backend.loop import features
 from ml_backend.release import adopt, gather
 from ml_backend.release.adopted_answers import read_tables
@@ -16,7 +17,7 @@ from ml_backend.reward.dataset import SPLITS, split_pairs
 from ml_backend.reward.layout import Robot
 from preference.config import Reward
 from preference.errors import DataError
-from preference.records import Batch, Trajectory
+from preference.records import Annotator, Batch, Trajectory
 
 
 def tables(folder, a="d-1", b="d-2", pair="p", batch="production-001", label=1.0):
@@ -100,3 +101,10 @@ def test_a_project_with_fewer_cameras_than_its_release_keeps_the_releases(monkey
     ws = SimpleNamespace(config=SimpleNamespace(reward=Reward(), pool=None))
     spec = features.describe(ws, store, [own, theirs])
     assert (spec.cameras, spec.frame_size) == (("top", "wrist"), 8)
+
+
+def test_simulated_people_of_a_release_do_not_keep_others_from_answering():
+    people = [Annotator("d:bo", "", active=False, teacher="elsewhere"), Annotator("al", "", teacher="noisy")]
+    store = SimpleNamespace(trajectories=list, annotators=lambda: people)
+    ws = SimpleNamespace(store=store, config=SimpleNamespace(seed=0, pool=None))
+    assert list(answering._teachers(ws)) == ["al"]
