@@ -33,6 +33,8 @@ from preference.workspace import Workspace
 log = logging.getLogger("robopref.service")
 COOKIE = "robopref_console"
 HEADERS = {"Cache-Control": "private, no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "SAMEORIGIN"}
+NO_SCRIPT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+"""Of a validation page, which may have come with somebody else's release."""
 OWN = ("what", "subject", "why", "version", "press", "token", "page")
 """Fields that every form has."""
 CLOSED = (
@@ -87,7 +89,10 @@ def console(ws: Workspace, trusted: Callable[[], bool], report: Callable[[str], 
         path = found(ws, subject) if found else None
         if path is None or not path.is_file():
             raise NotFound("There is no such file.")
-        return send_file(path, conditional=True, as_attachment=path.suffix == ".gz", max_age=0)
+        sent = send_file(path, conditional=True, as_attachment=path.suffix == ".gz", max_age=0)
+        if path.suffix == ".html":
+            sent.headers.extend(NO_SCRIPT)
+        return sent
 
     @made.post("/do")
     def do():
