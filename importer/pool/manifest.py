@@ -12,7 +12,7 @@ from typing import get_type_hints
 
 from importer.pool.episode import BadInput
 from importer.pool.outside import printable
-from preference.artifacts import read_csv, write_csv
+from preference.artifacts import no_formula, read_csv, write_csv
 from preference.errors import DataError
 from preference.frames import trajectory_frame
 from preference.records import Trajectory
@@ -88,7 +88,9 @@ def read_manifest(path: Path) -> list[Trajectory]:
             return float(text or "nan")
         if name == "success":
             return {"true": True, "false": False, "": None}[text]
-        return int(text) if kinds[name] is int else text
+        if kinds[name] is int:
+            return int(text)
+        return text[1:] if text.startswith("'") and no_formula(text[1:]) == text else text
 
     found = []
     for number, row in enumerate(table[list(COLUMNS)].to_dict("records"), start=2):

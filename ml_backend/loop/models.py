@@ -50,12 +50,12 @@ def why_worse(rewards: np.ndarray, before: Mapping[str, float], ids: Sequence[st
 
     Args:
         rewards: (N,) by the new model, of the trajectories `ids`.
-        before: trajectory_id → reward by the old model.
+        before: trajectory_id → reward by the old model; pairs of which it lacks one, such as one of a new dataset, do
+            not count.
         held_out: `promotion_pairs`.
     """
-    if not all(name in before for name in ids):
-        return ""
-    old = np.array([before[name] for name in ids])
+    old = np.array([before.get(name, np.nan) for name in ids])
+    held_out = held_out.take(np.flatnonzero(np.isfinite(old[held_out.a] - old[held_out.b])))
     ours, theirs = (right(r[held_out.a] - r[held_out.b], held_out.label) for r in (rewards, old))
     wins, losses = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     if losses - wins <= math.sqrt(wins + losses):

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from importer.pairs.batches import next_id
-from importer.pool.manifest import write_manifest
+from importer.pool.manifest import read_manifest, write_manifest
 from importer.simulate import answering
 from ml_backend.loop import features
 from ml_backend.release import adopt, gather
@@ -108,3 +108,15 @@ def test_simulated_people_of_a_release_do_not_keep_others_from_answering():
     store = SimpleNamespace(trajectories=list, annotators=lambda: people)
     ws = SimpleNamespace(store=store, config=SimpleNamespace(seed=0, pool=None))
     assert list(answering._teachers(ws)) == ["al"]
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path):
+    """Also names that a spreadsheet would take for formulas."""
+    there = [
+        Trajectory("d-1", "=d", 0, "expert", "-pick", num_frames=7),
+        Trajectory("d-2", "'d", 1, "novice", "re'ach"),
+    ]
+    write_manifest(tmp_path / "manifest.csv", there)
+    read = read_manifest(tmp_path / "manifest.csv")
+    assert [(t.dataset, t.task_type) for t in read] == [(t.dataset, t.task_type) for t in there]
+    assert [t.num_frames for t in read] == [7, 0]

@@ -34,6 +34,8 @@ def test_a_model_that_is_much_worse_does_not_take_over_and_chance_decides_nothin
     assert why_worse(truth, dict(zip(ids, noise, strict=True)), ids, pairs) == ""
     assert why_worse(truth + 0.02 * noise, good, ids, pairs) == ""
     assert why_worse(noise, {}, ids, pairs) == ""
+    some = {name: good[name] for name in ids[:50]}
+    assert "loses" in why_worse(noise, some, ids, pairs), "an old model that lacks what is new"
 
 
 @pytest.mark.parametrize("better_on", ["test", "validation"])

@@ -106,8 +106,9 @@ function seen(video) {
   if (!(video.duration > 0)) return false;
   let played = 0;
   for (let part = 0; part < video.played.length; part += 1) played += video.played.end(part) - video.played.start(part);
-  const reached = video.played.length > 0 && video.played.end(video.played.length - 1) >= video.duration - MOVED_S;
-  return reached && played >= Math.min(SEEN_SHARE * video.duration, video.duration - MOVED_S);
+  const moved = Math.min(MOVED_S, video.duration / 4);
+  const reached = video.played.length > 0 && video.played.end(video.played.length - 1) >= video.duration - moved;
+  return reached && played >= Math.min(SEEN_SHARE * video.duration, video.duration - moved);
 }
 
 function save() {
