@@ -263,7 +263,7 @@ def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path:
     while not (index.exists() and index.read_text().count("\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(how)
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # what a killed parent left
     done = index.read_text().count("\n")

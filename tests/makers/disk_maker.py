@@ -1,8 +1,10 @@
-"""A small disk, and a full one."""
+"""A small disk, a full one, and a folder that other users may enter."""
 
 import contextlib
 import resource
 import subprocess
+import tempfile
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -37,3 +39,11 @@ def full(folder, mounted, pid=0):
     finally:
         filler.unlink(missing_ok=True)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+def let_others_in(folder):
+    """Other users may enter a folder under the system's temporary one, and those above it."""
+    for each in (folder, *folder.parents):
+        if each == Path(tempfile.gettempdir()):
+            return
+        each.chmod(0o755)

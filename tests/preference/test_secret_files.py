@@ -4,6 +4,7 @@ import os
 
 import pytest
 import sqlalchemy as sa
+from disk_maker import let_others_in
 
 from preference.config_file import load_config, studio_database
 from preference.errors import ConfigError, StoreError, UserError
@@ -113,8 +114,7 @@ def test_links_for_people_start_with_the_public_address(config, monkeypatch):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_work_folder_of_another_user_is_said_with_both_users(config, tmp_path):
     (tmp_path / "work").mkdir()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     os.seteuid(65534)
     try:
         with pytest.raises(UserError, match=r"The work folder .* belongs to user 0, .* as user 65534") as caught:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from disk_maker import small_disk
+from disk_maker import let_others_in, small_disk
 
 from preference.artifacts import write_text
 from preference.errors import DataError, DiskFull, NotReady, StoreError, UserError
@@ -275,8 +275,7 @@ def test_no_space_for_a_backup_names_its_folder(project: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_of_another_user_is_said_with_both_users(project: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     os.seteuid(65534)
     try:
         with pytest.raises(

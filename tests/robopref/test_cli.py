@@ -21,6 +21,7 @@ STAGES = {
     "init", "pool", "clips", "pairs", "push", "pull", "qc", "certify", "resolve", "train", "rank", "round", "release",
     "models", "validate", "export", "serve", "simulate", "demo", "doctor", "worker", "calibration", "annotators",
     "adjudicate", "backup", "restore", "plan", "status", "up", "import", "migrate", "health",
+    "adopt",
 }  # fmt: skip
 
 

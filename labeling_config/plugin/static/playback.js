@@ -4,12 +4,13 @@
 import { fps, players, videos } from "./studio.js";
 
 const AT_END_S = 0.05;
+const TOUCH_MS = 500; // a pause that comes so soon after is the person's
 const MENDED_MS = 300; // on a slow machine a clip takes time to show where it was moved; until then nothing else moves
 
 let followed = null; // the <video> elements of the pair on the screen
 let stalled = false; // both stand still because one has run out of data
-let ended = 0; // when one of them last came to its end
-let touched = 0; // when a key or button was last pressed
+let wanted = false; // they are to play: whoever stopped them otherwise was not the person
+let touched = 0; // when Label Studio's own controls may last have been used: by a pointer, or by a key with Ctrl or Alt
 let started = false;
 let mended = 0; // when they were last brought into step
 
@@ -19,19 +20,21 @@ export const isStalled = () => stalled;
 export const hasStarted = () => started;
 const loaded = (both) => both.every((video) => video.readyState >= HTMLMediaElement.HAVE_ENOUGH_DATA || atEnd(video));
 
-for (const kind of ["keydown", "pointerdown"]) {
-  window.addEventListener(kind, () => { touched = performance.now(); }, { capture: true, passive: true });
-}
+window.addEventListener("pointerdown", () => { touched = performance.now(); }, { capture: true, passive: true });
+window.addEventListener("keydown", (event) => { if (event.ctrlKey || event.altKey || event.metaKey) touched = performance.now(); },
+  { capture: true, passive: true });
 
 /** A new pair is on the screen: nothing plays until both clips are loaded. */
 export function follow(both) {
   followed = both;
-  stalled = started = false;
+  stalled = started = wanted = false;
   both.forEach((video, side) => {
-    const other = both[1 - side];
     video.addEventListener("waiting", () => hold(both));
-    video.addEventListener("ended", () => { ended = performance.now(); goOn(other); });
-    video.addEventListener("pause", () => { if (stoppedByTheOther(video, other)) goOn(video); });
+    video.addEventListener("ended", () => goOn(both[1 - side]));
+    video.addEventListener("pause", () => {
+      if (!atEnd(video) && performance.now() - touched < TOUCH_MS) wanted = false;
+      goOn(video);
+    });
     video.addEventListener("ratechange", () => { if (video.playbackRate !== 1) video.playbackRate = 1; });
   });
 }
@@ -43,16 +46,16 @@ export function tick() {
   if (!started) { if (loaded(both)) { started = true; rewind(); play(); } return; }
   if (stalled && loaded(both)) { stalled = false; play(); return; }
   if (both.every(isPlaying)) keepStep(both);
-  both.forEach((video, side) => { if (stoppedByTheOther(video, both[1 - side])) goOn(video); });
+  both.forEach(goOn);
 }
 
-/** Label Studio pauses the longer clip some time after the shorter one's end; a person who pauses it presses something. */
-function stoppedByTheOther(video, other) {
-  return !stalled && video.paused && !atEnd(video) && atEnd(other) && touched < ended;
-}
-
+/** Label Studio pauses the longer clip some time after the shorter one's end, and at times both after a jump. */
 function goOn(video) {
-  setTimeout(() => { if (!atEnd(video) && video.paused && video === followed?.find((one) => one === video)) video.play(); }, 0);
+  if (stoppedByStudio(video)) setTimeout(() => { if (stoppedByStudio(video)) video.play().catch(() => { /* as in play */ }); }, 0);
+}
+
+function stoppedByStudio(video) {
+  return wanted && !stalled && video.paused && !atEnd(video) && Boolean(followed?.includes(video));
 }
 
 function hold(both) {
@@ -76,12 +79,16 @@ function align(both) {
 export function play() {
   const both = videos();
   if (!both) return;
+  wanted = true;
   const going = both.filter((video) => !atEnd(video));
   if (going.length === 2) keepStep(both);
   going.forEach((video) => video.play().catch(() => { /* the browser says no; Space tries again */ }));
 }
 
-export function pause() { videos()?.forEach((video) => video.pause()); }
+export function pause() {
+  wanted = false;
+  videos()?.forEach((video) => video.pause());
+}
 
 export function rewind() { players()?.forEach((player) => { player.currentTime = 0; }); }
 
