@@ -96,6 +96,9 @@ def _tables(folder: Path, seed: int) -> Tables:
             raise DataError(f"{folder / 'judgments.parquet'}: the labelled pair {key} has no answer.")
         if unsafe := [name for name in (key, *ids, row["batch_id"]) if not SAFE.fullmatch(name)]:
             raise DataError(f"{folder}: {unsafe[0][:80]!r} is no id: expected letters, digits, '.', '_' and '-'.")
+        questions = json.loads(label.get("questions") or "{}")
+        if not all(isinstance(said, dict) for said in questions.values()):
+            raise DataError(f"{folder}: pair {key}, questions: expected an object of answers for each annotator.")
         strategy = "active" if row["kind"] == "active" else ""
         task = known[ids[0]].task_type
         pairs.append(Pair(key, *ids, task, row["stratum"], row["kind"], row["batch_id"], strategy=strategy))

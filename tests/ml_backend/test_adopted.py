@@ -120,3 +120,12 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     read = read_manifest(tmp_path / "manifest.csv")
     assert [(t.dataset, t.task_type) for t in read] == [(t.dataset, t.task_type) for t in there]
     assert [t.num_frames for t in read] == [7, 0]
+
+
+@pytest.mark.parametrize("questions", ["{", "[]", '{"al": 1}'])
+def test_answers_to_questions_that_are_none_are_one_error(tmp_path, questions):
+    folder = tables(tmp_path)
+    (label,) = parquet.read_table(folder / "preferences.parquet").to_pylist()
+    parquet.write_table(pa.Table.from_pylist([label | {"questions": questions}]), folder / "preferences.parquet")
+    with pytest.raises(DataError):
+        read_tables(folder, 0)
