@@ -8,7 +8,7 @@ anything to clean up.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,18 +98,24 @@ class Lock:
 
 
 @contextmanager
-def exclusively(ws: Workspace, name: str, *, patience_s: float = 0.0) -> Iterator[Lock]:
+def exclusively(
+    ws: Workspace, name: str, *, patience_s: float = 0.0, sign_of_life: Callable[[], object] = lambda: None
+) -> Iterator[Lock]:
     """Hold a lock of the workspace inside.
 
     Args:
         patience_s: How long to wait for it; infinity = as long as it takes.
+        sign_of_life: Of whoever holds it; whenever it returns something new, the wait starts over.
 
     Raises:
-        NotReady: another process holds it, and still did after `patience_s`.
+        NotReady: another process holds it, and gave no sign of life for `patience_s`.
     """
     lock = Lock.of(ws, name)
     deadline = time.monotonic() + patience_s
+    last: object = None
     while not lock.take():
+        if (sign := sign_of_life()) != last:
+            last, deadline = sign, time.monotonic() + patience_s
         if time.monotonic() >= deadline:
             raise NotReady(f"Another process holds the {name} lock of {ws.root}.", fix="Wait for it, or stop it.")
         time.sleep(0.5)

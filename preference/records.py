@@ -403,7 +403,7 @@ class Request(Record):
 
 @dataclass(frozen=True)
 class Activity(Record):
-    """What the worker is doing."""
+    """What the worker, or a training or round by hand, is doing."""
 
     doing: str
     """Such as `Round` or `Release 1.0.0`."""

@@ -1,4 +1,4 @@
-"""What the worker is doing, for whoever looks: the steps of its progress bars go into the database."""
+"""What the worker or a command is doing, for whoever looks: the steps of its progress bars go into the database."""
 
 from __future__ import annotations
 

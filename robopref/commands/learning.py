@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from preference.errors import needs
+from preference.records import Activity
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, LEARN, ConfigPath, Json, Stages, app
 from robopref.show_status import follow
 
 PATIENCE_S = 600.0
-"""How long a training by hand waits for the worker's."""
+"""How long a command waits for a worker or another command that gives no sign of life."""
 
 
 @app.command(rich_help_panel=LEARN)
@@ -35,7 +38,6 @@ def train(
     ws: Workspace | None = Workspace.open(config)
     needs("torch", "timm")
     from ml_backend.loop import train as stages
-    from preference.locks import LEARNING, exclusively
 
     if not force:
         stages.check_accepted(ws)
@@ -44,7 +46,7 @@ def train(
 
         ws = finetuned(ws)
     if ws is not None:  # only the first of torchrun's processes goes on
-        with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
+        with _turn(ws, "Training"):
             show.record(stages.train(ws), json)
         follow(ws, json)
 
@@ -146,12 +148,32 @@ def active_round(
 ) -> None:
     """Run one active-learning round: check, train, rank, assign, push."""
     from ml_backend.loop.rounds import run_round
-    from preference.locks import LEARNING, exclusively
 
     ws = Workspace.open(config)
     if dry_run:  # only reads, so it waits for nobody
         show.active_round(run_round(ws, dry_run=True), json)
         return
-    with exclusively(ws, LEARNING, patience_s=PATIENCE_S):
+    with _turn(ws, "Round"):
         show.active_round(run_round(ws, force=force), json)
     follow(ws, json)
+
+
+@contextmanager
+def _turn(ws: Workspace, doing: str) -> Iterator[None]:
+    """Hold the learning lock inside, and tell others `doing`; until then, say what the holder is doing."""
+    from ml_backend.loop.activity import telling
+    from preference.locks import LEARNING, exclusively
+
+    said = ""
+
+    def at_work() -> Activity | None:
+        nonlocal said
+        now = ws.store.activity()
+        holder = f"Waiting for another process: {now.doing}." if now else "Waiting for another process to finish."
+        if holder != said:
+            show.say(holder)
+            said = holder
+        return now
+
+    with exclusively(ws, LEARNING, patience_s=PATIENCE_S, sign_of_life=at_work), telling(ws, doing):
+        yield

@@ -115,3 +115,18 @@ def test_a_holder_notices_that_the_server_has_forgotten_it(machine, database_url
                 "WHERE locktype = 'advisory' AND datname = current_database()"
             )
         assert until(lambda: not lock.held())
+
+
+def test_a_holder_that_gives_signs_of_life_is_waited_for(machine):
+    ws = machine("one")
+    signs = iter([*"abcdef", *["f"] * 10_000])
+    heard = []
+
+    def sign():
+        heard.append(next(signs))
+        return heard[-1]
+
+    second = exclusively(ws, LEARNING, patience_s=0.8, sign_of_life=sign)
+    with exclusively(ws, LEARNING), pytest.raises(NotReady, match="learning lock"), second:
+        pass
+    assert "f" in heard, "it gave up while the holder was at work"
