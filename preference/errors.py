@@ -1,6 +1,6 @@
 """What can go wrong, as a person should hear of it.
 
-    UserError                     a mistake or a state that a person can mend: one clear line, exit code 1
+    UserError                     a mistake or a state that a person can fix: one clear line, exit code 1
     ├── ConfigError               robopref.toml or an environment variable
     ├── MissingExtra              a package that `pip install "robopref[EXTRA]"` brings
     ├── DataError                 an input file: names the file, the field, what was found and expected
@@ -17,7 +17,7 @@ import importlib.util
 
 
 class UserError(Exception):
-    """A mistake or a state that the person at the keyboard can mend.
+    """A mistake or a state that the person at the keyboard can fix.
 
     Args:
         message: What was found and what was expected, with the file and the field.

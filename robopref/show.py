@@ -123,10 +123,9 @@ def started(result: Started, as_json: bool) -> None:
         say(f"{found.unreadable} episodes cannot be read; the first: {found.first_error}", "yellow")
     warn(note for note in inspected.notes if note != found.first_error)
     if found.missing:
-        say("\nMissing for good pairs:")
+        say("\nWhat limits the pairs:")
         warn(f"- {sentence}" for sentence in found.missing)
-    say(f"\nCorrect the entry at the end of {result.path} where it is wrong, and name expert and people under "
-        "[annotators]. Next:")  # fmt: skip
+    say(f"\nCheck the entry at the end of {result.path}, and name the expert and the people under [annotators]. Next:")
     say("  robopref pool\n  robopref clips")
 
 

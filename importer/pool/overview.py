@@ -130,7 +130,7 @@ def _missing(
             "scripted or random ones), as another [[pool.dataset]]."
         )
     if episodes < ENOUGH:
-        said.append(f"{episodes} episodes that can be read; {ENOUGH} or more give enough different pairs.")
+        said.append(f"There are only {episodes} readable episodes; {ENOUGH} or more give enough different pairs.")
     if all(is_wrist(camera) for camera in cameras):
         said.append(f"The only view is from the wrist ({', '.join(cameras)}): people see little of the task in it.")
     return said

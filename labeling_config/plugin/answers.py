@@ -126,7 +126,7 @@ def _deeper_than(levels: int, value: object) -> bool:
 def check_body(body: Mapping[str, Any], template: str) -> None:
     """One whole answer or a skip.
 
-    A template that somebody edited so that its answers cannot be read is the manager's to mend, not the annotator's:
+    A template that somebody edited so that its answers cannot be read is the manager's to fix, not the annotator's:
     its answers are stored, and `pull` rejects them with the reason.
 
     Raises:

@@ -208,7 +208,7 @@ def _batch(ws: Workspace) -> Step | None:
     for batch in batches:
         if batch.status == "held" and batch.decisions:  # by a person, whose word comes last
             command = f"robopref batch accept {batch.batch_id} --by YOU --why REASON"
-            return Step(f"{batch.batch_id} is held. {batch.reasons[-1]}", command, "Or mend what is wrong first.")
+            return Step(f"{batch.batch_id} is held. {batch.reasons[-1]}", command, "Or fix what is wrong first.")
         if batch.status == "held":
             return _held(ws, batch)
         if left := waiting.get(batch.batch_id):

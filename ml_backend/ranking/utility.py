@@ -6,7 +6,7 @@
 | `disagreement` | sd over members of P(a ≻ b) | Christiano et al. 2017 |
 | `bald` | H(mean p) − mean H(p) over the outcomes | Houlsby et al. 2011 |
 | `d_optimal` | p(1 − p) · xᵀΣx, after the choices before it | sequential D-optimal design |
-| `v_optimal` | wrong orders of the pool that an answer is expected to mend, likewise | V-optimal design |
+| `v_optimal` | wrong orders of the pool that an answer is expected to correct, likewise | V-optimal design |
 
 The outcomes are two, or with Davidson's model (1970) three, a tie being one of them. Σ is the Laplace posterior of the
 ensemble's last layer, or for `v_optimal` of the design (`covariance`), x = φ_a − φ_b. A pair that people are likely to
@@ -199,7 +199,7 @@ def v_optimal(
     fits: Callable[[int, int], bool],
 ) -> Iterator[tuple[int, float]]:
     """Rows of the pairs in the order in which they are to be asked, and what each was worth in its turn: w xᵀΣTΣx /
-    (1 + w xᵀΣx), the wrong orders of the pool that one answer is expected to mend.
+    (1 + w xᵀΣx), the wrong orders of the pool that one answer is expected to correct.
 
     D-optimal design asks where the reward is least known, V-optimal design where that matters to what it is used for
     (Bayesian V- or I-optimality, Chaloner & Verdinelli 1995).

@@ -24,7 +24,7 @@ def pairs(
         bool, typer.Option("--replace", help="Only replace lost pairs, from the same strata; see `robopref resolve`.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if the previous batch is not accepted; recorded.")
+        bool, typer.Option("--force", help="Even if the previous batch is not accepted; this is recorded.")
     ] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
@@ -140,7 +140,7 @@ def pull(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     follow(ws, json)
 
 
-import_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Bring in what was made elsewhere.")
+import_app = typer.Typer(cls=Stages, no_args_is_help=True, help="Import judgments made elsewhere.")
 app.add_typer(import_app, name="import", rich_help_panel=ASK)
 
 
@@ -155,7 +155,7 @@ def import_judgments(
 
     It goes through the same quality control, resolution and training as any other. Columns: trajectory_a_id,
     trajectory_b_id, annotator_id, preference (A, B, equal), and if known confidence, response_time_ms,
-    free_text_reason, created_at, left. What was imported before is left aside.
+    free_text_reason, created_at, left. Answers that were imported before are skipped.
 
     Example: `robopref import judgments kitchen_study.csv --source kitchen-study`
     """

@@ -87,7 +87,7 @@ def certify_allow(annotator: Person, by: By = "", why: Why = "", config: ConfigP
 
 @certify_app.command("revoke")
 def certify_revoke(annotator: Person, by: By = "", why: Why = "", config: ConfigPath = DEFAULT) -> None:
-    """Revoke a certificate. Open pairs go to others with the next round, no new ones come; past answers stay.
+    """Revoke a certificate: no new pairs, and open ones go to others with the next round. Past answers stay.
 
     Example: `robopref certify revoke bob --by maria --why "copied answers in production-002"`
     """
@@ -228,7 +228,7 @@ def adjudicate(
     to: Annotated[str, typer.Option("--to", help="Id of the adjudicator, such as the expert's.")],
     pair: Annotated[
         list[str] | None,
-        typer.Option("--pair", help="Only this pair; repeatable. Default: the ambiguous, and what the best dispute."),
+        typer.Option("--pair", help="Only this pair; repeatable. Default: the ambiguous and the disputed ones."),
     ] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,

@@ -25,7 +25,7 @@ def train(
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Also train the encoder, end to end; for a GPU.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also on labels of a batch that is still open.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also use labels of a batch that is still open.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:

@@ -60,11 +60,11 @@ def release_push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An unpacked release.")],
     dataset: Annotated[str, typer.Option(help="Repository for the whole release, OWNER/NAME.")] = "",
     model: Annotated[str, typer.Option(help="Repository for the reward model, OWNER/NAME.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="Everybody may read it; default: private.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Readable by everybody; default: private.")] = False,
     gated: Annotated[str, typer.Option(help="`auto` or `manual`: people ask for access first.")] = "",
     json: Json = False,
 ) -> None:
-    """Put a release on the Hugging Face hub: only where it is told to, and private unless told otherwise.
+    """Push a release to repositories of the Hugging Face hub; private unless you say otherwise.
 
     The folder is verified first. Each repository gets the version in one commit, all or nothing, and a tag. Run it
     again after a failure: what was sent is kept. A version that was pushed is never replaced. The token is that of
@@ -176,7 +176,7 @@ def export_participants(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Write who of the people from outside did what, with their completion codes, as CSV.
+    """Write what each participant from outside did, with completion codes, as CSV.
 
     Example: `robopref export participants participants.csv`
     """

@@ -80,21 +80,21 @@ def worker(
 @app.command(rich_help_panel=RUN)
 def up(
     stop: Annotated[bool, typer.Option("--stop", help="Stop everything.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Only say what runs.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only show what is running.")] = False,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help="Port of Label Studio; default: the one that it had, or a free one."),
     ] = None,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Run the worker as well.")] = True,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Do not return; as systemd wants it.")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in the foreground, for systemd.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Run everything for this project on this machine: Label Studio with the plugin, the ML backend, the worker.
 
-    What dies is restarted; after a reboot, run it again: everything comes back on the same ports. All other commands
-    find Label Studio without any setting. With a Label Studio of your own (label_studio.url and its token), this runs
-    the other two. `--status` exits with 1 where not everything runs.
+    Crashed processes are restarted. After a reboot, run it again: everything comes back on the same ports. All other
+    commands find Label Studio without any setting. With a Label Studio of your own (label_studio.url and its token),
+    this runs the other two. `--status` exits with 1 where not everything runs.
     """
     from robopref import up as servers
 
@@ -171,11 +171,11 @@ def migrate(config: ConfigPath = DEFAULT) -> None:
 @app.command(rich_help_panel=RUN)
 def health(
     part: Annotated[Part, typer.Argument(help="What is looked at.")],
-    folder: Annotated[Path, typer.Option(help="Of `backup`: where the backups are.")] = Path("/backups"),
-    within: Annotated[float, typer.Option(min=0.1, help="Of `backup`: hours that the newest may be old.")] = 48.0,
+    folder: Annotated[Path, typer.Option(help="With `backup`: where the backups are.")] = Path("/backups"),
+    within: Annotated[float, typer.Option(min=0.1, help="With `backup`: greatest age of the newest, in hours.")] = 48.0,
     config: ConfigPath = DEFAULT,
 ) -> None:
-    """Exit with 1 where a part of the installation does not do its work.
+    """Check that one part of the installation does its work; exit code 1 if not.
 
     `service` has to answer, `worker` to have looked for answers in the last half hour, `backup` to have left a young
     backup. compose.yaml asks this of its services.
@@ -197,14 +197,14 @@ def backup(
     studio_data: StudioData = None,
     studio_database: StudioDatabase = "",
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
-    every: Annotated[float, typer.Option(min=0, help="Go on, with one every so many hours; 0 = one and end.")] = 0.0,
-    keep: Annotated[int, typer.Option(min=1, help="With --every: how many are kept.")] = 14,
+    every: Annotated[float, typer.Option(min=0, help="Keep running, one every so many hours; 0 = only one.")] = 0.0,
+    keep: Annotated[int, typer.Option(min=1, help="With --every: how many backups to keep.")] = 14,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
     """Write the database, the work folder and Label Studio's database and files to one file.
 
-    Everything may go on running. The file holds answers and passwords: only its owner can read it. Databases on
+    Nothing has to be stopped. The file holds answers and passwords: only its owner can read it. Databases on
     PostgreSQL are copied with `pg_dump`.
 
     Example: `robopref backup ../backups/monday.tar`
@@ -232,11 +232,11 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A file that `robopref backup` wrote.")],
     studio_data: StudioData = None,
     studio_database: StudioDatabase = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Put a backup back, after every byte of it was compared with its checksum.
+    """Restore a backup, after comparing each of its files with its checksum.
 
     Stop the worker, the service and Label Studio first. A backup of an earlier version is upgraded.
 

@@ -10,7 +10,7 @@ from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
 def status(config: ConfigPath = DEFAULT, json: Json = False) -> None:
     """Show where the project stands, who owes which answers, and the next command.
 
-    As of the last `robopref pull` or webhook; it asks nobody but the database.
+    It reads only the database, which is as fresh as the last `robopref pull` or webhook.
     """
     from ml_backend.loop.status import status as look
     from robopref import show_status

@@ -5,14 +5,14 @@ import { fps, players, videos } from "./studio.js";
 
 const AT_END_S = 0.05;
 const TOUCH_MS = 500; // a pause that comes so soon after is the person's
-const MENDED_MS = 300; // on a slow machine a clip takes time to show where it was moved; until then nothing else moves
+const ALIGNED_MS = 300; // on a slow machine a clip takes time to show where it was moved; until then nothing else moves
 
 let followed = null; // the <video> elements of the pair on the screen
 let stalled = false; // both stand still because one has run out of data
 let wanted = false; // they are to play: whoever stopped them otherwise was not the person
 let touched = 0; // when Label Studio's own controls may last have been used: by a pointer, or by a key with Ctrl or Alt
 let started = false;
-let mended = 0; // when they were last brought into step
+let aligned = 0; // when they were last brought into step
 
 export const atEnd = (video) => video.duration > 0 && (video.ended || video.currentTime >= video.duration - AT_END_S);
 export const isPlaying = (video) => !video.paused && !video.ended;
@@ -65,14 +65,14 @@ function hold(both) {
 }
 
 function keepStep(both) {
-  if (both.some((video) => video.seeking) || performance.now() - mended < MENDED_MS) return;
+  if (both.some((video) => video.seeking) || performance.now() - aligned < ALIGNED_MS) return;
   if (Math.abs(both[0].currentTime - both[1].currentTime) > 1 / fps()) align(both);
 }
 
 /** The one ahead goes back: were the other moved on, its person would miss what it had not shown yet. */
 function align(both) {
   const [behind, ahead] = [...both].sort((one, other) => one.currentTime - other.currentTime);
-  mended = performance.now();
+  aligned = performance.now();
   ahead.currentTime = behind.currentTime;
 }
 
