@@ -31,8 +31,8 @@ clean:
 	rm -rf .venv demo dist build
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'Robopref needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo 'Robopref needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.13 ...' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt

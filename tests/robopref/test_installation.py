@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from packaging.specifiers import SpecifierSet
 from paths import ROOT
 
 from labeling_config import STUDIO_VERSION, server
@@ -276,3 +277,19 @@ def test_the_wheel_has_every_file_that_the_packages_need(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "certify" in run.stdout
+
+
+def test_make_and_pip_take_the_same_pythons(tmp_path):
+    taken = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    check = re.search(r"not \(3, (\d+)\) <= sys\.version_info < \(3, (\d+)\)", (ROOT / "Makefile").read_text())
+    assert check
+    for minor in range(8, 18):
+        assert (int(check[1]) <= minor < int(check[2])) == SpecifierSet(taken).contains(f"3.{minor}.1"), minor
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "old-python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "old-python").chmod(0o755)
+    made = subprocess.run(
+        ["make", "demo", f"PYTHON={tmp_path}/old-python"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 2
+    assert "Robopref needs Python" in made.stderr
