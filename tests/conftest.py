@@ -29,9 +29,9 @@ FUZZ = 12
 BODIES = 300
 """Random annotations that the service is sent."""
 LONGEST = (
-    "test_demo", "test_screen", "test_screen_trouble", "test_blind", "test_release", "test_up", "test_faults",
-    "test_clips", "test_finetune", "test_trouble", "test_label_studio", "test_cli", "test_plugin", "test_answers",
-    "test_simulate", "test_encoding", "test_pool_formats", "test_validate", "test_stages",
+    "test_demo", "test_console_course", "test_screen", "test_screen_trouble", "test_blind", "test_release", "test_up",
+    "test_faults", "test_clips", "test_finetune", "test_trouble", "test_label_studio", "test_cli", "test_plugin",
+    "test_answers", "test_simulate", "test_encoding", "test_pool_formats", "test_validate", "test_stages",
 )  # fmt: skip
 MAKERS = Path(__file__).parent / "makers"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
