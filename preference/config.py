@@ -164,7 +164,7 @@ class Strata(Section):
 
 class Pairs(Section):
     batch: Annotated[int, Field(ge=1)] = 200
-    """Pairs in a batch; the protocol says 200-500."""
+    """Pairs in a batch; the protocol says 200-500. The first batch has `active.bootstrap` where that is fewer."""
     strata: Strata = Strata()
     duplicates: Fraction = 0.07
     """Share of each annotator's pairs that is shown again with the sides swapped; 5-10 %."""
@@ -409,8 +409,9 @@ class Active(Section):
     pairs: Annotated[int, Field(ge=1)] = 50
     """Pairs per round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 200
-    """Comparisons before the first active round; the protocol says 200-500. Differs from the protocol in how they are
-    drawn: in its strata, not at random, so that gold pairs are among them."""
+    """Comparisons before the first active round, and at most so many pairs in the first batch; the protocol says
+    200-500. Differs from the protocol in how they are drawn: in its strata, not at random, so that gold pairs are among
+    them."""
     plan_next_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     """The next round is planned once this share of each batch before is answered (or half of it, if somebody at work
     would run out of pairs), so that nobody waits for the slowest; QC of what is answered has to pass first. Differs

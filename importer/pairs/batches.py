@@ -34,12 +34,20 @@ class Draft:
     plan: Plan
 
 
-def draft(ws: Workspace, *, fill: bool = False) -> Draft:
+def usual_size(ws: Workspace) -> int:
+    """Pairs of the next production batch: `pairs.batch`, but of the first one no more than `active.bootstrap`, so that
+    rounds can start after it."""
+    first = all(batch.kind != "production" for batch in ws.store.batches())
+    return min(ws.config.pairs.batch, ws.config.active.bootstrap) if first else ws.config.pairs.batch
+
+
+def draft(ws: Workspace, *, pairs: int = 0, fill: bool = False) -> Draft:
     """The next production batch and what it asks of people; nothing is written.
 
     While too few are certified, it plans with everybody whom robopref.toml names or a manager added.
 
     Args:
+        pairs: How many; 0 = `usual_size`.
         fill: As in `sample_pairs`.
 
     Raises:
@@ -63,13 +71,14 @@ def draft(ws: Workspace, *, fill: bool = False) -> Draft:
     if len(names) < ws.config.pairs.overlap:
         notes.append(f"Planned with all {len(people)} annotators; {len(names)} are certified so far.")
         names = people
-    return _drafted(ws, names, notes, fill)
+    return _drafted(ws, names, notes, pairs, fill)
 
 
-def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False, note: str = "") -> Batch:
+def next_batch(ws: Workspace, *, pairs: int = 0, force: bool = False, fill: bool = False, note: str = "") -> Batch:
     """The next production batch for the certified annotators: stratified, with gold items and duplicates.
 
     Args:
+        pairs: As in `draft`.
         force: Even though the previous batch is not accepted; the batch's notes record it.
         fill: As in `sample_pairs`.
         note: What is special about it, for the batch's notes.
@@ -79,7 +88,7 @@ def next_batch(ws: Workspace, *, force: bool = False, fill: bool = False, note: 
         StratumError: the pool has too few pairs left.
     """
     notes = [*_opening_notes(ws, force), *filter(None, [note])]
-    return _write(ws, _drafted(ws, certified(ws), notes, fill))
+    return _write(ws, _drafted(ws, certified(ws), notes, pairs, fill))
 
 
 def chosen_batch(ws: Workspace, chosen: Sequence[tuple[str, str]], *, force: bool = False) -> Batch:
@@ -200,7 +209,7 @@ def _drawn(
     return sample_pairs(pool, count, strata=strata, rng=rng, batch_id=batch_id, exclude=exclude, fill=fill)
 
 
-def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fill: bool) -> Draft:
+def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], count: int, fill: bool) -> Draft:
     settings = ws.config.pairs
     strata: dict[Stratum, float] = {
         "adjacent": settings.strata.adjacent,
@@ -208,7 +217,7 @@ def _drafted(ws: Workspace, annotators: Sequence[str], notes: Sequence[str], fil
         "distant": settings.strata.distant,
     }
     batch_id, pool = next_id(ws, "production"), shown(ws)
-    pairs = _drawn(ws, pool, settings.batch, strata, batch_id, fill)
+    pairs = _drawn(ws, pool, count or usual_size(ws), strata, batch_id, fill)
     return _assigned(ws, batch_id, "production", pairs, annotators, pool, [*notes, *shortfalls(pairs, strata)])
 
 

@@ -81,7 +81,7 @@ class Worker:
         self._asked_nothing: tuple[int, ...] = ()
 
     def look(self) -> RoundResult | None:
-        """One look. The first round waits for the bootstrap: about 200 stratified comparisons with a label.
+        """One look. The first round waits for the bootstrap: `bootstrap_labels` stratified comparisons with a label.
 
         Returns:
             What the round did; None if there was nothing to do.

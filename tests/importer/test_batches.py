@@ -241,6 +241,22 @@ def test_a_production_batch_keeps_the_protocol_and_goes_to_the_certified(ws):
     assert any("4 annotators" in reason for reason in batch.notes)
 
 
+def test_the_first_batch_ends_where_rounds_can_start_and_later_ones_have_their_own_size(ws, tmp_path):
+    certify(ws)
+    early = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 30\n")
+    assert len(batches.draft(early).pairs) == 30 and len(batches.draft(early, pairs=50).pairs) == 50
+    first = early.store.pairs(batches.next_batch(early).batch_id)
+    assert Counter(pair.stratum for pair in first) == {"adjacent": 12, "same": 9, "distant": 9}
+    early.store.set_batch_status("production-001", "accepted", [])
+    assert len(early.store.pairs(batches.next_batch(early).batch_id)) == 60
+
+
+def test_a_bootstrap_of_more_than_a_batch_changes_no_batch(ws, tmp_path):
+    certify(ws)
+    protocol = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 500\n")
+    assert len(batches.draft(protocol).pairs) == 60
+
+
 def test_a_batch_opens_only_when_the_one_before_is_accepted_or_with_force(ws):
     certify(ws)
     batches.next_batch(ws)
@@ -309,9 +325,9 @@ def test_one_annotator_for_two_per_pair_is_one_clear_message(tmp_path):
         batches.next_batch(alone)
 
 
-def test_a_filled_batch_says_so_in_its_notes(ws, tmp_path):
+def test_a_filled_batch_says_so_in_its_notes(ws):
     certify(ws)
-    batch = batches.next_batch(open_workspace(tmp_path, SETTINGS.replace("batch = 60", "batch = 3000")), fill=True)
+    batch = batches.next_batch(ws, pairs=3000, fill=True)
     assert any("stand in for other strata" in note for note in batch.notes)
 
 
@@ -322,11 +338,11 @@ def test_too_few_certified_annotators_are_named_with_what_they_lack(ws):
         batches.next_batch(ws, force=True)
 
 
-def test_an_exhausted_pool_writes_nothing(ws, tmp_path):
+def test_an_exhausted_pool_writes_nothing(ws):
     certify(ws)
     before = snapshot(ws)
     with pytest.raises(StratumError, match="are needed"):
-        batches.next_batch(open_workspace(tmp_path, SETTINGS.replace("batch = 60", "batch = 4000")))
+        batches.next_batch(ws, pairs=4000)
     assert snapshot(ws) == before
 
 

@@ -4,8 +4,10 @@ import threading
 
 import pytest
 from console_maker import Browser, answered, signed_in
+from plan_maker import SETTINGS, certify, open_workspace, trajectories
 from service_maker import BASIC, SECRET
 
+from importer.pairs.annotators import add_annotators
 from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SECRET_HEADER
 from ml_backend.service.app import create_app
 from ml_backend.service.console.now import command_of
@@ -345,3 +347,14 @@ def test_a_release_is_downloaded_and_verified(ws, maria):
     assert "differs" in maria.said(reply)
     for subject in ("..%2Frobopref", "../robopref.db", "robopref-preferences-9.9.9"):
         assert maria.get(f"/releases/archive/{subject}").status_code != 200
+
+
+def test_the_first_batch_is_proposed_as_large_as_rounds_need_it_and_a_manager_may_ask_for_more(tmp_path):
+    early = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 30\n")
+    early.store.put_trajectories(trajectories())
+    add_annotators(early)
+    certify(early)
+    page = next(page for page in PAGES if page.name == "batches")
+    assert page.facts(early, {})["usual"] == 30
+    assert len(page.facts(early, {"pairs": "50", "overlap": "2"})["plan"].pairs) == 50
+    early.store.close()

@@ -125,6 +125,17 @@ def test_the_first_round_waits_for_the_bootstrap(ws, heard):
     assert "round" in heard
 
 
+def test_a_smaller_bootstrap_starts_rounds_sooner(ws, heard):
+    answer_all(ws)
+    ws.config.active.bootstrap = 50
+    ws.labels = labelled(39)
+    Worker(ws, clock=Clock()).look()
+    assert "round" not in heard
+    ws.labels = labelled(40)
+    Worker(ws, clock=Clock()).look()
+    assert "round" in heard
+
+
 def test_a_round_takes_the_labels_that_were_updated_just_now_unless_a_training_came_between(ws, heard, monkeypatch):
     given = []
     monkeypatch.setattr(worker, "run_round", lambda ws, labels: given.append(labels) or RoundResult(None, None, 0))

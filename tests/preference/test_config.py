@@ -72,7 +72,7 @@ def test_what_init_writes_is_valid_and_changes_no_default(tmp_path):
 
 def test_init_explains_each_setting_that_needs_it():
     text = config_text()
-    assert "# Pairs in a batch; the protocol says 200-500." in text
+    assert "# Pairs in a batch; the protocol says 200-500. The first batch has" in text
     assert "secret" not in text.split("\n")[4]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from importer.pairs.annotators import add_annotators, certified_ids
-from importer.pairs.batches import Draft, draft, next_batch
+from importer.pairs.batches import Draft, draft, next_batch, usual_size
 from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from ml_backend.service.console.stages import pushed
 from preference.artifacts import read_json
@@ -48,6 +48,7 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
     return {
         "batches": [_shown(ws, b, progress.get(b.batch_id, (0, 0))) for b in ws.store.batches(calibration=False)[::-1]],
         "settings": ws.config.pairs,
+        "usual": usual_size(ws),
         "fields": _fields(ws),
         "certified": certified_ids(ws),
         "may_open": all(b.status == "accepted" for b in ws.store.batches(calibration=False)[-1:]),
@@ -85,10 +86,15 @@ def _planned(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
     if "pairs" not in asked:
         return nothing
     try:
-        found = draft(_with(ws, wanted), fill=bool(wanted["fill"]))
+        found = _draft(ws, wanted)
     except UserError as error:
         return {**nothing, "trouble": str(error)}
     return {"plan": found, "wanted": wanted, "trouble": "", "strata": _strata(found)}
+
+
+def _draft(ws: Workspace, wanted: Mapping[str, str]) -> Draft:
+    asked = _with(ws, wanted)
+    return draft(asked, pairs=asked.config.pairs.batch, fill=bool(wanted.get("fill")))
 
 
 def _strata(found: Draft) -> dict[str, int]:
@@ -126,11 +132,11 @@ def _open(ws: Workspace, pressed: Pressed) -> str:
     if pressed.subject in known:
         return f"{pressed.subject} is open. {pushed(ws)}"
     add_annotators(ws)
-    wanted, usual = _with(ws, pressed.form), ws.config.pairs
+    wanted, usual = _with(ws, pressed.form), (usual_size(ws), ws.config.pairs.overlap)
     asked = (wanted.config.pairs.batch, wanted.config.pairs.overlap)
-    note = f"Made in the console, of {asked[0]} pairs for {asked[1]} people each; robopref.toml has {usual.batch} for "
-    note = f"{note}{usual.overlap}." if asked != (usual.batch, usual.overlap) else ""
-    made = next_batch(wanted, fill=bool(pressed.form.get("fill")), note=note)
+    note = f"Made in the console, of {asked[0]} pairs for {asked[1]} people each; robopref.toml has {usual[0]} for "
+    note = f"{note}{usual[1]}." if asked != usual else ""
+    made = next_batch(wanted, pairs=asked[0], fill=bool(pressed.form.get("fill")), note=note)
     return f"{made.batch_id} is open. {pushed(ws)}"
 
 
@@ -139,7 +145,7 @@ def _can_open(ws: Workspace, pressed: Pressed) -> None:
     Raises:
         NotReady: the batch before it is not accepted, or too few are certified.
     """
-    found = draft(_with(ws, pressed.form), fill=bool(pressed.form.get("fill")))
+    found = _draft(ws, pressed.form)
     if found.batch.batch_id != pressed.subject:
         raise Refused(f"The next batch is {found.batch.batch_id} by now. Nothing was done.", 409)
     before = ws.store.batches(calibration=False)
