@@ -5,9 +5,16 @@ import math
 
 import numpy as np
 import pytest
-from efficiency.course import LABELS, SETTINGS, Course, run
+from efficiency import course as course_module
+from efficiency.course import EARLY, LABELS, LATE, SETTINGS, Course, run
 from efficiency.episodes import Episodes
 from efficiency.summary import figures, lead, needed, saving
+
+
+class Scorer:
+    def score(self, features):
+        return np.zeros(len(features)), None
+
 
 RISE = np.linspace(0.70, 0.88, len(LABELS))
 
@@ -62,3 +69,18 @@ def test_a_course_is_run_once_and_better_than_chance(tmp_path, monkeypatch):
     assert accuracy[-1] > 0.85
     run(course, tmp_path, None)
     assert course.path(tmp_path).read_text() == first
+
+
+def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(course_module, "fit", lambda features, pairs, labels, seed: asked.append(pairs) or Scorer())
+    monkeypatch.setattr(course_module, "next_pairs", lambda *given: np.full((given[4], 2), -1))
+    rng = np.random.default_rng(0)
+    made = Episodes(np.zeros((60, 6, 2)), np.zeros((60, 6, 2)), 100 + rng.normal(0, 10, 60))
+    for first, reads in ((EARLY, len(LABELS)), (LATE, len(LABELS) + 1)):
+        asked.clear()
+        assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, first), made)) == len(LABELS)
+        assert [int((pairs[:, 0] >= 0).sum()) for pairs in asked] == [min(len(pairs), first) for pairs in asked]
+        assert len(asked) == reads and len(asked[-1]) == LABELS[-1], "a start between two readings needs a model too"
+    early, late = (Course("push", "mistake", "uniform", 0, first) for first in (EARLY, LATE))
+    assert early.path(tmp_path) != late.path(tmp_path) and early.arm != late.arm

@@ -1,8 +1,9 @@
 """One course: a teacher's labels, asked by one strategy round after round, and how good the model is after each.
 
 The loop is the product's: `train_model` on all labels but 15 % to test on, then `rank_pairs` with the audit arm, and
-everything else as robopref.toml has it by default; the first round starts where a project's does. Courses of one
-seed share their split, their first labels and their test pairs, so that strategies are compared pair by pair.
+everything else as robopref.toml has it by default. Until the first round, pairs are stratified; it starts where a
+project's does, or where the course says. Courses of one seed share their split, their first labels and their test
+pairs, so that strategies are compared pair by pair.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from typing import Any
 import numpy as np
 
 from efficiency.episodes import Episodes
+from ml_backend.loop.rounds import EXPECTED_YIELD
+from preference.config import Active
 
-FIRST, ROUND, ROUNDS = 160, 50, 6
-"""Labels before the first round, the bootstrap's 200 pairs less the usual losses; pairs of a round; rounds."""
-LABELS = tuple(range(FIRST, FIRST + ROUND * ROUNDS + 1, ROUND))
+START = round(EXPECTED_YIELD * Active().bootstrap)
+"""Labels before a project's first round by default."""
+EARLY, LATE = 40, 160
+"""Other starts: of a bootstrap of 50 pairs, and of the protocol's 200."""
+ROUND = 50
+"""Pairs of a round."""
+LABELS = tuple(range(EARLY, 300, ROUND))
+"""Where accuracy is read."""
 TEST_PAIRS = 4_000
 TEACHERS = {"stochastic": "noisy", "mistake": "mistake", "ties": "equal"}
 """Their names in `importer.simulate.teachers`: β = 3 per standard deviation of the return; 10 % of answers wrong;
@@ -39,11 +47,19 @@ class Course:
     teacher: str
     strategy: str
     seed: int
+    first: int = START
+    """Stratified labels before the first round."""
+
+    @property
+    def arm(self) -> str:
+        return self.strategy if self.first == START else f"{self.strategy}, rounds from {self.first}"
 
     def path(self, folder: Path) -> Path:
         """Results of other settings lie elsewhere; after a change of the ranking itself, throw the folder away."""
         settings = hashlib.sha256(json.dumps([SETTINGS, LABELS]).encode()).hexdigest()[:8]
-        return folder / f"courses-{settings}" / f"{self.task}-{self.teacher}-{self.strategy}-{self.seed}.json"
+        return (
+            folder / f"courses-{settings}" / f"{self.task}-{self.teacher}-{self.strategy}-{self.first}-{self.seed}.json"
+        )
 
 
 def run(course: Course, folder: Path, made: Episodes) -> None:
@@ -68,18 +84,20 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     truth = made.returns[pool]
     features, unseen = made.features(pool), made.features(held)
     test = _some_pairs(len(held), TEST_PAIRS, rng)
-    pairs = stratified_pairs(truth, rng)
+    first = stratified_pairs(truth, max(LATE, course.first), rng)[: course.first]
     said = np.random.default_rng([course.seed, len(course.teacher)])
-    labels = answers(course.teacher, truth, pairs, said)
-    found = []
-    for count in LABELS:
-        model = fit(features, pairs, labels, course.seed)
-        found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
-        if count == LABELS[-1]:
-            break
-        new = next_pairs(model, features, pairs, labels, ROUND, course.strategy, course.seed, rng)
+    pairs, labels, found = first[:0], np.empty(0), []
+    model: Any = None
+    for count in sorted({*LABELS, course.first}):
+        if len(pairs) < course.first:
+            new = first[len(pairs) : count]
+        else:
+            new = next_pairs(model, features, pairs, labels, count - len(pairs), course.strategy, course.seed, rng)
         pairs = np.concatenate([pairs, new])
         labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
+        model = fit(features, pairs, labels, course.seed)
+        if count in LABELS:
+            found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
     return found
 
 
@@ -118,8 +136,8 @@ def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(every[rng.permutation(len(every))[:count]], axis=1)
 
 
-def stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(FIRST, 2), drawn as the bootstrap batch is, from quartiles of the return."""
+def stratified_pairs(truth: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 2), drawn as the bootstrap batch is, from quartiles of the return, in random order."""
     from importer.pairs.sampling import sample_pairs
     from preference.config import Strata
     from preference.records import Stratum, Trajectory
@@ -128,7 +146,7 @@ def stratified_pairs(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     pool = [Trajectory(str(i), "bench", i, "scripted", "bench", quartile=int(q)) for i, q in enumerate(quartile)]
     shares = Strata()
     strata: dict[Stratum, float] = {"adjacent": shares.adjacent, "same": shares.same, "distant": shares.distant}
-    drawn = sample_pairs(pool, FIRST, strata=strata, rng=rng, batch_id="first")
+    drawn = sample_pairs(pool, count, strata=strata, rng=rng, batch_id="first")
     return rng.permuted(np.array([(int(p.trajectory_a_id), int(p.trajectory_b_id)) for p in drawn]), axis=1)
 
 

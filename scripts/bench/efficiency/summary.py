@@ -47,7 +47,7 @@ def pooled(curves: Curves, strategy: str, seeds: list[int], teacher: str = "") -
         curve
         for seed in seeds
         for course, curve in curves.items()
-        if course.seed == seed and course.strategy == strategy and teacher in ("", course.teacher)
+        if course.seed == seed and course.arm == strategy and teacher in ("", course.teacher)
     ]
     return np.mean(rows, axis=0)
 
@@ -74,7 +74,7 @@ def lead(curves: Curves, strategy: str, task: str, teacher: str) -> tuple[float,
     differences = [
         float(np.mean(curve[1:] - curves[Course(task, teacher, "uniform", course.seed)][1:]))
         for course, curve in curves.items()
-        if (course.task, course.teacher, course.strategy) == (task, teacher, strategy)
+        if (course.task, course.teacher, course.arm) == (task, teacher, strategy)
     ]
     n = len(differences)
     half = float(t.ppf(0.975, n - 1)) * float(np.std(differences, ddof=1)) / math.sqrt(n) if n > 1 else math.inf

@@ -16,7 +16,7 @@ from rewards.peers import Given, kernel, linear, network
 
 from policies.pool import Pool
 
-ANSWERS, TEACHER = 200, "stochastic"
+ANSWERS, FIRST, TEACHER = 200, 160, "stochastic"
 PEERS = {"kernel": kernel, "linear": linear, "imitation's network": network}
 
 
@@ -54,7 +54,7 @@ def ask(pool: Pool, seed: int, pictures: bool = False) -> Asked:
     """As many answers as ANSWERS."""
     features, truth = pool.features(pictures), pool.returns
     rng, said = np.random.default_rng([seed, 11]), np.random.default_rng([seed, 12])
-    pairs = stratified_pairs(truth, rng)
+    pairs = stratified_pairs(truth, FIRST, rng)
     labels = answers(TEACHER, truth, pairs, said)
     return ask_more(
         Asked(pairs, labels, fit(features, pairs, labels, seed)), features, truth, ANSWERS - len(pairs), seed
