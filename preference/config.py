@@ -403,9 +403,12 @@ class Reward(Section):
 
 
 class Active(Section):
-    strategy: Literal["uniform", "closest", "disagreement", "bald", "d_optimal", "v_optimal"] = "v_optimal"
+    strategy: Literal["uniform", "smallest_difference", "closest", "disagreement", "bald", "d_optimal", "v_optimal"] = (
+        "v_optimal"
+    )
     """docs/active_learning.md explains the strategies; `scripts/bench/label_efficiency.py` compares them. Differs
-    from the protocol, whose rule is `closest`: where answers on close pairs are coin flips, that learns little."""
+    from the protocol, whose plain rule is `smallest_difference`, and within 0.5 standard deviations `closest`: where
+    answers on close pairs are coin flips, these learn little."""
     pairs: Annotated[int, Field(ge=1)] = 50
     """Pairs per round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 200

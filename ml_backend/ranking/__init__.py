@@ -1,4 +1,4 @@
-"""Which pairs are most worth asking next: six selection rules behind one function, `rank_pairs`.
+"""Which pairs are most worth asking next: seven selection rules behind one function, `rank_pairs`.
 
 Rewards, members' disagreement and last-layer features of the whole pool come in; the chosen pairs come out, best first.
 

@@ -37,7 +37,7 @@ from ml_backend.ranking.utility import (
 from preference.bradley_terry import sigmoid
 from preference.errors import ConfigError
 
-STRATEGIES = ("uniform", "closest", "disagreement", "bald", "d_optimal", "v_optimal")
+STRATEGIES = ("uniform", "smallest_difference", "closest", "disagreement", "bald", "d_optimal", "v_optimal")
 BATCH_USES, EVEN_SHARES = 3, 2
 """A batch shows a trajectory three times, or twice its even share where that is more."""
 TOP, TIMES = 100, 5
@@ -142,6 +142,10 @@ def _chosen(
     if not len(pairs):
         return []
     x = scores.differences(pairs)
+    if strategy == "smallest_difference":  # the protocol's words: nothing of ties, diversity or fair use
+        size = np.abs(x.mean(axis=0))
+        order = np.argsort(size, kind="stable")[:wanted].tolist()
+        return [(int(pairs[row, 0]), int(pairs[row, 1]), -float(size[row])) for row in order]
     decided = np.ones(len(pairs)) if ties is None else 1.0 - ties(x)
     if strategy == "d_optimal":
         p = sigmoid(x.mean(axis=0))

@@ -2,7 +2,8 @@
 
 | rule | utility | source |
 | --- | --- | --- |
-| `closest` | 1 − |r_a − r_b| / w, within w = 0.5 sd | the protocol |
+| `smallest_difference` | −|r_a − r_b|, and nothing else | the protocol |
+| `closest` | 1 − |r_a − r_b| / w, within w = 0.5 sd | the protocol, with what all rules share |
 | `disagreement` | sd over members of P(a ≻ b) | Christiano et al. 2017 |
 | `bald` | H(mean p) − mean H(p) over the outcomes | Houlsby et al. 2011 |
 | `d_optimal` | p(1 − p) · xᵀΣx, after the choices before it | sequential D-optimal design |

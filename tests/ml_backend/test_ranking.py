@@ -35,7 +35,7 @@ from ml_backend.ranking.utility import (
 from preference.bradley_terry import davidson_loss, sigmoid
 from preference.errors import ConfigError, DataError
 
-CHOOSY = [strategy for strategy in STRATEGIES if strategy != "uniform"]
+CHOOSY = [strategy for strategy in STRATEGIES if strategy not in ("uniform", "smallest_difference")]
 
 
 def pool(n=40, tasks=2, members=5, size=6, seed=0):
@@ -105,6 +105,16 @@ def test_the_same_seed_asks_the_same(strategy):
 def test_the_audit_arm_is_a_tenth_and_drawn_uniformly():
     strategies = Counter(choice.strategy for choice in rank(pool(), 50, audit=0.1))
     assert strategies == {"d_optimal": 45, "uniform": 5}
+
+
+def test_the_protocols_plain_rule_asks_the_smallest_differences_and_looks_at_nothing_else():
+    scores = pool(100)
+    rows = [(a, b) for a, b in all_pairs(100).tolist() if scores.task_types[a] == scores.task_types[b]]
+    rows.sort(key=lambda pair: abs(scores.rewards[pair[0]] - scores.rewards[pair[1]]))
+    wanted = [frozenset((f"t{a:04d}", f"t{b:04d}")) for a, b in rows]
+    ties = fitted_ties(np.linspace(-2, 2, 50), np.abs(np.linspace(-2, 2, 50)) < 0.5)
+    chosen = rank(scores, 60, "smallest_difference", asked=wanted[:5], ties=ties)
+    assert [names(choice) for choice in chosen] == wanted[5:65]
 
 
 def test_closest_keeps_within_half_a_standard_deviation():
