@@ -40,5 +40,5 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.demo
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[ml,studio,scale,s3,sim,weights,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[ml,studio,scale,s3,mcap,sim,weights,dev]'
 	touch $@

@@ -93,7 +93,7 @@ class Dataset(Section):
     """A folder or an HDF5 file, relative to robopref.toml."""
     name: str = ""
     """Part of every trajectory_id, so keep it stable; default: the name of the folder or file."""
-    format: Literal["auto", "lerobot_v2", "lerobot_v3", "robomimic", "robosuite", "folder"] = "auto"
+    format: Literal["auto", "lerobot_v2", "lerobot_v3", "robomimic", "robosuite", "folder", "mcap"] = "auto"
     """`auto` looks at the files."""
     source: str = ""
     """Who made these episodes, if the data do not say."""

@@ -56,6 +56,9 @@ EXTRAS = {
     "label_studio": ("Label Studio", "studio"),
     "ray": ("Ray", "scale"),
     "boto3": ("boto3", "s3"),
+    "mcap": ("the reader of MCAP files", "mcap"),
+    "mcap_ros2": ("the reader of ROS 2 messages", "mcap"),
+    "mcap_protobuf": ("the reader of Protobuf messages", "mcap"),
 }
 """Module → its name for people, and the extra that brings it."""
 

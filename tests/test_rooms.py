@@ -102,6 +102,7 @@ def importers(library):
         ("flask", ["ml_backend/service/app.py", "ml_backend/service/console/routes.py", "ml_backend/service/join.py"]),
         ("boto3", ["preference/bucket.py"]),
         ("h5py", ["importer/pool/hdf5.py"]),
+        ("mcap", ["importer/pool/mcap_file.py"]),
     ],
 )
 def test_an_adapter_is_one_file(library, places):

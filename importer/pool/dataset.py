@@ -22,6 +22,7 @@ from importer.pool.lerobot import read_info
 from importer.pool.lerobot_v2 import LeRobotV2
 from importer.pool.lerobot_v3 import LeRobotV3
 from importer.pool.mapping import Mapping, Schema
+from importer.pool.mcap import SUFFIX, Mcap, recordings
 from importer.pool.outside import LAST_INDEX, guarded
 from importer.pool.robomimic import Robomimic
 from importer.pool.robosuite import Robosuite
@@ -73,6 +74,7 @@ READERS: dict[str, type[Reader]] = {
     "robomimic": Robomimic,
     "robosuite": Robosuite,
     "folder": Folder,
+    "mcap": Mcap,
 }
 """Format in robopref.toml → its reader."""
 
@@ -171,6 +173,8 @@ def format_of(dataset: Dataset) -> str:
         return dataset.format
     path = dataset.path
     if path.is_file():
+        if path.suffix == SUFFIX:
+            return "mcap"
         if path.suffix not in hdf5.SUFFIXES:
             _refuse_foreign(path)
             raise BadInput(path, "", f"expected a folder or an HDF5 file ({', '.join(hdf5.SUFFIXES)})")
@@ -196,6 +200,12 @@ def _folder_or_hint(path: Path) -> str:
             path, "", f"this folder holds HDF5 files ({names}); each of them is a dataset of its own", fix=fix
         )
     if not episode_folders(path):
+        if recordings(path):
+            return "mcap"
+        if deeper := next(path.glob(f"*/*/*{SUFFIX}"), None):
+            raise BadInput(
+                path, "", "its MCAP files lie deeper", fix=f"Name the folder that holds them: {deeper.parent}"
+            )
         _refuse_foreign(path)
     return "folder"
 

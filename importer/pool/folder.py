@@ -113,7 +113,7 @@ class Folder:
                 # the folder, the others only where they are links themselves
                 for image in [images[0], *(f for f in images if f.is_symlink())]:
                     check_inside(image, self.root)
-                found[item.name] = sorted(images, key=_natural)
+                found[item.name] = sorted(images, key=natural)
         return found
 
     def _array_file(self, folder: Path) -> Path:
@@ -156,7 +156,7 @@ class Folder:
 def episode_folders(root: Path) -> list[str]:
     """Names of the folders in `root` that look like episodes, in natural order."""
     folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
-    return [item.name for item in sorted(folders, key=_natural) if _is_episode(item)]
+    return [item.name for item in sorted(folders, key=natural) if _is_episode(item)]
 
 
 def _is_episode(folder: Path) -> bool:
@@ -170,7 +170,7 @@ def _is_episode(folder: Path) -> bool:
 
 def _no_episode(root: Path) -> BadInput:
     """Why there is none: an episode was named instead of their folder, or all of them lie in one."""
-    tables = [item.stem for item in sorted(root.iterdir(), key=_natural) if item.suffix.lower() in TABLES]
+    tables = [item.stem for item in sorted(root.iterdir(), key=natural) if item.suffix.lower() in TABLES]
     if len(tables) > 1:
         fix = f"Give each a folder with its table and its video, such as {tables[0]}/ and {tables[1]}/."
         return BadInput(root, "", f"{len(tables)} tables lie side by side; expected a folder for each episode", fix=fix)
@@ -271,6 +271,6 @@ def _checked(camera: Video, rows: Rows) -> Video:
     return span
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural(path: Path) -> list[tuple[int, str]]:
     """`frame_2` before `frame_10`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -10,15 +10,10 @@ FORMATS = {
         "Make a LeRobot dataset of it: LeRobot's examples/port_datasets/port_droid.py does so for DROID, and others "
         "differ in the names of their features. It reads with TensorFlow, which Robopref does not need otherwise.",
     ),
-    "MCAP": (
-        ("*.mcap",),
-        "Make a LeRobot dataset of it: read the topics with the packages mcap and mcap-ros2-support, bring them to one "
-        "rate, and write rows with LeRobotDataset.create and add_frame.",
-    ),
     "a ROS bag": (
         ("*.bag", "*.db3"),
-        "Convert it to MCAP (`mcap convert in.bag out.mcap`), then make a LeRobot dataset of that: read the topics "
-        "with the packages mcap and mcap-ros2-support, and write rows with LeRobotDataset.create and add_frame.",
+        "Convert it to MCAP (`mcap convert in.bag out.mcap`, `ros2 bag convert`), one file for each episode, and name "
+        "their folder.",
     ),
     "Zarr": (
         (".zgroup", "zarr.json", "*.zarr"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -91,17 +92,30 @@ def read_image(file: Path) -> np.ndarray:
     Raises:
         BadInput: it is missing, broken, or not an image.
     """
-    from PIL import Image, UnidentifiedImageError
-
     with guarded(file):
         try:
-            with Image.open(file, formats=FORMATS) as image:
-                check_pixels(image.width, image.height, file, "size")
-                pixels = image.convert("RGB") if image.mode in ("P", "1", "CMYK") else image
-                return as_rgb(np.asarray(pixels), file, "")
+            return decoded(file, file, "")
         except FileNotFoundError:
             raise BadInput(file, "", "the image is missing") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise BadInput(file, "size", f"expected at most {MOST_PIXELS:,} pixels a frame: {error}") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise BadInput(file, "", f"cannot be read as an image: {error}") from None
+
+
+def decoded(image: Path | BinaryIO, file: Path, field: str) -> np.ndarray:
+    """(H, W, 3) uint8 of an image, which is a file or lies in `file` at `field`.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        BadInput: it is broken, or not an image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(image, formats=FORMATS) as opened:
+            check_pixels(opened.width, opened.height, file, field or "size")
+            pixels = opened.convert("RGB") if opened.mode in ("P", "1", "CMYK") else opened
+            return as_rgb(np.asarray(pixels), file, field)
+    except FileNotFoundError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadInput(file, field or "size", f"expected at most {MOST_PIXELS:,} pixels a frame: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(file, field, f"cannot be read as an image: {error}") from None

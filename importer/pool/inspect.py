@@ -140,7 +140,8 @@ def _likely_columns(schema: Schema) -> tuple[list[str], list[str]]:
     """Action and state: columns that sound like commands, and the others with no meaning of their own; if none sounds
     like a command, the motion stands for the action."""
     known = {*TIMES, *REWARDS, *ROW_SUCCESS}
-    free = [name for name in schema.columns if name not in known and "index" not in name and "frame" not in name]
+    words = {name: {name, name.rpartition("/")[2].partition(".")[0]} for name in schema.columns}  # /arm/success.data
+    free = [name for name in words if not words[name] & known and "index" not in name and "frame" not in name]
     told = [name for name in free if any(word in name.lower() for word in COMMANDS)]
     return (told, [name for name in free if name not in told]) if told else (free, [])
 

@@ -12,8 +12,6 @@ from preference.errors import DataError
     [
         ("droid/1.0.0/droid-train.tfrecord-00000-of-00002", "RLDS", "port_droid.py"),
         ("set/default/1.0.0/set-train.array_record-00000-of-00001", "RLDS", "port_droid.py"),
-        ("episode_0.mcap", "MCAP", "mcap-ros2-support"),
-        ("runs/day1/episode_0.mcap", "MCAP", "LeRobotDataset.create"),
         ("run.bag", "a ROS bag", "mcap convert"),
         ("pusht.zarr/.zgroup", "Zarr", "package zarr"),
     ],

@@ -21,6 +21,7 @@ import numpy as np
 from format_maker import make_folder, make_lerobot_v2, make_robomimic, make_robosuite
 from inference_maker import inference
 from lerobot_maker import Made, make_dataset
+from mcap_maker import make_mcap
 
 from importer.pairs.pair_file import read_pairs
 from importer.pool import hdf5, read_episode, read_pool
@@ -28,7 +29,7 @@ from importer.pool.video import clean_frames
 from ml_backend.release.archive import verify_release, write_archive, write_sums
 from preference.artifacts import read_csv, read_json, read_jsonl
 from preference.config import Clips, Dataset, Pool
-from preference.errors import UserError
+from preference.errors import UserError, installed
 from qc_reports.report.judgments_file import read_judgments_csv
 
 MEMORY = 2 << 30
@@ -60,6 +61,8 @@ POOLS: dict[str, Callable[[Path], Path]] = {
     "parquet": lambda root: make_folder(root, NAMED, table="parquet"),
     "csv": lambda root: make_folder(root, NAMED, table="csv", frames=True),
 }
+if installed("mcap"):
+    POOLS["mcap"] = lambda root: make_mcap(root, EPISODES)
 COLUMNS = {"camera": "", "actions": [["action", [0, 1]]], "state": [["observation.state", [0, 1]]]}
 
 
