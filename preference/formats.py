@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeGuard
 
 UNKNOWN = "–"
@@ -48,6 +48,11 @@ def seconds(value: float | None) -> str:
 def number(count: int) -> str:
     """1234567 → 1 234 567, with spaces that do not break; four digits stay together."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if count >= 10_000 else str(count)
+
+
+def now() -> str:
+    """This moment as the database has it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def moment(stamp: str) -> str:

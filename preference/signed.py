@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from preference.errors import UserError
+from preference.formats import now
 
 
 def signature(by: str, why: str) -> tuple[str, str, str]:
@@ -15,7 +14,7 @@ def signature(by: str, why: str) -> tuple[str, str, str]:
     """
     if not by.strip() or not why.strip():
         raise UserError("Who decides and why is recorded.", fix="Give both --by and --why.")
-    return by.strip(), datetime.now(UTC).isoformat(timespec="seconds"), why.strip()
+    return by.strip(), now(), why.strip()
 
 
 def signed(by: str, why: str) -> str:

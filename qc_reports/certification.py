@@ -15,12 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
 from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
+from preference.formats import now
 from preference.records import CALIBRATION, Answer, Batch, Certification, Judgment
 from preference.signed import signed
 from preference.workspace import Workspace
@@ -139,7 +139,7 @@ def compare(
         certified=said == "certified",
         undecided=said == "undecided",
         pairs=len(judged),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=now(),
         findings=findings(judged, truth),
         review=missed_pairs(judged, truth),
     )
@@ -231,7 +231,7 @@ def allow_attempt(ws: Workspace, annotator_id: str, *, by: str, why: str) -> Cer
         annotator_id, batch_id, number, math.nan, math.nan, math.nan, False, 0,
         override=signed(by, why),
     )  # fmt: skip
-    today = datetime.now(UTC).isoformat(timespec="seconds")
+    today = now()
     ws.store.put_pairs(Batch(batch_id, "calibration", created_at=today), [], [])
     ws.store.put_certification(record)
     return record

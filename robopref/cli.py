@@ -7,6 +7,6 @@ from robopref.app import app
 from robopref.commands import setup  # the help's panels come in the order of these imports
 
 # isort: split
-from robopref.commands import asking, checking, learning, people, releasing, running, standing
+from robopref.commands import asking, checking, learning, people, releasing, running
 
-__all__ = ["app", "asking", "checking", "learning", "people", "releasing", "running", "setup", "standing"]
+__all__ = ["app", "asking", "checking", "learning", "people", "releasing", "running", "setup"]

@@ -129,10 +129,14 @@ def started(result: Started, as_json: bool) -> None:
     say("  robopref pool\n  robopref clips")
 
 
-def tallied(counts: Mapping[str, int], most: int = 5) -> str:
+TALLIED = 5
+"""Names that are spelt out."""
+
+
+def tallied(counts: Mapping[str, int]) -> str:
     """{"expert": 80, "novice": 40} → expert (80), novice (40)."""
-    shown = [f"{name} ({count})" for name, count in islice(counts.items(), most)]
-    return ", ".join([*shown, *([f"{len(counts) - most} more"] if len(counts) > most else [])])
+    shown = [f"{name} ({count})" for name, count in islice(counts.items(), TALLIED)]
+    return ", ".join([*shown, *([f"{len(counts) - TALLIED} more"] if len(counts) > TALLIED else [])])
 
 
 def inspection(result: Inspection, as_json: bool) -> None:

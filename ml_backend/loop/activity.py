@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
+from preference.formats import now
 from preference.records import Activity
 from preference.work import listening
 from preference.workspace import Workspace
@@ -16,16 +16,16 @@ EVERY_S = 1.0
 
 
 @contextmanager
-def telling(ws: Workspace, doing: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+def telling(ws: Workspace, doing: str) -> Iterator[None]:
     """Inside, `ws.store.activity()` says what is being done and how far it is; afterwards nothing."""
-    since, told = _now(), -float("inf")
+    since, told = now(), -float("inf")
 
     def tell(step: str, done: int, total: int | None) -> None:
         nonlocal told
-        if clock() - told < EVERY_S and done != total:
+        if time.monotonic() - told < EVERY_S and done != total:
             return
-        told = clock()
-        ws.store.put_activity(Activity(doing, since, _now(), step, done, total))
+        told = time.monotonic()
+        ws.store.put_activity(Activity(doing, since, now(), step, done, total))
 
     ws.store.put_activity(Activity(doing, since, since))
     try:
@@ -33,7 +33,3 @@ def telling(ws: Workspace, doing: str, *, clock: Callable[[], float] = time.mono
             yield
     finally:
         ws.store.put_activity(None)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

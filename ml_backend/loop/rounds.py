@@ -84,7 +84,7 @@ def check_finished(ws: Workspace) -> list[str]:
     Returns:
         The batches that were checked.
     """
-    waiting, started = open_assignments(ws), {j.pair_id for j in ws.store.judgments()}
+    waiting, started = ws.store.open_by_batch(), {j.pair_id for j in ws.store.judgments()}
     due = [
         batch.batch_id
         for batch in ws.store.batches(calibration=False)
@@ -97,11 +97,6 @@ def check_finished(ws: Workspace) -> list[str]:
     return due
 
 
-def open_assignments(ws: Workspace) -> dict[str, int]:
-    """Assignments of each production or active batch that still wait for an answer; only batches with some."""
-    return ws.store.open_by_batch()
-
-
 def unfinished(ws: Workspace, now: datetime | None = None) -> dict[str, int]:
     """Batch → missing answers, of the batches that the next round waits for.
 
@@ -111,7 +106,9 @@ def unfinished(ws: Workspace, now: datetime | None = None) -> dict[str, int]:
     share, sizes = ws.config.active.plan_next_at, ws.store.progress_by_batch()
     if share < 1.0 and loads(ws, now).low:
         share = min(share, EARLIEST)
-    return {key: count for key, count in open_assignments(ws).items() if count > (1.0 - share) * sizes[key][1] + 1e-9}
+    return {
+        key: count for key, count in ws.store.open_by_batch().items() if count > (1.0 - share) * sizes[key][1] + 1e-9
+    }
 
 
 def bootstrap_labels(ws: Workspace) -> int:
@@ -122,7 +119,6 @@ def bootstrap_labels(ws: Workspace) -> int:
 def run_round(
     ws: Workspace,
     *,
-    pairs: int | None = None,
     dry_run: bool = False,
     force: bool = False,
     labels: list[Preference] | None = None,
@@ -130,7 +126,6 @@ def run_round(
     """QC gate → train → rank → assign → push → new scores for all open tasks.
 
     Args:
-        pairs: How many to ask; default: `active.pairs` of the configuration.
         dry_run: Say what the model in use would ask; nothing is fetched, trained, written or pushed.
         force: Go on although a batch is unfinished or held, the bootstrap is short, or more labels no longer help.
         labels: What `update_labels` said just now; default: it is asked.
@@ -139,9 +134,8 @@ def run_round(
         NotReady: a batch lacks more answers than `active.plan_next_at` allows or is held, or the bootstrap batch has
             not been asked yet.
     """
-    count = pairs or ws.config.active.pairs
     if dry_run:
-        return _dry_run(ws, count)
+        return _dry_run(ws)
     preferences = update_labels(ws) if labels is None else labels
     deliver(ws)
     if not force:
@@ -150,7 +144,7 @@ def run_round(
     model = ws.store.active_model()  # a new one that is worse does not take over
     if not force and (reason := why_stop(ws.store.model_versions(), ws.config.active)):
         return RoundResult(model, None, 0, {}, waiting_for=reason)
-    chosen = rank(ws, count)
+    chosen = rank(ws, ws.config.active.pairs)
     if not chosen:
         return RoundResult(model, None, 0, {}, waiting_for="every pair of the pool has been asked")
     batch = active_batch(ws, *_columns(chosen), force=force, rolling=not force)
@@ -230,17 +224,17 @@ def deliver(ws: Workspace) -> None:
         rescore(ws, queue_scores(ws), version)
 
 
-def _dry_run(ws: Workspace, count: int) -> RoundResult:
+def _dry_run(ws: Workspace) -> RoundResult:
     """What a round would ask if the model in use stayed, and what it would wait for."""
     model = ws.store.active_model()
     preferences = ws.store.preferences()
-    chosen = rank(ws, count)
+    chosen = rank(ws, ws.config.active.pairs)
     loads: dict[str, int] = {}
     if chosen:
         drafted = draft_active(ws, *_columns(chosen), force=True)
         loads = dict(sorted(Counter(one.annotator_id for one in drafted.assignments).items()))
     reasons = _unanswered(ws)
-    waiting = open_assignments(ws)
+    waiting = ws.store.open_by_batch()
     unaccepted = [b.batch_id for b in ws.store.batches(calibration=False)
                   if b.status == "held" or (b.status == "open" and b.batch_id not in waiting)]  # fmt: skip
     if not reasons and unaccepted:
@@ -284,7 +278,7 @@ def check_gate(ws: Workspace, preferences: Sequence[Preference]) -> None:
     """
     if reasons := _unanswered(ws):
         raise NotReady(f"B{reasons[0][1:]}.", fix="Or continue with --force.")
-    waiting = open_assignments(ws)
+    waiting = ws.store.open_by_batch()
     for batch in ws.store.batches(calibration=False):
         if batch.status == "accepted":
             continue

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgmen
 from ml_backend.reward.weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError, NotReady
+from preference.formats import now
 from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress, remark
 from preference.workspace import Workspace
@@ -209,7 +209,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     record = ModelVersion(
         version=version,
         path=str((ws.models / version).relative_to(ws.root)),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=now(),
         preferences=len(preferences),
         ranking_accuracy=figures["ranking_accuracy"]["value"],
         spearman=figures["spearman"],

@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -39,6 +38,7 @@ from ml_backend.reward.weights import resolve_weights
 from preference.artifacts import read_json, replacing, sha256_of, write_json, write_text
 from preference.config import Config, Dataset, Reward
 from preference.errors import ConfigError, DataError, UserError
+from preference.formats import now
 from preference.records import ModelVersion
 from preference.workspace import Workspace
 
@@ -278,7 +278,7 @@ def _recorded(ws: Workspace, received: Received, figures: Mapping[str, Any], lab
     return ModelVersion(
         version=MODEL,
         path=str(folder.relative_to(ws.root)),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=now(),
         preferences=labels,
         ranking_accuracy=figures["ranking_accuracy"]["value"],
         spearman=figures["spearman"],

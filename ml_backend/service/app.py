@@ -24,21 +24,22 @@ import json
 import logging
 import time
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+from flask import Flask, Response, jsonify, request
+from pydantic import SecretStr
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 from importer.studio.hints import Hints
 from labeling_config.contract import CONSOLE, CONSOLE_HEADER, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
+from ml_backend.service.console.routes import console
 from ml_backend.service.join import PATH, invitations
-from ml_backend.service.pages import METRICS_TYPE, Metrics, status_page
+from ml_backend.service.pages import AGAIN_S, METRICS_TYPE, LiveReports, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.logs import HEADER, new_request_id, request_id, tell
 from preference.logs import request as logged_request
 from preference.workspace import Workspace
-
-if TYPE_CHECKING:
-    from flask import Flask, Response
-    from pydantic import SecretStr
 
 T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024
@@ -56,7 +57,6 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
     Args:
         hints: Where webhooks leave what they name; default: one that asks the workspace's Label Studio.
     """
-    from flask import Flask
 
     app = Flask("robopref", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -75,7 +75,6 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
 
 def _measure(app: Flask, metrics: Metrics) -> None:
     """Each request has an id, is counted, and is one line of the log. Addresses are not logged: /join's is a secret."""
-    from flask import request
 
     inner = app.wsgi_app
 
@@ -102,8 +101,6 @@ def _measure(app: Flask, metrics: Metrics) -> None:
 
 def _guard(app: Flask, ws: Workspace) -> None:
     """Nobody past /health without the password; webhooks and the console carry a secret of their own instead."""
-    from flask import Response, request
-    from werkzeug.exceptions import RequestEntityTooLarge
 
     @app.before_request
     def check() -> Response | None:
@@ -122,7 +119,6 @@ def _guard(app: Flask, ws: Workspace) -> None:
 
 
 def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: Hints, metrics: Metrics) -> None:
-    from flask import jsonify
 
     @app.get("/health")
     def health():
@@ -157,7 +153,6 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: 
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
-    from flask import Response
 
     document = files("ml_backend.service").joinpath("openapi.json").read_bytes()
 
@@ -175,11 +170,6 @@ def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
 
 
 def _answer_managers(app: Flask, ws: Workspace) -> None:
-    from flask import Response, request
-    from werkzeug.exceptions import NotFound
-
-    from ml_backend.service.console.routes import console
-    from ml_backend.service.pages import AGAIN_S, LiveReports
 
     reports = LiveReports(ws)
 
@@ -204,8 +194,6 @@ def _answer_managers(app: Flask, ws: Workspace) -> None:
 
 def _answer_mistakes(app: Flask) -> None:
     """Every error is JSON, and none shows a traceback to a client."""
-    from flask import jsonify
-    from werkzeug.exceptions import HTTPException
 
     @app.errorhandler(Exception)
     def failed(error: Exception):
@@ -223,8 +211,6 @@ def _answer_mistakes(app: Flask) -> None:
 
 def _body() -> dict[str, Any]:
     """The request's JSON object; NaN, and nesting without end, are no JSON."""
-    from flask import request
-    from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
     if not request.is_json:
         raise UnsupportedMediaType("expected Content-Type: application/json")
@@ -248,7 +234,6 @@ def _list(value: Any) -> list[Any]:
 
 def _expect(kind: type[T], value: Any) -> T:
     """`value` where it is of the kind; anything else is the client's mistake."""
-    from werkzeug.exceptions import BadRequest
 
     if not isinstance(value, kind):
         raise BadRequest(f"expected a JSON {'object' if kind is dict else 'array'}, found {type(value).__name__}")

@@ -1,7 +1,7 @@
 """The page behind an invitation: GET shows a button, POST makes the account, and later both show how far it is.
 
-Only there where `annotators.outside` is set. It asks for no password, as the link is signed; how often one address, and
-everybody together, may try is limited. A look at the link (by a mail program, say) makes nothing.
+Only there where `annotators.outside` is set. It asks for no password, as the link is signed; how often one link, and
+all together, may be tried is limited. A look at the link (by a mail program, say) makes nothing.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, request
 
 from importer.studio.participants import join, key_of, participant_of
 from preference.errors import UserError
 from preference.pages import render
 from preference.workspace import Workspace
 
-if TYPE_CHECKING:
-    from flask import Blueprint, Response
-
 PATH = "/join"
-PER_ADDRESS, TOGETHER, WINDOW_S = 20, 120, 3600.0
-"""Requests of one address, and of all, in an hour."""
+PER_LINK, TOGETHER, WINDOW_S = 20, 120, 3600.0
+"""Requests with one participant's link, and with all, in an hour."""
 
 
 class Limit:
@@ -33,8 +31,8 @@ class Limit:
         self._clock, self._lock = clock, threading.Lock()
         self._seen: dict[str, deque[float]] = defaultdict(deque)
 
-    def takes(self, address: str) -> bool:
-        """Whether one more request of this address is taken; then it counts."""
+    def takes(self, participant: str) -> bool:
+        """Whether one more request with this participant's link is taken; then it counts."""
         with self._lock:
             now = self._clock()
             for times in self._seen.values():
@@ -42,16 +40,14 @@ class Limit:
                     times.popleft()
             self._seen = defaultdict(deque, {key: times for key, times in self._seen.items() if times})
             together = sum(len(times) for times in self._seen.values())
-            if len(self._seen[address]) >= PER_ADDRESS or together >= TOGETHER:
+            if len(self._seen[participant]) >= PER_LINK or together >= TOGETHER:
                 return False
-            self._seen[address].append(now)
+            self._seen[participant].append(now)
             return True
 
 
-def invitations(ws: Workspace, limit: Limit | None = None) -> Blueprint:
-    from flask import Blueprint, request
-
-    pages, limit = Blueprint("join", __name__), limit or Limit()
+def invitations(ws: Workspace) -> Blueprint:
+    pages, limit = Blueprint("join", __name__), Limit()
 
     @pages.route(PATH, methods=["GET", "POST"])
     def enter() -> Response:
@@ -83,8 +79,6 @@ def _is_ours(ws: Workspace, participant: str, key: str) -> bool:
 
 
 def _page(status: int, **values: object) -> Response:
-    from flask import Response
-
     known = {"account": None, "trouble": "", "participant": "", "key": ""}
     headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "

@@ -5,11 +5,21 @@ Nothing here loads a judgment; with 100,000 of them each answer still takes well
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from preference.records import CALIBRATION, SETTLED, SKIPPED
 from preference.store import tables as t
 from preference.store.database import Database
+
+ANSWERED = t.judgments.join(t.assignments, t.assignments.c.assignment_id == t.judgments.c.assignment_id)
+"""A row for each judgment."""
+ASKED = t.assignments.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id)
+"""A row for each assignment, without a judgment if there is none."""
+OWED = ASKED.join(t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id).join(
+    t.annotators, t.annotators.c.annotator_id == t.assignments.c.annotator_id
+)
 
 
 class Counts(Database):
@@ -41,17 +51,12 @@ class Counts(Database):
         gone = sa.exists().where(v.batch_id == a.batch_id, v.annotator_id == a.annotator_id, v.verdict == "leave_out")
         query = (
             sa.select(a.batch_id, sa.func.count())
-            .select_from(
-                t.assignments.join(t.pairs, t.pairs.c.pair_id == a.pair_id)
-                .join(t.annotators, t.annotators.c.annotator_id == a.annotator_id)
-                .outerjoin(t.judgments, j.assignment_id == a.assignment_id)
-            )
+            .select_from(OWED)
             .where(t.annotators.c.active, t.pairs.c.kind != CALIBRATION, j.assignment_id.is_(None), ~skipped, ~gone)
             .group_by(a.batch_id)
             .order_by(a.batch_id)
         )
-        with self._reading() as connection:
-            return {row[0]: row[1] for row in connection.execute(query)}
+        return dict(self._rows(query))
 
     def progress_by_annotator(self) -> list[tuple[str, str, int, int]]:
         """`(annotator_id, batch_id, answered, open)` of everybody active; whoever skipped a pair of a batch has done
@@ -63,43 +68,30 @@ class Counts(Database):
         waits = sa.case((j.assignment_id.is_not(None), 0), (done, 0), else_=1)
         query = (
             sa.select(a.annotator_id, a.batch_id, sa.func.count(j.assignment_id), sa.func.sum(waits))
-            .select_from(
-                t.assignments.join(t.pairs, t.pairs.c.pair_id == a.pair_id)
-                .join(t.annotators, t.annotators.c.annotator_id == a.annotator_id)
-                .outerjoin(t.judgments, j.assignment_id == a.assignment_id)
-            )
+            .select_from(OWED)
             .where(t.annotators.c.active)
             .group_by(a.annotator_id, a.batch_id)
             .order_by(a.annotator_id, a.batch_id)
         )
-        with self._reading() as connection:
-            return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
+        return [(name, batch, answered, int(waiting)) for name, batch, answered, waiting in self._rows(query)]
 
     def latest_answers(self, count: int) -> list[tuple[str, str]]:
         """`(annotator_id, created_at)` of the latest answers, calibration aside, the newest first."""
         a, j = t.assignments.c, t.judgments.c
-        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id).join(t.pairs)
-        query = sa.select(a.annotator_id, j.created_at).select_from(joined)
-        query = query.where(t.pairs.c.kind != CALIBRATION).order_by(j.created_at.desc()).limit(count)
-        with self._reading() as connection:
-            return [(row[0], row[1]) for row in connection.execute(query)]
+        query = sa.select(a.annotator_id, j.created_at).select_from(ANSWERED.join(t.pairs))
+        return self._rows(query.where(t.pairs.c.kind != CALIBRATION).order_by(j.created_at.desc()).limit(count))
 
     def answers_by_annotator(self) -> list[tuple[str, str, int]]:
         """`(annotator_id, batch_id, answers)` of everybody, active or not."""
-        a, j = t.assignments.c, t.judgments.c
-        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
-        query = sa.select(a.annotator_id, a.batch_id, sa.func.count()).select_from(joined)
-        with self._reading() as connection:
-            rows = connection.execute(query.group_by(a.annotator_id, a.batch_id).order_by(a.annotator_id, a.batch_id))
-            return [(row[0], row[1], row[2]) for row in rows]
+        a = t.assignments.c
+        query = sa.select(a.annotator_id, a.batch_id, sa.func.count()).select_from(ANSWERED)
+        return self._rows(query.group_by(a.annotator_id, a.batch_id).order_by(a.annotator_id, a.batch_id))
 
     def last_answers(self) -> dict[str, str]:
         """Annotator → when their latest answer was given, calibration counted too."""
         a, j = t.assignments.c, t.judgments.c
-        query = sa.select(a.annotator_id, sa.func.max(j.created_at)).group_by(a.annotator_id)
-        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
-        with self._reading() as connection:
-            return {row[0]: row[1] for row in connection.execute(query.select_from(joined))}
+        query = sa.select(a.annotator_id, sa.func.max(j.created_at)).select_from(ANSWERED)
+        return dict(self._rows(query.group_by(a.annotator_id)))
 
     def count_without_task(self) -> int:
         """Assignments that were planned and are not in Label Studio yet; nobody pushes to somebody who is away."""
@@ -112,30 +104,20 @@ class Counts(Database):
     def open_projects(self) -> list[int]:
         """Label Studio's projects in which somebody still has something to answer."""
         a, j = t.assignments.c, t.judgments.c
-        joined = t.assignments.outerjoin(t.judgments, j.assignment_id == a.assignment_id)
-        query = sa.select(a.project_id).select_from(joined).where(j.assignment_id.is_(None), a.task_id > 0).distinct()
-        with self._reading() as connection:
-            return sorted(project for project in connection.scalars(query) if project is not None)
+        query = sa.select(a.project_id).select_from(ASKED).where(j.assignment_id.is_(None), a.task_id > 0).distinct()
+        return sorted(project for (project,) in self._rows(query) if project is not None)
 
     def progress_by_batch(self) -> dict[str, tuple[int, int]]:
         """Batch → assignments with a judgment, and all of them."""
         a, j = t.assignments.c, t.judgments.c
-        joined = t.assignments.outerjoin(t.judgments, j.assignment_id == a.assignment_id)
-        query = sa.select(a.batch_id, sa.func.count(j.assignment_id), sa.func.count()).select_from(joined)
-        with self._reading() as connection:
-            return {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(a.batch_id))}
+        query = sa.select(a.batch_id, sa.func.count(j.assignment_id), sa.func.count()).select_from(ASKED)
+        return {batch: (done, asked) for batch, done, asked in self._rows(query.group_by(a.batch_id))}
 
     def answer_times(self) -> list[tuple[str, str]]:
         """`(annotator_id, created_at)` of every answer, calibration aside."""
         a, j = t.assignments.c, t.judgments.c
-        joined = t.judgments.join(t.assignments, a.assignment_id == j.assignment_id)
-        query = (
-            sa.select(a.annotator_id, j.created_at)
-            .select_from(joined.join(t.batches, t.batches.c.batch_id == a.batch_id))
-            .where(t.batches.c.kind != CALIBRATION)
-        )
-        with self._reading() as connection:
-            return [(row[0], row[1]) for row in connection.execute(query)]
+        query = sa.select(a.annotator_id, j.created_at).select_from(ANSWERED.join(t.batches))
+        return self._rows(query.where(t.batches.c.kind != CALIBRATION))
 
     def pulse(self) -> str:
         """A short text that changes whenever answers, assignments, batches or reviews do: what was made from them can
@@ -151,6 +133,10 @@ class Counts(Database):
             row = connection.execute(sa.select(*counts, *sums, latest)).one()
             batches = connection.execute(sa.select(b.batch_id, b.status, b.reasons).order_by(b.batch_id)).all()
         return repr((tuple(row), batches))
+
+    def _rows(self, query: sa.Executable) -> list[Any]:
+        with self._reading() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def _count(self, table: sa.Table) -> int:
         with self._reading() as connection:

@@ -37,7 +37,7 @@ from preference.records import (
     Verdict,
 )
 from preference.store import tables as t
-from preference.store.counting import Counts
+from preference.store.counting import ASKED, Counts
 
 R = TypeVar("R", bound=Record)
 V = TypeVar("V")
@@ -64,32 +64,21 @@ class Reader(Counts):
     def annotators(self) -> list[Annotator]:
         return self._read(Annotator, sa.select(t.annotators).order_by(t.annotators.c.annotator_id))
 
-    def assignments(
-        self, batch_id: str | None = None, *, without_task: bool = False, calibration: bool = True
-    ) -> list[AssignmentView]:
+    def assignments(self, batch_id: str | None = None, *, calibration: bool = True) -> list[AssignmentView]:
         """Assignments with their pairs, in each annotator's order; without `calibration`, those that ask for labels."""
-        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
-            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
-        )
-        if batch_id is not None:
-            query = query.where(t.assignments.c.batch_id == batch_id)
-        if without_task:
-            query = query.where(t.assignments.c.task_id.is_(None))
-        if not calibration:
-            query = query.where(t.pairs.c.kind != CALIBRATION)
-        return self._views(query)
+        of_batch = sa.true() if batch_id is None else t.assignments.c.batch_id == batch_id
+        return self._views(of_batch, sa.true() if calibration else t.pairs.c.kind != CALIBRATION)
 
     def views_of(self, assignment_ids: Iterable[str]) -> dict[str, AssignmentView]:
         """These assignments with their pairs, by id."""
-        query = sa.select(t.assignments, *_prefixed(t.pairs)).join(
-            t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id
-        )
         key = t.assignments.c.assignment_id
-        found = [view for chunk in chunks(assignment_ids) for view in self._views(query.where(key.in_(chunk)))]
+        found = [view for chunk in chunks(assignment_ids) for view in self._views(key.in_(chunk))]
         return {view.assignment.assignment_id: view for view in found}
 
-    def _views(self, query: sa.Select[Any]) -> list[AssignmentView]:
+    def _views(self, *where: sa.ColumnElement[bool]) -> list[AssignmentView]:
         order = (t.assignments.c.annotator_id, t.assignments.c.batch_id, t.assignments.c.position)
+        joined = t.assignments.join(t.pairs, t.pairs.c.pair_id == t.assignments.c.pair_id)
+        query = sa.select(t.assignments, *_prefixed(t.pairs)).select_from(joined).where(*where)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(*order)).mappings().all()
         return [
@@ -122,15 +111,13 @@ class Reader(Counts):
         """`(annotator_id, batch_id, project_id, task_id)` of every task that should be in Label Studio."""
         c = t.assignments.c
         query = sa.select(c.annotator_id, c.batch_id, c.project_id, c.task_id).where(c.task_id > 0)
-        with self._reading() as connection:
-            return [(row.annotator_id, row.batch_id, row.project_id, row.task_id) for row in connection.execute(query)]
+        return self._rows(query)
 
     def obsolete_tasks(self) -> dict[int, list[int]]:
         """Label Studio's project → its tasks whose assignments went to others."""
         c, found = t.obsolete_tasks.c, {}
-        with self._reading() as connection:
-            for row in connection.execute(sa.select(c.project_id, c.task_id).order_by(c.task_id)):
-                found.setdefault(row.project_id, []).append(row.task_id)
+        for project_id, task_id in self._rows(sa.select(c.project_id, c.task_id).order_by(c.task_id)):
+            found.setdefault(project_id, []).append(task_id)
         return found
 
     def assignments_of_tasks(self, tasks: Iterable[int]) -> dict[int, Assignment]:
@@ -162,11 +149,9 @@ class Reader(Counts):
     def finished(self, annotator_id: str, batch_id: str, part: int) -> bool:
         """Whether this annotator has answered this part of the batch and those before it; later ones do not matter."""
         a, j = t.assignments.c, t.judgments.c
-        joined = t.assignments.outerjoin(t.judgments, j.assignment_id == a.assignment_id)
-        counts = sa.select(sa.func.count(), sa.func.count(j.assignment_id)).select_from(joined)
-        with self._reading() as connection:
-            own = counts.where(a.annotator_id == annotator_id, a.batch_id == batch_id, a.part <= part)
-            asked, done = connection.execute(own).one()
+        counts = sa.select(sa.func.count(), sa.func.count(j.assignment_id)).select_from(ASKED)
+        own = counts.where(a.annotator_id == annotator_id, a.batch_id == batch_id, a.part <= part)
+        ((asked, done),) = self._rows(own)
         return asked == done > 0
 
     def count_annotations(self, tasks: Iterable[int]) -> int:
@@ -190,15 +175,13 @@ class Reader(Counts):
             .select_from(joined.outerjoin(t.judgments, t.judgments.c.assignment_id == t.assignments.c.assignment_id))
             .where(t.rejected.c.reason.startswith(SKIPPED), t.judgments.c.assignment_id.is_(None))
         )
-        with self._reading() as connection:
-            return {row.assignment_id: row.reason[len(SKIPPED) :].lstrip(": ") for row in connection.execute(query)}
+        return {assignment: reason[len(SKIPPED) :].lstrip(": ") for assignment, reason in self._rows(query)}
 
     def settled(self) -> set[str]:
         """Assignments of trainings that were closed unasked."""
         joined = t.assignments.join(t.rejected, t.rejected.c.task_id == t.assignments.c.task_id)
         query = sa.select(t.assignments.c.assignment_id).select_from(joined).where(t.rejected.c.reason == SETTLED)
-        with self._reading() as connection:
-            return set(connection.scalars(query))
+        return {assignment for (assignment,) in self._rows(query)}
 
     def certifications(self) -> list[Certification]:
         order = (t.certifications.c.annotator_id, t.certifications.c.attempt)

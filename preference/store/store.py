@@ -10,12 +10,13 @@ import math
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from preference.formats import now
 from preference.records import (
     TRAIN,
     Activity,
@@ -84,7 +85,7 @@ class Store(Reader):
             self._upsert(t.pairs, pairs, connection, keep_existing=True)
             # originals first: a duplicate refers to its original
             ordered = sorted(assignments, key=lambda a: (a.duplicate_of is not None, a.position))
-            ordered = [replace(a, given_at=a.given_at or _now()) for a in ordered]
+            ordered = [replace(a, given_at=a.given_at or now()) for a in ordered]
             self._upsert(t.assignments, ordered, connection, keep_existing=True)
 
     def put_expert_answers(self, pairs: Iterable[Pair]) -> None:
@@ -120,7 +121,7 @@ class Store(Reader):
                 connection.execute(insert.on_conflict_do_nothing(index_elements=["task_id"]))
             for assignment_id, annotator_id, position in moves:
                 values = {"annotator_id": annotator_id, "position": position, "project_id": None, "task_id": None,
-                          "given_at": _now()}  # fmt: skip
+                          "given_at": now()}  # fmt: skip
                 connection.execute(t.assignments.update().where(c.assignment_id == assignment_id).values(values))
             for chunk in chunks(dropped):
                 connection.execute(t.assignments.delete().where(c.assignment_id.in_(chunk)))
@@ -189,7 +190,7 @@ class Store(Reader):
 
     def put_batch_verdict(self, batch_id: str, answers: dict[str, str]) -> None:
         """A batch counts as accepted for these answers."""
-        self._upsert(t.verdicts, [Verdict(batch_id, _now(), answers)])
+        self._upsert(t.verdicts, [Verdict(batch_id, now(), answers)])
 
     def put_decision(self, batch_id: str, decision: dict[str, str]) -> None:
         """One more decision of a person about a batch; it is the one that holds."""
@@ -224,7 +225,7 @@ class Store(Reader):
         c = t.requests.c
         met = sa.and_(c.kind == TRAIN, c.state == "waiting", c.request_id <= request)
         with self._transaction() as connection:
-            connection.execute(t.requests.update().where(met).values(state="done", result=result, ended=_now()))
+            connection.execute(t.requests.update().where(met).values(state="done", result=result, ended=now()))
 
     def put_request(self, kind: str, **values: Any) -> int:
         """Note what a manager asks for, with the fields of `Request`; returns its number.
@@ -233,13 +234,13 @@ class Store(Reader):
             StoreError: this form was sent before (`press`).
         """
         state = values.get("state", "waiting")
-        row = {"at": _now(), "ended": "" if state in ("waiting", "running") else _now(), **values, "kind": kind}
+        row = {"at": now(), "ended": "" if state in ("waiting", "running") else now(), **values, "kind": kind}
         with self._transaction() as connection:
             made = connection.execute(t.requests.insert().values(row).returning(t.requests.c.request_id))
             return made.scalar_one()
 
     def set_request(self, request_id: int, state: RequestState, result: str = "") -> None:
-        ended = "" if state in ("waiting", "running") else _now()
+        ended = "" if state in ("waiting", "running") else now()
         chosen = t.requests.c.request_id == request_id
         with self._transaction() as connection:
             connection.execute(t.requests.update().where(chosen).values(state=state, result=result, ended=ended))
@@ -248,7 +249,7 @@ class Store(Reader):
         """Whether it was still waiting; then nobody does it any more."""
         c = t.requests.c
         chosen = sa.and_(c.request_id == request_id, c.state == "waiting")
-        values = {"state": "failed", "result": result, "ended": _now()}
+        values = {"state": "failed", "result": result, "ended": now()}
         with self._transaction() as connection:
             return connection.execute(t.requests.update().where(chosen).values(values)).rowcount == 1
 
@@ -308,10 +309,6 @@ class Store(Reader):
             return statement.on_conflict_do_nothing(index_elements=keys)
         new = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
         return statement.on_conflict_do_update(index_elements=keys, set_=new)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _not_before(newest: str, stamp: str) -> str:

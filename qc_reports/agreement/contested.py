@@ -1,11 +1,13 @@
-"""Where annotators disagree: the rate by stratum and task type, and the pairs that divide them most.
+"""Where annotators disagree: the rate by stratum and task type, the pairs that divide them most, and those on which the
+most reliable people disagree with the rest.
 
-Answers go in; tables for heat maps and a list of pairs come out.
+Answers go in; tables for heat maps and lists of pairs come out.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,7 +18,7 @@ import pandas as pd
 from preference.formats import known
 from preference.records import Answer, Pair
 from qc_reports.agreement.coefficients import SCALE
-from qc_reports.answers import Answered, votes
+from qc_reports.answers import Answered, planned, votes
 
 STRATA = ("same", "adjacent", "distant")
 """From hard to easy: the further apart two trajectories are, the less people should differ."""
@@ -24,6 +26,10 @@ UNKNOWN = "unknown"
 ALL = "all"
 CONTESTED_SHOWN = 20
 """More contested pairs than a person reads in a sitting only make the page long."""
+BEST = 1 / 3
+"""Of the people, so many are the most reliable; two at least."""
+FEWEST = 4
+"""People from which on there is a rest to speak of."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +124,28 @@ def _contested(ballot: Sequence[Answered], pair: Pair | None) -> Contested:
         confidence=sum(sure) / len(sure) if sure else math.nan,
         votes=sorted(ballot, key=lambda answer: (SCALE.index(answer.preference), answer.annotator_id)),
     )
+
+
+def best_against_rest(answers: Sequence[Answered], reliability: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Pairs on which the most reliable people say one thing and the rest something else: often a gap in the guidelines.
+
+    Args:
+        reliability: Annotator → share of careful answers (`annotators.flags.Examination`).
+
+    Returns:
+        `pair_id`, `stratum`, `best` and `rest` (annotator → answer), those with most votes first, CONTESTED_SHOWN at
+        most.
+    """
+    if len(reliability) < FEWEST:
+        return []
+    ranked = sorted(reliability, key=lambda name: (-reliability[name], name))
+    best = set(ranked[: max(2, round(BEST * len(ranked)))])
+    stratum = {a.pair_id: a.stratum for a in answers}
+    rows = []
+    for pair_id, ballot in votes(planned(answers)).items():
+        first = {name: word for name, word in sorted(ballot.items()) if name in best}
+        rest = {name: word for name, word in sorted(ballot.items()) if name not in best}
+        if len(set(first.values())) == 1 and rest and Counter(rest.values())[next(iter(first.values()))] == 0:
+            rows.append({"pair_id": pair_id, "stratum": stratum[pair_id], "best": first, "rest": rest})
+    rows.sort(key=lambda row: (-min(len(row["best"]), len(row["rest"])), -len(row["rest"]), row["pair_id"]))
+    return rows[:CONTESTED_SHOWN]

@@ -14,30 +14,33 @@ from typing import NamedTuple
 
 import numpy as np
 
+LEVEL = 0.95
+"""Of every interval."""
+
 
 @lru_cache(maxsize=100_000)
-def interval_of_share(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def interval_of_share(hits: int, n: int) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a share; nan without answers."""
     from scipy.stats import binomtest
 
     if not n:
         return math.nan, math.nan
-    interval = binomtest(hits, n).proportion_ci(level)
+    interval = binomtest(hits, n).proportion_ci(LEVEL)
     return float(interval.low), float(interval.high)
 
 
-def interval_of_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
     """Student's interval of a mean; nan from fewer than two values."""
     from scipy.stats import t
 
     if len(values) < 2:
         return math.nan, math.nan
     middle, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * spread
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
     return middle - half, middle + half
 
 
-def interval_of_median(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
     """The order statistics between which the median lies whatever the distribution; the ends where n is small."""
     from scipy.stats import binom
 
@@ -45,7 +48,7 @@ def interval_of_median(values: Sequence[float], level: float = 0.95) -> tuple[fl
     if not n:
         return math.nan, math.nan
     ordered = sorted(values)
-    rank = int(binom.ppf((1 - level) / 2, n, 0.5))
+    rank = int(binom.ppf((1 - LEVEL) / 2, n, 0.5))
     return float(ordered[max(rank - 1, 0)]), float(ordered[min(n - rank, n - 1)])
 
 

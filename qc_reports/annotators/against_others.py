@@ -18,8 +18,7 @@ from preference.config import Quality
 from qc_reports.agreement.coefficients import SCALE
 from qc_reports.agreement.exact_tests import hits_bound, interval_of_share
 from qc_reports.annotators.comparison import Comparison
-from qc_reports.annotators.flag import Flag, Kind
-from qc_reports.annotators.tested import Tested
+from qc_reports.annotators.flag import Flag, Kind, Tested
 
 ENOUGH = 20
 """Answers that a verdict on guessing, or on always the same answer, needs."""

@@ -17,8 +17,7 @@ import numpy as np
 
 from qc_reports.agreement.exact_tests import interval_of_share, worst_drop
 from qc_reports.annotators.comparison import Comparison
-from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.tested import Tested
+from qc_reports.annotators.flag import Flag, Tested
 from qc_reports.answers import Answered, by_annotator
 
 SHORTEST = 20

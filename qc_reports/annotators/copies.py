@@ -16,8 +16,7 @@ import numpy as np
 from preference.records import Answer
 from qc_reports.agreement.coefficients import confusions
 from qc_reports.agreement.exact_tests import interval_of_share, sum_at_least
-from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.tested import Tested
+from qc_reports.annotators.flag import Flag, Tested
 from qc_reports.answers import Answered
 
 ENOUGH = 30

@@ -1,10 +1,16 @@
-"""Something to review about one annotator: what was seen, how sure it is, and from how many answers."""
+"""Something to review about one annotator: what was seen, how sure it is, and from how many answers.
+
+`standing` says which of many tests accuse somebody.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from qc_reports.agreement.exact_tests import false_discoveries
 
 Kind = Literal[
     "gold",
@@ -19,6 +25,10 @@ Kind = Literal[
     "copy",
     "clock",
 ]
+
+
+FALSE_SHARE = 0.05
+"""Of the flags that are raised, so many at most are expected to be false."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +59,18 @@ class Flag:
     def effect(self) -> float:
         """How far `value` is from `expected`, in the unit of both."""
         return self.value - self.expected
+
+
+class Tested(NamedTuple):
+    flag: Flag
+    matters: bool
+    """Whether what was seen is large enough to matter, however sure it is."""
+
+
+def standing(tests: Iterable[Tested]) -> list[Flag]:
+    """The flags that matter and that chance does not explain, over all people and kinds together (Benjamini and
+    Hochberg): with everybody alike somebody is accused in one batch of twenty, however many people and tests there are.
+    """
+    tests = list(tests)
+    limit = false_discoveries([test.flag.p for test in tests], FALSE_SHARE)
+    return [test.flag for test in tests if test.matters and test.flag.p <= limit]

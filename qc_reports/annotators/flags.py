@@ -18,12 +18,11 @@ from qc_reports.annotators.against_others import tests_against_others
 from qc_reports.annotators.change_point import tests_for_change
 from qc_reports.annotators.comparison import BATCHES, compare, model_of
 from qc_reports.annotators.copies import copy_tests
-from qc_reports.annotators.flag import Flag, Kind
+from qc_reports.annotators.flag import Flag, Kind, Tested, standing
 from qc_reports.annotators.gold import GoldCheck, check_gold
 from qc_reports.annotators.own_answers import speed_tests, tests_of_own
 from qc_reports.annotators.protocol import Threshold, protocol_flags, thresholds
 from qc_reports.annotators.statistics import AnnotatorStats
-from qc_reports.annotators.tested import Tested, standing
 from qc_reports.answers import Answered, planned, votes
 
 ORDER = ("swapped", "side_bias", "one_answer", "copy", "turned", "guessing", "gold", "speed", "self_consistency",

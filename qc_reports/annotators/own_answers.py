@@ -14,9 +14,8 @@ from preference.config import Quality
 from preference.records import Answer
 from qc_reports.agreement.exact_tests import at_least, interval_of_share, weighted_at_most
 from qc_reports.annotators.comparison import BATCHES
-from qc_reports.annotators.flag import Flag
+from qc_reports.annotators.flag import Flag, Tested
 from qc_reports.annotators.statistics import AnnotatorStats
-from qc_reports.annotators.tested import Tested
 from qc_reports.answers import Answered, by_annotator
 
 REPEATS = 5

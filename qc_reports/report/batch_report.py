@@ -14,8 +14,8 @@ import numpy as np
 from preference.config import Quality
 from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
 from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
+from qc_reports.agreement.contested import best_against_rest
 from qc_reports.agreement.parts import parts
-from qc_reports.annotators.best_against_rest import best_against_rest
 from qc_reports.annotators.clock import clock_flags
 from qc_reports.annotators.flags import examine
 from qc_reports.annotators.reviews import ReviewStatus, review_status
@@ -54,7 +54,7 @@ class BatchReport:
     gold: dict[str, Any] = field(default_factory=dict)
     """How much of gold people contradict, and whether it is suspended: `annotators.gold.GoldCheck`."""
     best_against_rest: list[dict[str, Any]] = field(default_factory=list)
-    """Pairs on which the most reliable people disagree with the rest: see `annotators.best_against_rest`."""
+    """Pairs on which the most reliable people disagree with the rest: see `agreement.contested`."""
     warnings: list[str] = field(default_factory=list)
     """What the figures cannot tell, and why; see `qc_reports.report.warnings`."""
     notes: list[str] = field(default_factory=list)

@@ -75,10 +75,9 @@ def plan(
     Example: `robopref plan --people 6 --wage 25`
     """
     from ml_backend.loop.campaign import campaign
-    from robopref import show_plan
 
     ws = Workspace.open(config)
-    show_plan.campaign(campaign(ws, target=target, people=people, pairs=pairs, wage=wage), json)
+    show_status.campaign(campaign(ws, target=target, people=people, pairs=pairs, wage=wage), json)
 
 
 calibration_app = typer.Typer(

@@ -13,7 +13,7 @@ import typer
 from preference.errors import needs
 from preference.logs import set_up
 from preference.workspace import Workspace
-from robopref import show
+from robopref import show, show_status
 from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
 from robopref.show_status import follow
 
@@ -246,3 +246,14 @@ def restore(
     from robopref.backup import restore as put_back
 
     show.restored(put_back(config, file, Studio.of(config, studio_data, studio_database), force=force), json)
+
+
+@app.command(rich_help_panel=RUN)
+def status(config: ConfigPath = DEFAULT, json: Json = False) -> None:
+    """Show where the project stands, who owes which answers, and the next command.
+
+    It reads only the database, which is as fresh as the last `robopref pull` or webhook.
+    """
+    from ml_backend.loop.status import status as look
+
+    show_status.status(look(Workspace.open(config)), json)

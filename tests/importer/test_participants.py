@@ -12,7 +12,7 @@ from importer.studio.participants import completion_code, export_participants, f
 from importer.studio.replies import StudioProject
 from labeling_config.contract import completion_of
 from ml_backend.service.app import create_app
-from ml_backend.service.join import PER_ADDRESS, TOGETHER, Limit
+from ml_backend.service.join import PER_LINK, TOGETHER, Limit
 from preference.errors import StudioError, UserError
 from preference.records import Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
@@ -159,7 +159,7 @@ def test_the_page_makes_nothing_before_the_button_and_takes_few_tries(ws, studio
     assert done.status_code == 200 and "outside-p1@annotators.example" in done.text
     assert done.headers["Cache-Control"] == "no-store"
     assert client.post("/join", data={"participant": "p1", "key": "x"}).status_code == 403
-    codes = [client.get(link).status_code for _ in range(PER_ADDRESS)]
+    codes = [client.get(link).status_code for _ in range(PER_LINK)]
     assert codes[-1] == 429
     assert client.get("/reports").status_code == 401, "the rest asks for its password"
 
@@ -172,8 +172,8 @@ def test_without_the_setting_there_is_no_such_page(ws, studio):
 def test_the_limit_forgets_after_an_hour_and_holds_for_all_together():
     now = [0.0]
     limit = Limit(clock=lambda: now[0])
-    assert [limit.takes("a") for _ in range(PER_ADDRESS + 1)].count(True) == PER_ADDRESS
+    assert [limit.takes("a") for _ in range(PER_LINK + 1)].count(True) == PER_LINK
     taken = sum(limit.takes(f"address {i}") for i in range(2 * TOGETHER))
-    assert PER_ADDRESS + taken == TOGETHER
+    assert PER_LINK + taken == TOGETHER
     now[0] = 3601.0
     assert limit.takes("a")

@@ -7,7 +7,7 @@ import pytest
 
 from ml_backend.loop import queue_order as scores_module
 from ml_backend.loop.queue_order import QueueScores, informative_first, publish_if_changed, queue_scores
-from ml_backend.loop.rounds import check_finished, check_gate, open_assignments, unfinished
+from ml_backend.loop.rounds import check_finished, check_gate, unfinished
 from preference.errors import NotReady
 from preference.records import (
     Annotator,
@@ -39,7 +39,7 @@ def test_a_stratified_batch_keeps_its_planned_order(ws):
 def test_what_is_answered_has_no_place(ws):
     ws.store.put_judgments([Judgment("x4", "ann", "p4", "A", 3, 1000)])
     assert queue_scores(ws) == {"x3": 0.0, "x2": 1.0, "x1": 2.0, "x0": 3.0}
-    assert open_assignments(ws) == {"production-001": 4}
+    assert ws.store.open_by_batch() == {"production-001": 4}
 
 
 def test_in_an_active_batch_the_most_informative_comes_first():

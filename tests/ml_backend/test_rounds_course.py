@@ -39,7 +39,7 @@ def ws(trained, tmp_path, monkeypatch):
     ws.studio = {"tasks": [], "order": None, "places": {}}
 
     def push(ws, scores=()):
-        waiting = ws.store.assignments(without_task=True)
+        waiting = [v for v in ws.store.assignments() if v.assignment.task_id is None]
         ws.studio["places"] |= {v.assignment.assignment_id: dict(scores)[v.assignment.assignment_id] for v in waiting}
         ws.studio["tasks"] += [view.assignment.assignment_id for view in waiting]
         ws.store.set_tasks((v.assignment.assignment_id, 1, i) for i, v in enumerate(waiting, 1))
