@@ -39,7 +39,7 @@ PIXELS: dict[str, tuple[int, str]] = {
     "8UC1": (1, ""),
 }
 """Encoding of a raw image → bytes of a pixel, and their order."""
-DAMAGED = "If it was cut off while recording, mend it: `mcap recover {0} -o mended.mcap`."
+DAMAGED = "If it was cut off while recording, repair it: `mcap recover {0} -o repaired.mcap`."
 NO_INDEX = "Write one with an index: `mcap recover {0} -o indexed.mcap`."
 DEEPEST = 8
 """Messages within messages."""
