@@ -79,6 +79,8 @@ class ModelSpec:
     """Whether there is a part on summaries beside the network."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
+    outcome_inputs: tuple[str, ...] = ()
+    """Which of `inputs` these are told from; empty = all, as in earlier versions."""
     cameras: tuple[str, ...] = ()
     """The views, the primary one first; `frame_size` is of all of them together."""
     robots: tuple[tuple[str, int, int], ...] = ()
@@ -253,7 +255,9 @@ class RewardModel(nn.Module):
     def make_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
         """An untrained part that gives these outcomes."""
         spec = self.spec
-        return StepOutcomes(names, spec.temporal, spec.width, spec.hidden, spec.members, generator)
+        told_from = {*(spec.outcome_inputs or spec.inputs), "task"}
+        seen = [column in told_from for column in spec.columns]
+        return StepOutcomes(names, spec.temporal, spec.width, spec.hidden, spec.members, generator, seen)
 
     def add_outcomes(self, outcomes: StepOutcomes) -> None:
         """Say these of each step, too."""

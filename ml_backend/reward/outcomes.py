@@ -4,7 +4,9 @@ Success is the probability that the task has been done by this step; it is learn
 that they never did. Progress is 1 once the task is done, and before that 1 less the time that is still to go, in units
 of what a good trajectory of the task takes (their median), at least 0; in a trajectory that never succeeds all of it is
 0, so that progress expects little where failures go. (Targets of 0 to 1 along every trajectory teach a clock.)
-Both are logistic, on the windows that the reward's network sees.
+Both are logistic, on the windows that the reward's network sees, and about what the world looks like: a model that sees
+frames or state does not see the actions here, by which it would tell who drives instead. In training each trajectory is
+a little beside itself, so that places near those of good trajectories count as near them.
 
 Members leave out one fold of trajectories each, so that every trajectory is judged by one that never saw it: on those
 values a temperature and an offset for each of the two are fitted (Platt 1999). The spread over members says how unsure
@@ -39,6 +41,10 @@ MOST = 1000
 STEPS, BATCH, RATE, DECAY = 150, 32, 1e-2, 1e-3
 """Optimizer steps, trajectories in each, learning rate, weight decay. These and the form of progress were chosen on one
 seed of drawer-open-v3, which the benchmark does not use."""
+BESIDE = 0.3
+"""Standard deviation of how far a trajectory is beside itself in a training step, in the input's own. Of progress with
+the true distance, Kendall's tau was 0.75, 0.76 and 0.69 without on one seed of drawer-open-v3, pick-place-v3 and
+faucet-open-v3, none of which the benchmark uses, 0.78, 0.76 and 0.72 with 0.2, 0.81, 0.76 and 0.72 with 0.4."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,20 @@ class StepOutcomes(nn.Module):
 
     temperature: torch.Tensor
     shift: torch.Tensor
+    seen: torch.Tensor
 
     def __init__(
         self, names: Sequence[str], kind: str, width: int, hidden: int, members: int,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | None = None, seen: Sequence[bool] | None = None,
     ) -> None:  # fmt: skip
+        """
+        Args:
+            seen: (width,) which of the inputs it looks at; default: all.
+        """
         super().__init__()
         self.names = tuple(names)
+        looked_at = torch.ones(width) if seen is None else torch.tensor(list(seen), dtype=torch.float32)
+        self.register_buffer("seen", looked_at, persistent=False)
         self.temporal = temporal_layer(kind, width, hidden, members, generator)
         size: Any = self.temporal.size
         self.hidden_weight = uniform((members, size, hidden), size, generator)
@@ -82,6 +95,7 @@ class StepOutcomes(nn.Module):
     def logits(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(K, B, T, O) before calibration."""
         members = len(self.hidden_weight)
+        inputs = inputs * self.seen
         found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask).expand(members, -1, -1, -1)
         phi = torch.relu(torch.baddbmm(self.hidden_bias, found.flatten(1, 2), self.hidden_weight))
         return torch.baddbmm(self.output_bias, phi, self.output_weight).unflatten(1, inputs.shape[:2])
@@ -143,11 +157,13 @@ def learn_outcomes(
     kept = torch.from_numpy(fold != np.arange(len(part.hidden_weight))[:, None])
     optimizer = torch.optim.Adam(part.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    size = BESIDE * inputs[mask].std(dim=0, unbiased=False)
+    size[len(size) - tasks :] = 0.0
     order = np.concatenate([rng.permutation(len(inputs)) for _ in range(-(-STEPS * BATCH // len(inputs)))])
     for some in order[: STEPS * BATCH].reshape(STEPS, BATCH):
         rows = torch.from_numpy(some)
         longest = int(mask[rows].sum(dim=1).max())
-        seen = without_some_tasks(inputs[rows, :longest], tasks, rng)
+        seen = without_some_tasks(_beside(inputs[rows, :longest], size, rng), tasks, rng)
         logits = part.logits(seen, mask[rows, :longest])
         weight = (there[rows, :longest] * kept[:, rows, None, None]).to(logits.dtype)
         wanted = y[rows, :longest].expand_as(logits)
@@ -157,6 +173,12 @@ def learn_outcomes(
         optimizer.step()
         schedule.step()
     return _calibrate(part, inputs, mask, y, there, ~kept)
+
+
+def _beside(inputs: torch.Tensor, size: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """(B, T, F), each trajectory moved as a whole; what is missing, and so 0, stays so."""
+    drawn = torch.from_numpy(rng.standard_normal((len(inputs), 1, len(size)), dtype=np.float32))
+    return inputs + drawn * size * (inputs != 0.0)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from paths import ROOT
 from ml_backend.loop import outcomes
 from ml_backend.loop.outcomes import done_step, known_outcomes
 from ml_backend.reward.dataset import Known, split_pairs
+from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.outcomes import FEWEST, fit_platt, learnable, targets
 from ml_backend.reward.train import train_model
@@ -77,6 +78,23 @@ def test_unseen_steps_get_their_progress_and_success_and_the_file_keeps_them(tmp
     assert progress.min() >= 0 and success.max() <= 1
     assert np.corrcoef(progress, told[:, 0])[0, 1] > 0.8
     assert success[told[:, 1] == 1].mean() > 0.8 > 0.2 > success[told[:, 1] == 0].mean()
+
+
+def test_progress_and_success_are_about_the_state_and_not_about_who_drives():
+    made, truth, known = journeys()
+    model = trained(known, made, truth).model
+    driven = [Features(one.frames, one.actions[::-1].copy(), one.state) for one in made]
+    both = zip(model.score_steps(made), model.score_steps(driven), strict=True)
+    assert all(np.array_equal(a.outcomes[n], b.outcomes[n]) for a, b in both for n in ("progress", "success"))
+
+
+def test_a_model_of_an_earlier_version_tells_them_from_all_that_it_saw_then(tmp_path):
+    made, truth, known = journeys(30)
+    model = trained(known, made, truth).model
+    model.spec = replace(model.spec, outcome_inputs=())
+    model.save(tmp_path / "model.pt")
+    earlier = RewardModel.load(tmp_path / "model.pt")
+    assert earlier.outcomes is not None and earlier.outcomes.seen.all()
 
 
 def test_rewards_do_not_depend_on_what_is_known_of_success():
