@@ -38,6 +38,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "makers")]
 from annotators import timed  # noqa: E402
 from service import cache, process, wait_for  # noqa: E402
 
+from preference.errors import installed  # noqa: E402
+
 PEOPLE, TASKS, BATCH, TRAJECTORIES = 50, 10_000, 500, 160
 MEDIAN_S, SPREAD = 45.0, 0.5
 """Of thinking about a pair: seconds, and the standard deviation of their logarithm."""
@@ -364,6 +366,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.people, asked.tasks, asked.answers = 10, 400, 120
+    if not installed("gunicorn"):
+        parser.error("gunicorn is missing, which serves Label Studio here: pip install -c constraints.txt '.[server]'")
     found = measure(asked)
     for name, value in found.items():
         print(f"{name:<24} {value:>10.2f}")
