@@ -10,7 +10,7 @@ import pytest
 import torch
 from format_maker import make_lerobot_v2
 from inference_maker import inference
-from lerobot_maker import CAMERA, Made
+from lerobot_maker import CAMERA, Made, make_dataset
 from ml_maker import features, spec
 
 from ml_backend.release.onnx import Example, WholePath, contract_of, export_onnx
@@ -227,3 +227,38 @@ def test_the_list_of_episodes_is_read_once_for_all_their_tasks(tmp_path, monkeyp
     listed = root / "meta" / "episodes.jsonl"
     listed.write_text(listed.read_text().replace("open", "close") + "[]\n")
     assert inference.load_lerobot(root, 0, ARM, task_types=("close", "open"))["task"] == "close"
+
+
+def two_cameras(root, episodes=3):
+    """A LeRobot v3.0 dataset with a camera at the wrist beside the one in front."""
+    made = make_dataset(root, [Made(rows=12, still=2, task=f"task {number}") for number in range(episodes)])
+    wrist = "observation.images.wrist"
+    (made / "videos" / wrist).symlink_to(made / "videos" / CAMERA)
+    file = made / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(file)
+    for name in [name for name in table.column_names if name.startswith("videos/")]:
+        table = table.append_column(name.replace(CAMERA, wrist), table[name])
+    pq.write_table(table, file)
+    info = json.loads((made / "meta" / "info.json").read_text())
+    info["features"][wrist] = info["features"][CAMERA]
+    (made / "meta" / "info.json").write_text(json.dumps(info))
+    columns = {"actions": [["action", [0, 1]]], "state": [["observation.state", [0, 1, 2, 3]]]}
+    return made, {"camera": CAMERA, "cameras": [CAMERA, wrist], **columns}
+
+
+def test_the_table_of_episodes_is_read_once_for_all_episodes_and_cameras(tmp_path, monkeypatch):
+    root, columns = two_cameras(tmp_path / "d")
+    read, own = [], inference._read_parquet
+    monkeypatch.setattr(inference, "_read_parquet", lambda at, *rest, **m: (read.append(at), own(at, *rest, **m))[1])
+    tasks = [f"task {number}" for number in range(3)]
+    for episode in inference.lerobot_episodes(root):
+        found = inference.load_lerobot(root, episode, columns, task_types=tasks)
+        assert found["task"] == tasks[episode] and [len(images) for images in found["images"].values()] == [12, 12]
+    tables = [path for path in read if "episodes" in path.parts]
+    assert len(tables) == 2, "by lerobot_episodes, and for the places of all cameras"
+    with pytest.raises(inference.InputError, match="meta/episodes knows no episode 3"):
+        inference.load_lerobot(root, 3, columns)
+    table = pq.read_table(tables[0])
+    renamed = table.column("tasks").to_pylist()[::-1]
+    pq.write_table(table.set_column(table.column_names.index("tasks"), "tasks", pa.array(renamed)), tables[0])
+    assert inference.load_lerobot(root, 0, columns, task_types=tasks)["task"] == "task 2", "a changed one is read again"

@@ -61,7 +61,8 @@ MOST_TEXT = 512 << 20
 """Bytes of a list of episodes: those of a million take 200 MB."""
 CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file,pipe"}
 """FFmpeg goes by the content, whatever a file is called: playlists name other files, which it then opens."""
-
+VIDEO_PLACE = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+"""Columns of meta/episodes that say where an episode lies in a camera's videos."""
 
 KEYS = ("images", "actions", "state", "fps", "start_s", "end_s", "task", "robot")
 """What an episode may hold: the arguments of `RewardModel.score`."""
@@ -721,7 +722,7 @@ def load_lerobot(
     task = ""
     for name in several or [camera]:
         if v3:
-            data, video, offset, end, task = _places_v3(root, info, episode, name)
+            data, video, offset, end, task = _places_v3(root, info, episode, several or [camera], name)
         else:
             where = {"episode_chunk": episode // _chunks_size(root, info), "episode_index": episode}
             data, offset, end = _place(root, info, "data_path", where), 0.0, float("inf")
@@ -850,23 +851,49 @@ def _first(tasks: Any) -> str:
     return tasks if isinstance(tasks, str) else str(tasks[0]) if isinstance(tasks, list) and tasks else ""
 
 
-def _places_v3(root: Path, info: Mapping[str, Any], episode: int, camera: str) -> tuple[Path, Path, float, float, str]:
-    """Data file, video file, where in the video the episode begins and ends, and its task."""
-    key = f"videos/{camera}/"
+def _places_v3(
+    root: Path, info: Mapping[str, Any], episode: int, cameras: Sequence[str], camera: str
+) -> tuple[Path, Path, float, float, str]:
+    """Data file, video file, where in the video the episode begins and ends, and its task.
+
+    Args:
+        cameras: All that are asked for of this dataset, `camera` among them.
+    """
+    try:
+        written = tuple((path, path.stat().st_mtime_ns) for path in _episode_files(root))
+    except OSError as error:
+        raise InputError(f"{root}: meta/episodes cannot be read: {error}.") from None
+    row = _rows_v3(root, tuple(cameras), written).get(episode)
+    if row is None:
+        raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
+    at = 2 + len(VIDEO_PLACE) * list(cameras).index(camera)
+    chunk, file, video_chunk, video_file, begin, end = *row[:2], *row[at : at + len(VIDEO_PLACE)]
+    data = _place(root, info, "data_path", {"chunk_index": chunk, "file_index": file})
+    place = {"video_key": camera, "chunk_index": video_chunk, "file_index": video_file}
+    return data, _place(root, info, "video_path", place), begin, end, _first(row[-1])
+
+
+@lru_cache(maxsize=1)
+def _rows_v3(root: Path, cameras: tuple[str, ...], _written: Any) -> dict[int, tuple[Any, ...]]:
+    """Episode → chunk and file of its data, the VIDEO_PLACE of each camera, its tasks; the tables are read once for all
+    episodes of a dataset."""
     wanted = ["data/chunk_index", "data/file_index"]
-    wanted += [f"{key}{name}" for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
-    for table in _episode_tables(root, wanted, [("episode_index", "=", episode)], also="tasks"):
-        if table[wanted[0]]:
-            chunk, file, video_chunk, video_file, begin, end = (table[name][0] for name in wanted)
-            data = _place(root, info, "data_path", {"chunk_index": chunk, "file_index": file})
-            place = {"video_key": camera, "chunk_index": video_chunk, "file_index": video_file}
-            return data, _place(root, info, "video_path", place), begin, end, _first(table.get("tasks", [""])[0])
-    raise InputError(f"{root}: meta/episodes knows no episode {episode}.")
+    wanted += [f"videos/{camera}/{name}" for camera in cameras for name in VIDEO_PLACE]
+    rows: dict[int, tuple[Any, ...]] = {}
+    for table in _episode_tables(root, ["episode_index", *wanted], also="tasks"):
+        tasks = table.get("tasks", [""] * len(table["episode_index"]))
+        for episode, *row in zip(table["episode_index"], *(table[name] for name in wanted), tasks, strict=True):
+            if type(episode) is int:
+                rows.setdefault(episode, tuple(row))
+    return rows
 
 
-def _episode_tables(root: Path, columns: list[str], filters: Any = None, also: str = "") -> Iterable[dict[str, list]]:
-    paths = sorted((root / "meta" / "episodes").rglob("*.parquet"))
-    return (_read_parquet(_inside(root, path), columns, filters, also) for path in paths)
+def _episode_files(root: Path) -> list[Path]:
+    return [_inside(root, path) for path in sorted((root / "meta" / "episodes").rglob("*.parquet"))]
+
+
+def _episode_tables(root: Path, columns: list[str], also: str = "") -> Iterable[dict[str, list]]:
+    return (_read_parquet(path, columns, also=also) for path in _episode_files(root))
 
 
 def _read_info(root: Path) -> dict[str, Any]:
