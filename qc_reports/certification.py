@@ -21,7 +21,7 @@ import numpy as np
 from labeling_config.contract import load_template
 from preference.errors import NotReady, UserError
 from preference.formats import now
-from preference.records import CALIBRATION, Answer, Batch, Certification, Judgment
+from preference.records import Answer, Batch, Certification, Judgment
 from preference.signed import signed
 from preference.workspace import Workspace
 from qc_reports.agreement.coefficients import cohen_kappa_interval, confusion
@@ -54,7 +54,7 @@ def certify(ws: Workspace, batch_id: str = FIRST) -> list[Certification]:
     views = ws.store.assignments(batch_id) if number else []
     if not number or not views:
         raise NotReady(f"There is no calibration set {batch_id!r}.", fix="Run `robopref calibration build` first.")
-    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
+    experts = ws.store.experts()
     judgments = ws.store.judgments(batch_id)
     answers = by_annotator(join(judgments, views))
     truth = _expert_truth(ws, batch_id, [j for j in judgments if j.annotator_id in experts], answers, experts)
@@ -98,8 +98,7 @@ def effort(ws: Workspace) -> Effort:
     """Pass rate at the first attempt, and hours."""
     first = [r for r in ws.store.certifications() if r.batch_id == FIRST and r.pairs]
     spent = dict.fromkeys((record.annotator_id for record in first), 0.0)
-    courses = [batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION]
-    for judgment in (judgment for batch_id in courses for judgment in ws.store.judgments(batch_id)):
+    for judgment in (judgment for batch_id in ws.store.calibration_sets() for judgment in ws.store.judgments(batch_id)):
         if judgment.annotator_id in spent:
             spent[judgment.annotator_id] += judgment.response_time_ms / 3_600_000
     hours = [time for time in spent.values() if time > 0]

@@ -61,7 +61,7 @@ def without_left_out(ws: Workspace, batch_id: str, assignments: set[str]) -> set
 
 
 def _left_out(ws: Workspace, batch_id: str) -> set[str]:
-    gone = {r.annotator_id for r in ws.store.reviews() if r.batch_id == batch_id and r.verdict == "leave_out"}
+    gone = {annotator for batch, annotator in ws.store.left_out() if batch == batch_id}
     if not gone:
         return set()
     return {

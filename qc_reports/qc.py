@@ -95,7 +95,7 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
 def check_all(ws: Workspace) -> Checked:
     """All production and active batches as if they were one; without whom a review left out. Writes nothing."""
     reviews = ws.store.reviews()
-    dropped = {(r.batch_id, r.annotator_id) for r in reviews if r.verdict == "leave_out"}
+    dropped = ws.store.left_out()
     views = ws.store.assignments(calibration=False)
     judgments = ws.store.judgments()
     everybody = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
@@ -168,7 +168,7 @@ def check(
 def _over_batches(ws: Workspace) -> list[dict[str, object]]:
     """Agreement in each batch so far and in all of them together, without those whom a review left out."""
     views = ws.store.assignments(calibration=False)
-    dropped = {(r.batch_id, r.annotator_id) for r in ws.store.reviews() if r.verdict == "leave_out"}
+    dropped = ws.store.left_out()
     answers = [a for a in planned(join(ws.store.judgments(), views)) if (a.batch_id, a.annotator_id) not in dropped]
     order = [batch.batch_id for batch in ws.store.batches()]
     return batch_parts(answers, order, draws=ws.config.quality.bootstrap, rng=ws.rng("alpha of all batches"))

@@ -178,7 +178,7 @@ def _set_size(ws: Workspace) -> int:
 def _assign_set(ws: Workspace, batch_id: str, annotators: Sequence[str]) -> list[Assignment]:
     """The set to those of `annotators` who do not have it yet: all of it to an expert, the first `calibration.pairs`
     of a test set to others."""
-    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
+    experts = ws.store.experts()
     whole = [name for name in annotators if batch_id == TRAINING or name in experts]
     made = _new_assignments(ws, batch_id, whole)
     made += _new_assignments(ws, batch_id, [n for n in annotators if n not in whole], ws.config.calibration.pairs)

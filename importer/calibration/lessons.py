@@ -117,7 +117,7 @@ def _in_groups(missed: Sequence[Pair], known: Mapping[str, Pair]) -> list[Pair]:
 
 def expert_words(ws: Workspace, batch_id: str) -> dict[str, Judgment]:
     """Pair of this set → what an expert said of it."""
-    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
+    experts = ws.store.experts()
     return {judgment.pair_id: judgment for judgment in ws.store.judgments(batch_id) if judgment.annotator_id in experts}
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from importer.pairs.annotators import certified_ids
-from preference.records import CALIBRATION
 from preference.workspace import Workspace
 
 LOW = 4
@@ -59,7 +58,7 @@ class Loads:
 def loads(ws: Workspace, now: datetime | None = None) -> Loads:
     """How it stands at `now`; default: the present."""
     now = now or datetime.now(UTC)
-    tests = {batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION}
+    tests = set(ws.store.calibration_sets())
     waiting = dict.fromkeys(certified_ids(ws), 0)
     for name, batch_id, _, still_open in ws.store.progress_by_annotator():
         if name in waiting and batch_id not in tests:

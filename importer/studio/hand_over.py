@@ -111,7 +111,7 @@ class _Book:
         self.seen: dict[str, set[str]] = defaultdict(set)
         for view in views:
             self.seen[view.assignment.pair_id].add(view.assignment.annotator_id)
-        self.left_out = {(r.batch_id, r.annotator_id) for r in ws.store.reviews() if r.verdict == "leave_out"}
+        self.left_out = ws.store.left_out()
         self.gone = gone
         self.people = sorted(set(certified_ids(ws)) - gone)
 

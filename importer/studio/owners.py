@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from importer.studio.client import LabelStudio, connect
 from importer.studio.replies import StudioProject
 from labeling_config.contract import closed_to, opened_to
-from preference.records import CALIBRATION
 from preference.workspace import Workspace
 
 
@@ -25,7 +24,7 @@ def closed_projects(ws: Workspace) -> set[int]:
     revoked = {name for name, record in latest.items() if record.revoked}
     people = [annotator for annotator in ws.store.annotators() if annotator.role == "annotator"]
     left = {a.annotator_id for a in people if not a.active and not a.away.startswith("Paused")}
-    tests = {batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION}
+    tests = set(ws.store.calibration_sets())
     return {
         project_id
         for name, batch_id, project_id, _ in ws.store.tasks()

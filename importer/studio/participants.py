@@ -23,7 +23,7 @@ from labeling_config.contract import completed
 from preference.artifacts import write_csv
 from preference.errors import NotReady, StudioError, UserError
 from preference.locks import JOIN, exclusively
-from preference.records import CALIBRATION, Annotator
+from preference.records import Annotator
 from preference.workspace import Workspace
 
 PREFIX = "outside-"
@@ -164,7 +164,7 @@ def export_participants(ws: Workspace, path: Path) -> int:
     import pandas as pd
 
     certified = set(ws.store.certified()) | {r.annotator_id for r in ws.store.certifications() if r.certified}
-    tests = {batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION}
+    tests = set(ws.store.calibration_sets())
     counts: dict[tuple[str, bool], int] = {}
     for name, batch_id, answered in ws.store.answers_by_annotator():
         counts[name, batch_id in tests] = counts.get((name, batch_id in tests), 0) + answered
@@ -200,7 +200,7 @@ def _outside(ws: Workspace) -> list[Annotator]:
 
 def _progress(ws: Workspace, name: str) -> tuple[int, int]:
     """Production pairs answered, and how many were agreed on."""
-    tests = {batch.batch_id for batch in ws.store.batches() if batch.kind == CALIBRATION}
+    tests = set(ws.store.calibration_sets())
     done = sum(
         count for who, batch_id, count in ws.store.answers_by_annotator() if who == name and batch_id not in tests
     )

@@ -19,7 +19,7 @@ from preference.adjudicated import ADJUDICATION
 from preference.artifacts import read_json
 from preference.errors import ConfigError, DataError
 from preference.protocol import outside_protocol
-from preference.records import CALIBRATION, DISAGREES, Annotator, Batch, ModelVersion
+from preference.records import DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
 
 
@@ -166,13 +166,9 @@ def _calibration(ws: Workspace) -> Step | None:
 
 def _ready(ws: Workspace) -> Step | None:
     """Somebody finished a test, and so did the expert."""
-    tests = {
-        b.batch_id
-        for b in ws.store.batches()
-        if b.kind == CALIBRATION and not b.batch_id.startswith((TRAINING, ADJUDICATION))
-    }
+    tests = {name for name in ws.store.calibration_sets() if not name.startswith((TRAINING, ADJUDICATION))}
     records = {record.annotator_id: record for record in ws.store.certifications()}
-    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
+    experts = ws.store.experts()
     progress = ws.store.progress_by_annotator()
     true = {batch_id for name, batch_id, answered, left in progress if name in experts and answered and not left}
     latest = {row[0]: row for row in progress if row[1] in tests and row[0] not in experts}  # in the sets' order

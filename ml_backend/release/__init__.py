@@ -15,7 +15,7 @@ out. `verify_release(path)`: a folder or an archive in, whether every byte is as
 | `archive` | the archive, and its verification |
 | `versions` | which version comes next |
 | `adopt`, `adopted_answers` | a release that another team continues |
-| `lerobot`, `lerobot_tables`, `lerobot_progress` | a LeRobot dataset of the pool with the model's rewards |
+| `lerobot`, `lerobot_tables` | a LeRobot dataset of the pool with the model's rewards |
 | `templates/` | the card's text, inference.py, the notebook |
 """
 

@@ -28,8 +28,16 @@ from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
 from ml_backend.loop.features import features_for
-from ml_backend.release.lerobot_progress import PROGRESS, write_progress
-from ml_backend.release.lerobot_tables import KEPT, NEXT, Added, Rewarded, check_free, write_table
+from ml_backend.release.lerobot_tables import (
+    KEPT,
+    NEXT,
+    PROGRESS,
+    Added,
+    Rewarded,
+    check_free,
+    write_progress,
+    write_table,
+)
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
 from preference.config import Dataset

@@ -3,6 +3,10 @@
 LeRobot's loader wants each feature of info.json as a column of the data, each column declared there, and statistics
 for each: per dataset in meta/stats.json, per episode in meta/episodes (v3.0) or meta/episodes_stats.jsonl (v2.1). A
 feature of shape [1] has to be a plain number; lists of one number, as some recorders write them, are unwrapped.
+
+robopref_progress.parquet is the model's progress in the layout that LeRobot's reward-aligned cloning reads: `index`,
+`episode_index`, `frame_index` and `progress_sparse` in 0 to 1 for each row. LeRobot weights a sample by how much
+progress the next chunk of actions brings, and gives weight 1 where it is nan: in episodes that the pool does not have.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ import pyarrow.parquet as pq
 from pyarrow.compute import call_function
 
 from importer.pool.episode import BadInput
-from preference.artifacts import read_json, read_jsonl
+from preference.artifacts import read_json, read_jsonl, replacing
 
 EPISODE = "episode_index"
+PROGRESS = "robopref_progress.parquet"
+KEYS = ("index", EPISODE, "frame_index")
 NEXT, KEPT = "next.reward", "next.reward_source"
 """The column that online and offline RL in LeRobot take rewards from, and where the dataset's own go."""
 
@@ -238,3 +244,27 @@ def _write_lines(source: Path, target: Path, change: Callable[[dict[str, Any]], 
         raise BadInput(source, "", f"is not JSON Lines of episodes: {error!r}") from None
     # not `write_jsonl`, which would change nan in the dataset's own figures
     target.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in changed), encoding="utf-8")
+
+
+def write_progress(folder: Path, column: str) -> None:
+    """Write `PROGRESS` into `folder`, a LeRobot dataset whose rows have their progress in `column`.
+
+    Raises:
+        BadInput: a data file lacks one of the columns that LeRobot numbers rows by.
+    """
+    parts = []
+    for path in sorted((folder / "data").rglob("*.parquet")):
+        if missing := [name for name in KEYS if name not in pq.read_schema(path).names]:
+            raise BadInput(path, missing[0], "the column is missing", fix="LeRobot numbers rows by it.")
+        parts.append(pq.read_table(path, columns=[*KEYS, column]))
+    table = pa.concat_tables(parts).rename_columns([*KEYS, "progress_sparse"]).sort_by("index")
+    if table.column("index").to_pylist() != list(range(table.num_rows)):
+        raise BadInput(folder / "data", "index", "expected 0, 1, 2, … over all files: LeRobot finds rows by it")
+    with replacing(folder / PROGRESS) as temporary:
+        pq.write_table(table.cast(_progress_schema(table)), temporary, compression="zstd")
+
+
+def _progress_schema(table: pa.Table) -> pa.Schema:
+    """Whole numbers as int64 and progress as float32, as LeRobot's own scripts write them."""
+    kinds = {name: pa.int64() for name in KEYS}
+    return pa.schema([(name, kinds.get(name, pa.float32())) for name in table.column_names])

@@ -54,6 +54,14 @@ class Reader(Counts):
         query = sa.select(t.batches).order_by(t.batches.c.created_at, t.batches.c.batch_id)
         return self._read(Batch, query if calibration else query.where(t.batches.c.kind != CALIBRATION))
 
+    def experts(self) -> set[str]:
+        """Ids of everybody who is or was the expert."""
+        return {annotator.annotator_id for annotator in self.annotators() if annotator.role == "expert"}
+
+    def calibration_sets(self) -> list[str]:
+        """Ids of the batches that teach, test or adjudicate instead of asking for labels, in the order of `batches`."""
+        return [batch.batch_id for batch in self.batches() if batch.kind == CALIBRATION]
+
     def pairs(self, batch_id: str | None = None, *, calibration: bool = True) -> list[Pair]:
         """By id; without `calibration`, those that are asked for a label."""
         query = sa.select(t.pairs).order_by(t.pairs.c.pair_id)
@@ -198,6 +206,10 @@ class Reader(Counts):
 
     def reviews(self) -> list[Review]:
         return self._read(Review, sa.select(t.reviews).order_by(t.reviews.c.batch_id, t.reviews.c.annotator_id))
+
+    def left_out(self) -> set[tuple[str, str]]:
+        """(batch, annotator) whose judgments a review left out."""
+        return {(r.batch_id, r.annotator_id) for r in self.reviews() if r.verdict == "leave_out"}
 
     def model_versions(self) -> list[ModelVersion]:
         """In the order in which they were made: by their number, which no clock that is set back can change."""

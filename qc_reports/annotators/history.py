@@ -13,7 +13,7 @@ from qc_reports.answers import Answered
 def with_experts(ws: Workspace, answers: Iterable[Answered]) -> list[Answered]:
     """`answers` with the expert's word as gold, in place of the quartiles' order, where an expert answered a pair of
     the same two trajectories, in whatever batch or set."""
-    experts = {annotator.annotator_id for annotator in ws.store.annotators() if annotator.role == "expert"}
+    experts = ws.store.experts()
     pairs = {pair.pair_id: pair for pair in ws.store.pairs()}
     said: dict[tuple[str, str], Answer] = {}
     for judgment in ws.store.judgments():

@@ -64,7 +64,7 @@ def worker(
 
         keep_working(config, ["--every", str(every), "--pull", str(pull)])
     from ml_backend.loop.worker import work
-    from ml_backend.service.console.registry import handle
+    from ml_backend.service.console import handle
 
     os.nice(NICE)
     work(

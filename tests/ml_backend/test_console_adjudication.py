@@ -8,8 +8,7 @@ from service_maker import TOML
 from importer.pairs.leave import leave
 from importer.studio.adjudication import open_adjudication
 from ml_backend.service.app import create_app
-from ml_backend.service.console import adjudication
-from ml_backend.service.console.registry import handle
+from ml_backend.service.console import adjudication, handle
 from preference.records import Annotator
 
 

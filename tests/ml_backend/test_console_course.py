@@ -16,7 +16,7 @@ from labeling_config.contract import CONSOLE
 from ml_backend.loop.worker import Worker
 from ml_backend.release import verify_release
 from ml_backend.service.app import create_app
-from ml_backend.service.console.registry import handle
+from ml_backend.service.console import handle
 from preference.embedded import Servers, write_servers
 from preference.workspace import Workspace
 from robopref.child import claim_port

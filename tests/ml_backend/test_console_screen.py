@@ -15,7 +15,7 @@ from importer.studio.participants import Account
 from labeling_config.contract import CONSOLE
 from ml_backend.service import pages
 from ml_backend.service.app import create_app
-from ml_backend.service.console.registry import PAGES
+from ml_backend.service.console import PAGES
 from ml_backend.service.join import NOT_OURS, _page
 from preference.records import Certification, ModelVersion
 from qc_reports.qc import qc

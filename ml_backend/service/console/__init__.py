@@ -10,9 +10,33 @@
 | `models` | which model is in use, and whether more answers are worth asking |
 | `releases` | what the policy team gets |
 | `stages` | the commands' functions, as several pages call them |
-| `registry` | all pages and actions; what the worker does of them |
 | `routes` | Flask: who is signed in, the token of a form, pages, actions, files |
 
 A page is a function from a workspace to what its template shows. An action calls the function that the command of the
-same name calls; its name is that command's.
+same name calls; its name is that command's. `PAGES` and `ACTIONS` are all of them; `handle` does in the worker what a
+manager asked for.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ml_backend.service.console import adjudication, batches, models, now, people, releases
+from ml_backend.service.console.desk import Action, Page, Pressed
+from preference.records import Request
+from preference.workspace import Workspace
+
+PAGES: tuple[Page, ...] = (now.PAGE, people.PAGE, batches.PAGE, adjudication.PAGE, models.PAGE, releases.PAGE)
+ACTIONS: Mapping[str, Action] = {name: action for page in PAGES for name, action in page.actions.items()}
+
+
+def handle(ws: Workspace, request: Request) -> str:
+    """Do what a manager asked for, in the worker; says in a sentence what became of it.
+
+    Raises:
+        UserError: as the command of the same name.
+    """
+    action = ACTIONS.get(request.kind)
+    if action is None:
+        return f"This version of Robopref does not know {request.kind!r}."
+    return action.run(ws, Pressed.of(request))

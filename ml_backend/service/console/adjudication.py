@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from importer.studio.adjudication import open_adjudication
+from labeling_config.contract import side_of
 from ml_backend.service.console.desk import Action, Page, Pressed, Refused
-from ml_backend.service.console.people import clip, side
+from ml_backend.service.console.people import clip
 from ml_backend.service.console.stages import pushed
 from preference.adjudicated import copy_of, decisions
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady
-from preference.records import Pair
+from preference.records import Answer, Pair
 from preference.workspace import Workspace
 from qc_reports.qc import check_all
 from qc_reports.resolution.disputed import disputed
@@ -49,7 +50,7 @@ def facts(ws: Workspace, _: Mapping[str, str]) -> dict[str, Any]:
     pairs = {pair.pair_id: pair for pair in ws.store.pairs()}
     said: dict[str, dict[str, str]] = {}
     for judgment in ws.store.judgments_on(names):
-        said.setdefault(judgment.pair_id, {})[judgment.annotator_id] = side(judgment.preference, "A")
+        said.setdefault(judgment.pair_id, {})[judgment.annotator_id] = side_of(judgment.preference, "A")
     waiting = [name for name in names if copy_of(name) not in pairs]
     return {
         "disputes": [Dispute(pairs[n], said.get(n, {}), best.get(n, []), copy_of(n) in pairs) for n in names[:SHOWN]],
@@ -62,7 +63,7 @@ def facts(ws: Workspace, _: Mapping[str, str]) -> dict[str, Any]:
             if annotator.active and any(annotator.annotator_id not in said.get(name, {}) for name in waiting)
         ],
         "decided": [(one, pairs[one.pair_id], _word(one.decision)) for one in decisions(ws).values()],
-        "side": side,
+        "side": side_of,
     }
 
 
@@ -77,8 +78,10 @@ def _best_against_rest(ws: Workspace) -> list[dict[str, Any]]:
     return rows
 
 
-def _word(decision: str) -> str:
-    return "no label" if decision == "none" else f"{side(decision, 'A')}{'' if decision == 'equal' else ' is better'}"
+def _word(decision: Answer | Literal["none"]) -> str:
+    if decision == "none":
+        return "no label"
+    return f"{side_of(decision, 'A')}{'' if decision == 'equal' else ' is better'}"
 
 
 def _adjudicate(ws: Workspace, pressed: Pressed) -> str:

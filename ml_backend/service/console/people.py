@@ -20,11 +20,12 @@ from importer.pairs.annotators import add_annotators
 from importer.pairs.leave import Away, Standing, add, leave, standings
 from importer.studio.hand_over import hand_over
 from importer.studio.participants import invitation
+from labeling_config.contract import side_of
 from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from ml_backend.service.console.stages import nothing, pushed
 from preference.artifacts import confined, read_json
 from preference.errors import DataError
-from preference.records import CALIBRATION, DISAGREES, Certification
+from preference.records import DISAGREES, Answer, Certification
 from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.annotators.reviews import task_url
@@ -138,8 +139,8 @@ def _reports(ws: Workspace) -> tuple[dict[str, list[Period]], dict[str, list[str
 def _latest(ws: Workspace, annotator_id: str) -> list[dict[str, Any]]:
     """Their newest answers with the pair, the expert's or the expected answer, and what others said."""
     newest = ws.store.latest_judgments(annotator_id, SHOWN)
-    experts = {a.annotator_id for a in ws.store.annotators() if a.role == "expert"}
-    others: dict[str, dict[str, str]] = {}
+    experts = ws.store.experts()
+    others: dict[str, dict[str, Answer]] = {}
     for judgment in ws.store.judgments_on({j.pair_id for j in newest}):
         if judgment.annotator_id != annotator_id:
             others.setdefault(judgment.pair_id, {})[judgment.annotator_id] = judgment.preference
@@ -150,15 +151,16 @@ def _latest(ws: Workspace, annotator_id: str) -> list[dict[str, Any]]:
         pair, left = view.pair, view.assignment.left
         clips = (pair.trajectory_a_id, pair.trajectory_b_id)
         said = others.get(pair.pair_id, {})
-        expert = next((word for who, word in said.items() if who in experts), None) or pair.expected
+        known: list[Answer] = [word for who, word in said.items() if who in experts]
+        expert = known[0] if known else pair.expected
         found.append(
             {
                 "judgment": judgment,
                 "batch": view.assignment.batch_id,
                 "clips": clips if left == "A" else clips[::-1],
-                "answer": side(judgment.preference, left),
-                "expert": side(expert, left) if expert else "",
-                "others": {who: side(word, left) for who, word in said.items() if who not in experts},
+                "answer": side_of(judgment.preference, left),
+                "expert": side_of(expert, left) if expert else "",
+                "others": {who: side_of(word, left) for who, word in said.items() if who not in experts},
                 "differs": expert is not None and expert != judgment.preference,
                 "url": task_url(view, ""),
             }
@@ -166,16 +168,9 @@ def _latest(ws: Workspace, annotator_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def side(answer: str, left: str) -> str:
-    """An answer as it stood on the screen of whoever had `left` on the left."""
-    return "equal" if answer == "equal" else "left" if answer == left else "right"
-
-
 def _ready(ws: Workspace) -> list[str]:
     """Calibration sets that somebody has finished."""
-    tests = {
-        b.batch_id for b in ws.store.batches() if b.kind == CALIBRATION and certification.SET.fullmatch(b.batch_id)
-    }
+    tests = {name for name in ws.store.calibration_sets() if certification.SET.fullmatch(name)}
     roles = {a.annotator_id: a.role for a in ws.store.annotators()}
     rows = ws.store.progress_by_annotator()
     return sorted({batch for name, batch, done, left in rows if batch in tests and done and not left

@@ -24,8 +24,8 @@ from flask import Blueprint, Response, g, redirect, request, send_file
 from werkzeug.exceptions import HTTPException, NotFound
 
 from labeling_config.contract import CONSOLE, MANAGER_HEADER, SESSION_HEADER
+from ml_backend.service.console import ACTIONS, PAGES
 from ml_backend.service.console.desk import Desk, Manager, Page, Pressed, Refused, act, token_of
-from ml_backend.service.console.registry import ACTIONS, PAGES
 from preference.errors import NotReady, UserError
 from preference.pages import render
 from preference.workspace import Workspace
