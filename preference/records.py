@@ -246,6 +246,10 @@ class Rejection(Record):
     """The webhook or the pull that brought it, as the logs name it."""
 
 
+ADOPTED_FROM = "Adopted from "
+"""Begins a note of each batch that came with a release."""
+
+
 @dataclass(frozen=True)
 class Batch(Record):
     """A set of pairs asked together; the gate between two batches is QC."""
@@ -260,6 +264,11 @@ class Batch(Record):
     """What there was to say when it was planned: forced, filled from other strata, few people."""
     decisions: list[dict[str, str]] = field(default_factory=list)
     """What people decided against or beside the gate: `status`, `by`, `at`, `why`; the last one holds."""
+
+    @property
+    def adopted(self) -> bool:
+        """It came with a release; its labels stay as they were released, whatever the settings."""
+        return any(note.startswith(ADOPTED_FROM) for note in self.notes)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def resolve_labels(ws: Workspace) -> Resolved:
     for batch_id, one in where.items():
         aside |= set_aside([a for a in answers if a.batch_id == batch_id], one)
     voted = resolve_pairs(pairs, counting, waiting=waiting, aside=aside, held=held)
-    preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted)
+    adopted = {batch.batch_id for batch in ws.store.batches() if batch.adopted}
+    fixed = {pair.pair_id for pair in pairs if pair.batch_id in adopted}
+    preferences = methods.apply(ws.config.quality.resolution, pairs, counting, voted, fixed=fixed)
     decided = decisions(ws)
     preferences = [with_decision(p, decided[p.pair_id]) if p.pair_id in decided else p for p in preferences]
     with_all = resolve_pairs(pairs, answers, waiting=waiting, held=held)

@@ -1,8 +1,9 @@
 """The labels and answers of an adopted release: its tables in, records of a workspace out, and labels equal to the
 release's.
 
-Batches count as accepted. Whoever counted in no label of a batch is left out of it, and a label that is no majority
-(adjudicated, or by reliability) is kept as a decision.
+Batches are accepted by decision. Whoever counted in no label of a batch is left out of it, all others are kept, and a
+label that is no majority (adjudicated, or by reliability) is kept as a decision. So no setting of [quality] changes a
+released label later.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ml_backend.reward.dataset import SPLITS, pair_keys, split_pairs
 from preference.adjudicated import ADJUDICATION, copy_of
 from preference.errors import DataError
 from preference.records import (
+    ADOPTED_FROM,
     CALIBRATION,
     LABELS,
     Assignment,
@@ -40,7 +42,7 @@ from preference.records import (
 )
 from preference.workspace import Workspace
 from qc_reports.annotators.flag import Kind as FlagKind
-from qc_reports.resolve import answers_to, resolve, review_statuses
+from qc_reports.resolve import answers_to, resolve
 
 ANSWERS = {value: word for word, value in LABELS.items()}
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -62,7 +64,7 @@ class Tables:
 
 def note_of(source: str) -> str:
     """`Batch.notes` of its batches, and `Annotator.added` of its people."""
-    return f"Adopted from robopref-{source}."
+    return f"{ADOPTED_FROM}robopref-{source}."
 
 
 def read_tables(folder: Path, seed: int) -> Tables:
@@ -145,7 +147,8 @@ def put_answers(ws: Workspace, source: str, tables: Tables, simulated: Collectio
         for batch_id in sorted({pair.batch_id for pair in tables.pairs}):
             own = [pair for pair in tables.pairs if pair.batch_id == batch_id]
             kind: Kind = "active" if all(pair.kind == "active" for pair in own) else "production"
-            batch = Batch(batch_id, kind, "accepted", now(), notes=[note])
+            said = {"status": "accepted", "by": source, "at": now(), "why": "as released"}
+            batch = Batch(batch_id, kind, "accepted", now(), notes=[note], decisions=[said])
             ws.store.put_pairs(batch, own, [a for a in assignments if a.batch_id == batch_id])
         ws.store.put_judgments(judgments)
     put_reviews(ws, source, tables)
@@ -180,7 +183,8 @@ def _judgments(source: str, tables: Tables, people: Mapping[str, str]) -> tuple[
 
 
 def put_reviews(ws: Workspace, source: str, tables: Tables) -> None:
-    """Whose answers counted in no label of a batch are left out; whoever is flagged otherwise was found good."""
+    """Whose answers counted in no label of a batch are left out; everybody else was found good, whatever flags other
+    settings raise later."""
     counted = {(key, f"{source}:{name}") for key, row in tables.labels.items() for name in row["annotator_ids"]}
     answers = answers_to(ws, ws.store.assignments(calibration=False))
     used = {(a.batch_id, a.annotator_id) for a in answers if (a.pair_id, a.annotator_id) in counted}
@@ -192,9 +196,8 @@ def put_reviews(ws: Workspace, source: str, tables: Tables) -> None:
 
     for batch_id, name in sorted(everybody - used):
         put(batch_id, name, "leave_out")
-    for batch_id, status in review_statuses(ws, answers).items():
-        for name in status.pending:
-            put(batch_id, name, "keep")
+    for batch_id, name in sorted(used):
+        put(batch_id, name, "keep")
 
 
 def _put_decisions(ws: Workspace, source: str, pairs: list[Pair], labels: Mapping[str, Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ The vote decides what has to be asked and waited for; the methods change the lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -48,18 +48,25 @@ class Difference:
 
 
 def apply(
-    resolution: ResolutionMethod, pairs: Sequence[Pair], answers: Sequence[Answered], preferences: Sequence[Preference]
+    resolution: ResolutionMethod,
+    pairs: Sequence[Pair],
+    answers: Sequence[Answered],
+    preferences: Sequence[Preference],
+    *,
+    fixed: Collection[str] = (),
 ) -> list[Preference]:
     """The preferences as the configured method has them; the vote's stay as they are.
 
     Args:
         answers: Those that count.
         preferences: What the vote made of them.
+        fixed: Pairs whose label stays the vote's; their answers tell about people all the same.
     """
     if resolution == "vote":
         return list(preferences)
     found = labels(resolution, pairs, answers, preferences)
-    return [_relabelled(p, found[p.pair_id][0], resolution) if p.pair_id in found else p for p in preferences]
+    changed = found.keys() - set(fixed)
+    return [_relabelled(p, found[p.pair_id][0], resolution) if p.pair_id in changed else p for p in preferences]
 
 
 def _relabelled(preference: Preference, word: str, method: Method) -> Preference:

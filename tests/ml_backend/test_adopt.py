@@ -21,6 +21,7 @@ from preference.config_file import load_config
 from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Review
 from preference.workspace import Workspace
+from qc_reports.qc import qc
 from qc_reports.resolve import resolve
 
 CONFIG = """
@@ -202,6 +203,30 @@ def test_own_answers_are_added_and_the_next_release_says_so(adopted, released, t
     again = {key: row["split"] for key, row in labels_of(made.path).items()}
     assert all(again[key] == row["split"] for key, row in labels_of(released).items())
     ws.store.close()
+
+
+STRICT = {
+    "min_alpha": 1.0,
+    "max_gold_disagreement": 0.0,
+    "min_response_s": 60.0,
+    "min_self_consistency": 1.0,
+    "min_majority_agreement": 1.0,
+    "min_answers": 1,
+}
+
+
+def test_no_setting_of_quality_changes_a_released_label(project, released):
+    """Under these settings everybody is flagged, and no batch would pass."""
+    ws, received = project
+    adoption.adopt(ws, received)
+    released_labels = {key: (row["preference"], row["num_annotators"]) for key, row in labels_of(released).items()}
+    for resolution in ("vote", "dawid_skene", "weighted_bt"):
+        changed = {**STRICT, "flags": "protocol", "resolution": resolution}
+        strict = Workspace(ws.config.model_copy(update={"quality": ws.config.quality.model_copy(update=changed)}))
+        report = qc(strict, "production-001")
+        assert len({flag["annotator_id"] for flag in report.flags}) == 3 and report.status == "accepted"
+        assert {p.pair_id: (p.preference, p.num_annotators) for p in resolve(strict)} == released_labels
+        strict.store.close()
 
 
 @pytest.mark.parametrize(

@@ -316,9 +316,21 @@ def test_the_notebook_arrives_at_the_released_accuracy_from_the_unpacked_archive
     assert result["test_pairs"] > 0 and result["not_worse"], result
 
 
-def test_mlcroissant_reads_every_table_of_the_release(built):
-    import mlcroissant
+def test_load_dataset_reads_both_tables_that_the_card_names(built, tmp_path):
+    """As from the hub, whose dataset repository is this folder; people's preferences are what it gives unasked."""
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
     from pyarrow import parquet
+
+    where, kept = str(built.path), str(tmp_path)
+    names = datasets.get_dataset_config_names(where)
+    rows = {name: datasets.load_dataset(where, name, split="full", cache_dir=kept).to_list() for name in names}
+    assert rows == {name: parquet.read_table(built.path / f"{name}.parquet").to_pylist() for name in rows}
+    assert rows.keys() == {"preferences", "judgments"}
+    assert datasets.load_dataset(where, cache_dir=kept)["full"].to_list() == rows["preferences"]
+
+
+def test_mlcroissant_reads_every_table_of_the_release(built):
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
 
     dataset = mlcroissant.Dataset(jsonld=built.path / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
