@@ -331,6 +331,7 @@ def test_load_dataset_reads_both_tables_that_the_card_names(built, tmp_path):
 
 def test_mlcroissant_reads_every_table_of_the_release(built):
     mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
+    from pyarrow import parquet
 
     dataset = mlcroissant.Dataset(jsonld=built.path / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
