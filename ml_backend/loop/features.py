@@ -32,7 +32,7 @@ from ml_backend.reward.features import (
     recorded_sizes,
     write_features,
 )
-from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, robots_among
+from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, known_task, robots_among
 from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
 from preference.errors import DataError, NotReady, UserError
@@ -324,7 +324,7 @@ def _tell_of_unseen(store: FeatureStore, spec: ModelSpec, trajectories: Sequence
             f"{len(strange)} trajectories are of robots that {model} does not know, the first of {robot}; it knows "
             f"{known}. Their rewards go by the pictures alone."
         )
-    new = sorted({t.task_type for t in own} - set(spec.task_types))
+    new = sorted({t.task_type for t in own if known_task(t.task_type, spec.task_types) == UNSEEN})
     if new and spec.task_types:
         count = sum(t.task_type in new for t in own)
         remark(

@@ -9,6 +9,7 @@ some tasks lose their column in each training step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -63,7 +64,7 @@ class Layout:
 
     def task(self, task_type: str) -> int:
         """Its place among the tasks, or `UNSEEN`."""
-        return self.tasks.index(task_type) if task_type in self.tasks else UNSEEN
+        return known_task(task_type, self.tasks)
 
     def place(self, item: Features, robot: int, task: int) -> Features:
         """A trajectory as the model sees it; what it does not have is nan.
@@ -92,6 +93,17 @@ class Layout:
             if task != UNSEEN:
                 state[:, task - len(self.tasks)] = 1.0
         return Features(frames, actions, state)
+
+
+def known_task(said: str, known: Sequence[str]) -> int:
+    """Its place among the known tasks, where case and punctuation are no difference if only one has the same words, or
+    `UNSEEN`. Words that mean the same are another task: sentence encoders place "close the drawer" as near to "open the
+    drawer" as a rewording of it."""
+    if said in known:
+        return known.index(said)
+    words = re.findall(r"\w+", said.casefold())
+    alike = [place for place, task in enumerate(known) if words and re.findall(r"\w+", task.casefold()) == words]
+    return alike[0] if len(alike) == 1 else UNSEEN
 
 
 def robots_among(found: Iterable[Robot]) -> tuple[Robot, ...]:

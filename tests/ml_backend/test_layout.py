@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from inference_maker import inference
 from ml_maker import SMALL_REWARD, features, pairs_of, spec
 
 from ml_backend.reward.dataset import Pairs, split_pairs
 from ml_backend.reward.features import Features, check_features, collate, fit_normalization
-from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, robots_among
+from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, known_task, robots_among
 from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.train import train_model
 from preference.config import Clips
@@ -88,6 +89,21 @@ def test_what_is_missing_counts_as_the_mean_and_half_missing_is_an_error():
     hidden.frames[0, :4] = 0.0
     with pytest.raises(DataError, match="t0, frames: holds nan or infinity"):
         check_features([hidden, *views[1:]], names, own.sizes, own.inputs)
+
+
+KNOWN = ("close the drawer", "open the drawer", "Wipe!", "wipe", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("open the drawer", 1), ("Open the drawer.", 1), ("  OPEN  the-drawer", 1), ("", 4),
+        ("pull the drawer open", UNSEEN), ("öffne die Schublade", UNSEEN), ("open drawer", UNSEEN), ("...", UNSEEN),
+        ("wipe", 3), ("Wipe", UNSEEN),
+    ],
+)  # fmt: skip
+def test_a_task_is_known_by_its_words_in_any_case_and_punctuation_and_by_no_others(said, place):
+    assert known_task(said, KNOWN) == place == inference.known_task(said, KNOWN)
 
 
 def two_tasks():
@@ -179,6 +195,7 @@ def test_a_release_takes_each_robots_own_arrays_and_the_tasks_name_and_says_what
     assert released.score(None, hand.actions, hand.state, task="close", robot="hand") == pytest.approx(
         here(hand, 1, 0), abs=1e-5
     )
+    assert released.score(None, arm.actions, arm.state, task="Open.") == pytest.approx(here(arm, 0, 1), abs=1e-5)
     for task, words in (("wipe", "task 'wipe' is not one that this model knows"), ("", "no task is given")):
         with pytest.warns(UserWarning, match=words):
             assert released.score(None, arm.actions, arm.state, task=task) == pytest.approx(here(arm, 0, -1), abs=1e-5)

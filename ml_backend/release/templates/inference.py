@@ -31,6 +31,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import sys
 import time
 import warnings
@@ -146,8 +147,8 @@ class RewardModel:
             fps: Rows per second of the arrays. The model then looks at rows at the rate that it was trained at;
                 None means that the rows already come at that rate.
             start_s, end_s: The span to score, in seconds from the first row; needs `fps`.
-            task: Which of the model's task types; where it knows several and is told none, or one that it does not
-                know, the reward is what its tasks share, and a warning says so.
+            task: Which of the model's task types, in any case and punctuation; where it knows several and is told
+                none, or one that it does not know, the reward is what its tasks share, and a warning says so.
             robot: Which of the model's robots; needed only where the arrays' sizes do not tell.
 
         Returns:
@@ -318,15 +319,15 @@ class RewardModel:
             feeds["views"] = np.tile(np.array(there), (leading[0], 1))
         if self.contract.get("task_columns"):
             feeds["task"] = np.full(leading[0], self._task(kind[0]), np.int64)
-        elif kind[0] and kind[0] not in self.contract["task_types"]:
+        elif kind[0]:
             self._task(kind[0])
         return feeds, rows, leading[1], batched
 
     def _task(self, task: str) -> int:
         """Its number; -1, with a warning, where the model does not know it."""
         known = self.contract["task_types"]
-        if str(task) in known:
-            return known.index(str(task))
+        if (number := known_task(str(task), known)) >= 0:
+            return number
         said = f"task {str(task)!r} is not one that this model knows" if task else "no task is given"
         warnings.warn(
             f"{said}: the reward is what its tasks share, which nobody's answers have tested. It knows "
@@ -739,7 +740,7 @@ def load_lerobot(
     pictures = {name: images[:rows] for name, images in pictures.items()}
     images = pictures if several else next(iter(pictures.values()))
     loaded: dict[str, Any] = {"images": images, "fps": fps, "start_s": start_s, "end_s": end_s}
-    loaded |= {"task": task} if task in task_types else {}
+    loaded |= {"task": task} if known_task(task, list(task_types)) >= 0 else {}
     loaded |= {"robot": columns["robot"]} if "robot" in columns else {}
     for name in ("actions", "state"):
         parts = [
@@ -815,6 +816,16 @@ def lerobot_episodes(root: Path) -> list[int]:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{listed}: expected an object with episode_index on each line: {error!r}.") from None
     return [index for table in _episode_tables(root, ["episode_index"]) for index in table["episode_index"]]
+
+
+def known_task(said: str, known: Sequence[str]) -> int:
+    """Its place among the model's task types, where case and punctuation are no difference if only one has the same
+    words; -1 where there is none."""
+    if said in known:
+        return known.index(said)
+    words = re.findall(r"\w+", said.casefold())
+    alike = [place for place, task in enumerate(known) if words and re.findall(r"\w+", task.casefold()) == words]
+    return alike[0] if len(alike) == 1 else -1
 
 
 def _chunks_size(root: Path, info: Mapping[str, Any]) -> int:
