@@ -12,7 +12,6 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pairs.overlap": (2, 3, "annotators per pair"),
     "calibration.pairs": (30, 50, "pairs of a calibration set"),
     "active.pairs": (50, 100, "pairs in a round"),
-    "active.bootstrap": (200, 500, "comparisons before the first round"),
 }
 """Setting → smallest and largest value, and what it is."""
 

@@ -58,6 +58,9 @@ name = "sample"
 
 
 SHORT = """
+[active]
+bootstrap = 200  # a project's default is 50; the demo makes one round only, so the first batch has most of its pairs
+
 [calibration]
 training_pairs = 12  # a project's default is 30, as the protocol's sets; fewer leave the demo its ten minutes
 """

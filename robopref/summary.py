@@ -20,7 +20,7 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
     store = ws.store
     trajectories = store.trajectories()
     batches = {batch.batch_id: batch for batch in store.batches()}
-    active = [pair for pair in store.pairs() if pair.kind == "active"]
+    active = [pair for pair in store.pairs() if batches[pair.batch_id].kind == "active"]
     preferences = store.preferences()
     reports = [read_json(ws.reports / batch.batch_id / "qc.json") for batch in store.batches(calibration=False)]
     models = store.model_versions()

@@ -19,6 +19,9 @@ from importer.pairs.strata import CELLS, PairKey, StratifiedPool
 from preference.errors import UserError
 from preference.records import Answer, Kind, Pair, Stratum, Trajectory
 
+UNIFORM = "uniform"
+"""`Pair.strategy` of pairs that no rule chose: a round's audit pairs."""
+
 
 def stratum_of(first: Trajectory, second: Trajectory) -> Stratum:
     """How far apart two trajectories of one task type are.
@@ -140,6 +143,9 @@ def active_pairs(
 ) -> list[Pair]:
     """Pairs that the ranking proposed, as records; which one becomes `a` is drawn anew.
 
+    Distant pairs that were drawn uniformly are gold items, so that there are some in every round. A pair that a rule
+    chose is none: the model is unsure of it, and so may its quartiles be wrong.
+
     Raises:
         UserError: an id is not in `trajectories`.
     """
@@ -149,5 +155,6 @@ def active_pairs(
         if missing := [i for i in ids if i not in by_id]:
             raise UserError(f"The trajectory {missing[0]!r} is not in the pool.", fix="Run `robopref pool` again.")
         first, second = (by_id[i] for i in (ids if rng.random() < 0.5 else ids[::-1]))
-        pairs.append(make_pair(first, second, "active", batch_id, strategy=strategy))
+        gold = strategy == UNIFORM and stratum_of(first, second) == "distant"
+        pairs.append(make_pair(first, second, "gold" if gold else "active", batch_id, strategy=strategy))
     return pairs

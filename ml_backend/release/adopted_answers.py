@@ -146,7 +146,7 @@ def put_answers(ws: Workspace, source: str, tables: Tables, simulated: Collectio
         ws.store.put_annotators(people.values())
         for batch_id in sorted({pair.batch_id for pair in tables.pairs}):
             own = [pair for pair in tables.pairs if pair.batch_id == batch_id]
-            kind: Kind = "active" if all(pair.kind == "active" for pair in own) else "production"
+            kind: Kind = "active" if any(pair.kind == "active" for pair in own) else "production"
             said = {"status": "accepted", "by": source, "at": now(), "why": "as released"}
             batch = Batch(batch_id, kind, "accepted", now(), notes=[note], decisions=[said])
             ws.store.put_pairs(batch, own, [a for a in assignments if a.batch_id == batch_id])

@@ -2,8 +2,8 @@
 of simulated courses, and in the median less than 3 rounds too late. The second is not met, and cannot be: see the rows
 of the best rule that there is.
 
-A course: 160 labels, then 40 more a round (of 50 pairs some are lost) or 80. Accuracy follows 1 − e∞ − a/√n with a from
-0.3 to 1.1; it is measured on 160 pairs and 4 more a round, and whether a pair is right correlates from model to model.
+A course: 40 labels, then 40 more a round (of 50 pairs some are lost) or 80. Accuracy follows 1 − e∞ − a/√n with a from
+0.3 to 1.1; it is measured on 40 pairs and 4 more a round, and whether a pair is right correlates from model to model.
 
 Beside the rule stand two others. `before`: the point estimate of the same curve, after every round. `best`: Bayes' rule
 for somebody who knows what no project knows, the distribution that a and e∞ are drawn from and how alike models are;
@@ -25,7 +25,7 @@ from preference.config import Active
 from preference.records import ModelVersion
 
 COURSES, ROUNDS = 200, 120
-START, TESTED, MORE_TESTED = 160, 160, 4
+START, TESTED, MORE_TESTED = 40, 40, 4
 WORLDS = ((40, 0.0), (40, 0.9), (40, 0.97), (80, 0.9))
 """Labels a round; correlation of the latent correctness of a pair between models."""
 MOST = 2000

@@ -223,11 +223,23 @@ def test_active_pairs_keep_their_strategy_and_get_their_stratum():
     chosen = [(pool[i].trajectory_id, pool[i + 1].trajectory_id) for i in range(0, 40, 2)]
     pairs = active_pairs(chosen, ["d_optimal"] * 19 + ["uniform"], pool, "active-001", rng=np.random.default_rng(0))
     assert [{p.trajectory_a_id, p.trajectory_b_id} for p in pairs] == [set(ids) for ids in chosen]
-    assert {(p.kind, p.batch_id, p.expected) for p in pairs} == {("active", "active-001", None)}
+    assert {(p.kind, p.batch_id, p.expected) for p in pairs[:-1]} == {("active", "active-001", None)}
     assert [p.strategy for p in pairs] == ["d_optimal"] * 19 + ["uniform"]
     assert 0 < sum(p.trajectory_a_id == ids[0] for p, ids in zip(pairs, chosen, strict=True)) < 20
     with pytest.raises(UserError, match="nowhere"):
         active_pairs([("nowhere", "t-000000")], ["x"], pool, "active-001", rng=np.random.default_rng(0))
+
+
+def test_of_an_active_batch_distant_pairs_that_no_rule_chose_are_gold():
+    pool = make_pool([40])
+    worst, best = (min(pool, key=lambda t: t.quality), max(pool, key=lambda t: t.quality))
+    near = sorted(pool, key=lambda t: t.quality)[1]
+    ids = [tuple(t.trajectory_id for t in pair) for pair in ((worst, best), (worst, near), (best, near))]
+    rules = ["uniform", "uniform", "v_optimal"]
+    far, close, chosen = active_pairs(ids, rules, pool, "active-001", rng=np.random.default_rng(0))
+    assert (far.kind, far.strategy) == ("gold", "uniform")
+    assert far.expected == ("A" if far.trajectory_a_id == best.trajectory_id else "B")
+    assert (close.kind, close.expected, chosen.kind, chosen.expected) == ("active", None, "active", None)
 
 
 def test_the_likely_answer_is_the_one_of_higher_quality():

@@ -117,21 +117,22 @@ def test_a_round_that_was_killed_after_its_training_is_still_made(ws, heard):
 
 def test_the_first_round_waits_for_the_bootstrap(ws, heard):
     answer_all(ws)
-    ws.labels = labelled(159)
-    Worker(ws, clock=Clock()).look()
-    assert "round" not in heard
-    ws.labels = labelled(160)
-    Worker(ws, clock=Clock()).look()
-    assert "round" in heard
-
-
-def test_a_smaller_bootstrap_starts_rounds_sooner(ws, heard):
-    answer_all(ws)
-    ws.config.active.bootstrap = 50
     ws.labels = labelled(39)
     Worker(ws, clock=Clock()).look()
     assert "round" not in heard
     ws.labels = labelled(40)
+    Worker(ws, clock=Clock()).look()
+    assert "round" in heard
+
+
+@pytest.mark.parametrize(("bootstrap", "enough"), [(25, 20), (200, 160)])
+def test_rounds_start_sooner_or_by_the_protocols_plan(ws, heard, bootstrap, enough):
+    answer_all(ws)
+    ws.config.active.bootstrap = bootstrap
+    ws.labels = labelled(enough - 1)
+    Worker(ws, clock=Clock()).look()
+    assert "round" not in heard
+    ws.labels = labelled(enough)
     Worker(ws, clock=Clock()).look()
     assert "round" in heard
 
