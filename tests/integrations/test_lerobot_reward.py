@@ -3,13 +3,10 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from lerobot_environment import environment, pip
 from lerobot_plugin_maker import write_model
 from paths import ROOT
 from safetensors import safe_open
@@ -17,7 +14,6 @@ from safetensors import safe_open
 PLUGIN = ROOT / "integrations" / "lerobot_reward_robopref"
 LEROBOT = "lerobot[dataset]==0.6.1"
 PYTHON = "3.12"
-LONGEST_S = 420
 
 
 def test_weights_and_description_are_the_same_in_both_files(tmp_path):
@@ -50,46 +46,11 @@ def test_the_copied_code_is_what_the_model_imports_and_nothing_that_needs_more()
 
 @pytest.mark.slow
 def test_lerobot_finds_loads_and_runs_it(request, tmp_path):
-    python = environment(request.config)
+    python = environment(request.config, LEROBOT, PYTHON, "timm", "pytest", "hatchling")
+    pip(python, "--no-deps", "--no-build-isolation", "--force-reinstall", PLUGIN)
     write_model(tmp_path / "release")
     given = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     given |= {"ROBOPREF_RELEASE": str(tmp_path / "release"), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests"]
     run = subprocess.run(command, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
-
-
-def environment(config):
-    """A Python with LeRobot and the plugin, kept in pytest's cache; skips where there is no interpreter for it."""
-    folder = Path(config.cache.mkdir(f"lerobot-0.6.1-python{PYTHON}"))
-    python, complete = folder / "bin" / "python", folder / "complete"
-    with FileLock(f"{folder}.lock"):
-        if not complete.exists():
-            subprocess.run([interpreter(), "-m", "venv", "--clear", folder], check=True, timeout=120)
-            pip(python, LEROBOT, "timm", "pytest", "hatchling")
-            complete.touch()
-        pip(python, "--no-deps", "--no-build-isolation", "--force-reinstall", PLUGIN)
-    return python
-
-
-def pip(python, *arguments):
-    """Skips where LeRobot's 5 GB cannot be had, or not within `LONGEST_S`."""
-    command = [python, "-m", "pip", "install", "-q", *arguments]
-    try:
-        subprocess.run(command, check=True, timeout=LONGEST_S, capture_output=True, text=True)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"pip did not install {' '.join(map(str, arguments))} within {LONGEST_S} s")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"pip cannot install {' '.join(map(str, arguments))}: {error.stderr[-300:]}")
-
-
-def interpreter():
-    """Python 3.12, by its own name or as pyenv keeps it."""
-    found = [shutil.which(f"python{PYTHON}")]
-    if pyenv := shutil.which("pyenv"):
-        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=True).stdout.strip()
-        found += sorted(Path(root, "versions").glob(f"{PYTHON}.*/bin/python"))
-    for candidate in filter(None, found):
-        if subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
-            return candidate
-    pytest.skip(f"LeRobot 0.6.1 needs Python {PYTHON}, which is not here; these tests run on {sys.version.split()[0]}")

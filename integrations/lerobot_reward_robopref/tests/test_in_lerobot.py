@@ -167,9 +167,8 @@ def test_an_act_policy_trained_with_these_weights_learns_the_episode_that_goes_o
     and opposite actions, so without weights it could learn neither."""
     pandas = pytest.importorskip("pandas")
     from lerobot.configs import FeatureType, PolicyFeature
-    from lerobot.policies.act.configuration_act import ACTConfig
-    from lerobot.policies.act.modeling_act import ACTPolicy
     from lerobot.rewards.sarm.rabc import RABCWeights
+    from lerobot_reward_robopref import ActWeightedConfig, ActWeightedPolicy
 
     progress = np.array([0.0, 0.3, 0.6, 1.0, 0.8, 0.6, 0.4, 0.2], np.float32)
     table = {"index": range(8), "episode_index": [0] * 4 + [1] * 4, "frame_index": [*range(4)] * 2}
@@ -181,25 +180,53 @@ def test_an_act_policy_trained_with_these_weights_learns_the_episode_that_goes_o
         "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
         "observation.environment_state": PolicyFeature(FeatureType.ENV, (2,)),
     }
-    config = ACTConfig(
+    config = ActWeightedConfig(
         input_features=observed, output_features={"action": PolicyFeature(FeatureType.ACTION, (1,))}, chunk_size=1,
         n_action_steps=1, dim_model=16, n_heads=2, dim_feedforward=16, n_encoder_layers=1, use_vae=False, dropout=0.0,
         pretrained_backbone_weights=None, device="cpu",
     )  # fmt: skip
-    policy = ACTPolicy(config).train()
+    policy = ActWeightedPolicy(config).train()
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
     rows = [0, 1, 2, 4, 5, 6]  # without the last frames, whose progress does not change
 
-    def sample(row):
-        action = torch.full((1, 1, 1), 1.0 if row < 4 else -1.0)
-        seen = dict.fromkeys(observed, torch.ones(1, 2))
-        return seen | {"action": action, "action_is_pad": torch.zeros(1, 1, dtype=torch.bool)}
-
+    batch = dict.fromkeys(observed, torch.ones(6, 2)) | {"action_is_pad": torch.zeros(6, 1, dtype=torch.bool)}
+    batch["action"] = torch.tensor([1.0 if row < 4 else -1.0 for row in rows]).reshape(6, 1, 1)
     for _ in range(60):
         weights, _ = weighter.compute_batch_weights({"index": torch.tensor(rows)})
-        losses = torch.stack([policy.forward(sample(row))[0] for row in rows])
+        losses, _ = policy.forward(batch, reduction="none")
         optimizer.zero_grad()
         (losses * weights).mean().backward()
         optimizer.step()
     found = policy.eval().predict_action_chunk(dict.fromkeys(observed, torch.ones(1, 2)))
     assert found.item() == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("use_vae", [False, True])
+def test_the_losses_of_single_samples_average_to_acts_own(use_vae):
+    """With as many steps in each sample, as ACT weighs every step alike."""
+    from lerobot.configs import FeatureType, PolicyFeature
+    from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
+    from lerobot_reward_robopref import ActWeightedPolicy
+
+    kinds = {"observation.state": FeatureType.STATE, "observation.environment_state": FeatureType.ENV}
+    config = make_policy_config(
+        "act_weighted", input_features={name: PolicyFeature(kind, (2,)) for name, kind in kinds.items()},
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (3,))}, chunk_size=4, n_action_steps=4,
+        dim_model=16, n_heads=2, dim_feedforward=16, n_encoder_layers=1, use_vae=use_vae, latent_dim=4, dropout=0.0,
+        pretrained_backbone_weights=None, device="cpu",
+    )  # fmt: skip
+    assert get_policy_class("act_weighted") is ActWeightedPolicy
+    assert len(make_pre_post_processors(config, dataset_stats={})) == 2
+    torch.manual_seed(0)
+    policy = ActWeightedPolicy(config).train()
+    pad = torch.zeros(5, 4, dtype=torch.bool)
+    pad[:, 3] = True
+    batch = {name: torch.randn(5, 2) for name in kinds} | {"action": torch.randn(5, 4, 3), "action_is_pad": pad}
+    torch.manual_seed(1)
+    mean, told = policy.forward(dict(batch))
+    torch.manual_seed(1)
+    each, also = policy.forward(dict(batch), reduction="none")
+    assert each.shape == (5,) and also.keys() == told.keys()
+    torch.testing.assert_close(each.mean(), mean)
+    with pytest.raises(ValueError, match="'mean' or 'none'"):
+        policy.forward(batch, reduction="sum")
