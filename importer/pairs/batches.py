@@ -6,6 +6,7 @@ generator named for its purpose, so a stage that was killed draws the same when 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 
 from importer.pairs.annotators import annotators_of, certified, certified_ids
 from importer.pairs.assignments import assign
-from importer.pairs.plan import Plan, plan_table
+from importer.pairs.plan import RESERVE, Plan, plan_table
 from importer.pairs.sampling import active_pairs, asked, likely_answers, make_pair, sample_pairs, shortfalls, stratum_of
 from importer.pairs.strata import PairKey
 from preference.errors import NotReady, UserError
@@ -35,10 +36,12 @@ class Draft:
 
 
 def usual_size(ws: Workspace) -> int:
-    """Pairs of the next production batch: `pairs.batch`, but of the first one no more than `active.bootstrap`, so that
-    rounds can start after it."""
-    first = all(batch.kind != "production" for batch in ws.store.batches())
-    return min(ws.config.pairs.batch, ws.config.active.bootstrap) if first else ws.config.pairs.batch
+    """Pairs of the next production batch: `pairs.batch`, but of the first one no more than rounds need to start:
+    `active.bootstrap`, or what a model takes (`reward.min_preferences`, and as many more as may be lost)."""
+    if any(batch.kind == "production" for batch in ws.store.batches()):
+        return ws.config.pairs.batch
+    enough = math.ceil(ws.config.reward.min_preferences / (1.0 - RESERVE[1]))
+    return min(ws.config.pairs.batch, max(ws.config.active.bootstrap, enough))
 
 
 def draft(ws: Workspace, *, pairs: int = 0, fill: bool = False) -> Draft:

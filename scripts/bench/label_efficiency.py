@@ -39,12 +39,12 @@ QUICK: dict[str, Any] = {"tasks": TASKS[:1], "seeds": 2, "strategies": ("uniform
 LEAST = 1.3
 
 
-def courses(tasks: tuple[str, ...], seeds: int, strategies: tuple[str, ...]) -> list[Course]:
+def courses(tasks: tuple[str, ...], seeds: int, strategies: tuple[str, ...], until: int) -> list[Course]:
     """By seed first, so that a run that was stopped has whole seeds."""
     arms = [(strategy, START) for strategy in strategies]
     arms += [(Active().strategy, first) for first in (EARLY, LATE) if first != START]
     return [
-        Course(task, teacher, strategy, seed, first)
+        Course(task, teacher, strategy, seed, first, until)
         for seed in range(seeds)
         for task in tasks
         for teacher in TEACHERS
@@ -71,7 +71,7 @@ def measure(folder: Path, wanted: list[Course], processes: int) -> dict[Course, 
 
 def table(found: dict[str, Any]) -> str:
     """As Markdown."""
-    shown = LABELS
+    shown = LABELS[: len(next(iter(found.values()))["accuracy"])]
     lines = [
         "| strategy | " + " | ".join(map(str, shown)) + " | labels for uniform's last | saving (95 %) | "
         + " | ".join(TEACHERS) + " | behind |",
@@ -102,8 +102,8 @@ def draw(path: Path, curves: dict[Course, np.ndarray], found: dict[str, Any]) ->
             rows = np.array([c for k, c in curves.items() if (k.teacher, k.arm) == (teacher, strategy)])
             mean, error = rows.mean(axis=0), rows.std(axis=0) / np.sqrt(len(rows))
             width = 2.4 if strategy in ("uniform", Active().strategy) else 1.2
-            panel.plot(LABELS, mean, color=colour, label=strategy.replace("_", "-"), linewidth=width)
-            panel.fill_between(LABELS, mean - error, mean + error, color=colour, alpha=0.12, linewidth=0)
+            panel.plot(LABELS[: len(mean)], mean, color=colour, label=strategy.replace("_", "-"), linewidth=width)
+            panel.fill_between(LABELS[: len(mean)], mean - error, mean + error, color=colour, alpha=0.12, linewidth=0)
         panel.set(title=f"{teacher} teacher", xlabel="labels")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
@@ -119,12 +119,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="One task, two seeds, uniform and the default.")
     parser.add_argument("--tasks", nargs="+", help=f"Default: {' '.join(TASKS)}; with --quick {QUICK['tasks'][0]}.")
     parser.add_argument("--seeds", type=int, help=f"Default: {SEEDS}; with --quick {QUICK['seeds']}.")
+    parser.add_argument("--until", type=int, choices=LABELS[1:], default=LABELS[-1], help="The last number of labels.")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     asked = parser.parse_args()
     folder = (asked.folder / "quick" if asked.quick else asked.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = QUICK if asked.quick else {"tasks": TASKS, "seeds": SEEDS, "strategies": STRATEGIES}
-    wanted = courses(tuple(asked.tasks or chosen["tasks"]), asked.seeds or chosen["seeds"], chosen["strategies"])
+    tasks, seeds = tuple(asked.tasks or chosen["tasks"]), asked.seeds or chosen["seeds"]
+    wanted = courses(tasks, seeds, chosen["strategies"], asked.until)
     curves = measure(folder, wanted, asked.processes)
     found = figures(curves, list(dict.fromkeys(course.arm for course in wanted)))
     (folder / "table.md").write_text(table(found) + "\n", encoding="utf-8")

@@ -47,6 +47,7 @@ TOML = """
 batch = {batch}
 overlap = 2
 [active]
+bootstrap = {batch}
 plan_next_at = {plan_next_at}
 """
 

@@ -243,7 +243,7 @@ def test_a_production_batch_keeps_the_protocol_and_goes_to_the_certified(ws):
 
 def test_the_first_batch_ends_where_rounds_can_start_and_later_ones_have_their_own_size(ws, tmp_path):
     certify(ws)
-    early = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 30\n")
+    early = open_workspace(tmp_path, SETTINGS.replace("bootstrap = 60", "bootstrap = 30"))
     assert len(batches.draft(early).pairs) == 30 and len(batches.draft(early, pairs=50).pairs) == 50
     first = early.store.pairs(batches.next_batch(early).batch_id)
     assert Counter(pair.stratum for pair in first) == {"adjacent": 12, "same": 9, "distant": 9}
@@ -251,9 +251,16 @@ def test_the_first_batch_ends_where_rounds_can_start_and_later_ones_have_their_o
     assert len(early.store.pairs(batches.next_batch(early).batch_id)) == 60
 
 
+def test_the_first_batch_is_never_too_small_for_a_model(ws, tmp_path):
+    certify(ws)
+    assert batches.usual_size(open_workspace(tmp_path, SETTINGS.replace("bootstrap = 60", "bootstrap = 1"))) == 25
+    few = SETTINGS.replace("bootstrap = 60", "bootstrap = 1") + "[reward]\nmin_preferences = 40\n"
+    assert batches.usual_size(open_workspace(tmp_path, few)) == 50
+
+
 def test_a_bootstrap_of_more_than_a_batch_changes_no_batch(ws, tmp_path):
     certify(ws)
-    protocol = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 500\n")
+    protocol = open_workspace(tmp_path, SETTINGS.replace("bootstrap = 60", "bootstrap = 500"))
     assert len(batches.draft(protocol).pairs) == 60
 
 

@@ -12,6 +12,8 @@ seed = 3
 salt = 3
 [pairs]
 batch = 60
+[active]
+bootstrap = 60
 [calibration]
 pairs = 20
 training_pairs = 0

@@ -350,7 +350,7 @@ def test_a_release_is_downloaded_and_verified(ws, maria):
 
 
 def test_the_first_batch_is_proposed_as_large_as_rounds_need_it_and_a_manager_may_ask_for_more(tmp_path):
-    early = open_workspace(tmp_path, SETTINGS + "[active]\nbootstrap = 30\n")
+    early = open_workspace(tmp_path, SETTINGS.replace("bootstrap = 60", "bootstrap = 30"))
     early.store.put_trajectories(trajectories())
     add_annotators(early)
     certify(early)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,12 @@ def test_saving_is_how_many_times_fewer_labels():
     assert saving(curves(0.09), "closest", [0, 1]) == pytest.approx(LABELS[-1] / halfway, abs=0.05)
 
 
+def test_courses_that_end_sooner_are_judged_where_they_end():
+    short = {replace(course, until=LABELS[2]): curve[:3] for course, curve in curves(0.09).items()}
+    assert 1.0 < saving(short, "closest", [0, 1]) <= LABELS[2] / LABELS[0]
+    assert figures(short, ["uniform"])["uniform"]["labels_needed"] == LABELS[2]
+
+
 def test_behind_is_what_is_lower_with_certainty():
     assert figures(curves(-0.02), ["closest"])["closest"]["behind"] == ["push mistake"]
     assert figures(curves(0.02), ["closest"])["closest"]["behind"] == []
@@ -82,5 +89,6 @@ def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_
         assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, first), made)) == len(LABELS)
         assert [int((pairs[:, 0] >= 0).sum()) for pairs in asked] == [min(len(pairs), first) for pairs in asked]
         assert len(asked) == reads and len(asked[-1]) == LABELS[-1], "a start between two readings needs a model too"
+    assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, LATE, LABELS[2]), made)) == 3
     early, late = (Course("push", "mistake", "uniform", 0, first) for first in (EARLY, LATE))
     assert early.path(tmp_path) != late.path(tmp_path) and early.arm != late.arm

@@ -49,6 +49,8 @@ class Course:
     seed: int
     first: int = START
     """Stratified labels before the first round."""
+    until: int = LABELS[-1]
+    """The last number of labels at which accuracy is read."""
 
     @property
     def arm(self) -> str:
@@ -58,7 +60,9 @@ class Course:
         """Results of other settings lie elsewhere; after a change of the ranking itself, throw the folder away."""
         settings = hashlib.sha256(json.dumps([SETTINGS, LABELS]).encode()).hexdigest()[:8]
         return (
-            folder / f"courses-{settings}" / f"{self.task}-{self.teacher}-{self.strategy}-{self.first}-{self.seed}.json"
+            folder
+            / f"courses-{settings}"
+            / f"{self.task}-{self.teacher}-{self.strategy}-{self.first}-{self.until}-{self.seed}.json"
         )
 
 
@@ -72,7 +76,7 @@ def run(course: Course, folder: Path, made: Episodes) -> None:
     found = accuracies(course, made)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"labels": LABELS, "accuracy": found}) + "\n")
+        temporary.write_text(json.dumps({"labels": LABELS[: len(found)], "accuracy": found}) + "\n")
 
 
 def accuracies(course: Course, made: Episodes) -> list[float]:
@@ -88,7 +92,7 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     said = np.random.default_rng([course.seed, len(course.teacher)])
     pairs, labels, found = first[:0], np.empty(0), []
     model: Any = None
-    for count in sorted({*LABELS, course.first}):
+    for count in sorted(n for n in {*LABELS, course.first} if n <= course.until):
         if len(pairs) < course.first:
             new = first[len(pairs) : count]
         else:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from efficiency.course import LABELS, Course
+from efficiency.course import LABELS, START, Course
 
 DRAWS = 1_000
 Curves = Mapping[Course, np.ndarray]
@@ -55,7 +56,8 @@ def pooled(curves: Curves, strategy: str, seeds: list[int], teacher: str = "") -
 def saving(curves: Curves, strategy: str, seeds: list[int], teacher: str = "") -> float:
     """How many times fewer labels: uniform's last count over what the strategy needs for the same accuracy."""
     level = risen(pooled(curves, "uniform", seeds, teacher))[-1]
-    return LABELS[-1] / needed(pooled(curves, strategy, seeds, teacher), level)
+    curve = pooled(curves, strategy, seeds, teacher)
+    return LABELS[len(curve) - 1] / needed(curve, level)
 
 
 def interval(figure: Callable[[list[int]], float], seeds: list[int]) -> tuple[float, float]:
@@ -72,7 +74,7 @@ def lead(curves: Curves, strategy: str, task: str, teacher: str) -> tuple[float,
     from scipy.stats import t
 
     differences = [
-        float(np.mean(curve[1:] - curves[Course(task, teacher, "uniform", course.seed)][1:]))
+        float(np.mean(curve[1:] - curves[replace(course, strategy="uniform", first=START)][1:]))
         for course, curve in curves.items()
         if (course.task, course.teacher, course.arm) == (task, teacher, strategy)
     ]
