@@ -41,7 +41,8 @@ def ws(label_studio):
     (root / "clips").mkdir(parents=True)
     workspace = Workspace(Config.model_validate({
         "work": root, "seed": 5,
-        "pairs": {"batch": 80, "duplicates": 0.25}, "active": {"bootstrap": 80}, "calibration": {"pairs": 20, "training_pairs": 0},
+        "pairs": {"batch": 80, "duplicates": 0.25}, "active": {"bootstrap": 80},
+        "calibration": {"pairs": 20, "training_pairs": 0},
         "annotators": {"expert": "rosa@blind.example", "people": [f"{name}@blind.example" for name in PEOPLE]},
         "label_studio": {"url": label_studio.url, "token": label_studio.token,
                          "document_root": str(label_studio.document_root)},
