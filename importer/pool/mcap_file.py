@@ -139,8 +139,8 @@ def opened(file: Path) -> Iterator[Recording]:
             reader = SeekingReader(stream, validate_crcs=True)
             summary = reader.get_summary()
         except (McapError, StopIteration, OSError, ValueError, KeyError, struct.error) as error:
-            reason = f"it is damaged, cut off, or not an MCAP file ({type(error).__name__}: {error})"
-            raise BadInput(file, "", reason, fix=DAMAGED.format(file)) from None
+            reason = "it is damaged, cut off, or not an MCAP file"
+            raise BadInput(file, "", reason, fix=DAMAGED.format(file)) from error
         empty = summary and summary.statistics and not summary.statistics.message_count
         if summary is None or not (summary.chunk_indexes or empty):
             # without one, mcap would bring all messages into memory to sort them
