@@ -43,6 +43,8 @@ from robopref.studio import DATA_FOLDER, DATABASE, LabelStudioServer
 CONTENTS = "backup.json"
 CONFIG = "robopref.toml"
 NOT_KEPT = (".lock", ".pid", ".log", ".beat", "-wal", "-shm", "-journal")
+STUDIO_KEY = "studio/.env"
+"""Label Studio's SECRET_KEY, which signs sessions and personal access tokens: with another one none of them is valid."""
 PATIENCE_S = 300.0
 """How long a push that is under way is waited for."""
 _BLOCK = 1 << 20
@@ -128,11 +130,12 @@ def _files(ws: Workspace, studio: Studio) -> Iterator[tuple[str, Path]]:
     for part, root in (("work", ws.root), ("studio", studio.data)):
         for path in sorted(root.rglob("*")) if root else ():
             relative = path.relative_to(root).as_posix() if root else ""
-            hidden = any(piece.startswith(".") for piece in relative.split("/"))  # half-written
+            name = f"{part}/{relative}"
+            hidden = name != STUDIO_KEY and any(piece.startswith(".") for piece in relative.split("/"))  # half-written
             if path.is_symlink() or not path.is_file() or hidden or path.name.endswith(NOT_KEPT):
                 continue
             if path.resolve() != database and path.name not in (DATABASE, "lock"):
-                yield f"{part}/{relative}", path
+                yield name, path
 
 
 class _Hashing:

@@ -57,6 +57,9 @@ def project(tmp_path: Path, database_url: str) -> Path:
     studio = root / "label_studio"
     studio.mkdir()
     (studio / "credentials.json").write_text("{}")
+    write_text(studio / ".env", "SECRET_KEY=signs-every-token")
+    (studio / ".env").chmod(0o600)
+    write_text(studio / ".half-written", "x")
     with closing(sqlite3.connect(studio / "label_studio.sqlite3")) as connection:
         connection.execute("CREATE TABLE task (id INTEGER)")
         connection.execute("INSERT INTO task VALUES (7)")
@@ -93,6 +96,9 @@ def test_back_up_wipe_restore_go_on(project: Path, tmp_path: Path, database_url:
     assert (ws.clips / "t0.mp4").read_text() == "a clip" and (ws.models / "v1" / "training.json").exists()
     assert tasks_of_studio(project) == [(7,)]
     assert json.loads((project.parent / "label_studio" / "credentials.json").read_text()) == {}
+    key = project.parent / "label_studio" / ".env"  # without it no session or personal access token is valid
+    assert key.read_text() == "SECRET_KEY=signs-every-token" and stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert not (project.parent / "label_studio" / ".half-written").exists()
     assert ws.store.put_judgments([judgment(2)]) == 1  # and on it goes
     ws.store.close()
     assert not list(project.parent.glob(".*"))
@@ -159,10 +165,10 @@ def test_a_restore_fills_the_folders_that_are_there_as_a_mount_point_cannot_be_r
         monkeypatch.setattr(os, name, as_mounted)
     restore(project, tmp_path / "b.tar", beside(project), force=True)
     assert [folder.stat().st_ino for folder in (work, studio)] == before
-    assert sorted(path.name for path in studio.iterdir()) == ["credentials.json", "label_studio.sqlite3"]
+    assert sorted(path.name for path in studio.iterdir()) == [".env", "credentials.json", "label_studio.sqlite3"]
     assert (work / "clips" / "t0.mp4").read_text() == "a clip"
     assert not (work / "left over").is_symlink() and tmp_path.is_dir()
-    assert not [path for path in (*work.iterdir(), *studio.iterdir()) if path.name.startswith(".")]
+    assert not [path for path in work.iterdir() if path.name.startswith(".")]
 
 
 # -- what does not depend on the database --------------------------------------------------------------------------
