@@ -44,7 +44,7 @@ CONTENTS = "backup.json"
 CONFIG = "robopref.toml"
 NOT_KEPT = (".lock", ".pid", ".log", ".beat", "-wal", "-shm", "-journal")
 STUDIO_KEY = "studio/.env"
-"""Label Studio's SECRET_KEY, which signs sessions and personal access tokens: with another one none of them is valid."""
+"""Label Studio's SECRET_KEY, which signs sessions and personal access tokens: without it none is valid."""
 PATIENCE_S = 300.0
 """How long a push that is under way is waited for."""
 _BLOCK = 1 << 20

@@ -206,7 +206,7 @@ def work(
 
 
 def beat_file(ws: Workspace) -> Path:
-    """Touched after each look that went well: for `robopref health worker`."""
+    """Touched after each look that went well: for `robopref health worker`, and for Prometheus."""
     return ws.root / "worker.beat"
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,6 +27,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from importer.studio.hints import Hints
+from ml_backend.loop.worker import beat_file
 from preference.config import Config
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, taken
@@ -111,6 +113,7 @@ class Metrics:
                 ("memory_bytes", "Resident memory of the service"),
                 ("training_requested", "1 while Start Training waits for the worker"),
                 ("worker_up", "1 while a worker lives, on this machine or another"),
+                ("worker_looked_timestamp_seconds", "When the worker last looked for answers, and nothing failed"),
                 ("training_running", "1 while a model is trained or a round is under way"),
                 ("last_training_timestamp_seconds", "When the newest model was made"),
                 ("last_training_duration_seconds", "How long its training took"),
@@ -138,6 +141,7 @@ class Metrics:
             ("memory_bytes", psutil.Process().memory_info().rss),
             ("training_requested", now["requested"]),
             ("worker_up", now["worker"]),
+            ("worker_looked_timestamp_seconds", _touched(beat_file(ws))),
             ("training_running", now["learning"]),
             ("last_training_timestamp_seconds", _moment(now["trained_at"])),
             ("last_training_duration_seconds", now["training_s"] or 0.0),
@@ -161,6 +165,14 @@ class _HintsCollector(Collector):
         yield GaugeMetricFamily("robopref_webhook_tasks_waiting", text, value=self._hints.waiting)
         text = "Tasks that webhooks named and that were left to the next pull"
         yield CounterMetricFamily("robopref_webhook_tasks_left", text, value=self._hints.left)
+
+
+def _touched(path: Path) -> float:
+    """Seconds since 1970; 0 where there is no such file."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _moment(stamp: str) -> float:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 import re
 
@@ -12,6 +13,7 @@ from service_maker import BASIC, HEADER, PASSWORD, SECRET, annotation, event, pl
 from told_maker import Told
 
 from labeling_config.contract import CONSOLE
+from ml_backend.loop.worker import beat_file
 from preference.locks import WORKER, exclusively
 from preference.records import ModelVersion
 
@@ -326,6 +328,7 @@ def test_metrics_count_what_is_there(client, ws, studio, hear):
         "robopref_last_training_duration_seconds 12.5",
         "robopref_last_training_timestamp_seconds 1.7672256e+09",
         "robopref_worker_up 0.0",
+        "robopref_worker_looked_timestamp_seconds 0.0",
     ):
         assert line in text
     page = client.get("/", headers=BASIC).text
@@ -335,6 +338,9 @@ def test_metrics_count_what_is_there(client, ws, studio, hear):
         ModelVersion("rm-0002", "m", "2026-01-02T00:00:00+00:00", 80, 0.9, 0.8, "resnet18", "none")
     )
     assert "rm-0002" in client.get("/", headers=BASIC).text  # its predecessor is not in use, and was not kept back
+    beat_file(ws).touch()
+    os.utime(beat_file(ws), (1_700_000_000, 1_700_000_000))
+    assert "robopref_worker_looked_timestamp_seconds 1.7e+09" in client.get("/metrics", headers=BASIC).text
     with exclusively(ws, WORKER):
         assert "robopref_worker_up 1.0" in client.get("/metrics", headers=BASIC).text
         assert "not running" not in client.get("/", headers=BASIC).text
