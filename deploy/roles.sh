@@ -8,6 +8,14 @@ for name in postgres_password robopref_database_password label_studio_database_p
 done
 PGPASSWORD=$(cat "$secrets/postgres_password")
 export PGPASSWORD
+if ! said=$(psql --quiet --no-psqlrc --command "" 2>&1); then
+  case $said in
+    *"authentication failed"*)
+      echo "roles: the database refuses secrets/postgres_password: it keeps the one of its first start." >&2 ;;
+    *) echo "roles: $said" >&2 ;;
+  esac
+  exit 2
+fi
 for who in robopref label_studio; do
   psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --set who="$who" --set file="$secrets/${who}_database_password" <<'SQL'
 \set password `cat :'file'`

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,6 +24,17 @@ from pydantic import (
 CONFIG_NAME = "robopref.toml"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Agreement = Annotated[float, Field(ge=-1, le=1)]
+
+
+def _fits_a_header(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise ValueError("expected letters, digits and signs of ASCII without spaces around them, as HTTP carries it")
+    return secret
+
+
+HeaderSecret = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+"""One that HTTP carries; Label Studio, browsers and we would each encode other characters in another way."""
 
 
 class Section(BaseModel):
@@ -290,7 +302,7 @@ class LabelStudio(Section):
     public_url: str = ""
     """Where people's browsers reach it, if that is not `url`, such as https://label.example.org; all links for people
     start so. Prefer ROBOPREF_PUBLIC_URL."""
-    token: SecretStr = SecretStr("")
+    token: HeaderSecret = SecretStr("")
     """Legacy token or personal access token; prefer ROBOPREF_LABEL_STUDIO_TOKEN."""
     clips: Literal["local", "s3", "url"] = "local"
     """How browsers get the clips: from Label Studio's `local` file serving, from `s3`, or from a web server (`url`)."""
@@ -441,12 +453,12 @@ class Service(Section):
     public_url: str = ""
     """What links of invitations start with, if that is not `url`. Prefer ROBOPREF_SERVICE_PUBLIC_URL."""
     user: str = "robopref"
-    password: SecretStr = SecretStr("")
+    password: HeaderSecret = SecretStr("")
     """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Without it nobody
     opens reports, status and metrics where a webhook secret is set."""
-    webhook_secret: SecretStr = SecretStr("")
+    webhook_secret: HeaderSecret = SecretStr("")
     """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
-    console_secret: SecretStr = SecretStr("")
+    console_secret: HeaderSecret = SecretStr("")
     """With it Label Studio's plugin names the manager whom it lets into the console; prefer ROBOPREF_CONSOLE_SECRET.
     Where it is set, the password opens no console."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +62,17 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", fix="Name a file with -c.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
+    given: dict[tuple[str | int, ...], str] = {}
     for variable, keys in ENVIRONMENT.items():
         if value := read_secret(variable, os.environ):
             _set(raw, keys, value)
+            given[keys] = variable
     if isinstance(url := raw.get("database"), str):
         raw["database"] = _completed(url, DATABASE, PASSWORD)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_describe(error)}") from None
+        raise ConfigError(f"{path}: {_describe(error, given)}") from None
     config._file = path
     return _with_servers(_with_absolute_paths(config, path.resolve().parent))
 
@@ -105,8 +107,12 @@ def _set(table: dict[str, Any], keys: Sequence[str], value: str) -> None:
     table[keys[-1]] = value
 
 
-def _describe(error: ValidationError) -> str:
-    """One clause for each wrong field; the values of secrets are not shown."""
+def _describe(error: ValidationError, given: Mapping[tuple[str | int, ...], str]) -> str:
+    """One clause for each wrong field; the values of secrets are not shown.
+
+    Args:
+        given: Field → the variable of the environment that set it.
+    """
     lines = []
     for item in error.errors():
         place = item["loc"]
@@ -120,6 +126,7 @@ def _describe(error: ValidationError) -> str:
         else:
             message = f"found {_found(item['input'])}, expected {_expected(wanted)}"
         where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
+        where += f" (from {given[place]})" if place in given else ""
         lines.append(f"{where}: {message}")
     return "; ".join(lines) + ("" if lines[-1].endswith("?") else ".")
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from compose_file import Service
 
+KILLED = "137"
+"""The exit code of what did not end in its time."""
+
 
 def found() -> str:
     """`docker` or `podman` where its engine answers and knows `compose`; empty otherwise."""
@@ -43,6 +46,10 @@ class Engine:
         self._ask("--profile", "tls", "--profile", "commands", "build")
         return time.monotonic() - start
 
+    def size(self, image: str) -> int:
+        """Bytes of a built image."""
+        return int(self._inspect("image", image, "{{.Size}}"))
+
     def start(self, name: str) -> None:
         self._ask("up", "--detach", "--no-deps", name)
 
@@ -65,12 +72,15 @@ class Engine:
         self._ask("kill", name)
 
     def stop(self, name: str) -> float:
+        """Seconds that it took to end by itself. -1: it had to be killed."""
+        container = self._container(name)
         start = time.monotonic()
         self._ask("stop", name)
-        return time.monotonic() - start
+        seconds = time.monotonic() - start
+        return -1.0 if self._inspect("container", container, "{{.State.ExitCode}}") == KILLED else seconds
 
     def memory(self, name: str) -> int:
-        container = self._ask("ps", "--quiet", name).strip()
+        container = self._container(name)
         told = subprocess.run(
             [self.name, "stats", "--no-stream", "--format", "json", container],
             capture_output=True, text=True, check=True,
@@ -80,8 +90,7 @@ class Engine:
         return int(float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit, 1))
 
     def volume(self, name: str) -> Path:
-        words = [self.name, "volume", "inspect", "--format", "{{.Mountpoint}}", f"robopref-rehearsal_{name}"]
-        return Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
+        return Path(self._inspect("volume", f"robopref-rehearsal_{name}", "{{.Mountpoint}}"))
 
     def wipe(self) -> None:
         for name in ("db", "label-studio", "work", "cache"):
@@ -91,6 +100,13 @@ class Engine:
 
     def close(self) -> None:
         self._ask("--profile", "tls", "--profile", "commands", "down", "--volumes")
+
+    def _container(self, name: str) -> str:
+        return self._ask("ps", "--quiet", name).strip()
+
+    def _inspect(self, kind: str, what: str, wanted: str) -> str:
+        words = [self.name, kind, "inspect", "--format", wanted, what]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
     def _ask(self, *words: str) -> str:
         run = subprocess.run(

@@ -31,6 +31,12 @@ HOST = "label.example.org"
 PASSWORD = "p@ss:w/%#rd ?&é'\"\\"
 OLD = Path(__file__).with_name("old_tables.py")
 LIMIT_STUDIO = 1_500_000_000
+OURS = {
+    "robopref-label-studio": ("label-studio", "Dockerfile"),
+    "robopref": ("robopref", "Dockerfile"),
+    "robopref-proxy": ("", "deploy/proxy.Dockerfile"),
+}
+"""Image → its target and its Dockerfile."""
 PATIENCE_S = 600.0
 ORDER = ("db", "label-studio", "backend", "worker", "backup", "proxy")
 """What goes on, in the order in which it is killed."""
@@ -251,22 +257,19 @@ def start(work: Path, variables: dict[str, str], *, built: bool) -> tuple[Any, d
     figures: dict[str, Any] = {}
     if program := engine.found():
         made = Engine(program, services, base, variables)
-        return made, {"build_s": round(made.build(), 1)}
+        figures["build_s"] = round(made.build(), 1)
+        return made, figures | {f"size_{name}_mb": round(made.size(name) / 1e6) for name in OURS}
     print("No container engine: services run in chroots made by buildah; python, postgres and caddy are Debian's.")
     images.unmount()
     images.make_bases()
-    wanted = {
-        "robopref-label-studio": ("label-studio", "Dockerfile"), "robopref": ("robopref", "Dockerfile"),
-        "robopref-proxy": ("", "deploy/proxy.Dockerfile"),
-    }  # fmt: skip
-    for name, (target, file) in wanted.items():
+    for name, (target, file) in OURS.items():
         if not built:
             figures[f"build_{name}_s"] = round(images.build(name, target, file), 1)
-    for name, (target, _) in wanted.items():
+    for name, (target, _) in OURS.items():
         if target:
             figures[f"rebuild_{name}_s"] = round(images.rebuild(target), 1)
     found = {name: images.mounted(name) for name in {service.image for service in services.values()}}
-    figures |= {f"size_{name}_mb": round(found[name].size / 1e6) for name in wanted}
+    figures |= {f"size_{name}_mb": round(found[name].size / 1e6) for name in OURS}
     return Chroots(services, raw, found, work, base), figures
 
 
@@ -303,7 +306,7 @@ def main() -> None:
     finally:
         services.close()
         images.unmount()
-    size = figures.get("size_robopref-label-studio_mb", 0)
+    size = figures["size_robopref-label-studio_mb"]
     met = not told.failed and size * 1e6 <= LIMIT_STUDIO
     target = "every step; the image label-studio under 1.5 GB"
     print("Only Docker shows: published ports, restart policies, log rotation, limits of resources.")

@@ -43,6 +43,10 @@ importlib.metadata.version = lambda name: "1.24.0" if name == "label-studio" els
 from labeling_config.server import main
 raise SystemExit(main(["setup"]))
 """
+OTHER_PASSWORD = """
+mkdir /tmp/secrets && cp /run/secrets/* /tmp/secrets/ && echo another > /tmp/secrets/postgres_password
+SECRETS=/tmp/secrets exec sh /roles.sh
+"""
 BACKUP = ["robopref", "backup", "/backups/mistake.tar"]
 
 
@@ -72,6 +76,8 @@ MISTAKES = {
         environment={"ROBOPREF_SERVICE_PASSWORD_FILE": NONE}),
     "the secrets are empty": Mistake(
         "roles", "secrets/postgres_password is missing or empty", environment={"SECRETS": "/tmp"}),
+    "another postgres_password than at the first start": Mistake(
+        "roles", "refuses secrets/postgres_password", ["sh", "-c", OTHER_PASSWORD]),
     "Label Studio's database refuses it": Mistake(
         "label-studio-setup", "refuses nobody: .*POSTGRE_PASSWORD", environment={"POSTGRE_USER": "nobody"}),
     "Robopref's database refuses it": Mistake(

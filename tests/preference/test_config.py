@@ -177,6 +177,28 @@ def test_secrets_do_not_print(tmp_path):
     assert "hunter2" not in repr(load_config(write(tmp_path, "[label_studio]\ntoken = 'hunter2'\n")))
 
 
+@pytest.mark.parametrize("secret", ["größer", "鍵", " padded", "two\tcolumns"])
+def test_a_secret_that_http_cannot_carry_is_refused_by_name_and_not_shown(tmp_path, monkeypatch, secret):
+    (tmp_path / "robopref.toml").write_text("")
+    for variable, keys in ENVIRONMENT.items():
+        if keys[-1] not in ("token", "password", "webhook_secret", "console_secret"):
+            continue
+        monkeypatch.setenv(variable, "p@:/%#ss \"'\\")
+        load_config(tmp_path / "robopref.toml")
+        monkeypatch.setenv(variable, secret)
+        with pytest.raises(ConfigError, match=rf"{'.'.join(keys)} \(from {variable}\): expected .* ASCII") as refused:
+            load_config(tmp_path / "robopref.toml")
+        assert secret.strip() not in str(refused.value)
+        monkeypatch.delenv(variable)
+
+
+def test_a_wrong_value_from_the_environment_names_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "robopref.toml").write_text("")
+    monkeypatch.setenv("ROBOPREF_LOGS", "xml")
+    with pytest.raises(ConfigError, match=r"logs \(from ROBOPREF_LOGS\): found 'xml', expected one of"):
+        load_config(tmp_path / "robopref.toml")
+
+
 def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
     path = write(tmp_path, "[label_studio]\nurl = 'http://file'\n")
     monkeypatch.setenv("ROBOPREF_LABEL_STUDIO_URL", "http://environment")

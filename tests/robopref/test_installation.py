@@ -4,13 +4,16 @@ Read, not run: `scripts/rehearse_install` runs them, and takes too long for ever
 """
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
+import psycopg
 import pytest
 import typer.main
 import yaml
@@ -166,7 +169,7 @@ def test_the_secrets_that_the_script_makes_are_kept_and_fit(tmp_path):
 def test_every_setting_of_compose_is_explained_and_has_a_default_or_a_message():
     example = (ROOT / ".env.example").read_text()
     names = set(BETWEEN.findall(TEXT))
-    assert {name for name in names if not re.search(rf"^#?{name}=", example, re.M)} - {"ROBOPREF_CERTIFICATES"} == set()
+    assert {name for name in names if not re.search(rf"^#?{name}=", example, re.M)} == set()
     assert re.findall(r"\$\{\w+\}", TEXT) == [], "neither a default nor a message"
     caddy = set(re.findall(r"\{\$(\w+)", (ROOT / "deploy" / "Caddyfile").read_text()))
     assert caddy <= set(SERVICES["proxy"]["environment"])
@@ -226,6 +229,52 @@ def test_each_has_a_database_and_a_role_of_its_own():
     assert "robopref_database_password" not in SERVICES["label-studio"]["secrets"]
     assert "label_studio_database_password" not in SERVICES["worker"]["secrets"]
     assert "for who in robopref label_studio" in (ROOT / "deploy" / "roles.sh").read_text()
+
+
+@pytest.fixture
+def strict(postgres):
+    """A server's administrator who has to give a password, as `label_studio` has to."""
+    with psycopg.connect(f"postgresql://{postgres}/postgres", autocommit=True) as admin:
+        admin.execute("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'first'")
+        rules = Path(admin.execute("SHOW hba_file").fetchone()[0])
+        usual = rules.read_text()
+        rules.write_text(f"host all keeper,label_studio all scram-sha-256\n{usual}")
+        admin.execute("SELECT pg_reload_conf()")
+        host, port = postgres.partition("@")[2].split(":")
+        yield {"PGUSER": "keeper", "PGHOST": host, "PGPORT": port, "PGDATABASE": "postgres"}
+        rules.write_text(usual)
+        admin.execute("SELECT pg_reload_conf()")
+        for name in ("robopref", "label_studio"):
+            admin.execute(f"DROP DATABASE IF EXISTS {name}")
+        admin.execute("DROP ROLE IF EXISTS label_studio, keeper")
+
+
+def test_roles_take_any_password_and_name_the_secret_that_the_database_refuses(strict, tmp_path):
+    if shutil.which("psql") is None:
+        pytest.skip("psql is not installed; Debian has it in the package postgresql-client")
+    password = "p@ss:w/%#rd ?&é'\"\\"
+
+    def roles(given):
+        (tmp_path / "postgres_password").write_text(given)
+        for name in ("robopref", "label_studio"):
+            (tmp_path / f"{name}_database_password").write_text(f"{password}\n", encoding="utf-8")
+        environment = {"PATH": os.environ["PATH"], "SECRETS": str(tmp_path), **strict}
+        script = ["sh", str(ROOT / "deploy" / "roles.sh")]
+        return subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    until = time.monotonic() + 30
+    while (refused := roles("second")).returncode == 0 and time.monotonic() < until:
+        time.sleep(0.2)  # the server reads its rules again in its own time
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "roles: the database refuses secrets/postgres_password: it keeps the one of its first start."
+    ]
+    for _ in range(2):
+        assert roles("first").returncode == 0
+    there = f"host={strict['PGHOST']} port={strict['PGPORT']} dbname=label_studio user=label_studio"
+    psycopg.connect(there, password=password).close()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(there, password="first")
 
 
 def test_the_backends_network_is_told():

@@ -1,6 +1,7 @@
 """The rehearsal reads compose.yaml as Docker does, and its early version's tables hold what they held."""
 
 import importlib.util
+import os
 import sys
 
 import psycopg
@@ -48,6 +49,28 @@ def test_mounts_and_checks_are_what_compose_says(compose_file):
     assert (project.source, project.is_volume, project.read_only) == ("./project", False, True)
     assert services["backend"].check == ["robopref", "health", "service"] and services["migrate"].ends
     assert services["backend"].aliases == ["backend.internal"] and services["worker"].stop_signal == "SIGINT"
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+  "image inspect --format {{.Size}} robopref") echo 1234000000 ;;
+  "container inspect --format {{.State.ExitCode}} c-worker") echo 137 ;;
+  "container inspect --format {{.State.ExitCode}} c-db") echo 0 ;;
+  *"ps --quiet worker") echo c-worker ;;
+  *"ps --quiet db") echo c-db ;;
+  *"stop "*) ;;
+  *) echo "asked for $*" >&2; exit 9 ;;
+esac
+"""
+
+
+def test_with_docker_sizes_are_measured_and_what_had_to_be_killed_is_noticed(compose_file, tmp_path, monkeypatch):
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    engine = load("engine").Engine("docker", {}, tmp_path, {})
+    assert engine.size("robopref") == 1_234_000_000
+    assert engine.stop("worker") == -1.0 and engine.stop("db") >= 0
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
