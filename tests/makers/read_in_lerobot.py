@@ -16,7 +16,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 
 def main(folder: Path, reward: float) -> None:
-    dataset = LeRobotDataset("local/export", root=folder)
+    dataset = LeRobotDataset("local/export", root=folder, video_backend="pyav")  # torchcodec wants the system's FFmpeg
     batch = next(iter(torch.utils.data.DataLoader(dataset, batch_size=8)))
     assert set(batch["episode_index"].tolist()) == {0}
     torch.testing.assert_close(batch["reward"], torch.full_like(batch["reward"], reward), rtol=1e-4, atol=1e-5)
