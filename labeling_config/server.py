@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,8 @@ REQUEST_S = 300
 """After so many seconds without a sign of life a process is replaced. The console's longest page takes 20."""
 KEPT_S = 75
 """A connection without requests: longer than any client of ours keeps one, or it meets one that was just closed."""
+PUBLIC = re.compile(r"https?://[^/?#@\s]+")
+"""With a / behind it, the proxy would answer for that one path alone."""
 LEAST_SPACE = 200_000_000
 """Bytes free for uploads and exports, below which it does not start."""
 NEEDED = ("POSTGRE_PASSWORD", "LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_USER_TOKEN", "ROBOPREF_CONSOLE_SECRET")
@@ -122,9 +125,11 @@ def check_settings(environment: Mapping[str, str]) -> None:
         said = f"expected 40 of 0-9 and a-f, found {len(token)} characters"
         raise ConfigError(f"LABEL_STUDIO_USER_TOKEN: {said}.", fix="`openssl rand -hex 20` makes one.")
     public = environment.get("ROBOPREF_PUBLIC_URL", "")
-    if public and not public.startswith(("http://", "https://")):
-        fix = "Write it as people's browsers show it, such as https://label.example.org."
-        raise ConfigError(f"ROBOPREF_PUBLIC_URL: expected http://... or https://..., found {public!r}.", fix=fix)
+    if public and not PUBLIC.fullmatch(public):
+        fix = "Write it without anything behind the host and port, such as https://label.example.org."
+        raise ConfigError(
+            f"ROBOPREF_PUBLIC_URL: expected http(s)://HOST or http(s)://HOST:PORT, found {public!r}.", fix=fix
+        )
     check_version(importlib.metadata.version("label-studio"), environment.get("ROBOPREF_TRY_LABEL_STUDIO", ""))
     folder = Path(environment.get("LABEL_STUDIO_BASE_DATA_DIR", "."))
     if not os.access(folder, os.F_OK, effective_ids=True):

@@ -71,6 +71,9 @@ MISTAKES = {
     "a secret's file is missing": Mistake(
         "label-studio-setup", "LABEL_STUDIO_USER_TOKEN_FILE names /run/secrets/none",
         environment={"LABEL_STUDIO_USER_TOKEN_FILE": NONE}),
+    "a / behind the public address": Mistake(
+        "label-studio-setup", "ROBOPREF_PUBLIC_URL: expected http",
+        environment={"ROBOPREF_PUBLIC_URL": "https://label.example.org/"}),
     "the service's secret is missing": Mistake(
         "backend", "ROBOPREF_SERVICE_PASSWORD_FILE names /run/secrets/none",
         environment={"ROBOPREF_SERVICE_PASSWORD_FILE": NONE}),

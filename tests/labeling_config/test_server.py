@@ -61,8 +61,10 @@ def test_a_token_that_label_studio_would_cut_or_ignore_is_refused_and_not_shown(
     assert "found 12 characters" in said and "secret-token" not in said
 
 
-def test_an_address_without_a_scheme_is_refused(told):
-    assert "ROBOPREF_PUBLIC_URL: expected http" in refused(told | {"ROBOPREF_PUBLIC_URL": "label.example.org"})
+@pytest.mark.parametrize("url", ["label.example.org", "https://label.example.org/", "https://a.example/b", "https://"])
+def test_an_address_that_the_proxy_would_not_answer_for_is_refused(told, url):
+    assert "ROBOPREF_PUBLIC_URL: expected http" in refused(told | {"ROBOPREF_PUBLIC_URL": url})
+    server.check_settings(told | {"ROBOPREF_PUBLIC_URL": "http://127.0.0.1:8080"})
 
 
 def test_another_label_studio_is_refused_unless_somebody_says_to_try_it(told, monkeypatch):
