@@ -99,7 +99,7 @@ def carried(
     files = sorted(file for path in reads for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     listed = tuple((str(file.absolute()), _digest(file, _stamp(file))) for file in files)
     with client(settings, "cluster") as store:
-        prefix = _key(settings, "files/")
+        prefix = key_of(settings, "files/")
         pages = store.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
         known = {found["Key"] for page in pages for found in page.get("Contents", [])}
         for path, digest in listed:
@@ -139,12 +139,13 @@ def _fetch(settings: Bucket, path: Path, digest: str) -> None:
         if path.is_file() and sha256_of(path) == digest:
             return
         with client(settings, "cluster") as store, replacing(path) as temporary:
-            store.download_file(settings.bucket, _key(settings, f"files/{digest}"), str(temporary))
+            store.download_file(settings.bucket, key_of(settings, f"files/{digest}"), str(temporary))
 
 
 def _result_key(settings: Bucket, made: Path) -> str:
-    return _key(settings, f"results/{sha256(str(made.absolute()).encode()).hexdigest()[:16]}/{made.name}")
+    return key_of(settings, f"results/{sha256(str(made.absolute()).encode()).hexdigest()[:16]}/{made.name}")
 
 
-def _key(settings: Bucket, name: str) -> str:
+def key_of(settings: Bucket, name: str) -> str:
+    """Key of the object of that name."""
     return f"{settings.prefix.strip('/')}/{name}".lstrip("/")

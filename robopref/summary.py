@@ -60,7 +60,7 @@ def validation(ws: Workspace) -> dict[str, Any]:
 
 def _annotators(ws: Workspace, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Kappa of the latest attempt, and the flags of all batches."""
-    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    latest = ws.store.latest_certifications()
     flags: dict[str, set[str]] = {}
     for report in reports:
         for flag in report["flags"]:

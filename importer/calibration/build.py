@@ -74,7 +74,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
         UserError: an id is unknown.
     """
     _, people = expert_and_people(ws)
-    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    latest = ws.store.latest_certifications()
     for name in annotator_ids:
         if name not in people:
             raise UserError(f"No active annotator has the id {name!r}.", fix=f"Active: {', '.join(people)}.")
@@ -96,7 +96,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
 
 def to_retest(ws: Workspace) -> list[Certification]:
     """The latest results of the active annotators for whom `retest` has something to give."""
-    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    latest = ws.store.latest_certifications()
     active = {a.annotator_id for a in ws.store.annotators() if a.active and a.role != "expert"}
     failed = [r for r in latest.values() if r.annotator_id in active and not r.certified and not r.revoked]
     second = {v.assignment.annotator_id for v in ws.store.assignments(SETS[1])} if failed else set()

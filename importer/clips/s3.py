@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from preference.bucket import client
+from preference.bucket import client, key_of
 from preference.config import S3
 from preference.records import Trajectory
 from preference.work import progress
@@ -19,11 +19,6 @@ from preference.workspace import Workspace
 TABLE = "label_studio.s3"
 CHECKSUM = "robopref-sha256"
 """Our own metadata of an object: its ETag depends on how it was uploaded."""
-
-
-def key_of(name: str, settings: S3) -> str:
-    """Key of the clip with that file name."""
-    return f"{settings.prefix.strip('/')}/{name}".lstrip("/")
 
 
 def upload_clips(ws: Workspace, trajectories: Iterable[Trajectory]) -> int:
@@ -38,7 +33,7 @@ def upload_clips(ws: Workspace, trajectories: Iterable[Trajectory]) -> int:
     uploaded = 0
     with client(settings, TABLE) as store, progress("Clips into the bucket", len(clips)) as advance:
         for clip, checksum in clips.items():
-            key = key_of(Path(clip).name, settings)
+            key = key_of(settings, Path(clip).name)
             if not checksum or _checksum(store, settings.bucket, key) != checksum:
                 _put(store, settings.bucket, key, ws.root / clip, checksum)
                 uploaded += 1
@@ -53,7 +48,7 @@ def check_bucket(settings: S3) -> None:
         StudioError: the bucket does not answer, or refuses us.
     """
     with client(settings, TABLE) as store:
-        store.list_objects_v2(Bucket=settings.bucket, Prefix=key_of("", settings), MaxKeys=1)
+        store.list_objects_v2(Bucket=settings.bucket, Prefix=key_of(settings, ""), MaxKeys=1)
 
 
 def _checksum(store: Any, bucket: str, key: str) -> str:

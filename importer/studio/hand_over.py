@@ -141,7 +141,7 @@ class _Book:
 
 def _gone(ws: Workspace) -> set[str]:
     """Annotators who are away, and those whose certificate was taken back."""
-    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    latest = ws.store.latest_certifications()
     revoked = {name for name, record in latest.items() if record.revoked}
     people = [annotator for annotator in ws.store.annotators() if annotator.role == "annotator"]
     return {a.annotator_id for a in people if not a.active or a.annotator_id in revoked}

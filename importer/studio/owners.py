@@ -20,7 +20,7 @@ def closed_projects(ws: Workspace) -> set[int]:
     All of somebody who was removed, or whom robopref.toml no longer names; of somebody whose certificate was taken back
     those of production, as they may be tested again. A pause closes nothing.
     """
-    latest = {record.annotator_id: record for record in ws.store.certifications()}
+    latest = ws.store.latest_certifications()
     revoked = {name for name, record in latest.items() if record.revoked}
     people = [annotator for annotator in ws.store.annotators() if annotator.role == "annotator"]
     left = {a.annotator_id for a in people if not a.active and not a.away.startswith("Paused")}

@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from importer.calibration.sets import DIMENSIONS
-from importer.clips.s3 import key_of
 from labeling_config.contract import (
     EXPERT_ANSWER,
     EXPERT_REASONING,
@@ -30,6 +29,7 @@ from labeling_config.contract import (
     watch_line,
 )
 from preference.adjudicated import ADJUDICATION
+from preference.bucket import key_of
 from preference.config import Config
 from preference.errors import NotReady, StudioError
 from preference.records import CALIBRATION, Annotator, AssignmentView, Batch, Trajectory
@@ -202,7 +202,7 @@ def clip_url(trajectory: Trajectory, config: Config) -> str:
     if settings.clips == "url":
         return f"{settings.clips_url.rstrip('/')}/{quote(name)}"
     if settings.clips == "s3":
-        return f"s3://{settings.s3.bucket}/{key_of(name, settings.s3)}"
+        return f"s3://{settings.s3.bucket}/{key_of(settings.s3, name)}"
     root = Path(settings.document_root or config.work).resolve()
     path = (config.work / trajectory.clip).resolve()
     if not path.is_relative_to(root):

@@ -167,7 +167,7 @@ def _calibration(ws: Workspace) -> Step | None:
 def _ready(ws: Workspace) -> Step | None:
     """Somebody finished a test, and so did the expert."""
     tests = {name for name in ws.store.calibration_sets() if not name.startswith((TRAINING, ADJUDICATION))}
-    records = {record.annotator_id: record for record in ws.store.certifications()}
+    records = ws.store.latest_certifications()
     experts = ws.store.experts()
     progress = ws.store.progress_by_annotator()
     true = {batch_id for name, batch_id, answered, left in progress if name in experts and answered and not left}

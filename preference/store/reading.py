@@ -195,10 +195,14 @@ class Reader(Counts):
         order = (t.certifications.c.annotator_id, t.certifications.c.attempt)
         return self._read(Certification, sa.select(t.certifications).order_by(*order))
 
+    def latest_certifications(self) -> dict[str, Certification]:
+        """Annotator → their latest attempt."""
+        return {record.annotator_id: record for record in self.certifications()}
+
     def certified(self) -> list[str]:
         """Ids of the active annotators whose latest attempt passed, sorted."""
-        latest = {record.annotator_id: record.certified for record in self.certifications()}
-        return sorted(a.annotator_id for a in self.annotators() if a.active and latest.get(a.annotator_id))
+        passed = {name for name, record in self.latest_certifications().items() if record.certified}
+        return sorted(a.annotator_id for a in self.annotators() if a.active and a.annotator_id in passed)
 
     def verdicts(self) -> dict[str, Verdict]:
         """Batch → the answers that it was accepted for."""
