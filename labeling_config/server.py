@@ -54,7 +54,7 @@ def setup(environment: Mapping[str, str] = os.environ) -> None:
     check_database()
     done = subprocess.run([sys.executable, "-m", "label_studio.server", "init", "--quiet"], check=False)
     if done.returncode:
-        raise StoreError("Label Studio could not make its tables.", fix="Its own words are above this line.")
+        raise StoreError("Label Studio could not make its tables.", fix="Its own message is above this line.")
 
 
 def serve(environment: Mapping[str, str] = os.environ) -> NoReturn:
@@ -133,7 +133,7 @@ def check_settings(environment: Mapping[str, str]) -> None:
     check_version(importlib.metadata.version("label-studio"), environment.get("ROBOPREF_TRY_LABEL_STUDIO", ""))
     folder = Path(environment.get("LABEL_STUDIO_BASE_DATA_DIR", "."))
     if not os.access(folder, os.F_OK, effective_ids=True):
-        raise ConfigError(f"LABEL_STUDIO_BASE_DATA_DIR: {folder} is no folder.", fix="Mount a volume there.")
+        raise ConfigError(f"LABEL_STUDIO_BASE_DATA_DIR: {folder} is not a folder.", fix="Mount a volume there.")
     check_writable(folder, "LABEL_STUDIO_BASE_DATA_DIR: the folder")
     if (free := shutil.disk_usage(folder).free) < LEAST_SPACE:
         found = f"{free / 1e6:.0f} MB are free for {folder}, expected {LEAST_SPACE / 1e6:.0f} at least"

@@ -45,7 +45,7 @@ def read_servers(work: Path) -> Servers | None:
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode) or about.st_uid != os.getuid():
         fix = "Run as its owner; or delete it, then run `robopref up`, which writes it again."
-        raise ConfigError(f"{path} is not a file of this user, and holds addresses and secrets.", fix=fix)
+        raise ConfigError(f"{path} is a link or another user's file, but holds addresses and secrets.", fix=fix)
     keep_private(path)
     fix = "Delete it, then run `robopref up --stop` and `robopref up`, which writes it again."
     try:

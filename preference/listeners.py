@@ -36,7 +36,7 @@ def check_own(url: str, whose: str, *, error: type[UserError] = UserError, fix: 
     """
     port = urlsplit(url).port
     if port and (owner := foreign_listener(port)):
-        raise error(f"{url} should be {whose}, and is a program of {owner}. Nothing was sent to it.", fix=fix)
+        raise error(f"{url} should be {whose}, but a program of {owner} has the port. Nothing was sent to it.", fix=fix)
 
 
 def foreign_listener(port: int) -> str:

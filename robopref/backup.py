@@ -231,7 +231,7 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
         expected = about["sha256"]
         known = isinstance(expected, dict) and about["database"] in ("sqlite", "postgresql")
     except (tarfile.TarError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(f"{source} is damaged or no complete backup: {error}.") from None
+        raise DataError(f"{source} is damaged or not a complete backup: {error}.") from None
     del found[CONTENTS]
     wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     if wrong or not known:

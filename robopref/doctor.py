@@ -52,7 +52,9 @@ def examine(config_path: Path) -> list[Finding]:
     findings.append(Finding("good", f"{config_path} is valid."))
     schema = config_path.parent / SCHEMA_NAME
     if schema.exists() and schema.read_text(encoding="utf-8") != schema_text():
-        findings.append(Finding("note", f"{schema} is of another version.", "Update it with `robopref init --schema`."))
+        findings.append(
+            Finding("note", f"{schema} is not of this version.", "Update it with `robopref init --schema`.")
+        )
     for look in (
         _protocol, _disk, _datasets, _workers, _database, _people, _clip_store, _label_studio, _backend, _weights
     ):  # fmt: skip

@@ -72,7 +72,7 @@ def start(config: Path, *, port: int | None = None, worker: bool = True) -> Stat
     project.check()
     if port and not project.ws.config.embedded:
         raise UserError(
-            f"Label Studio is one of your own ({project.ws.config.label_studio.url}), so --port has no effect.",
+            f"--port has no effect on a Label Studio of your own ({project.ws.config.label_studio.url}).",
             fix="Leave it out.",
         )
     first = project.ws.config.embedded and read_servers(project.work) is None
@@ -171,7 +171,7 @@ def stop(config: Path) -> bool:
             ended = True
         elif time.monotonic() > deadline:
             raise UserError(
-                f"{project.lock.path} has been taken for {LONGEST_STOP_S:g} s, and by no `robopref up`.",
+                f"{project.lock.path} has been locked for {LONGEST_STOP_S:g} s, but not by `robopref up`.",
                 fix="Find the program that has this file open (`lsof FILE`) and end it; then run this again.",
             )
         time.sleep(0.1)

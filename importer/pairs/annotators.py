@@ -59,7 +59,7 @@ def annotators_of(settings: Annotators) -> list[Annotator]:
         if annotator.annotator_id in by_id:
             if annotator.email == by_id[annotator.annotator_id].email:
                 raise ConfigError(
-                    f"annotators: {annotator.email} is named twice.", fix="Everybody needs an own address."
+                    f"annotators: {annotator.email} is named twice.", fix="Everybody needs a different address."
                 )
             raise ConfigError(
                 f"annotators: {by_id[annotator.annotator_id].email} and {annotator.email} would both have the id "

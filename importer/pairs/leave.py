@@ -49,7 +49,7 @@ def add(ws: Workspace, who: str, *, by: str, why: str, role: Role = "annotator")
     if own is None:
         experts = [one.annotator_id for one in known.values() if one.role == "expert" and one.active]
         if role == "expert" and experts:
-            raise UserError(f"{experts[0]} is the expert, and there is one.", fix="Add this person as an annotator.")
+            raise UserError(f"{experts[0]} is the expert; a project has one.", fix="Add this person as an annotator.")
         made = Annotator(id_of(who), key, role, added=signed(by, why))
     elif "@" in key and own.email.lower() != key:
         raise UserError(

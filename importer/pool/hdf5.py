@@ -107,7 +107,7 @@ def check_walk(path: Path) -> None:
             [sys.executable, "-c", WALK, str(path)], capture_output=True, check=False, timeout=WALK_S
         ).returncode
     except subprocess.TimeoutExpired:
-        raise BadInput(path, "", f"it is damaged: the HDF5 library does not come back in {WALK_S:g} s") from None
+        raise BadInput(path, "", f"it is damaged: the HDF5 library does not return within {WALK_S:g} s") from None
     if code < 0:
         raise BadInput(path, "", f"it is damaged: it makes the HDF5 library crash (signal {-code})")
 

@@ -66,7 +66,7 @@ def participant_of(text: str) -> str:
     found = text.strip().lower()
     if not PARTICIPANT.fullmatch(found):
         raise UserError(
-            f"{text[:60]!r} is no participant id.",
+            f"{text[:60]!r} is not a participant id.",
             fix="Use up to 40 letters, digits, - and _; the first is a letter or digit.",
         )
     return found

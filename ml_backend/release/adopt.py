@@ -94,7 +94,7 @@ def open_release(folder: Path) -> Received:
     spec = RewardModel.load(folder / "reward_model.pt").spec
     for name in ("rewards.csv", PAGE):
         if not (folder / name).is_file():
-            raise DataError(f"{folder}: {name} is missing.", fix="Have it released again by a present version.")
+            raise DataError(f"{folder}: {name} is missing.", fix="Have it released again with a current version.")
     try:
         learned = {name: value for name, value in told.items() if name in Reward.model_fields}
         learned |= {name: getattr(spec, name) for name in ("sample_fps", "max_frames")} | {"encoder": spec.encoder}

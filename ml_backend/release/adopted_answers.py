@@ -97,7 +97,7 @@ def _tables(folder: Path, seed: int) -> Tables:
         if (row := asked.get(key)) is None:
             raise DataError(f"{folder / 'judgments.parquet'}: the labelled pair {key} has no answer.")
         if unsafe := [name for name in (key, *ids, row["batch_id"]) if not SAFE.fullmatch(name)]:
-            raise DataError(f"{folder}: {unsafe[0][:80]!r} is no id: expected letters, digits, '.', '_' and '-'.")
+            raise DataError(f"{folder}: {unsafe[0][:80]!r} is not an id: expected letters, digits, '.', '_' and '-'.")
         questions = json.loads(label.get("questions") or "{}")
         if not all(isinstance(said, dict) for said in questions.values()):
             raise DataError(f"{folder}: pair {key}, questions: expected an object of answers for each annotator.")
@@ -110,7 +110,7 @@ def _tables(folder: Path, seed: int) -> Tables:
         raise DataError(
             f"{folder}: {len(moved)} pairs would change their split, the first is {moved[0]}: an earlier version drew "
             "it, and what was tested on would be trained on.",
-            fix="Have it released again by a present version.",
+            fix="Have it released again with a current version.",
         )
     compared = sorted({name for pair in pairs for name in (pair.trajectory_a_id, pair.trajectory_b_id)})
     elsewhere_now = [replace(known[name], clip="", quartile=0, in_pool=False) for name in compared]
@@ -125,7 +125,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         return parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or no Parquet file: {error}.") from None
+        raise DataError(f"{path} is missing or not a Parquet file: {error}.") from None
 
 
 def put_answers(ws: Workspace, source: str, tables: Tables, simulated: Collection[str]) -> None:

@@ -114,7 +114,7 @@ def check_folder(folder: Path) -> None:
         DataError: it is no unpacked release, or not as it was released.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder.", fix="Unpack the release and name its folder.")
+        raise DataError(f"{folder} is not a folder.", fix="Unpack the release and name its folder.")
     if not (folder / SUMS).is_file():
         raise DataError(f"{folder} is not a release: it has no {SUMS}.", fix="Name the folder of an unpacked release.")
     found = verify_release(folder)

@@ -81,7 +81,7 @@ def push_release(
     from huggingface_hub import CommitOperationDelete, HfApi, get_token
 
     if not (dataset or model):
-        raise UserError("Nothing is pushed anywhere by itself.", fix="Name --dataset OWNER/NAME, --model, or both.")
+        raise UserError("No repository is named.", fix="Name --dataset OWNER/NAME, --model, or both.")
     contract = _checked(folder)
     version, tag = contract["version"], f"v{contract['version']}"
     if not (get_token() or "").strip():
@@ -133,7 +133,7 @@ def _check_visibility(api: HfApi, kind: str, name: str, private: bool) -> None:
     """
     if private and not api.repo_info(name, repo_type=kind).private:
         raise UserError(
-            f"{name} is public, and this release was to be private.",
+            f"{name} is public, but this release is to be private.",
             fix="Name another repository, or publish it with --public.",
         )
 
@@ -206,7 +206,7 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise UserError(f"{name!r} is no name of a repository: {error}", fix="Write it as OWNER/NAME.") from None
+        raise UserError(f"{name!r} is not the name of a repository: {error}", fix="Write it as OWNER/NAME.") from None
     except BadRequestError as error:
         raise UserError(f"The hub does not take it into {name}: {str(error).splitlines()[-1]}") from None
     except HfHubHTTPError as error:

@@ -129,4 +129,4 @@ def _run(program: str, url: str, *arguments: str, target: str = "") -> None:
         raise StoreError(f"{program} took more than {DUMP_S:g} s for {place}.") from None
     if run.returncode:
         said = " ".join((run.stderr or run.stdout).split())[-500:]
-        raise StoreError(f"{program} could not do it for {place}: {said}")
+        raise StoreError(f"{program} failed for {place}: {said}")

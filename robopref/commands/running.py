@@ -165,7 +165,7 @@ def migrate(config: ConfigPath = DEFAULT) -> None:
     ws = Workspace.open(config)
     check_space(ws.root)
     ws.store.close()
-    show.say("The database is of this version.")
+    show.say("The database matches this version.")
 
 
 @app.command(rich_help_panel=RUN)

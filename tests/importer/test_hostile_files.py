@@ -274,7 +274,7 @@ def test_an_hdf5_file_that_hangs_or_crashes_its_library_is_one_line(tmp_path: Pa
     path = make_robomimic(tmp_path / "d.hdf5", list(SHORT.values()))
     monkeypatch.setattr(hdf5, "WALK_S", 1.0)
     monkeypatch.setattr(hdf5, "WALK", "while True: pass")
-    assert "the HDF5 library does not come back in 1 s" in only_line(path)
+    assert "the HDF5 library does not return within 1 s" in only_line(path)
     monkeypatch.setattr(hdf5, "WALK", "import os; os.abort()")
     os.utime(path)
     assert "crash (signal 6)" in only_line(path)

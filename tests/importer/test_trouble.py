@@ -237,7 +237,7 @@ def test_who_takes_the_ports_of_our_own_servers_is_sent_no_secret(tmp_path):
         assert ws.config.embedded
         kept = client(ws)  # as a service that has run for long keeps it
         for ask in (connect, lambda _: kept.users(), lambda _: kept.plugin_health(), push):
-            with pytest.raises(StudioError, match=r"is a program of the user nobody\. Nothing was sent"):
+            with pytest.raises(StudioError, match=r"a program of the user nobody has the port\. Nothing was sent"):
                 ask(ws)
         ws.store.close()
     assert not (tmp_path / "log").read_text()

@@ -74,7 +74,7 @@ def test_another_label_studio_is_refused_unless_somebody_says_to_try_it(told, mo
 
 
 def test_a_data_folder_that_is_missing_or_full_is_named(told, tmp_path, monkeypatch):
-    assert "is no folder" in refused(told | {"LABEL_STUDIO_BASE_DATA_DIR": str(tmp_path / "none")})
+    assert "is not a folder" in refused(told | {"LABEL_STUDIO_BASE_DATA_DIR": str(tmp_path / "none")})
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 12_000_000))
     assert f"LABEL_STUDIO_BASE_DATA_DIR: 12 MB are free for {tmp_path}" in refused(told)

@@ -251,7 +251,7 @@ def test_a_run_that_is_killed_is_run_again(project, module, step, monkeypatch):
 
 def test_what_is_no_release_is_refused(released, tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         adoption.open_release(released.with_name(f"{released.name}.tar.gz"))
     with pytest.raises(DataError, match="not a release: it has no SHA256SUMS"):
         adoption.open_release(tmp_path / "folder")

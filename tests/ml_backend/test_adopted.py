@@ -36,7 +36,7 @@ def tables(folder, a="d-1", b="d-2", pair="p", batch="production-001", label=1.0
 def test_no_id_of_a_release_leads_out_of_the_workspace(tmp_path):
     assert [pair.pair_id for pair in read_tables(tables(tmp_path), 0).pairs] == ["p"]
     for other in ({"batch": "../../x"}, {"a": "/tmp/x"}, {"b": ".."}, {"pair": "x/y"}, {"batch": ""}):
-        with pytest.raises(DataError, match="is no id"):
+        with pytest.raises(DataError, match="is not an id"):
             read_tables(tables(tmp_path, **other), 0)
 
 

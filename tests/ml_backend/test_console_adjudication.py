@@ -59,5 +59,5 @@ def test_somebody_who_has_left_is_sent_nothing(ws, maria):
     form = maria.form("adjudicate", "dee", "/adjudication")
     leave(ws, "dee", "Paused", by="maria", why="holiday")
     reply = maria.send(form)
-    assert reply.status_code == 400 and "Nobody of that name takes part." in maria.said(reply)
+    assert reply.status_code == 400 and "Nobody of that name is taking part." in maria.said(reply)
     assert ws.store.requests() == []

@@ -69,7 +69,7 @@ def test_a_join_link_is_the_commands_own_and_recorded_with_the_name(ws):
     assert ws.store.requests()[0].by == "maria@example.org"
     for wrong in ("", " ", "../x", "p" * 99):
         reply = maria.press("annotators invite", "", "/people", participant=wrong)
-        assert reply.status_code == 400 and "is no participant id" in maria.said(reply)
+        assert reply.status_code == 400 and "is not a participant id" in maria.said(reply)
 
 
 def test_nobody_is_invited_where_nobody_may_join(maria):

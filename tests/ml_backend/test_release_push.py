@@ -108,9 +108,9 @@ def test_what_is_refused_is_refused_before_the_first_file(hub, release, monkeypa
     hub.repositories["dataset", "lab/open"] = {"private": False, "gated": False, "files": {}, "commits": [], "tags": {}}
     for options, words in (
         ({}, "Nothing is pushed anywhere by itself"),
-        ({"dataset": "lab/open"}, r"lab/open is public, and this release was to be private.*--public"),
+        ({"dataset": "lab/open"}, r"lab/open is public, but this release is to be private.*--public"),
         ({"dataset": "lab/tiny", "model": "forbidden/x"}, r"refuses this token for forbidden/x \(403\)"),
-        ({"dataset": "no name/at all"}, "is no name of a repository"),
+        ({"dataset": "no name/at all"}, "is not the name of a repository"),
     ):
         with pytest.raises(UserError, match=words):
             push(hub, release, **options)
@@ -126,7 +126,7 @@ def test_a_release_that_is_not_whole_is_never_sent(hub, release, tmp_path):
     (release / "LICENSE").write_text("changed")
     with pytest.raises(DataError, match="is not as it was released: LICENSE"):
         push(hub, release, dataset="lab/tiny")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         push(hub, tmp_path / "robopref-tiny-1.0.0.tar.gz", dataset="lab/tiny")
     assert hub.asked == []
 

@@ -30,8 +30,8 @@ def test_a_link_and_another_users_file_are_refused(tmp_path, monkeypatch):
     write_servers(tmp_path / "own", HERE)
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / FILE).symlink_to(tmp_path / "own" / FILE)
-    with pytest.raises(ConfigError, match="not a file of this user"):
+    with pytest.raises(ConfigError, match="is a link or another user's file"):
         read_servers(tmp_path / "linked")
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
-    with pytest.raises(ConfigError, match="not a file of this user"):
+    with pytest.raises(ConfigError, match="is a link or another user's file"):
         read_servers(tmp_path / "own")

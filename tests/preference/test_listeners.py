@@ -37,7 +37,7 @@ def test_ones_own_server_and_a_free_port_are_nobody_elses(way, own):
 def test_a_server_of_another_user_is_named(way, own, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
     assert foreign_listener(own)
-    with pytest.raises(StudioError, match=f"http://127.0.0.1:{own} should be the backend, and is a program of"):
+    with pytest.raises(StudioError, match=f"http://127.0.0.1:{own} should be the backend, but a program of"):
         check_own(f"http://127.0.0.1:{own}", "the backend", error=StudioError)
 
 

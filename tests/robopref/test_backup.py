@@ -263,7 +263,7 @@ def test_the_password_reaches_pg_dump_by_the_environment_alone(tmp_path: Path, m
     program.write_text(f'#!/bin/sh\necho "$PGPASSWORD|$*" > {tmp_path}/told\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(StoreError, match="pg_dump could not do it for postgresql://robopref@db/robopref"):
+    with pytest.raises(StoreError, match="pg_dump failed for postgresql://robopref@db/robopref"):
         copies.dump_postgresql("postgresql://robopref:p%40ss%2Fw@db/robopref", tmp_path / "d.dump")
     password, _, arguments = (tmp_path / "told").read_text().strip().partition("|")
     assert password == "p@ss/w" and arguments.endswith("postgresql://robopref@db/robopref")

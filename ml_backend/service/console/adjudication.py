@@ -94,7 +94,7 @@ def _adjudicate(ws: Workspace, pressed: Pressed) -> str:
 
 def _known(ws: Workspace, pressed: Pressed) -> None:
     if pressed.subject not in {annotator.annotator_id for annotator in ws.store.annotators() if annotator.active}:
-        raise Refused("Nobody of that name takes part. Nothing was done.")
+        raise Refused("Nobody of that name is taking part. Nothing was done.")
 
 
 def _disputes(ws: Workspace, subject: str) -> object:
