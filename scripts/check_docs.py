@@ -116,7 +116,7 @@ GENERATED = {
 
 def stale_pages() -> list[str]:
     return [
-        f"{path.relative_to(ROOT)} is out of date; run scripts/check_docs.py --write"
+        f"{path.relative_to(ROOT)} is out of date; run python scripts/check_docs.py --write"
         for path, make in GENERATED.items()
         if not path.exists() or path.read_text(encoding="utf-8") != make()
     ]

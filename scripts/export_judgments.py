@@ -1,6 +1,6 @@
 """Write the judgments to a file, one row each, with the protocol's eight columns.
 
-scripts/export_judgments.py judgments.parquet --config robopref.toml
+python scripts/export_judgments.py judgments.parquet --config robopref.toml
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The file is a CSV with a header, or JSON Lines, with trajectory_a_id and trajectory_b_id; the ids are manifest.csv's.
 
-    scripts/import_pairs.py pairs.csv --config robopref.toml
+    python scripts/import_pairs.py pairs.csv --config robopref.toml
 """
 
 from __future__ import annotations

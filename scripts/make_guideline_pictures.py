@@ -1,6 +1,6 @@
 """Make the guidelines' pictures: film strips of pairs from the sample pool that show one rule each.
 
-    scripts/make_guideline_pictures.py
+    python scripts/make_guideline_pictures.py
 
 The pairs are found by measure, so that a changed pool still gives pictures that show what they say.
 """

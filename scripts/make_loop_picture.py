@@ -1,6 +1,6 @@
 """Make docs/images/loop.png: the loop of a demo that ran, with its own clips, answers and figures.
 
-    scripts/make_loop_picture.py DEMO
+    python scripts/make_loop_picture.py DEMO
 
 DEMO is the folder that `make demo` leaves. Needs the environment of `make test` and a Chromium.
 """

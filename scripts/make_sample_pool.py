@@ -3,7 +3,7 @@
 The pool in examples/pool is what this makes without options. Needs the extra `sim`, and for videos an off-screen
 OpenGL (Debian: libegl1, libgl1-mesa-dri).
 
-    scripts/make_sample_pool.py --out /tmp/pool --tasks hammer-v3 --episodes 500 --no-video
+    python scripts/make_sample_pool.py --out /tmp/pool --tasks hammer-v3 --episodes 500 --no-video
 """
 
 from __future__ import annotations

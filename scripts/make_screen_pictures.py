@@ -1,7 +1,7 @@
 """Make the pictures of docs/screen.md: each screen of an annotator's day, in a real Label Studio, with real clips;
 and the console's page of disputed pairs.
 
-    scripts/make_screen_pictures.py CLIPS [--only day|questions|adjudication]
+    python scripts/make_screen_pictures.py CLIPS [--only day|questions|adjudication]
 
 CLIPS is a folder with clips, as `robopref clips` and `make demo` leave it: work/clips. Needs the environment of
 `make test` and a Chromium.

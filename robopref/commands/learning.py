@@ -68,8 +68,8 @@ def validate(
     """Check whether the reward model can be trusted.
 
     Accuracy, calibration, tiers, hacking probes, a learning curve, and the best and worst trajectories as filmstrips go
-    into validation.json and an HTML page beside the model. Proposed pairs go into proposed_pairs.csv;
-    scripts/import_pairs.py makes a batch of them. docs/validation.md says what a file of scores holds.
+    into validation.json and an HTML page beside the model. Proposed pairs go into proposed_pairs.csv; `python
+    scripts/import_pairs.py` makes a batch of them. docs/validation.md says what a file of scores holds.
 
     Example: `robopref validate --against robometer.parquet --against sarm.parquet`
     """
