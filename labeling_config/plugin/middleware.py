@@ -29,14 +29,18 @@ WITHOUT_SCRIPT = ("robopref-guidelines", "robopref-console", "robopref-console-p
 """Whole pages of our own."""
 
 
-class AccessMiddleware:
-    """Managers pass. Annotators pass where `routes.ROUTES` allows it. Strangers get Label Studio's login."""
+class _Middleware:
+    """Django's: the rest of the chain is `get_response`."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: Any) -> Any:
         return self.get_response(request)
+
+
+class AccessMiddleware(_Middleware):
+    """Managers pass. Annotators pass where `routes.ROUTES` allows it. Strangers get Label Studio's login."""
 
     def process_view(self, request: Any, view: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         annotators = [user for user in _everyone_behind(request) if not access.is_manager(user)]
@@ -60,14 +64,8 @@ class AccessMiddleware:
         return response
 
 
-class CourseMiddleware:
+class CourseMiddleware(_Middleware):
     """Redirects an annotator who signs in, or opens a project before its turn, to their next pair."""
-
-    def __init__(self, get_response: Callable[[Any], Any]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: Any) -> Any:
-        return self.get_response(request)
 
     def process_view(self, request: Any, view: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not getattr(request, "robopref_annotator", False) or request.method != "GET":
@@ -91,11 +89,8 @@ class CourseMiddleware:
         return progress.current(earlier) is not None or (here.test and progress.in_training(earlier))
 
 
-class ScriptMiddleware:
+class ScriptMiddleware(_Middleware):
     """Adds our script and style sheet to each HTML page, with the visitor's role."""
-
-    def __init__(self, get_response: Callable[[Any], Any]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: Any) -> Any:
         response = self.get_response(request)

@@ -107,7 +107,7 @@ def test_a_push_that_fails_leaves_no_half_version_and_goes_on_later(hub, release
 def test_what_is_refused_is_refused_before_the_first_file(hub, release, monkeypatch):
     hub.repositories["dataset", "lab/open"] = {"private": False, "gated": False, "files": {}, "commits": [], "tags": {}}
     for options, words in (
-        ({}, "Nothing is pushed anywhere by itself"),
+        ({}, "No repository is named"),
         ({"dataset": "lab/open"}, r"lab/open is public, but this release is to be private.*--public"),
         ({"dataset": "lab/tiny", "model": "forbidden/x"}, r"refuses this token for forbidden/x \(403\)"),
         ({"dataset": "no name/at all"}, "is not the name of a repository"),

@@ -90,7 +90,7 @@ export function pause() {
   videos()?.forEach((video) => video.pause());
 }
 
-export function rewind() { players()?.forEach((player) => { player.currentTime = 0; }); }
+function rewind() { players()?.forEach((player) => { player.currentTime = 0; }); }
 
 export function toggle() {
   const both = videos();

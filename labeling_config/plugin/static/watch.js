@@ -34,7 +34,7 @@ const fresh = () => ({
 const key = (task) => `robopref:watch:${task}`;
 
 /** The record of a task; null where none was begun. */
-export function recordOf(task) {
+function recordOf(task) {
   try { return JSON.parse(sessionStorage.getItem(key(task))); } catch { return null; }
 }
 
