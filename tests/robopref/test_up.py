@@ -202,7 +202,7 @@ def test_stop_does_not_wait_for_ever_for_a_lock_that_no_supervisor_has(config, m
     monkeypatch.setattr(up, "LONGEST_STOP_S", 0.5)
     holder = supervisor.Project(config)
     assert holder.lock.take()
-    with pytest.raises(UserError, match=r"up\.lock has been taken for 0\.5 s"):
+    with pytest.raises(UserError, match=r"up\.lock has been locked for 0\.5 s"):
         up.stop(config)
     holder.lock.release()
     assert up.stop(config) is False
