@@ -297,8 +297,7 @@ class Cluster(Bucket):
 
 class LabelStudio(Section):
     url: str = "http://127.0.0.1:8080"
-    """Of a Label Studio of your own. Without a token, and with the url left as it is: the one that `robopref up`
-    runs."""
+    """Address of your own Label Studio. Left as it is and without a token: the one that `robopref up` runs."""
     public_url: str = ""
     """Where people's browsers reach it, if that is not `url`, such as https://label.example.org; all links for people
     start so. Prefer ROBOPREF_PUBLIC_URL."""
@@ -446,21 +445,21 @@ class Active(Section):
 class Service(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9090
-    """`robopref up` takes a free one, unless another than 9090 is set."""
+    """`robopref up` takes a free port, unless you set one other than 9090."""
     url: str = ""
-    """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected, or where
-    `robopref up` runs both, as it is there."""
+    """Where Label Studio reaches the ML backend; `robopref push` connects it. Empty = not connected; `robopref up` sets
+    its own."""
     public_url: str = ""
     """What links of invitations start with, if that is not `url`. Prefer ROBOPREF_SERVICE_PUBLIC_URL."""
     user: str = "robopref"
     password: HeaderSecret = SecretStr("")
-    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Without it nobody
-    opens reports, status and metrics where a webhook secret is set."""
+    """Basic auth; prefer ROBOPREF_SERVICE_PASSWORD. Without it, reports, status and metrics stay closed once a webhook
+    secret is set."""
     webhook_secret: HeaderSecret = SecretStr("")
     """Value of the X-Robopref-Secret header; prefer ROBOPREF_WEBHOOK_SECRET."""
     console_secret: HeaderSecret = SecretStr("")
-    """With it Label Studio's plugin names the manager whom it lets into the console; prefer ROBOPREF_CONSOLE_SECRET.
-    Where it is set, the password opens no console."""
+    """Label Studio's plugin sends it with the name of the manager who uses the console; prefer ROBOPREF_CONSOLE_SECRET.
+    If it is set, the password does not open the console."""
 
     @property
     def address(self) -> str:
