@@ -7,6 +7,8 @@ a resolved label is the float 1.0 (A), 0.0 (B) or 0.5 (tie); P(a ≻ b) = σ(r_a
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
@@ -248,6 +250,12 @@ class Rejection(Record):
 
 ADOPTED_FROM = "Adopted from "
 """Begins a note of each batch that came with a release."""
+
+
+def by_stratum(pairs: Iterable[Pair]) -> dict[str, int]:
+    """How many pairs each stratum has."""
+    found = Counter(pair.stratum for pair in pairs)
+    return {name: found[name] for name in ("adjacent", "same", "distant")}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rich.table import Table
 from preference.artifacts import plain, read_json, to_json
 from preference.errors import UserError
 from preference.formats import UNKNOWN, UNPRINTABLE, figure
-from preference.records import Batch, ModelVersion, Pair, Trajectory
+from preference.records import Batch, ModelVersion, Trajectory, by_stratum
 from preference.work import console, terminal
 from preference.workspace import Workspace
 
@@ -62,11 +62,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 def counted(counts: Mapping[str, Any]) -> str:
     """{"adjacent": 80, "same": 60} → 80 adjacent, 60 same."""
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def strata(pairs: Iterable[Pair]) -> dict[str, int]:
-    found = Counter(pair.stratum for pair in pairs)
-    return {name: found[name] for name in ("adjacent", "same", "distant")}
 
 
 def record(result: Any, as_json: bool) -> None:
@@ -207,7 +202,7 @@ def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:
     for batch in made:
         views, pairs = ws.store.assignments(batch.batch_id), ws.store.pairs(batch.batch_id)
         duplicates = sum(view.assignment.duplicate_of is not None for view in views)
-        rows.append({"batch": batch.batch_id, "pairs": len(pairs), "assignments": len(views), **strata(pairs),
+        rows.append({"batch": batch.batch_id, "pairs": len(pairs), "assignments": len(views), **by_stratum(pairs),
                      "duplicates": duplicates})  # fmt: skip
     if as_json:
         print_json({"batches": rows})
@@ -218,7 +213,7 @@ def batches(ws: Workspace, made: Sequence[Batch], as_json: bool) -> None:
 
 def draft(made: Draft, as_json: bool) -> None:
     """What a batch would ask of whom."""
-    plan, counts = made.plan, strata(made.pairs)
+    plan, counts = made.plan, by_stratum(made.pairs)
     if as_json:
         print_json({"batch": made.batch.batch_id, "strata": counts, **asdict(plan), "notes": made.batch.notes})
         return

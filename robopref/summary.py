@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from preference.artifacts import read_json
 from preference.formats import figure
+from preference.records import by_stratum
 from preference.work import console, terminal
 from preference.workspace import Workspace
-from robopref.show import counted, strata
+from robopref.show import counted
 
 if TYPE_CHECKING:
     from ml_backend.release.build import ReleaseResult
@@ -28,7 +29,7 @@ def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) 
     return {
         "trajectories": len(trajectories),
         "clips": sum(bool(t.clip) and (ws.root / t.clip).exists() for t in trajectories),
-        "strata": strata(pair for pair in store.pairs() if batches[pair.batch_id].kind == "production"),
+        "strata": by_stratum(pair for pair in store.pairs() if batches[pair.batch_id].kind == "production"),
         "duplicates": sum(view.assignment.duplicate_of is not None for view in store.assignments()),
         "annotators": _annotators(ws, reports),
         "judgments": store.count_judgments(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from preference.errors import UserError
 from preference.formats import interval
 from preference.records import ModelVersion
 from preference.workspace import Workspace
-from qc_reports.annotators.statistics import pace
-from qc_reports.answers import Answered, by_annotator, join
+from qc_reports.annotators.statistics import pace_of
+from qc_reports.answers import join
 from qc_reports.certification import EXPECTED_H, EXPECTED_PASS
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def campaign(
     named = [a for a in ws.store.annotators() if a.active and a.role == "annotator"]
     team = people or len(certified or named) or USUAL_TEAM
     answers = join(ws.store.judgments(), ws.store.assignments(calibration=False))
-    hourly, of_pace = _pace(answers)
+    hourly, measured = hourly_of(ws)
     group = crew(answers, team)
     settings = ws.config.pairs
     invited = math.ceil(max(team - len(certified), 0) / EXPECTED_PASS[0])
@@ -108,7 +109,9 @@ def campaign(
         ),
         basis={
             "pairs": basis,
-            "pace": of_pace,
+            "pace": f"the pace of {measured} people so far, breaks left out"
+            if measured
+            else "the protocol's 40 to 60 answers an hour",
             "people": f"the {group.pairs} pairs with two answers or more so far"
             if group.pairs
             else "typical people, whose alpha is 0.6: too few pairs have two answers yet",
@@ -133,13 +136,14 @@ def _pairs(target: float, kind: str, tasks: int, needed: Needed | None) -> tuple
     return (needed.best, needed.worst or max(high, needed.best)), "the learning curve of the models so far"
 
 
-def _pace(answers: Sequence[Answered]) -> tuple[tuple[float, float], str]:
-    """Answers an hour of the slowest and the quickest person."""
-    own = [pace(given) for given in by_annotator(answers).values() if len(given) >= TIMED]
-    own = sorted(rate for rate in own if math.isfinite(rate))
-    if not own:
-        return (float(HOURLY[0]), float(HOURLY[1])), "the protocol's 40 to 60 answers an hour"
-    return (own[0], own[-1]), f"the pace of {len(own)} people so far, breaks left out"
+def hourly_of(ws: Workspace) -> tuple[tuple[float, float], int]:
+    """Answers an hour of the slowest and the quickest person, and how many people were measured; before anybody was,
+    the protocol's figures."""
+    stamps: dict[str, list[str]] = defaultdict(list)
+    for name, at in ws.store.answer_times():
+        stamps[name].append(at)
+    own = sorted(rate for given in stamps.values() if len(given) >= TIMED and math.isfinite(rate := pace_of(given)))
+    return (own[0], own[-1]) if own else (float(HOURLY[0]), float(HOURLY[1])), len(own)
 
 
 def _next(target: float, models: Sequence[ModelVersion]) -> str:

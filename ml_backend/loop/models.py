@@ -90,13 +90,19 @@ def roll_back(ws: Workspace) -> ModelVersion:
     Raises:
         NotReady: there is none.
     """
-    active = ws.store.active_model()
-    known = ws.store.model_versions()  # in the order in which they were made
-    place = next((i for i, record in enumerate(known) if active and record.version == active.version), 0)
-    before = [record for record in known[:place] if "kept_back" not in record.metrics]
-    if not before:
+    if (before := before_active(ws.store.model_versions())) is None:
         raise NotReady("There is no model to roll back to.", fix="`robopref models` lists what there is.")
-    return promote(ws, before[-1].version)
+    return promote(ws, before.version)
+
+
+def before_active(known: Sequence[ModelVersion]) -> ModelVersion | None:
+    """The last version before the one in use that was once in use.
+
+    Args:
+        known: In the order in which they were made.
+    """
+    place = next((i for i, record in enumerate(known) if record.active), 0)
+    return next((record for record in known[:place][::-1] if "kept_back" not in record.metrics), None)
 
 
 def retire_damaged(ws: Workspace) -> str:

@@ -103,7 +103,7 @@ def _stats(
         confidence_counts=[sure.count(step) for step in range(1, 6)],
         confidence_auc=auc,
         confidence_p=auc_p,
-        per_hour=pace(everything),
+        per_hour=pace_of(a.created_at for a in everything),
         intervals={key: list(interval_of_share(sum(found), len(found))) for key, found in hits.items() if found}
         | (
             {"mean_response_s": list(interval_of_mean(times)), "median_response_s": list(interval_of_median(times))}
@@ -142,13 +142,9 @@ def _confidence_means(own: Sequence[Answered], ballots: Mapping[str, Mapping[str
     return float(test.statistic) / (len(right) * len(wrong)), float(test.pvalue)
 
 
-def pace(own: Sequence[Answered]) -> float:
-    """Answers per hour of work; breaks are left out. nan where the times of day are unknown."""
-    return pace_of(a.created_at for a in own)
-
-
 def pace_of(stamps: Iterable[str]) -> float:
-    """The same, from when each answer was given (ISO 8601; empty where that is unknown)."""
+    """Answers per hour of work, from when each was given (ISO 8601; empty where that is unknown). Breaks are left out;
+    nan where the times of day are unknown."""
     moments = sorted(datetime.fromisoformat(stamp.replace("Z", "+00:00")) for stamp in stamps if stamp)
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     worked = [gap for gap in gaps if gap < PAUSE_S]

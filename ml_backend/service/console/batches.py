@@ -16,7 +16,7 @@ from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from ml_backend.service.console.stages import pushed
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady, UserError
-from preference.records import Batch
+from preference.records import Batch, by_stratum
 from preference.workspace import Workspace
 from qc_reports.decisions import decide, review
 from qc_reports.report.gate import by_hand
@@ -89,19 +89,12 @@ def _planned(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
         found = _draft(ws, wanted)
     except UserError as error:
         return {**nothing, "trouble": str(error)}
-    return {"plan": found, "wanted": wanted, "trouble": "", "strata": _strata(found)}
+    return {"plan": found, "wanted": wanted, "trouble": "", "strata": by_stratum(found.pairs)}
 
 
 def _draft(ws: Workspace, wanted: Mapping[str, str]) -> Draft:
     asked = _with(ws, wanted)
     return draft(asked, pairs=asked.config.pairs.batch, fill=bool(wanted.get("fill")))
-
-
-def _strata(found: Draft) -> dict[str, int]:
-    counts: dict[str, int] = dict.fromkeys(("adjacent", "same", "distant"), 0)
-    for pair in found.pairs:
-        counts[pair.stratum] += 1
-    return counts
 
 
 def _with(ws: Workspace, wanted: Mapping[str, Any]) -> Workspace:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.loop.models import promote, roll_back
+from ml_backend.loop.models import before_active, promote, roll_back
 from ml_backend.service.console.desk import Action, Page, Pressed
 from ml_backend.service.console.stages import ACTIONS as STAGES
 from ml_backend.service.console.stages import nothing
@@ -47,7 +47,7 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
         "active": active,
         "accuracy": {m.version: accuracy_of(m) for m in known},
         "validated": {m.version for m in known if (page_of(ws, m.version) or Path()).is_file()},
-        "before": _before(known, active),
+        "before": before.version if (before := before_active(known)) else "",
         "curve": curve(known),
         "target": target,
         "needed": labels_for(target, known) if target is not None else None,
@@ -77,12 +77,6 @@ def curve(known: list[ModelVersion]) -> list[Point]:
         ends = (height(high if high is not None else value), height(low if low is not None else value))
         found.append(Point(m.version, m.preferences, value, low, high, round(x, 2), height(value), *ends))
     return found
-
-
-def _before(known: list[ModelVersion], active: ModelVersion | None) -> str:
-    """The version that a roll-back would use."""
-    place = next((i for i, record in enumerate(known) if active and record.version == active.version), 0)
-    return next((r.version for r in known[:place][::-1] if "kept_back" not in r.metrics), "")
 
 
 def page_of(ws: Workspace, version: str) -> Path | None:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from importer.pairs.annotators import certified_ids
-from importer.pairs.plan import HOURLY
+from ml_backend.loop.campaign import hourly_of
 from ml_backend.loop.status import Status, Step, status
 from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from ml_backend.service.console.stages import ACTIONS as STAGES
 from preference.locks import LEARNING, WORKER, taken
 from preference.records import CALIBRATION
 from preference.workspace import Workspace
-from qc_reports.annotators.statistics import pace_of
 
 RECENT = timedelta(days=7)
 """By which the rate is measured."""
-TIMED = 20
-"""Answers of a person from which on their own pace counts."""
 HISTORY = 8
 """Requests that the page shows."""
 ELSEWHERE = {"pairs": "batches", "batch review": "batches", "batch accept": "batches", "round": "models",
@@ -115,20 +111,15 @@ def path(ws: Workspace, found: Status) -> list[Stage]:
 
 def pace(ws: Workspace, wage: float = math.nan) -> Pace:
     """From the times of all answers but calibration's."""
-    moments: dict[str, list[str]] = defaultdict(list)
-    for name, stamp in ws.store.answer_times():
-        moments[name].append(stamp)
     now = datetime.now(UTC)
-    recent = [at for own in moments.values() for at in map(_moment, own) if at and now - at <= RECENT]
+    recent = [at for _, stamp in ws.store.answer_times() if (at := _moment(stamp)) and now - at <= RECENT]
     days = max((now - min(recent)) / timedelta(days=1), 1.0) if recent else math.nan
     per_day = len(recent) / days if recent else 0.0
     waiting = sum(ws.store.open_by_batch().values())
-    own = [pace_of(stamps) for stamps in moments.values() if len(stamps) >= TIMED]
-    own = sorted(rate for rate in own if math.isfinite(rate))
-    slow, quick = (own[0], own[-1]) if own else map(float, HOURLY)
+    (slow, quick), measured = hourly_of(ws)
     hours = waiting / quick, waiting / slow
     finish = (now + timedelta(days=waiting / per_day)).isoformat(timespec="minutes") if per_day and waiting else ""
-    return Pace(waiting, per_day, finish, (slow, quick), len(own), hours, (hours[0] * wage, hours[1] * wage))
+    return Pace(waiting, per_day, finish, (slow, quick), measured, hours, (hours[0] * wage, hours[1] * wage))
 
 
 def _moment(stamp: str) -> datetime | None:
