@@ -81,11 +81,16 @@ def table(found: dict[str, Any]) -> str:
         accuracy = [f".{round(1000 * own['accuracy'][LABELS.index(n)]):03d}" for n in shown]
         low, high = own["saving_95"]
         needed = "–" if own["labels_needed"] is None else f"{own['labels_needed']:.0f}"
-        by_teacher = [f"{own['saving_by_teacher'][name]:.1f}" for name in TEACHERS]
-        saving = f"{own['saving']:.1f} ({low:.1f} to {high:.1f})"
+        by_teacher = [_times(own["saving_by_teacher"][name]) for name in TEACHERS]
+        saving = f"{_times(own['saving'])} ({_times(low)} to {_times(high)})"
         cells = [strategy, *accuracy, needed, saving, *by_teacher, ", ".join(own["behind"]) or "nowhere"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _times(saving: float) -> str:
+    """A saving; – where uniform's last accuracy is not reached."""
+    return f"{saving:.1f}" if saving else "–"
 
 
 def draw(path: Path, curves: dict[Course, np.ndarray], found: dict[str, Any]) -> None:
