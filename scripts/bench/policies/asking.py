@@ -1,4 +1,5 @@
-"""Answers and rewards: a pool in, 200 noisy answers asked as a project asks them, and each model's rewards out.
+"""Answers and rewards: a pool in, 200 noisy answers and each model's rewards out. They are asked as a project asks them
+with the protocol's first batch.
 
 The loop is that of `efficiency.course`, which is the product's: a stratified first batch, then a round with the default
 strategy and its audit pairs. The teacher is `noisy`: β = 3 per standard deviation of the true return.
