@@ -6,7 +6,8 @@ In the full run all of it held but the lead over the other reward models, which 
 Six Meta-World tasks, a fresh pool for each seed: 200 episodes, of them 8 expert, 80 novice, 58 of half-trained
 policies, 54 random. The answers are asked by the product's own loop with the protocol's first batch (160 stratified,
 then a round of 40 with audit pairs), by the teacher `noisy`, β = 3 per standard deviation of the return; the reward
-model is the default, on actions and state. Peers learn from the same answers, with the same slip and tuned by cross-validation.
+model is the default, on actions and state. Peers learn from the same answers, with the same slip and tuned by
+cross-validation.
 Every arm clones with the same small network on the recorded state for the same number of steps, and is tested on the
 same 50 starts, none of which is in a pool; half the time is 75 of 150 rows.
 
