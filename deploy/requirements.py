@@ -1,7 +1,7 @@
 """Print what an image installs before the code is copied, one requirement a line, from pyproject.toml.
 
     python requirements.py label-studio    Label Studio, its server, and what the plugin imports
-    python requirements.py robopref        everything of the base install and of [ml] and [weights], torch apart
+    python requirements.py robopref        the base install, [ml], [weights], [s3] and [mcap], torch apart
     python requirements.py torch           torch and torchvision, which come from an index of their own
 
 So that a change of the code installs nothing again.
@@ -25,7 +25,7 @@ def requirements(image: str, project: dict) -> list[str]:
         return [one for one in extras["ml"] if _name(one) in TORCH]
     if image == "robopref":
         others = [one for one in extras["ml"] if _name(one) not in TORCH]
-        return ["hatchling>=1.25", *base, *others, *extras["weights"], *extras["s3"]]
+        return ["hatchling>=1.25", *base, *others, *extras["weights"], *extras["s3"], *extras["mcap"]]
     raise SystemExit(f"requirements.py: no such image: {image}")
 
 

@@ -76,6 +76,8 @@ def test_label_studios_image_has_what_the_plugin_imports_and_no_torch():
     assert not any("torch" in line or line.startswith("scipy") for line in lines)
     others = _requirements().requirements("robopref", project)
     assert not any(re.match(r"torch|label-studio[=>]", line) for line in others), others
+    readers = {*project["optional-dependencies"]["mcap"], *project["optional-dependencies"]["s3"]}
+    assert readers <= set(others), "its files are read-only: nothing can be installed later"
 
 
 def _requirements():
