@@ -29,7 +29,7 @@ from ml_backend.reward import checkpoint
 from ml_backend.reward.features import Features, Normalization, collate
 from ml_backend.reward.layers import temporal_layer, uniform
 from ml_backend.reward.layout import Layout, Robot
-from ml_backend.reward.outcomes import StepOutcomes
+from ml_backend.reward.outcomes import HIDDEN, StepOutcomes
 from ml_backend.reward.summary import SummaryReward, shares, summarize
 from preference.errors import DataError
 
@@ -81,6 +81,8 @@ class ModelSpec:
     """What it says of each step beside the reward: `progress`, `success`."""
     outcome_inputs: tuple[str, ...] = ()
     """Which of `inputs` these are told from; empty = all, as in earlier versions."""
+    outcome_hidden: int = 0
+    """Width of their network; 0 = `hidden`, as in earlier versions."""
     cameras: tuple[str, ...] = ()
     """The views, the primary one first; `frame_size` is of all of them together."""
     robots: tuple[tuple[str, int, int], ...] = ()
@@ -253,11 +255,18 @@ class RewardModel(nn.Module):
             own.copy_(torch.as_tensor(value, dtype=torch.float32)[: len(own)])
 
     def make_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
-        """An untrained part that gives these outcomes."""
+        """An untrained part that gives these outcomes, as the spec describes it."""
         spec = self.spec
         told_from = {*(spec.outcome_inputs or spec.inputs), "task"}
         seen = [column in told_from for column in spec.columns]
-        return StepOutcomes(names, spec.temporal, spec.width, spec.hidden, spec.members, generator, seen)
+        hidden = spec.outcome_hidden or spec.hidden
+        return StepOutcomes(names, spec.temporal, spec.width, hidden, spec.members, generator, seen)
+
+    def new_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
+        """An untrained part as it is trained now: of its own width, without the actions where there is more to see."""
+        world = tuple(name for name in self.spec.inputs if name != "actions")
+        self.spec = replace(self.spec, outcome_inputs=world, outcome_hidden=HIDDEN)
+        return self.make_outcomes(names, generator)
 
     def add_outcomes(self, outcomes: StepOutcomes) -> None:
         """Say these of each step, too."""

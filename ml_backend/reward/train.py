@@ -165,9 +165,7 @@ def _outcomes(
     lengths = mask.sum(dim=1).tolist()
     for row, own in enumerate(targets([known[i] for i in rows], lengths)):
         target[row, : len(own)] = own
-    world = tuple(name for name in model.spec.inputs if name != "actions")
-    model.spec = replace(model.spec, outcome_inputs=world)
-    part = model.make_outcomes(names, torch.Generator().manual_seed(seed))
+    part = model.new_outcomes(names, torch.Generator().manual_seed(seed))
     found = learn_outcomes(part, inputs, mask, target, fold[rows], rng, len(model.spec.layout.tasks))
     model.add_outcomes(part.eval())
     return found

@@ -95,6 +95,8 @@ def test_a_model_of_an_earlier_version_tells_them_from_all_that_it_saw_then(tmp_
     model.save(tmp_path / "model.pt")
     earlier = RewardModel.load(tmp_path / "model.pt")
     assert earlier.outcomes is not None and earlier.outcomes.seen.all()
+    then = RewardModel(spec(hidden=8, outcomes=("progress",))).outcomes
+    assert then is not None and then.seen.all() and then.hidden_bias.shape[-1] == 8
 
 
 def test_rewards_do_not_depend_on_what_is_known_of_success():
