@@ -21,6 +21,7 @@ from preference.errors import ConfigError, DataError
 from preference.protocol import outside_protocol
 from preference.records import DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
+from qc_reports.resolve import lost
 
 
 @dataclass(frozen=True)
@@ -268,6 +269,8 @@ def _model(ws: Workspace) -> Step:
         return Step(f"{labels} pairs have a label; a model needs {enough}.", "robopref pairs")
     if not models and labels < (rounds := bootstrap_labels(ws)):
         why = "`robopref train` works by now, and `robopref release` after it."
+        if gone := len(lost(ws)):
+            why += f" Lost pairs: {gone}; `robopref pairs --replace` asks as many new ones."
         return Step(f"{labels} pairs have a label; rounds start at {rounds}.", "robopref pairs", why)
     newest, active = models[-1] if models else None, ws.store.active_model()
     if newest is None or newest.preferences != labels:

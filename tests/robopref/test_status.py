@@ -126,6 +126,10 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     assert "a model needs 20" in next_step(ws).stage, "as few as `robopref train` takes"
     ws.config.reward.min_preferences = 5
     assert "rounds start at 40" in next_step(ws).stage and "`robopref train` works" in next_step(ws).why
+    assert "Lost pairs" not in next_step(ws).why
+    put_preferences(ws, [*said[:5], replace(said[5], preference=None, reason="ambiguous")])
+    assert "Lost pairs: 1; `robopref pairs --replace`" in next_step(ws).why
+    put_preferences(ws, said)
     ws.config.active.bootstrap = 5
     assert next_step(ws).command == "robopref train"
     ws.store.put_model_version(version(1, preferences=6))
