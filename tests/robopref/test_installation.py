@@ -229,6 +229,7 @@ def test_each_has_a_database_and_a_role_of_its_own():
     assert ours["ROBOPREF_DATABASE_URL"] == "postgresql://robopref@db/robopref"
     assert (studios["POSTGRE_USER"], studios["POSTGRE_NAME"]) == ("label_studio", "label_studio")
     assert "robopref_database_password" not in SERVICES["label-studio"]["secrets"]
+    assert all("_database_password" in name for name in SERVICES["backup"]["secrets"]), "it calls nobody else"
     assert "label_studio_database_password" not in SERVICES["worker"]["secrets"]
     assert "for who in robopref label_studio" in (ROOT / "deploy" / "roles.sh").read_text()
 
