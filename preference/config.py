@@ -212,9 +212,11 @@ class Quality(Section):
     false flags over all people and kinds. `protocol`: exceeding one of the protocol's plain limits, which every report
     shows in any case. `tested` differs from the protocol: its plain limits accuse people who are all alike."""
     min_alpha: Agreement = 0.55
-    """Krippendorff's alpha required of stratified batches, which are held below it, and of the whole dataset. Active
-    batches only report it, because their pairs are chosen to be hard. Differs from the protocol, which asks it of
-    the whole dataset only: a bad batch should be seen before the next is asked."""
+    """Krippendorff's alpha required of stratified batches and of the whole dataset: a batch is held when even the upper
+    end of alpha's 95 % interval is below it (with `flags = "protocol"`, when alpha is). Active batches only report it,
+    because their pairs are chosen to be hard. Differs from the protocol, which asks it of the whole dataset only and
+    looks at alpha alone: a bad batch should be seen before the next is asked, and that rule holds a quarter of good
+    ones."""
     max_gold_disagreement: Fraction = 0.2
     """Limit for a flag: share of gold items answered against the gold answer."""
     min_response_s: Annotated[float, Field(ge=0)] = 3.0

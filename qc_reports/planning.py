@@ -124,7 +124,7 @@ def overlap_table(
     for overlap in overlaps:
         if overlap > len(crew.reliability):
             break
-        counts, thirds = _ask(crew, kind, overlap, rng)
+        counts, thirds = simulated_votes(crew, kind, overlap, rng)
         alphas = resampled_alphas(counts, draws, rng, pairs=pairs)
         alphas = alphas[np.isfinite(alphas)]
         label = labels_of(counts + thirds)
@@ -146,7 +146,9 @@ def overlap_table(
     return rows
 
 
-def _ask(crew: Crew, kind: np.ndarray, overlap: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def simulated_votes(
+    crew: Crew, kind: np.ndarray, overlap: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(P, 3) votes of `overlap` people drawn for each pair, and (P, 3) third opinions where two differ."""
     people = np.argsort(rng.random((len(kind), len(crew.reliability))), axis=1)[:, : overlap + 1]
     chance = np.stack([_answers(crew, kind, person) for person in people.T], axis=1)

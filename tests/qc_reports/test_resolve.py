@@ -129,6 +129,17 @@ def test_an_unfinished_batch_stays_open_whatever_its_figures():
 @pytest.mark.parametrize(("alpha", "expected"), [(0.5499, "held"), (0.55, "accepted"), (-0.2, "held")])
 def test_alpha_under_055_holds(alpha, expected):
     assert status(Interval(alpha, alpha, alpha))[0] == expected
+    assert status(Interval(alpha, math.nan, math.nan))[0] == expected
+
+
+def test_an_alpha_that_may_be_low_by_chance_is_said_and_holds_by_the_protocols_rule_only():
+    alpha = {"": Interval(0.5, 0.35, 0.63)}
+    found = gate(alpha, [], Quality(), waiting=0, where=review_status([], []))
+    assert found[0] == "accepted"
+    assert (
+        found[1][0] == "Krippendorff's alpha is 0.500 (95 % interval 0.350 to 0.630), below 0.55, which may be chance."
+    )
+    assert gate(alpha, [], Quality(flags="protocol"), waiting=0, where=review_status([], []))[0] == "held"
 
 
 def test_pairs_that_a_rule_chose_are_never_held_for_being_hard_but_for_people():
