@@ -264,7 +264,7 @@ class RewardModel(nn.Module):
 
     def new_outcomes(self, names: Sequence[str], generator: torch.Generator | None = None) -> StepOutcomes:
         """An untrained part as it is trained now: of its own width, without the actions where there is more to see."""
-        world = tuple(name for name in self.spec.inputs if name != "actions")
+        world = tuple(name for name in self.spec.inputs if name != "actions" and name in self.spec.columns)
         self.spec = replace(self.spec, outcome_inputs=world, outcome_hidden=HIDDEN)
         return self.make_outcomes(names, generator)
 

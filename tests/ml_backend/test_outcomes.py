@@ -88,6 +88,12 @@ def test_progress_and_success_are_about_the_state_and_not_about_who_drives():
     assert all(np.array_equal(a.outcomes[n], b.outcomes[n]) for a, b in both for n in ("progress", "success"))
 
 
+@pytest.mark.parametrize("tasks", [{}, {"task_types": ("close", "open"), "task_columns": True}])
+def test_where_the_state_is_empty_they_are_told_from_the_actions(tasks):
+    model = RewardModel(spec(state_names=(), **tasks))
+    assert model.new_outcomes(("progress",)).seen.all() and model.spec.outcome_inputs == ()
+
+
 def test_a_model_of_an_earlier_version_tells_them_from_all_that_it_saw_then(tmp_path):
     made, truth, known = journeys(30)
     model = trained(known, made, truth).model
