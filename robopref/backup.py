@@ -82,7 +82,8 @@ def back_up(config: Path, target: Path, studio: Studio, *, force: bool = False) 
     """Write the workspace of `config` to `target`.
 
     Raises:
-        UserError: `target` exists and `force` is not given; its folder is another user's; a database cannot be copied.
+        UserError: `target` exists and `force` is not given; its folder is another user's; a file of another
+            user cannot be read; a database cannot be copied.
     """
     if target.parent.is_dir():
         check_writable(target.parent, "The folder for backups")
@@ -155,6 +156,12 @@ def _add(tar: tarfile.TarFile, name: str, path: Path, sums: dict[str, str]) -> N
         file = path.open("rb")
     except FileNotFoundError:
         return  # replaced or cleared away since it was listed
+    except PermissionError:
+        owner, own = path.stat().st_uid, os.geteuid()
+        raise UserError(
+            f"{path} belongs to user {owner}, and this runs as user {own}, who may not read it.",
+            fix="Run this as its owner or as root.",
+        ) from None
     with file:
         member = tar.gettarinfo(arcname=name, fileobj=file)
         member.type, member.linkname = tarfile.REGTYPE, ""  # a file with a second name is a file

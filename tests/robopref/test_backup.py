@@ -292,6 +292,22 @@ def test_a_folder_of_another_user_is_said_with_both_users(project: Path, tmp_pat
         os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_that_only_another_user_may_read_is_named_and_no_archive_is_left(project: Path, tmp_path: Path) -> None:
+    let_others_in(tmp_path)
+    (tmp_path / "kept").mkdir()
+    key = project.parent / "label_studio" / ".env"
+    for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
+        os.chown(path, 0 if path == key else 65534, -1)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UserError, match=rf"{key} belongs to user 0, and this runs as user 65534, who may not read"):
+            back_up(project, tmp_path / "kept" / "a.tar", beside(project))
+    finally:
+        os.seteuid(0)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 # -- migrations ----------------------------------------------------------------------------------------------------
 
 
