@@ -250,6 +250,8 @@ class Rejection(Record):
 
 ADOPTED_FROM = "Adopted from "
 """Begins a note of each batch that came with a release."""
+AS_RELEASED = "as released"
+"""Why such a batch was accepted."""
 
 
 def by_stratum(pairs: Iterable[Pair]) -> dict[str, int]:
@@ -276,7 +278,8 @@ class Batch(Record):
     @property
     def adopted(self) -> bool:
         """It came with a release; its labels stay as they were released, whatever the settings."""
-        return any(note.startswith(ADOPTED_FROM) for note in self.notes)
+        accepted = any(said["why"] == AS_RELEASED for said in self.decisions)
+        return accepted and any(note.startswith(ADOPTED_FROM) for note in self.notes)  # people write notes, too
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ from pyarrow import parquet
 
 from importer.pairs.batches import now
 from importer.pairs.imported import elsewhere
+from importer.pairs.sampling import UNIFORM
 from importer.pool.manifest import read_manifest
 from ml_backend.reward.dataset import SPLITS, pair_keys, split_pairs
 from preference.adjudicated import ADJUDICATION, copy_of
 from preference.errors import DataError
 from preference.records import (
     ADOPTED_FROM,
+    AS_RELEASED,
     CALIBRATION,
     LABELS,
     Assignment,
@@ -84,7 +86,9 @@ def read_tables(folder: Path, seed: int) -> Tables:
 
 def _tables(folder: Path, seed: int) -> Tables:
     labels = {row["pair_id"]: row for row in _rows(folder / "preferences.parquet")}
-    judged = [row for row in _rows(folder / "judgments.parquet") if row["pair_id"] in labels]
+    answered = _rows(folder / "judgments.parquet")
+    rounds = {row["batch_id"] for row in answered if row["kind"] == "active"}
+    judged = [row for row in answered if row["pair_id"] in labels]
     known = {t.trajectory_id: t for t in read_manifest(folder / "manifest.csv")}
     asked = {row["pair_id"]: row for row in reversed(judged)}
     pairs = []
@@ -101,7 +105,9 @@ def _tables(folder: Path, seed: int) -> Tables:
         questions = json.loads(label.get("questions") or "{}")
         if not all(isinstance(said, dict) for said in questions.values()):
             raise DataError(f"{folder}: pair {key}, questions: expected an object of answers for each annotator.")
-        strategy = "active" if row["kind"] == "active" else ""
+        # a round's gold pairs are those of its audit
+        audit = row["kind"] == "gold" and row["batch_id"] in rounds
+        strategy = "active" if row["kind"] == "active" else UNIFORM if audit else ""
         task = known[ids[0]].task_type
         pairs.append(Pair(key, *ids, task, row["stratum"], row["kind"], row["batch_id"], strategy=strategy))
     split = split_pairs(pair_keys([_preference(row) for row in labels.values()]), seed)
@@ -147,7 +153,7 @@ def put_answers(ws: Workspace, source: str, tables: Tables, simulated: Collectio
         for batch_id in sorted({pair.batch_id for pair in tables.pairs}):
             own = [pair for pair in tables.pairs if pair.batch_id == batch_id]
             kind: Kind = "active" if any(pair.kind == "active" for pair in own) else "production"
-            said = {"status": "accepted", "by": source, "at": now(), "why": "as released"}
+            said = {"status": "accepted", "by": source, "at": now(), "why": AS_RELEASED}
             batch = Batch(batch_id, kind, "accepted", now(), notes=[note], decisions=[said])
             ws.store.put_pairs(batch, own, [a for a in assignments if a.batch_id == batch_id])
         ws.store.put_judgments(judgments)
@@ -192,7 +198,7 @@ def put_reviews(ws: Workspace, source: str, tables: Tables) -> None:
 
     def put(batch_id: str, name: str, verdict: ReviewVerdict) -> None:
         kinds = list(get_args(FlagKind))
-        ws.store.put_review(Review(batch_id, name, verdict, kinds, source, now(), "as released"))
+        ws.store.put_review(Review(batch_id, name, verdict, kinds, source, now(), AS_RELEASED))
 
     for batch_id, name in sorted(everybody - used):
         put(batch_id, name, "leave_out")
@@ -217,7 +223,7 @@ def _put_decisions(ws: Workspace, source: str, pairs: list[Pair], labels: Mappin
         ws.store.put_annotators([who])
         ws.store.put_pairs(Batch(batch_id, CALIBRATION, "accepted", now(), notes=[note_of(source)]), copies, made)
         ws.store.put_judgments(
-            Judgment(a.assignment_id, a.annotator_id, a.pair_id, cast(Any, word), 3, 0, "as released",
+            Judgment(a.assignment_id, a.annotator_id, a.pair_id, cast(Any, word), 3, 0, AS_RELEASED,
                      raw={"imported_from": source, "unknown": ["confidence", "response_time_ms", "left"]},
                      questions={"decision": word})
             for a, word in zip(made, words, strict=True)

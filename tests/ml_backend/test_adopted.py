@@ -1,5 +1,6 @@
 """What an adopted release may not do to a workspace, and what a project that continues one may lack."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from importer.pairs.batches import next_id
+from importer.pairs.sampling import UNIFORM
 from importer.pool.manifest import read_manifest, write_manifest
 from importer.simulate import answering
 from ml_backend.loop import features
@@ -17,16 +19,16 @@ from ml_backend.reward.dataset import SPLITS, split_pairs
 from ml_backend.reward.layout import Robot
 from preference.config import Reward
 from preference.errors import DataError
-from preference.records import Annotator, Batch, Trajectory
+from preference.records import ADOPTED_FROM, AS_RELEASED, Annotator, Batch, Trajectory
 
 
-def tables(folder, a="d-1", b="d-2", pair="p", batch="production-001", label=1.0):
+def tables(folder, a="d-1", b="d-2", pair="p", batch="production-001", label=1.0, kind="production"):
     """The tables of a release of one pair."""
     split = split_pairs([" ".join(sorted((a, b)))], 0)
     own = next(name for name in SPLITS if len(getattr(split, name)))
     ids = {"pair_id": pair, "trajectory_a_id": a, "trajectory_b_id": b}
     told = {"confidence_mean": 3.0, "num_annotators": 1, "agreement": 1.0, "annotator_ids": ["al"], "split": own}
-    said = {"annotator_id": "al", "preference": "A", "kind": "production", "stratum": "same", "batch_id": batch}
+    said = {"annotator_id": "al", "preference": "A", "kind": kind, "stratum": "same", "batch_id": batch}
     parquet.write_table(pa.Table.from_pylist([ids | {"preference": label} | told]), folder / "preferences.parquet")
     parquet.write_table(pa.Table.from_pylist([ids | said]), folder / "judgments.parquet")
     write_manifest(folder / "manifest.csv", [Trajectory(name, "d", 0, "expert", "reach") for name in (a, b)])
@@ -46,6 +48,22 @@ def test_tables_that_are_none_of_a_release_are_one_error(tmp_path):
     parquet.write_table(pa.table({"pair_id": ["p"]}), tmp_path / "preferences.parquet")
     with pytest.raises(DataError, match="not those of a release"):
         read_tables(tmp_path, 0)
+
+
+@pytest.mark.parametrize(("kind", "strategy"), [("active", UNIFORM), ("production", "")])
+def test_gold_pairs_of_a_round_are_those_of_its_audit(tmp_path, kind, strategy):
+    path = tables(tmp_path, batch="active-001", kind="gold") / "judgments.parquet"
+    gold = parquet.read_table(path).to_pylist()[0]
+    parquet.write_table(pa.Table.from_pylist([gold, gold | {"pair_id": "without a label", "kind": kind}]), path)
+    assert [(pair.kind, pair.strategy) for pair in read_tables(tmp_path, 0).pairs] == [("gold", strategy)]
+
+
+def test_a_batch_with_a_note_like_an_adopted_ones_is_none():
+    mine = Batch("production-001", "production", notes=[f"{ADOPTED_FROM}the lab next door."])
+    assert not mine.adopted
+    accepted = {"status": "accepted", "by": "maria", "at": "2026-03-01", "why": "looked at"}
+    assert not replace(mine, decisions=[accepted]).adopted
+    assert replace(mine, decisions=[accepted | {"why": AS_RELEASED}, accepted]).adopted
 
 
 def test_features_are_taken_of_the_manifests_trajectories_alone(tmp_path, monkeypatch):
