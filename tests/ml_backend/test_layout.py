@@ -111,10 +111,10 @@ def two_tasks():
     made, truth = features(count=60)
     one = pairs_of(truth, count=150, ties=0.0)
     shifted = replace(one, pair_ids=tuple(f"q{i}" for i in range(150)), a=one.a + 60, b=one.b + 60, label=1 - one.label)
-    joined = {
-        name: np.concatenate([getattr(one, name), getattr(shifted, name)]) for name in ("a", "b", "label", "weight")
-    }
-    pairs = Pairs((*one.pair_ids, *shifted.pair_ids), **joined)
+    a, b, label, weight = (
+        np.concatenate([getattr(one, name), getattr(shifted, name)]) for name in ("a", "b", "label", "weight")
+    )
+    pairs = Pairs((*one.pair_ids, *shifted.pair_ids), a, b, label, weight)
     own = spec(task_types=("close", "open"), task_columns=True)
     place = Placed([*made, *made], own.layout, [0] * 120, [1] * 60 + [0] * 60)
     reward = SMALL_REWARD.model_copy(update={"epochs": 60})
