@@ -156,20 +156,20 @@ def opened(file: Path) -> Iterator[Recording]:
 
 def numbers(message: Any) -> list[float] | None:
     """A number, an array of numbers, or a message of nothing but numbers, such as a Vector3, as a flat list."""
-    if isinstance(message, (bool, int, float)):
-        return [float(message)]
     if message is None or isinstance(message, (str, bytes, bytearray)):
         return None
-    if (fields := _fields(message)) is not None:
-        values = [value for _, value in fields]
-        plain = values and all(isinstance(value, (bool, int, float)) for value in values)
-        return [float(value) for value in values] if plain else None
-    if len(message) and isinstance(message[0], str):
-        return None
     try:
+        if isinstance(message, (bool, int, float)):
+            return [float(message)]
+        if (fields := _fields(message)) is not None:
+            values = [value for _, value in fields]
+            plain = values and all(isinstance(value, (bool, int, float)) for value in values)
+            return [float(value) for value in values] if plain else None
+        if len(message) and isinstance(message[0], str):
+            return None
         return np.asarray(message, dtype=np.float64).ravel().tolist()
-    except (TypeError, ValueError):
-        return None  # a list of messages
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None  # a list of messages, a map of Protobuf, or an integer beyond float64
 
 
 def columns_in(message: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:

@@ -19,6 +19,7 @@ from mcap_maker import (
     make_mcap,
     messages_of,
     picture,
+    protobuf_type,
     write_mcap,
 )
 
@@ -250,3 +251,27 @@ def test_pictures_of_each_encoding_are_rgb() -> None:
         fields = {"encoding": encoding, "width": 1, "height": 2, "step": 8, "data": (pixel + bytes(8))[:8] * 2}
         assert picture_of(fields, Path("a.mcap"), "/c").tolist() == [[shown], [shown]]
     assert number_of(picture_of({"format": "jpeg", "data": picture(5, "jpeg")}, Path("a.mcap"), "/c")) == 5
+
+
+def test_a_topic_with_a_map_that_nobody_names_does_no_harm(tmp_path: Path) -> None:
+    from google.protobuf.struct_pb2 import Struct
+
+    free = Struct()
+    free.update({"battery": 12.5, "mode": "auto", "arm": {"load": 0.5}})
+    gauges = protobuf_type("Gauges", {"by_name": "map", "total": "double"})(by_name={"a": 1.0}, total=2.0)
+    found = [("/diagnostics", 0.0, free), ("/gauges", 0.0, gauges), *messages_of(EPISODES[0], 0)]
+    assert len(read_one(tmp_path, found, encoding="protobuf").time) == EPISODES[0].rows
+    names = [column.name for column in inspect(dataset_at(tmp_path / "d")).columns]
+    assert "/gauges.total" in names and not any("by_name" in one or "diagnostics" in one for one in names)
+
+
+def test_an_integer_beyond_float64_is_no_number(tmp_path: Path) -> None:
+    huge = {"one": 10**400, "many": [1, 10**400], "message": {"x": 10**400, "y": 1.0}, "good": 3}
+    found = [("/huge", 0.0, huge), *messages_of(EPISODES[0], 0)]
+    assert len(read_one(tmp_path, found, encoding="json").time) == EPISODES[0].rows
+    names = [column.name for column in inspect(dataset_at(tmp_path / "d")).columns]
+    assert [one for one in names if "huge" in one] == ["/huge.message.y", "/huge.good"]
+    named = COLUMNS.model_copy(update={"state": ["/huge.good"]})
+    later = [*found, ("/huge", 1.0, {"good": 10**400})]
+    with pytest.raises(DataError, match="message 1 has 0 numbers, the first has 1"):
+        read_one(tmp_path / "later", sorted(later, key=lambda m: m[1]), encoding="json", columns=named)

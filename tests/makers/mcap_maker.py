@@ -33,8 +33,8 @@ PARTS = {
     "builtin_interfaces/Time": "int32 sec\nuint32 nanosec\n",
     "geometry_msgs/Vector3": "float64 x\nfloat64 y\nfloat64 z\n",
 }
-Message = tuple[str, float, dict[str, Any]]
-"""Topic, seconds from the start, fields."""
+Message = tuple[str, float, Any]
+"""Topic, seconds from the start, fields; in Protobuf also a message of a type of its own."""
 
 
 def picture(number: int, kind: str = "png") -> bytes:
@@ -131,6 +131,7 @@ def _json(writer: Any) -> Add:
 
 def _protobuf(writer: Any) -> Add:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from mcap_protobuf.schema import register_schema
 
     kind = descriptor_pb2.FieldDescriptorProto
     channels: dict[str, tuple[int, Any]] = {}
@@ -151,7 +152,12 @@ def _protobuf(writer: Any) -> Add:
                 one.type = kinds[type(value)]
         return found
 
-    def add(topic: str, fields: dict[str, Any]) -> tuple[int, bytes]:
+    def add(topic: str, fields: Any) -> tuple[int, bytes]:
+        if not isinstance(fields, dict):
+            if topic not in channels:
+                schema = register_schema(writer, type(fields))
+                channels[topic] = writer.register_channel(topic, "protobuf", schema), None
+            return channels[topic][0], fields.SerializeToString()
         if topic not in channels:
             name = "CompressedImage" if topic == CAMERA else topic.strip("/").replace("/", "_")
             file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="foxglove", syntax="proto3")
@@ -166,3 +172,26 @@ def _protobuf(writer: Any) -> Add:
         return channel, made(**fields).SerializeToString()
 
     return add
+
+
+def protobuf_type(name: str, fields: dict[str, str]) -> Any:
+    """A message type: field → `double`, `map` (of text to double), or the name of the message type itself."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    kind = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="test", syntax="proto3")
+    made = file.message_type.add(name=name)
+    for number, (field, of) in enumerate(fields.items(), start=1):
+        one = made.field.add(name=field, number=number, label=kind.LABEL_OPTIONAL, type=kind.TYPE_DOUBLE)
+        if of == "map":
+            entry = made.nested_type.add(name=f"{field.title()}Entry")
+            entry.options.map_entry = True
+            entry.field.add(name="key", number=1, label=kind.LABEL_OPTIONAL, type=kind.TYPE_STRING)
+            entry.field.add(name="value", number=2, label=kind.LABEL_OPTIONAL, type=kind.TYPE_DOUBLE)
+            one.label = kind.LABEL_REPEATED
+        if of != "double":
+            one.type = kind.TYPE_MESSAGE
+            one.type_name = f".test.{name}" + (f".{field.title()}Entry" if of == "map" else "")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"test.{name}"))
