@@ -130,10 +130,9 @@ class Mcap:
                 message = recording.first(topic)
             except BadInput:
                 continue  # of an encoding that is not read, which matters where the topic is named
-            for path, names in columns_in(message):
+            for path, width, names in columns_in(message):
                 name = ".".join((topic, *path))
                 self.places[name] = (topic, path)
-                width = len(numbers_at(message, path))
                 found[name] = Column(name, "float64", width, tuple(f"{name}.{one}" for one in names))
         return found
 

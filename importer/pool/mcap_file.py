@@ -43,6 +43,8 @@ DAMAGED = "If it was cut off while recording, repair it: `mcap recover {0} -o re
 NO_INDEX = "Write one with an index: `mcap recover {0} -o indexed.mcap`."
 DEEPEST = 8
 """Messages within messages."""
+MOST_PLACES = 10_000
+"""Fields of one topic that are looked at."""
 Logged = tuple[str, int, Callable[[], Any]]
 """A message: its topic, the time at which it was logged in ns, and what decodes it."""
 
@@ -172,18 +174,22 @@ def numbers(message: Any) -> list[float] | None:
         return None  # a list of messages, a map of Protobuf, or an integer beyond float64
 
 
-def columns_in(message: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """The places in a message that hold numbers: the path of fields to each, and the fields' names of its numbers where
-    they have any."""
-    fields = _fields(message)
-    if fields and {name for name, _ in fields} <= CLOCK:
-        return
-    if (found := numbers(message)) is not None:
-        if 0 < len(found) <= MOST_COLUMNS:
-            yield path, [name for name, _ in fields or []]
-    elif fields and len(path) < DEEPEST:
-        for name, value in fields:
-            yield from columns_in(value, (*path, name))
+def columns_in(message: Any) -> Iterator[tuple[tuple[str, ...], int, list[str]]]:
+    """The places in a message that hold numbers: the path of fields to each, how many numbers it has, and the fields'
+    names of these where they have any. No more than about `MOST_PLACES` are looked at."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), message)]
+    seen = 0
+    while waiting and seen <= MOST_PLACES:
+        path, message = waiting.pop()
+        fields = _fields(message)
+        seen += 1 + len(fields or [])
+        if fields and {name for name, _ in fields} <= CLOCK:
+            continue
+        if (found := numbers(message)) is not None:
+            if 0 < len(found) <= MOST_COLUMNS:
+                yield path, len(found), [name for name, _ in fields or []]
+        elif fields and len(path) < DEEPEST:
+            waiting += [((*path, name), value) for name, value in reversed(fields) if not _is_unset(message, name)]
 
 
 def numbers_at(message: Any, path: Sequence[str]) -> list[float]:
@@ -202,6 +208,15 @@ def _fields(message: Any) -> list[tuple[str, Any]] | None:
     if hasattr(message, "__slots__") and hasattr(message, "__dict__"):  # mcap_ros2's, a SimpleNamespace
         return [(name, getattr(message, name)) for name in message.__slots__]
     return None
+
+
+def _is_unset(message: Any, name: str) -> bool:
+    """Whether that field of a Protobuf message holds one message and was left out; reading it makes one, without end in
+    a recursive schema."""
+    if isinstance(message, dict) or not (descriptor := getattr(message, "DESCRIPTOR", None)):
+        return False
+    one = descriptor.fields_by_name[name]
+    return bool(one.message_type) and one.has_presence and not message.HasField(name)
 
 
 def _last_word(schema: str) -> str:

@@ -26,7 +26,7 @@ from mcap_maker import (
 from importer.pool import read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.inspect import dataset_at, inspect
-from importer.pool.mcap_file import picture_of
+from importer.pool.mcap_file import MOST_PLACES, columns_in, picture_of
 from preference.config import Clips, Columns, Dataset, Pool
 from preference.errors import DataError
 
@@ -275,3 +275,32 @@ def test_an_integer_beyond_float64_is_no_number(tmp_path: Path) -> None:
     later = [*found, ("/huge", 1.0, {"good": 10**400})]
     with pytest.raises(DataError, match="message 1 has 0 numbers, the first has 1"):
         read_one(tmp_path / "later", sorted(later, key=lambda m: m[1]), encoding="json", columns=named)
+
+
+def test_the_places_looked_at_in_a_topic_are_bounded(tmp_path: Path) -> None:
+    """A message type of 30 fields of itself has 30^8 places at depth 8; neither they nor those that are set hang it."""
+    node = protobuf_type("Node", {**{f"n{k}": "Node" for k in range(30)}, "x": "double"})
+    small, full = node(x=1.0), node(x=1.0)
+    small.n3.n4.x = 2.0
+    level = [full]
+    for _ in range(3):
+        level = [getattr(one, f"n{k}") for one in level for k in range(30)]
+        for one in level:
+            one.x = 3.0
+    assert ["/".join(path) for path, *_ in columns_in(small)] == ["n3/n4/x", "n3/x", "x"]
+    assert 0 < len(list(columns_in(full))) < MOST_PLACES
+    assert len(list(columns_in({f"f{k}": {"x": k, "s": ""} for k in range(9 * MOST_PLACES)}))) == 0
+    found = [("/scene", 0.0, small), *messages_of(EPISODES[0], 0)]
+    write_mcap(tmp_path / "d" / "run_0.mcap", found, encoding="protobuf")
+    names = [column.name for column in inspect(dataset_at(tmp_path / "d")).columns]
+    assert [one for one in names if "scene" in one] == ["/scene.n3.n4.x", "/scene.n3.x", "/scene.x"]
+
+
+def test_a_message_that_is_left_out_later_reads_as_zeros(tmp_path: Path) -> None:
+    found = [
+        (topic, at, {"angular": fields["angular"]} if topic == ACTION and at >= 1 else fields)
+        for topic, at, fields in messages_of(EPISODES[0], 0)
+    ]
+    episode = read_one(tmp_path, found, encoding="protobuf")
+    first = arrays(EPISODES[0], 0)["action"][: int(FPS)]
+    np.testing.assert_allclose(episode.actions, [*first, *np.zeros((EPISODES[0].rows - len(first), 2))], atol=1e-6)
