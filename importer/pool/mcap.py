@@ -202,11 +202,11 @@ class Log:
         paced = [*cameras, *actions]
         if not actions:
             raise BadInput(self.file, mapping.action[0].column, "the topic has no messages in this file")
-        for topic in cameras:
-            self._check_moving(topic)
         begins = max((topic for topic in self.times if topic in paced or topic not in late), key=self._first)
         ends = min(paced, key=lambda topic: self.times[topic][-1])
         start, end = self.times[begins][0], self.times[ends][-1]
+        for topic in cameras:
+            self._check_moving(topic, start, end)
         if end <= start:
             raise BadInput(self.file, ends, f"it ends at {end:.2f} s, before {begins} begins at {start:.2f} s")
         fps = fps or self._rate(paced[0])
@@ -248,13 +248,14 @@ class Log:
             raise BadInput(self.file, topic, f"its {len(gaps) + 1} messages do not give a rate", fix=fix)
         return float(max(1, round(1 / middle)))
 
-    def _check_moving(self, topic: str) -> None:
+    def _check_moving(self, topic: str, start: float, end: float) -> None:
+        """What the camera did before the first row and after the last does not matter."""
         times = np.asarray(self.times[topic])
         gaps = np.diff(times)
         if not len(gaps):
             raise BadInput(self.file, topic, "expected several frames, found one")
         allowed = max(STANDSTILL_S, 5 * float(np.median(gaps)))
-        if len(still := np.flatnonzero(gaps > allowed)):
+        if len(still := np.flatnonzero((gaps > allowed) & (times[1:] > start) & (times[:-1] < end))):
             reason = f"the camera stands still for {gaps[still[0]]:.2f} s after {times[still[0]]:.2f} s"
             raise BadInput(self.file, topic, reason, fix="Leave the episode out, or cut it there.")
 

@@ -304,3 +304,16 @@ def test_a_message_that_is_left_out_later_reads_as_zeros(tmp_path: Path) -> None
     episode = read_one(tmp_path, found, encoding="protobuf")
     first = arrays(EPISODES[0], 0)["action"][: int(FPS)]
     np.testing.assert_allclose(episode.actions, [*first, *np.zeros((EPISODES[0].rows - len(first), 2))], atol=1e-6)
+
+
+@pytest.mark.parametrize(("begins", "ends", "fine"), [(2.0, 9.0, True), (1.9, 9.0, False), (0.0, 0.5, True)])
+def test_a_camera_may_stand_still_outside_the_rows(tmp_path: Path, begins: float, ends: float, fine: bool) -> None:
+    """The camera has nothing between 0.5 and 2 s; the rows are as long as the arm is commanded."""
+    made = stuck(messages_of(Made(rows=80, done=70), 0))
+    found = [message for message in made if message[0] != ACTION or begins <= message[1] <= ends]
+    if fine:
+        episode = read_one(tmp_path, found)
+        assert len(episode.time) == round((min(ends, 79 / FPS) - begins) * FPS) + 1
+    else:
+        with pytest.raises(DataError, match=r"stands still for 1\.50 s after 0\.50 s"):
+            read_one(tmp_path, found)
