@@ -181,7 +181,7 @@ class Pairs(Section):
     duplicates: Fraction = 0.07
     """Share of each annotator's pairs that is shown again with the sides swapped; 5-10 %."""
     duplicate_distance: Annotated[int, Field(ge=1)] = 20
-    """Minimum number of tasks between a pair and its duplicate."""
+    """Minimum number of tasks between a pair and its duplicate, or half of the person's tasks, where they are fewer."""
     overlap: Annotated[int, Field(ge=1)] = 2
     """Annotators per pair; 3 for high stakes."""
     question: str = "Which robot did the task better?"

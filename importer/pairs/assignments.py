@@ -21,6 +21,8 @@ from preference.errors import UserError
 from preference.records import Assignment, Pair
 
 Letter = Literal["A", "B"]
+FEW = 6
+"""Nobody with fewer pairs in a batch is shown one again after half of them: that is too soon."""
 
 
 def assign(
@@ -36,8 +38,8 @@ def assign(
 ) -> list[Assignment]:
     """Each pair to `overlap` annotators, and `duplicates` (a share) of each annotator's pairs to them a second time.
 
-    A duplicate comes at least `duplicate_distance` tasks after its original. Where an annotator's load is too small
-    for that there are fewer duplicates; `plan_table` says so.
+    A duplicate comes at least `spacing` tasks after its original. Where an annotator's load is too small for that
+    there are fewer duplicates; `plan_table` says so.
 
     Args:
         likely: `pair_id` → which one is probably better, so that the sides can be balanced against it.
@@ -155,6 +157,7 @@ def _queue(
     left = _sides(order, likely, rng)
     # (pair, is it the duplicate); a further insertion can only move an original and its duplicate apart
     places = [(pair_id, False) for pair_id in order]
+    distance = spacing(len(order), distance)
     for pair_id in _repeated(order, left, wanted_duplicates(len(order), duplicates), distance, rng):
         earliest = places.index((pair_id, False)) + distance
         places.insert(int(rng.integers(earliest, len(places) + 1)), (pair_id, True))
@@ -176,6 +179,12 @@ def _queue(
 def wanted_duplicates(load: int, share: float) -> int:
     """How many of `load` pairs a share asks for."""
     return math.floor(load * share + 0.5)
+
+
+def spacing(load: int, distance: int) -> int:
+    """Tasks between a pair and its duplicate: `pairs.duplicate_distance`, or half of the annotator's `load` pairs of
+    the batch, where they are fewer. So small batches have duplicates too, unless the load is under `FEW`."""
+    return distance if load < FEW else min(distance, load // 2)
 
 
 def _repeated(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from importer.pairs.assignments import wanted_duplicates
+from importer.pairs.assignments import spacing, wanted_duplicates
 from preference.records import Assignment
 
 HOURLY = (40, 60)
@@ -67,11 +67,12 @@ def plan_table(
     shared = {a: {b: together[min(a, b), max(a, b)] for b in names if b != a} for a in names}
     warnings = _team_warnings(names, together)
     for name in names:
-        wanted = wanted_duplicates(loads[name] - again[name], duplicates)
+        load = loads[name] - again[name]
+        wanted = wanted_duplicates(load, duplicates)
         if again[name] < wanted:
             warnings.append(
-                f"{name} has {again[name]} duplicates instead of {wanted}: {loads[name] - again[name]} pairs "
-                f"leave no room for more that come {duplicate_distance} tasks later."
+                f"{name} has {again[name]} duplicates instead of {wanted}: {load} pairs leave no room for more that "
+                f"come {spacing(load, duplicate_distance)} tasks later."
             )
     return Plan(
         len(answered_by),

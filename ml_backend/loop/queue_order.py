@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from importer.pairs.assignments import spacing
 from importer.studio.queues import PLANNED, score_of_place
 from labeling_config.contract import ASSIGNMENT_ID
 from ml_backend.ranking import pair_score
@@ -41,16 +42,19 @@ def queue_scores(ws: Workspace) -> dict[str, float]:
     kinds = {batch.batch_id: batch.kind for batch in ws.store.batches()}
     score = _informativeness(ws)
     queues: dict[str, dict[str, list[AssignmentView]]] = defaultdict(lambda: defaultdict(list))
+    loads = Counter[tuple[str, str]]()
     for view in ws.store.assignments():
+        loads[view.assignment.annotator_id, view.assignment.batch_id] += view.assignment.duplicate_of is None
         if view.assignment.assignment_id not in answered:
             queues[view.assignment.annotator_id][view.assignment.batch_id].append(view)
     scores: dict[str, float] = {}
-    for by_batch in queues.values():
+    for name, by_batch in queues.items():
         place = 0
         for batch_id in sorted(by_batch, key=batch_order.__getitem__):
             views = by_batch[batch_id]
             if kinds[batch_id] == "active":
-                views = informative_first(views, score, ws.config.pairs.duplicate_distance)
+                distance = spacing(loads[name, batch_id], ws.config.pairs.duplicate_distance)
+                views = informative_first(views, score, distance)
             for view in views:
                 scores[view.assignment.assignment_id] = float(place)
                 place += 1

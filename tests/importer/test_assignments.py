@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.pairs.assignments import assign, assign_everyone, assign_thirds
+from importer.pairs.assignments import assign, assign_everyone, assign_thirds, spacing
 from importer.pairs.overlap import teams
 from importer.pairs.plan import plan_table, seconds_of
 from preference.errors import UserError
@@ -78,7 +78,7 @@ def test_every_plan_keeps_the_protocol(count, size, share, distance, seed):
             first = by_id[duplicate.duplicate_of]
             assert (first.pair_id, first.annotator_id) == (duplicate.pair_id, duplicate.annotator_id)
             assert first.left != duplicate.left
-            assert duplicate.position - first.position >= distance
+            assert duplicate.position - first.position >= spacing(len(queue) - len(again), distance)
 
 
 def test_the_wanted_share_of_duplicates_is_reached_where_there_is_room():
@@ -88,10 +88,29 @@ def test_the_wanted_share_of_duplicates_is_reached_where_there_is_room():
 
 
 def test_a_load_that_is_too_small_gets_fewer_duplicates_and_the_plan_says_so():
-    assignments = plan(make_pairs(24), NAMES[:2], duplicates=0.5)
-    table = plan_table(assignments, duplicates=0.5, duplicate_distance=20)
-    assert set(table.duplicates.values()) <= set(range(3, 6))
-    assert any("duplicates instead of 12" in warning for warning in table.warnings)
+    assignments = plan(make_pairs(24), NAMES[:2], duplicates=0.8)
+    table = plan_table(assignments, duplicates=0.8, duplicate_distance=20)
+    assert set(table.duplicates.values()) <= set(range(9, 14))
+    assert any("duplicates instead of 19" in w and "come 12 tasks later" in w for w in table.warnings)
+
+
+@pytest.mark.parametrize(("people", "load"), [(5, 20), (8, 12), (12, 8)])
+def test_everybody_has_a_duplicate_in_a_small_batch_half_of_their_tasks_later(people, load):
+    names = [f"p{i}" for i in range(people)]
+    for seed in range(20):
+        assignments = plan(make_pairs(50), names, seed=seed)
+        table = plan_table(assignments, duplicates=0.07, duplicate_distance=20)
+        assert set(table.duplicates.values()) == {1}
+        assert not [w for w in table.warnings if "duplicates" in w]
+        at = {a.assignment_id: a.position for a in assignments}
+        assert all(a.position - at[a.duplicate_of] >= load // 2 for a in assignments if a.duplicate_of)
+
+
+def test_very_few_tasks_have_no_duplicate_and_the_plan_says_so():
+    table = plan_table(plan(make_pairs(5), NAMES[:2], duplicates=0.3), duplicates=0.3, duplicate_distance=20)
+    assert set(table.duplicates.values()) == {0}
+    assert any("0 duplicates instead of 2: 5 pairs" in w and "come 20 tasks later" in w for w in table.warnings)
+    assert [spacing(load, 20) for load in (5, 6, 13, 40, 200)] == [20, 3, 6, 20, 20]
 
 
 def test_sides_are_balanced_against_the_likely_answer():

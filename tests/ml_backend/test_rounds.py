@@ -55,6 +55,16 @@ def test_a_duplicate_keeps_its_distance_from_its_original():
     assert len(order) == 31
 
 
+def test_a_duplicate_of_a_small_active_batch_comes_half_of_the_tasks_later(ws, monkeypatch):
+    pairs = [Pair(f"q{i:02d}", "t0", "t1", "push", "same", "active", "active-001") for i in range(12)]
+    planned = [Assignment(pair.pair_id, pair.pair_id, "ann", "active-001", i, "A") for i, pair in enumerate(pairs)]
+    again = Assignment("again", "q00", "ann", "active-001", 12, "B", "q00")
+    ws.store.put_pairs(Batch("active-001", "active"), pairs, [*planned, again])
+    monkeypatch.setattr(scores_module, "_informativeness", lambda ws: lambda v: v.pair.pair_id)
+    places = queue_scores(ws)
+    assert places["again"] - places["q00"] == 6, "as it was planned; not 20, which would put it last"
+
+
 def test_in_a_short_queue_the_duplicate_comes_last():
     views = [view("p0"), view("p1"), view("again", duplicate_of="p0")]
     assert informative_first(views, lambda v: v.pair.pair_id, 20)[-1].pair.pair_id == "again"
