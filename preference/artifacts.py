@@ -256,9 +256,13 @@ def confined(root: Path, relative: str | Path, *links: Path) -> Path:
 def check_text_size(path: Path) -> None:
     """
     Raises:
-        DataError: the file is larger than `MOST_TEXT`.
+        DataError: the file is larger than `MOST_TEXT`, or a pipe or device, which may never end.
         OSError: it is missing.
     """
+    if not path.is_file() and not path.is_dir() and path.exists():
+        raise DataError(
+            f"{path}: expected a file, found a pipe or a device.", fix="Save what it gives to a file first."
+        )
     if (size := path.stat().st_size) > MOST_TEXT:
         raise DataError(f"{path}: expected at most {MOST_TEXT:,} bytes, found {size:,}.")
 

@@ -425,9 +425,9 @@ class Active(Section):
     pairs: Annotated[int, Field(ge=1)] = 50
     """Pairs per round; the protocol says 50-100."""
     bootstrap: Annotated[int, Field(ge=1)] = 50
-    """Comparisons before the first active round, and at most so many pairs in the first batch. Differs from the
-    protocol, which says 200-500 at random: rounds that start sooner save labels (docs/active_learning.md), and of pairs
-    in strata some are gold. 200 is the protocol's plan."""
+    """Comparisons before the first active round, and pairs of the first batch (more, where `reward.min_preferences`
+    asks for more). Differs from the protocol, which says 200-500 at random: rounds that start sooner save labels
+    (docs/active_learning.md), and of pairs in strata some are gold. 200 is the protocol's plan."""
     plan_next_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     """The next round is planned once this share of each batch before is answered (or half of it, if somebody at work
     would run out of pairs), so that nobody waits for the slowest; QC of what is answered has to pass first. Differs

@@ -143,7 +143,7 @@ def active_pairs(
 ) -> list[Pair]:
     """Pairs that the ranking proposed, as records; which one becomes `a` is drawn anew.
 
-    Distant pairs that were drawn uniformly are gold items, so that there are some in every round. A pair that a rule
+    Distant pairs that were drawn uniformly are gold items, so that there are some in most rounds. A pair that a rule
     chose is none: the model is unsure of it, and so may its quartiles be wrong.
 
     Raises:

@@ -4,6 +4,7 @@ import csv
 import errno
 import hashlib
 import math
+import os
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from preference.artifacts import (
     keep_private,
     no_formula,
     plain,
+    read_csv,
     read_json,
     read_jsonl,
     replacing,
@@ -197,3 +199,10 @@ def test_what_others_could_read_is_made_private_and_what_is_missing_is_left_alon
     keep_private(tmp_path / "missing")
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("read", [read_json, read_jsonl, read_csv])
+def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "answers")
+    with pytest.raises(DataError, match="expected a file, found a pipe or a device"):
+        read(tmp_path / "answers")
