@@ -119,7 +119,6 @@ def _guard(app: Flask, ws: Workspace) -> None:
 
 
 def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: Hints, metrics: Metrics) -> None:
-
     @app.get("/health")
     def health():
         return jsonify(status="UP", model_class="Robopref", model_version=version_in_use(ws))
@@ -153,7 +152,6 @@ def _answer_label_studio(app: Flask, ws: Workspace, scores: QueueScores, hints: 
 
 
 def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
-
     document = files("ml_backend.service").joinpath("openapi.json").read_bytes()
 
     @app.get("/metrics")
@@ -170,7 +168,6 @@ def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
 
 
 def _answer_managers(app: Flask, ws: Workspace) -> None:
-
     reports = LiveReports(ws)
 
     @app.get("/reports")

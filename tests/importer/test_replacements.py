@@ -16,6 +16,7 @@ from qc_reports.resolve import lost, resolve, resolve_labels
 
 PEOPLE = ("alice", "bob", "carmen", "dan")
 SETTINGS = """
+salt = 1  # in some draws of who gets which pair, these answers make somebody look careless
 [pairs]
 batch = 40
 overlap = 3

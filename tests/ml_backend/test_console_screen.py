@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 
 from importer.studio.participants import Account
 from labeling_config.contract import CONSOLE
-from ml_backend.service import pages
+from ml_backend.service import app, pages
 from ml_backend.service.app import create_app
 from ml_backend.service.console import PAGES
 from ml_backend.service.join import NOT_OURS, _page
@@ -49,7 +49,7 @@ def address(ws):
 def report_that_waits(ws, monkeypatch):
     """(what its page will be, the address of a service that has begun to make it)."""
     made = Future()
-    monkeypatch.setattr(pages, "LiveReports", partial(pages.LiveReports, start=lambda config, name: made))
+    monkeypatch.setattr(app, "LiveReports", partial(pages.LiveReports, start=lambda config, name: made))
     monkeypatch.setattr(pages, "PATIENCE_S", 0.0)
     server = make_server("127.0.0.1", 0, create_app(ws), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -91,6 +91,8 @@ def test_axe_finds_nothing_in_the_services_own_pages(page, address, report_that_
 
 def test_a_report_that_is_being_made_opens_by_itself_without_a_refresh(chromium, report_that_waits):
     """It asks in the background; a page that loads itself again would begin anew for a screen reader each time."""
+    from playwright.sync_api import expect
+
     made, home = report_that_waits
     with chromium.new_context(extra_http_headers=BASIC) as context:
         page = context.new_page()
@@ -98,7 +100,7 @@ def test_a_report_that_is_being_made_opens_by_itself_without_a_refresh(chromium,
         assert "is being made" in page.inner_text("[role=status]")
         assert page.locator("meta[http-equiv=refresh]").count() == 0
         made.set_result("<title>There</title>")
-        page.wait_for_event("framenavigated", lambda _: page.title() == "There", timeout=20_000)
+        expect(page).to_have_title("There", timeout=60_000)
 
 
 def test_a_batch_is_held_by_keyboard_alone(ws, page, address):

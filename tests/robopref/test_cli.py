@@ -180,10 +180,10 @@ def test_label_studio_that_is_down_is_one_clear_message(project):
 
 def test_a_plan_says_what_a_batch_would_ask_and_makes_none(project):
     plan = json.loads(robopref("pairs", "--plan", "--json", cwd=project).stdout)
-    assert plan["pairs"] == 200 and plan["strata"] == {"adjacent": 80, "same": 60, "distant": 60}
-    assert plan["shared"]["ann"]["ben"] == 200 and plan["reserve"] == [30, 40]
+    assert plan["pairs"] == 50 and plan["strata"] == {"adjacent": 20, "same": 15, "distant": 15}
+    assert plan["shared"]["ann"]["ben"] == 50 and plan["reserve"] == [8, 10]
     shown = robopref("pairs", "--plan", cwd=project).stderr
-    assert "Nothing was created" in shown and "30 to 40 more pairs" in shown and "fewer than 5" in shown
+    assert "Nothing was created" in shown and "8 to 10 more pairs" in shown and "fewer than 5" in shown
     assert robopref("qc", cwd=project).returncode == 3, "planning made a batch"
 
 

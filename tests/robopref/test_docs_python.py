@@ -39,7 +39,7 @@ def test_the_examples_run_as_they_stand(project, capsys):
     for block in offline:
         exec(compile(block, "docs/python.md", "exec"), names)
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("120 200 {'ann': ") and said[1].startswith("{'ann': ")
+    assert said[0].startswith("120 50 {'ann': ") and said[1].startswith("{'ann': ")
     assert said[2] in ("A", "B") and said[3].startswith("(")
     names["ws"].store.close()
 

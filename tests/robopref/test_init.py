@@ -90,7 +90,7 @@ def test_init_says_what_there_is_and_what_good_pairs_lack(tmp_path):
     found = overview(dataset_at(root))
     assert (found.robot, found.sources, found.success) == ("so100", {"expert": 2}, {"failed": 2})
     assert any("expert-only pool gives pairs that are hard to judge" in line for line in found.missing)
-    assert any(line.startswith("2 episodes") and "500" in line for line in found.missing)
+    assert any(line.startswith("There are only 2 readable episodes") and "500" in line for line in found.missing)
     assert "fewer than 4 readable episodes: 'reach' (2)." in found.missing[0]
     run = subprocess.run(
         [sys.executable, "-m", "robopref", "init", root], cwd=tmp_path, capture_output=True, text=True, check=True
