@@ -202,14 +202,14 @@ def test_two_workers_share_nothing_and_the_second_takes_over(loop):
 
 SET_BACK = """
 import datetime, time
-import importer.pairs.batches, ml_backend.loop.train, preference.signed
+import importer.pairs.batches, preference.formats
 real = time.time
 time.time = lambda: real() - 86400 * 400
 class Earlier(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return datetime.datetime.fromtimestamp(time.time(), tz)
-for module in (importer.pairs.batches, ml_backend.loop.train, preference.signed):
+for module in (importer.pairs.batches, preference.formats):
     module.datetime = Earlier  # not datetime.datetime itself: libraries in C die of another class there
 """
 
