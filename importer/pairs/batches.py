@@ -133,9 +133,7 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     Raises:
         NotReady, StratumError: as `next_batch`.
     """
-    wanted: Counter[Stratum] = Counter(pair.stratum for pair in lost)
-    wanted.subtract(pair.stratum for pair in ws.store.pairs() if pair.strategy == REPLACEMENT)
-    wanted = +wanted
+    wanted = to_replace(ws, lost)
     if not (count := wanted.total()):
         return None
     notes, annotators, batch_id, pool = _opened(ws, "production", force)
@@ -143,6 +141,13 @@ def replacement_batch(ws: Workspace, lost: Sequence[Pair], *, force: bool = Fals
     pairs = [replace(pair, strategy=REPLACEMENT) for pair in _drawn(ws, pool, count, shares, batch_id, fill)]
     notes = [*notes, f"Replaces {count} lost pairs."]
     return _write(ws, _assigned(ws, batch_id, "production", pairs, annotators, pool, notes))
+
+
+def to_replace(ws: Workspace, lost: Sequence[Pair]) -> Counter[Stratum]:
+    """How many of the lost pairs have no replacement yet, by stratum."""
+    wanted: Counter[Stratum] = Counter(pair.stratum for pair in lost)
+    wanted.subtract(pair.stratum for pair in ws.store.pairs() if pair.strategy == REPLACEMENT)
+    return +wanted
 
 
 def shown(ws: Workspace) -> list[Trajectory]:

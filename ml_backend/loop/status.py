@@ -12,6 +12,7 @@ from shlex import quote
 from importer.calibration.build import to_retest, waiting_for_expert
 from importer.calibration.sets import SETS, TRAINING
 from importer.pairs.annotators import annotators_of, certified_ids
+from importer.pairs.batches import to_replace
 from importer.studio.queues import phases_of, title_of
 from ml_backend.loop.adopted import ADOPTED
 from ml_backend.loop.rounds import bootstrap_labels
@@ -266,12 +267,10 @@ def _model(ws: Workspace) -> Step:
     labels, models = len(ws.store.labelled()), ws.store.model_versions()
     enough = ws.config.reward.min_preferences
     if labels < enough:
-        return Step(f"{labels} pairs have a label; a model needs {enough}.", "robopref pairs")
+        return _more_pairs(ws, f"{labels} pairs have a label; a model needs {enough}.")
     if not models and labels < (rounds := bootstrap_labels(ws)):
         why = "`robopref train` works by now, and `robopref release` after it."
-        if gone := len(lost(ws)):
-            why += f" Lost pairs: {gone}; `robopref pairs --replace` asks as many new ones."
-        return Step(f"{labels} pairs have a label; rounds start at {rounds}.", "robopref pairs", why)
+        return _more_pairs(ws, f"{labels} pairs have a label; rounds start at {rounds}.", why)
     newest, active = models[-1] if models else None, ws.store.active_model()
     if newest is None or newest.preferences != labels:
         return Step(f"{labels} pairs have a label.", "robopref train")
@@ -288,6 +287,13 @@ def _model(ws: Workspace) -> Step:
         )
         return Step(stage, "robopref round", why)
     return Step(stage, "robopref round", "It asks the pairs worth most. Or `robopref release --version 1.0.0`.")
+
+
+def _more_pairs(ws: Workspace, stage: str, why: str = "") -> Step:
+    """Labels are missing: new pairs for the lost ones first, then the next batch."""
+    if gone := to_replace(ws, lost(ws)).total() if ws.store.resolved() else 0:
+        return Step(stage, "robopref pairs --replace", f"Lost pairs: {gone}; it asks as many new ones. {why}".strip())
+    return Step(stage, "robopref pairs", why)
 
 
 def kept_back(record: ModelVersion) -> str:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from importer.calibration.build import build, retest
 from importer.pairs.annotators import add_annotators
+from importer.pairs.batches import REPLACEMENT
 from ml_backend.loop import train as stages
 from ml_backend.loop.status import next_step, owed
 from ml_backend.loop.status import status as look
@@ -128,7 +129,18 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
     assert "rounds start at 40" in next_step(ws).stage and "`robopref train` works" in next_step(ws).why
     assert "Lost pairs" not in next_step(ws).why
     put_preferences(ws, [*said[:5], replace(said[5], preference=None, reason="ambiguous")])
-    assert "Lost pairs: 1; `robopref pairs --replace`" in next_step(ws).why
+    for least in (5, 20):
+        ws.config.reward.min_preferences = least
+        step = next_step(ws)
+        assert step.command == "robopref pairs --replace" and "Lost pairs: 1; it asks" in step.why
+    ws.config.reward.min_preferences = 5
+    new = replace(
+        next(p for p in ws.store.pairs() if p.pair_id == said[5].pair_id), pair_id="new", strategy=REPLACEMENT
+    )
+    ws.store.put_pairs(
+        Batch("production-002", "production", status="accepted"), [replace(new, batch_id="production-002")], []
+    )
+    assert next_step(ws).command == "robopref pairs", "a lost pair is replaced once"
     put_preferences(ws, said)
     ws.config.active.bootstrap = 5
     assert next_step(ws).command == "robopref train"
