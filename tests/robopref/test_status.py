@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from importer.calibration.build import build, retest
 from importer.pairs.annotators import add_annotators
-from importer.pairs.batches import REPLACEMENT
 from ml_backend.loop import train as stages
 from ml_backend.loop.status import next_step, owed
 from ml_backend.loop.status import status as look
@@ -134,13 +133,6 @@ def test_the_next_command_is_the_first_thing_that_is_missing(tmp_path):
         step = next_step(ws)
         assert step.command == "robopref pairs --replace" and "Lost pairs: 1; it asks" in step.why
     ws.config.reward.min_preferences = 5
-    new = replace(
-        next(p for p in ws.store.pairs() if p.pair_id == said[5].pair_id), pair_id="new", strategy=REPLACEMENT
-    )
-    ws.store.put_pairs(
-        Batch("production-002", "production", status="accepted"), [replace(new, batch_id="production-002")], []
-    )
-    assert next_step(ws).command == "robopref pairs", "a lost pair is replaced once"
     put_preferences(ws, said)
     ws.config.active.bootstrap = 5
     assert next_step(ws).command == "robopref train"
