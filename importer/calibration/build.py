@@ -88,7 +88,7 @@ def retest(ws: Workspace, annotator_ids: Sequence[str]) -> list[Assignment]:
         own = _own(ws, record)
         if _has_rest(ws, record, own):
             made += _assign_rest(ws, record, own)
-        elif not record.certified and record.pairs >= len(own):
+        elif not record.certified and record.batch_id == SETS[0] and record.pairs >= len(own):
             made += [] if record.undecided else assign_lessons(ws, record)
             made += _assign_set(ws, SETS[1], [name])
     return made

@@ -482,6 +482,11 @@ def test_who_is_refused_gets_the_missed_pairs_with_the_experts_words_before_the_
     shown = task_of_view(view, pool, ws.config, shows_expert=True)
     assert shown["expert_answer"] == f"The expert: {'left' if sides[view.pair.pair_id] == 'A' else 'right'} is better"
     assert shown["expert_reasoning"] == "It let go. (This pair is about smoothness.)"
+    second = [view for view in ws.store.assignments("calibration-2") if view.assignment.annotator_id == "rosa"]
+    answer(ws, [view.assignment for view in second])
+    refused = replace(record, batch_id="calibration-2", attempt=2, pairs=20, undecided=False)
+    ws.store.put_certification(replace(refused, review=[second[0].pair.pair_id]))
+    assert calibrate.retest(ws, ["hasty"]) == [], "no training that leads to no test"
 
 
 def test_a_refresher_has_answered_pairs_the_missed_ones_among_them_and_is_opened_once_at_a_time(ws):
