@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from importer.pool.episode import BadInput
-from importer.pool.outside import MOST_PIXELS, check_pixels, guarded
+from importer.pool.outside import MOST_PIXELS, check_ordinary, check_pixels, guarded
 
 CHANNELS = (1, 3, 4)
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
@@ -90,8 +90,9 @@ def read_image(file: Path) -> np.ndarray:
     """(H, W, 3) uint8 of one image file.
 
     Raises:
-        BadInput: it is missing, broken, or not an image.
+        BadInput: it is missing, broken, not an image, or a pipe.
     """
+    check_ordinary(file)
     with guarded(file):
         try:
             return decoded(file, file, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -503,6 +504,7 @@ def test_image_files_of_any_mode_become_clean_frames(tmp_path: Path, mode: str) 
         (lambda front: (front / "frame_9.png").write_bytes(b"no image"), "cannot be read as an image"),
         (lambda front: Image.new("RGB", (8, 8)).save(front / "frame_9.png"), "expected 80x60 as before, found 8x8"),
         (lambda front: Image.fromarray(np.zeros((60, 80), np.uint16)).save(front / "frame_9.png"), "expected uint8"),
+        (lambda front: (front / "frame_9.png").unlink() or os.mkfifo(front / "frame_9.png"), "expected a regular file"),
     ],
 )
 def test_a_broken_frame_fails_its_clip_and_names_the_file(tmp_path: Path, break_it, said: str) -> None:
