@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.pool.episode import BadInput
+from importer.pool.outside import check_ordinary
 from preference.artifacts import sha256_of, told_when_full
 
 ENDS = 65536
@@ -69,8 +70,10 @@ def content_key(files: Sequence[Path], *parts: Any) -> str:
     """A hash of the files' content and of `parts`.
 
     Raises:
-        BadInput: a file is missing.
+        BadInput: a file is missing, or a pipe or device.
     """
+    for file in files:
+        check_ordinary(file)
     prints = [_fingerprint(file, *_stamp(file)) for file in files]
     return hashlib.sha256(json.dumps([prints, parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
 
