@@ -63,7 +63,7 @@ class Studio:
     def of(cls, config: Path, data: Path | None, database: str) -> Studio:
         """As given or as the environment says; else the folder that `robopref up` makes, where it exists."""
         beside = config.parent / DATA_FOLDER
-        data = data or studio_data() or (beside if (beside / DATABASE).exists() else None)
+        data = data or studio_data() or (beside if _there(beside / DATABASE) else None)
         return cls(data, database or studio_database())
 
 
@@ -120,7 +120,7 @@ def _copied(ws: Workspace, studio: Studio, folder: Path) -> dict[str, Path]:
         if studio.database:
             copies["studio.dump"] = folder / "studio.dump"
             dump_postgresql(studio.database, copies["studio.dump"])
-        elif studio.data and (studio.data / DATABASE).exists():
+        elif studio.data and _there(studio.data / DATABASE):
             copies[f"studio/{DATABASE}"] = folder / DATABASE
             copy_sqlite(studio.data / DATABASE, folder / DATABASE)
     return copies
@@ -128,15 +128,44 @@ def _copied(ws: Workspace, studio: Studio, folder: Path) -> dict[str, Path]:
 
 def _files(ws: Workspace, studio: Studio) -> Iterator[tuple[str, Path]]:
     database = None if is_server(ws.database) else sqlite_file(ws.database).resolve()
-    for part, root in (("work", ws.root), ("studio", studio.data)):
-        for path in sorted(root.rglob("*")) if root else ():
-            relative = path.relative_to(root).as_posix() if root else ""
-            name = f"{part}/{relative}"
-            hidden = name != STUDIO_KEY and any(piece.startswith(".") for piece in relative.split("/"))  # half-written
-            if path.is_symlink() or not path.is_file() or hidden or path.name.endswith(NOT_KEPT):
+    roots = {"work": ws.root} | ({"studio": studio.data} if studio.data else {})
+    for part, root in roots.items():
+        for path in _below(root):
+            name = f"{part}/{path.relative_to(root).as_posix()}"
+            half_written = path.name.startswith(".") and name != STUDIO_KEY
+            if path.is_symlink() or not path.is_file() or half_written or path.name.endswith(NOT_KEPT):
                 continue
             if path.resolve() != database and path.name not in (DATABASE, "lock"):
                 yield name, path
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """What is in this folder and those below it, without the half-written ones (`replacing`)."""
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise _not_ours(Path(error.filename)) from None
+        if not isinstance(error, FileNotFoundError):  # replaced or cleared away since it was listed
+            raise error
+
+    for folder, inner, names in os.walk(root, onerror=refuse):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        raise _not_ours(path.parent) from None
+
+
+def _not_ours(path: Path) -> UserError:
+    owner, own = path.stat().st_uid, os.geteuid()
+    return UserError(
+        f"{path} belongs to user {owner}, and this runs as user {own}, who may not read it.",
+        fix="Run this as its owner or as root.",
+    )
 
 
 class _Hashing:
@@ -157,11 +186,7 @@ def _add(tar: tarfile.TarFile, name: str, path: Path, sums: dict[str, str]) -> N
     except FileNotFoundError:
         return  # replaced or cleared away since it was listed
     except PermissionError:
-        owner, own = path.stat().st_uid, os.geteuid()
-        raise UserError(
-            f"{path} belongs to user {owner}, and this runs as user {own}, who may not read it.",
-            fix="Run this as its owner or as root.",
-        ) from None
+        raise _not_ours(path) from None
     with file:
         member = tar.gettarinfo(arcname=name, fileobj=file)
         member.type, member.linkname = tarfile.REGTYPE, ""  # a file with a second name is a file

@@ -308,6 +308,25 @@ def test_a_file_that_only_another_user_may_read_is_named_and_no_archive_is_left(
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", ["label_studio", "label_studio/media", "work/reports"])
+def test_a_folder_that_only_another_user_may_open_is_named(project: Path, tmp_path: Path, closed: str) -> None:
+    let_others_in(tmp_path)
+    (tmp_path / "kept").mkdir()
+    folder = project.parent / closed
+    folder.mkdir(exist_ok=True)
+    for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
+        os.chown(path, 0 if path == folder else 65534, -1)
+    folder.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UserError, match=rf"{folder} belongs to user 0, and this runs as user 65534"):
+            back_up(project, tmp_path / "kept" / "a.tar", Studio.of(project, None, ""))
+    finally:
+        os.seteuid(0)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 # -- migrations ----------------------------------------------------------------------------------------------------
 
 
