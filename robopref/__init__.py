@@ -1,1 +1,1 @@
-"""The roof: the command line, the demo and the doctor. Nothing imports it."""
+"""The roof: the command line, the manager's console, the demo and the doctor. Nothing imports it."""

@@ -11,44 +11,11 @@ from urllib.parse import urlsplit
 
 from preference.errors import UserError
 from preference.work import console, terminal
-from preference.workspace import Workspace
 from robopref.child import Child, answers, claim_port
 
 STABLE_S = 60.0
 """A part that ran this long restarts after a second; one that crashes sooner waits twice as long each time."""
 LONGEST_WAIT_S = 60.0
-PATIENCE_S = 5.0
-"""How long the service waits for other writers of the database. Label Studio gives up after that, and the next pull
-brings what could not be stored."""
-
-
-def serve(ws: Workspace) -> None:
-    """Serve the ML backend with waitress until interrupted.
-
-    Raises:
-        UserError: the port is taken, or other machines could reach the service and no password is set.
-    """
-    from waitress.server import create_server
-
-    from ml_backend.service.app import MAX_BODY, create_app
-
-    host, port = ws.config.service.host, ws.config.service.port
-    if host not in ("127.0.0.1", "localhost", "::1") and not ws.config.service.login:
-        raise UserError(
-            f"Other machines can reach service.host = {host}, and neither a password nor a webhook secret is set.",
-            fix="Set ROBOPREF_SERVICE_PASSWORD (and ROBOPREF_WEBHOOK_SECRET), or serve on 127.0.0.1.",
-        )
-    app = create_app(ws)
-    try:
-        server = create_server(app, host=host, port=port, threads=8, ident=None, max_request_body_size=MAX_BODY + 1)
-    except OSError as error:
-        raise UserError(
-            f"The ML backend cannot listen on {host}:{port}: {error.strerror}.",
-            fix="Another program may be using the port; choose a different service.port in robopref.toml.",
-        ) from None
-    console.print(f"ML backend on http://{host}:{port}; press Ctrl-C to stop.")
-    server.run()
-    raise KeyboardInterrupt  # waitress handles Ctrl-C itself and returns; nothing else ends its loop
 
 
 class Part(Protocol):

@@ -155,7 +155,7 @@ def disputes(browser: Any, clips: list[Path], folder: Path) -> None:
     from werkzeug.serving import make_server
 
     from importer.studio.adjudication import open_adjudication
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     ws = disputed_batch(folder, TOML)
     ws.clips.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""The ML backend that Label Studio talks to (`app.create_app`), and the pages that people read (`pages`)."""
+"""The ML backend that Label Studio talks to (`app`), its status page and metrics, and the page behind an invitation."""

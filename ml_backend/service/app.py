@@ -7,10 +7,10 @@
     GET  /versions      the model versions
     GET  /metrics       for Prometheus
     GET  /              the same for a person
-    GET  /reports       quality reports for managers: the list, /reports/BATCH, /reports/live for all answers so far
     GET  /join          where `annotators.outside` is set: makes the account of whoever has a signed invitation
-    /robopref/console   the manager's console (`ml_backend.service.console`)
     GET  /openapi.json  all of this for programs
+
+`robopref.service` adds what managers read and do in a browser.
 
 A task's score is a place in the annotator's queue: the lowest is served first. /setup hands us a token of the user's:
 it is neither kept nor logged. Label Studio waits at most 3 s for /setup and 1 s for /webhook, and its webhooks carry
@@ -28,14 +28,13 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import Flask, Response, jsonify, request
 from pydantic import SecretStr
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from importer.studio.hints import Hints
 from labeling_config.contract import CONSOLE, CONSOLE_HEADER, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
-from ml_backend.service.console.routes import console
 from ml_backend.service.join import PATH, invitations
-from ml_backend.service.pages import AGAIN_S, METRICS_TYPE, LiveReports, Metrics, status_page
+from ml_backend.service.metrics import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.logs import HEADER, new_request_id, request_id, tell
 from preference.logs import request as logged_request
@@ -66,7 +65,6 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
     _guard(app, ws)
     _answer_label_studio(app, ws, QueueScores(ws), hints, metrics)
     _answer_people(app, ws, metrics)
-    _answer_managers(app, ws)
     if ws.config.annotators.outside:
         app.register_blueprint(invitations(ws))
     _answer_mistakes(app)
@@ -107,12 +105,12 @@ def _guard(app: Flask, ws: Workspace) -> None:
         if (request.content_length or 0) > MAX_BODY:
             raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
         invited = request.path == PATH and ws.config.annotators.outside
-        if request.path == "/health" or invited or _password_fits(request, ws):
+        if request.path == "/health" or invited or _passwordfits(request, ws):
             return None
         service = ws.config.service
-        if request.path == "/webhook" and _fits(request.headers.get(SECRET_HEADER), service.webhook_secret):
+        if request.path == "/webhook" and fits(request.headers.get(SECRET_HEADER), service.webhook_secret):
             return None
-        if request.path.startswith(CONSOLE) and _fits(request.headers.get(CONSOLE_HEADER), service.console_secret):
+        if request.path.startswith(CONSOLE) and fits(request.headers.get(CONSOLE_HEADER), service.console_secret):
             return None
         said = '{"error": "credentials are missing or wrong"}\n'
         return Response(said, 401, {"WWW-Authenticate": 'Basic realm="robopref"'}, mimetype="application/json")
@@ -167,28 +165,6 @@ def _answer_people(app: Flask, ws: Workspace, metrics: Metrics) -> None:
         return Response(document, mimetype="application/json")
 
 
-def _answer_managers(app: Flask, ws: Workspace) -> None:
-    reports = LiveReports(ws)
-
-    @app.get("/reports")
-    @app.get("/reports/<name>")
-    def report(name: str = ""):
-        page = reports.page(name)
-        if page is None:
-            raise NotFound("there is no such batch")
-        headers = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
-        if not page.ready:
-            return Response(page.html, 202, headers={**headers, "Retry-After": str(AGAIN_S)})
-        response = Response(page.html, headers=headers)
-        response.set_etag(page.etag)
-        return response.make_conditional(request)
-
-    def trusted() -> bool:
-        return _fits(request.headers.get(CONSOLE_HEADER), ws.config.service.console_secret)
-
-    app.register_blueprint(console(ws, trusted, report))
-
-
 def _answer_mistakes(app: Flask) -> None:
     """Every error is JSON, and none shows a traceback to a client."""
 
@@ -237,12 +213,12 @@ def _expect(kind: type[T], value: Any) -> T:
     return value
 
 
-def _fits(found: str | None, secret: SecretStr) -> bool:
+def fits(found: str | None, secret: SecretStr) -> bool:
     expected = secret.get_secret_value()
     return bool(expected) and hmac.compare_digest((found or "").encode(), expected.encode())
 
 
-def _password_fits(request: Any, ws: Workspace) -> bool:
+def _passwordfits(request: Any, ws: Workspace) -> bool:
     """Both halves are compared, so that the time taken tells neither; nothing configured = nothing to check."""
     service = ws.config.service
     if not service.login:

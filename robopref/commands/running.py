@@ -33,8 +33,8 @@ NICE = 10
 @app.command(rich_help_panel=RUN)
 def serve(config: ConfigPath = DEFAULT) -> None:
     """Run the ML backend that Label Studio connects to."""
-    from robopref.processes import PATIENCE_S
-    from robopref.processes import serve as run
+    from robopref.service import PATIENCE_S
+    from robopref.service import serve as run
 
     ws = Workspace.open(config, patience_s=PATIENCE_S)
     set_up(ws.config.logs)
@@ -64,7 +64,7 @@ def worker(
 
         keep_working(config, ["--every", str(every), "--pull", str(pull)])
     from ml_backend.loop.worker import work
-    from ml_backend.service.console import handle
+    from robopref.console import handle
 
     os.nice(NICE)
     work(

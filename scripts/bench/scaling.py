@@ -85,7 +85,7 @@ def whole_pool(folder: Path, size: int, model: Any, features: Sequence[Path]) ->
     """Seconds of CPU of what looks at all `size` trajectories, with as many answers; and the database's size."""
     from importer.pairs.batches import draft
     from ml_backend.reward.features import FeatureFiles
-    from ml_backend.service.pages import status_page
+    from ml_backend.service.metrics import status_page
     from preference.workspace import Workspace
     from qc_reports.resolve import resolve
 

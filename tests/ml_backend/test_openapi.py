@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from service_maker import BASIC, planned
 
-from ml_backend.service.app import create_app
+from robopref.service import create_app
 
 EXAMPLES = 25
 """For each operation that takes a body, as the document says and as it does not; those without get two."""

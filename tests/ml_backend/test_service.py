@@ -44,7 +44,7 @@ def hints(ws):
 
 @pytest.fixture
 def client(ws, hints):
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     return create_app(ws, hints).test_client()
 
@@ -195,7 +195,7 @@ def test_without_the_right_secret_nothing_is_done(client, ws, path, headers):
 
 
 def test_a_secret_is_asked_for_where_no_password_is_set(ws, studio, hints):
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     ws.config.service.password = SecretStr("")
     client = create_app(ws, hints).test_client()
@@ -357,7 +357,7 @@ def test_the_document_names_every_route(client):
 
 
 def test_without_a_password_the_webhook_secret_opens_what_label_studio_calls_and_nothing_that_people_read(tmp_path):
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     ws = planned(tmp_path)
     ws.config.service.password = SecretStr("")
@@ -374,7 +374,7 @@ def test_without_a_password_the_webhook_secret_opens_what_label_studio_calls_and
 
 
 def test_where_nothing_is_configured_nothing_is_asked(tmp_path):
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     ws = planned(tmp_path)
     ws.config.service.password = ws.config.service.webhook_secret = SecretStr("")

@@ -12,11 +12,11 @@ from typing import Any
 from importer.pairs.annotators import certified_ids
 from ml_backend.loop.campaign import hourly_of
 from ml_backend.loop.status import Status, Step, status
-from ml_backend.service.console.desk import Action, Page, Pressed, Refused
-from ml_backend.service.console.stages import ACTIONS as STAGES
 from preference.locks import LEARNING, WORKER, taken
 from preference.records import CALIBRATION
 from preference.workspace import Workspace
+from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.stages import ACTIONS as STAGES
 
 RECENT = timedelta(days=7)
 """By which the rate is measured."""

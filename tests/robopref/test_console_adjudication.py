@@ -7,9 +7,9 @@ from service_maker import TOML
 
 from importer.pairs.leave import leave
 from importer.studio.adjudication import open_adjudication
-from ml_backend.service.app import create_app
-from ml_backend.service.console import adjudication, handle
 from preference.records import Annotator
+from robopref.console import adjudication, handle
+from robopref.service import create_app
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from importer.studio.pull import pull
 from importer.studio.push import push
 from ml_backend.loop.queue_order import publish
 from ml_backend.loop.rounds import update_labels
-from ml_backend.service.console.desk import Action, Pressed
 from preference.errors import needs
 from preference.records import TRAIN
 from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.qc import qc
+from robopref.console.desk import Action, Pressed
 
 
 def pushed(ws: Workspace) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 
 from importer.pairs.annotators import add_annotators, certified_ids
 from importer.pairs.batches import Draft, draft, next_batch, usual_size
-from ml_backend.service.console.desk import Action, Page, Pressed, Refused
-from ml_backend.service.console.stages import pushed
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady, UserError
 from preference.records import Batch, by_stratum
 from preference.workspace import Workspace
 from qc_reports.decisions import decide, review
 from qc_reports.report.gate import by_hand
+from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.stages import pushed
 
 MOST = 5000
 """Pairs of one batch."""

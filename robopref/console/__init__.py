@@ -9,6 +9,7 @@
 | `adjudication` | disputed pairs, who decides them, and what was decided |
 | `models` | which model is in use, and whether more answers are worth asking |
 | `releases` | what the policy team gets |
+| `reports` | the quality reports, made when somebody asks |
 | `stages` | the commands' functions, as several pages call them |
 | `routes` | Flask: who is signed in, the token of a form, pages, actions, files |
 
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ml_backend.service.console import adjudication, batches, models, now, people, releases
-from ml_backend.service.console.desk import Action, Page, Pressed
 from preference.records import Request
 from preference.workspace import Workspace
+from robopref.console import adjudication, batches, models, now, people, releases
+from robopref.console.desk import Action, Page, Pressed
 
 PAGES: tuple[Page, ...] = (now.PAGE, people.PAGE, batches.PAGE, adjudication.PAGE, models.PAGE, releases.PAGE)
 ACTIONS: Mapping[str, Action] = {name: action for page in PAGES for name, action in page.actions.items()}

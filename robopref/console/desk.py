@@ -76,7 +76,7 @@ class Page:
     """The last part of its address; empty for the first."""
     title: str
     facts: Callable[[Workspace, Mapping[str, str]], dict[str, Any]]
-    """What the template `console/NAME.html.jinja` shows, for what the address asks."""
+    """What the template `NAME.html.jinja` shows, for what the address asks."""
     actions: Mapping[str, Action] = field(default_factory=dict)
     """By the words of the command that does the same."""
     files: Mapping[str, Callable[[Workspace, str], Path]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Page:
 
     @property
     def template(self) -> str:
-        return f"console/{self.name or 'now'}.html.jinja"
+        return f"{self.name or 'now'}.html.jinja"
 
 
 @dataclass(frozen=True)

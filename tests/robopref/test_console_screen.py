@@ -13,12 +13,12 @@ from werkzeug.serving import make_server
 
 from importer.studio.participants import Account
 from labeling_config.contract import CONSOLE
-from ml_backend.service import app, pages
-from ml_backend.service.app import create_app
-from ml_backend.service.console import PAGES
 from ml_backend.service.join import NOT_OURS, _page
 from preference.records import Certification, ModelVersion
 from qc_reports.qc import qc
+from robopref import service
+from robopref.console import PAGES, reports
+from robopref.service import create_app
 
 PLACES = [*(page.name for page in PAGES), "people?who=alice", "batches?pairs=2&overlap=1", "reports"]
 
@@ -49,8 +49,8 @@ def address(ws):
 def report_that_waits(ws, monkeypatch):
     """(what its page will be, the address of a service that has begun to make it)."""
     made = Future()
-    monkeypatch.setattr(app, "LiveReports", partial(pages.LiveReports, start=lambda config, name: made))
-    monkeypatch.setattr(pages, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(service, "LiveReports", partial(reports.LiveReports, start=lambda config, name: made))
+    monkeypatch.setattr(reports, "PATIENCE_S", 0.0)
     server = make_server("127.0.0.1", 0, create_app(ws), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield made, f"http://127.0.0.1:{server.server_port}"

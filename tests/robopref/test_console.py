@@ -9,10 +9,10 @@ from service_maker import BASIC, SECRET
 
 from importer.pairs.annotators import add_annotators
 from labeling_config.contract import CONSOLE, CONSOLE_HEADER, MANAGER_HEADER, SECRET_HEADER
-from ml_backend.service.app import create_app
-from ml_backend.service.console import ACTIONS, PAGES, handle
-from ml_backend.service.console.now import command_of
 from preference.records import Annotator, Assignment, Batch, Certification, Judgment, ModelVersion
+from robopref.console import ACTIONS, PAGES, handle
+from robopref.console.now import command_of
+from robopref.service import create_app
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from qc_maker import draw_batch
 
-from ml_backend.service import pages
-from ml_backend.service.pages import LiveReports
 from preference.errors import UserError
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
+from robopref.console import reports
+from robopref.console.reports import LiveReports
 
 PASSWORD, TOKEN = "backend-password", "f" * 40
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"robopref:{PASSWORD}".encode()).decode()}
@@ -69,7 +69,7 @@ def judgment(a, reason=HOSTILE):
 
 @pytest.fixture(scope="module")
 def client(ws):
-    from ml_backend.service.app import create_app
+    from robopref.service import create_app
 
     return create_app(ws).test_client()
 
@@ -140,7 +140,7 @@ class Hands:
 
 @pytest.fixture
 def hands(monkeypatch):
-    monkeypatch.setattr(pages, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(reports, "PATIENCE_S", 0.0)
     return Hands()
 
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ml_backend.service.console.desk import Action, Page, Pressed, Refused
 from preference.artifacts import confined
 from preference.errors import MissingExtra, NotReady, installed, needs
 from preference.workspace import Workspace
+from robopref.console.desk import Action, Page, Pressed, Refused
 
 
 @dataclass(frozen=True)

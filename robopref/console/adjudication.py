@@ -12,9 +12,6 @@ from typing import Any, Literal
 
 from importer.studio.adjudication import open_adjudication
 from labeling_config.contract import side_of
-from ml_backend.service.console.desk import Action, Page, Pressed, Refused
-from ml_backend.service.console.people import clip
-from ml_backend.service.console.stages import pushed
 from preference.adjudicated import copy_of, decisions
 from preference.artifacts import read_json
 from preference.errors import DataError, NotReady
@@ -22,6 +19,9 @@ from preference.records import Answer, Pair
 from preference.workspace import Workspace
 from qc_reports.qc import check_all
 from qc_reports.resolution.disputed import disputed
+from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.people import clip
+from robopref.console.stages import pushed
 
 SHOWN = 10
 """Disputed pairs that are shown with their clips."""

@@ -6,9 +6,9 @@ import pytest
 from console_maker import Browser, answered
 
 from importer.studio.participants import invitation
-from ml_backend.service.app import create_app
-from ml_backend.service.console import people
 from preference.records import DISAGREES, Assignment, Batch, Certification, Judgment, Pair
+from robopref.console import people
+from robopref.service import create_app
 
 
 @pytest.fixture

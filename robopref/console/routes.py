@@ -24,11 +24,11 @@ from flask import Blueprint, Response, g, redirect, request, send_file
 from werkzeug.exceptions import HTTPException, NotFound
 
 from labeling_config.contract import CONSOLE, MANAGER_HEADER, SESSION_HEADER
-from ml_backend.service.console import ACTIONS, PAGES
-from ml_backend.service.console.desk import Desk, Manager, Page, Pressed, Refused, act, token_of
 from preference.errors import NotReady, UserError
 from preference.pages import render
 from preference.workspace import Workspace
+from robopref.console import ACTIONS, PAGES
+from robopref.console.desk import Desk, Manager, Page, Pressed, Refused, act, token_of
 
 log = logging.getLogger("robopref.service")
 COOKIE = "robopref_console"
@@ -53,7 +53,7 @@ def console(ws: Workspace, trusted: Callable[[], bool], report: Callable[[str], 
         report: A live report's page.
     """
     made = Blueprint("console", __name__, url_prefix=CONSOLE)
-    script = files("ml_backend.service.console").joinpath("console.js").read_bytes()
+    script = files("robopref.console").joinpath("console.js").read_bytes()
     pages: Mapping[str, Page] = {page.name: page for page in PAGES}
 
     @made.before_request
@@ -118,12 +118,12 @@ def console(ws: Workspace, trusted: Callable[[], bool], report: Callable[[str], 
 
     @made.errorhandler(UserError)
     def troubled(error: UserError):
-        return Response(render("ml_backend.service", "console/trouble.html.jinja", trouble=str(error)), 503)
+        return Response(render("robopref.console", "trouble.html.jinja", trouble=str(error)), 503)
 
     @made.errorhandler(Exception)
     def broken(error: Exception):
         log.exception("the console failed")
-        return Response(render("ml_backend.service", "console/trouble.html.jinja", trouble=FAULT), 500)
+        return Response(render("robopref.console", "trouble.html.jinja", trouble=FAULT), 500)
 
     return made
 
@@ -171,7 +171,7 @@ def _page(ws: Workspace, page: Page, *, refused: str = "", status: int = 200) ->
             raise
         return _page(ws, PAGES[0], refused=str(error), status=409)
     html = render(
-        "ml_backend.service",
+        "robopref.console",
         page.template,
         desk=Desk(ws, ACTIONS, g.manager),
         page=page,

@@ -15,11 +15,11 @@ from importer.simulate.answering import simulate
 from labeling_config.contract import CONSOLE
 from ml_backend.loop.worker import Worker
 from ml_backend.release import verify_release
-from ml_backend.service.app import create_app
-from ml_backend.service.console import handle
 from preference.embedded import Servers, write_servers
 from preference.workspace import Workspace
 from robopref.child import claim_port
+from robopref.console import handle
+from robopref.service import create_app
 from robopref.studio import LabelStudioServer
 
 CONFIG = """

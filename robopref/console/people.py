@@ -21,8 +21,6 @@ from importer.pairs.leave import Away, Standing, add, leave, standings
 from importer.studio.hand_over import hand_over
 from importer.studio.participants import invitation
 from labeling_config.contract import side_of
-from ml_backend.service.console.desk import Action, Page, Pressed, Refused
-from ml_backend.service.console.stages import nothing, pushed
 from preference.artifacts import confined, read_json
 from preference.errors import DataError
 from preference.records import DISAGREES, Answer, Certification
@@ -30,6 +28,8 @@ from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.annotators.reviews import task_url
 from qc_reports.decisions import leave_out_everywhere
+from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.stages import nothing, pushed
 
 SHOWN = 10
 """Latest answers."""

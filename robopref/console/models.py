@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ml_backend.loop.models import before_active, promote, roll_back
-from ml_backend.service.console.desk import Action, Page, Pressed
-from ml_backend.service.console.stages import ACTIONS as STAGES
-from ml_backend.service.console.stages import nothing
 from ml_backend.validation.learning_curve import accuracy_of, course_of, labels_for, outlook, why_stop
 from preference.artifacts import confined
 from preference.errors import NotReady, needs
 from preference.records import GO_ON, STOP, TRAIN, ModelVersion
 from preference.workspace import Workspace
+from robopref.console.desk import Action, Page, Pressed
+from robopref.console.stages import ACTIONS as STAGES
+from robopref.console.stages import nothing
 
 NEXT = 100
 """Answers whose worth the page tells."""
