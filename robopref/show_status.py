@@ -12,8 +12,8 @@ from robopref.show import print_json, say, table, warn
 if TYPE_CHECKING:
     from importer.studio.pull import PullResult
     from importer.studio.push import PushResult
-    from ml_backend.loop.campaign import Campaign
-    from ml_backend.loop.status import Status, Step
+    from robopref.campaign import Campaign
+    from robopref.status import Status, Step
 
 
 def status(found: Status, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def follow(ws: Workspace, as_json: bool) -> None:
     """What comes next, at the end of a command's output for people."""
     if as_json:
         return
-    from ml_backend.loop.status import next_step
+    from robopref.status import next_step
 
     step: Step = next_step(ws)
     say(step.stage)

@@ -11,6 +11,4 @@
 | `rounds` | the active-learning round: labels, training, ranking, the next batch |
 | `worker` | looks at the database, does what managers asked for, and runs a round when enough is new |
 | `activity` | what the worker is doing and how far it is, in the database |
-| `status` | where the project stands, who owes answers, and what comes next |
-| `campaign` | pairs, people, hours and cost of what is left |
 """

@@ -74,7 +74,7 @@ def plan(
 
     Example: `robopref plan --people 6 --wage 25`
     """
-    from ml_backend.loop.campaign import campaign
+    from robopref.campaign import campaign
 
     ws = Workspace.open(config)
     show_status.campaign(campaign(ws, target=target, people=people, pairs=pairs, wage=wage), json)

@@ -254,6 +254,6 @@ def status(config: ConfigPath = DEFAULT, json: Json = False) -> None:
 
     It reads only the database, which is as fresh as the last `robopref pull` or webhook.
     """
-    from ml_backend.loop.status import status as look
+    from robopref.status import status as look
 
     show_status.status(look(Workspace.open(config)), json)

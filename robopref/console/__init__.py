@@ -2,7 +2,7 @@
 
 | file | idea |
 | --- | --- |
-| `desk` | an action: who pressed it, on what, and why it may be refused |
+| `actions` | what an action is, and why it may be refused; the commands' functions, as several pages call them |
 | `now` | where the campaign stands, the one thing to do next, and what the machine is doing |
 | `people` | who annotates, how well, and who may |
 | `batches` | reports, the gate's decisions, and the next batch |
@@ -10,7 +10,6 @@
 | `models` | which model is in use, and whether more answers are worth asking |
 | `releases` | what the policy team gets |
 | `reports` | the quality reports, made when somebody asks |
-| `stages` | the commands' functions, as several pages call them |
 | `routes` | Flask: who is signed in, the token of a form, pages, actions, files |
 
 A page is a function from a workspace to what its template shows. An action calls the function that the command of the
@@ -25,7 +24,7 @@ from collections.abc import Mapping
 from preference.records import Request
 from preference.workspace import Workspace
 from robopref.console import adjudication, batches, models, now, people, releases
-from robopref.console.desk import Action, Page, Pressed
+from robopref.console.actions import Action, Page, Pressed
 
 PAGES: tuple[Page, ...] = (now.PAGE, people.PAGE, batches.PAGE, adjudication.PAGE, models.PAGE, releases.PAGE)
 ACTIONS: Mapping[str, Action] = {name: action for page in PAGES for name, action in page.actions.items()}

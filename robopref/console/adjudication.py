@@ -19,9 +19,8 @@ from preference.records import Answer, Pair
 from preference.workspace import Workspace
 from qc_reports.qc import check_all
 from qc_reports.resolution.disputed import disputed
-from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.actions import Action, Page, Pressed, Refused, pushed
 from robopref.console.people import clip
-from robopref.console.stages import pushed
 
 SHOWN = 10
 """Disputed pairs that are shown with their clips."""

@@ -18,8 +18,7 @@ from preference.records import Batch, by_stratum
 from preference.workspace import Workspace
 from qc_reports.decisions import decide, review
 from qc_reports.report.gate import by_hand
-from robopref.console.desk import Action, Page, Pressed, Refused
-from robopref.console.stages import pushed
+from robopref.console.actions import Action, Page, Pressed, Refused, pushed
 
 MOST = 5000
 """Pairs of one batch."""

@@ -13,9 +13,7 @@ from preference.artifacts import confined
 from preference.errors import NotReady, needs
 from preference.records import GO_ON, STOP, TRAIN, ModelVersion
 from preference.workspace import Workspace
-from robopref.console.desk import Action, Page, Pressed
-from robopref.console.stages import ACTIONS as STAGES
-from robopref.console.stages import nothing
+from robopref.console.actions import STAGES, Action, Page, Pressed, nothing
 
 NEXT = 100
 """Answers whose worth the page tells."""

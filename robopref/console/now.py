@@ -10,13 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from importer.pairs.annotators import certified_ids
-from ml_backend.loop.campaign import hourly_of
-from ml_backend.loop.status import Status, Step, status
 from preference.locks import LEARNING, WORKER, taken
 from preference.records import CALIBRATION
 from preference.workspace import Workspace
-from robopref.console.desk import Action, Page, Pressed, Refused
-from robopref.console.stages import ACTIONS as STAGES
+from robopref.campaign import hourly_of
+from robopref.console.actions import STAGES, Action, Page, Pressed, Refused
+from robopref.status import Status, Step, status
 
 RECENT = timedelta(days=7)
 """By which the rate is measured."""

@@ -28,8 +28,7 @@ from preference.workspace import Workspace
 from qc_reports import certification
 from qc_reports.annotators.reviews import task_url
 from qc_reports.decisions import leave_out_everywhere
-from robopref.console.desk import Action, Page, Pressed, Refused
-from robopref.console.stages import nothing, pushed
+from robopref.console.actions import Action, Page, Pressed, Refused, nothing, pushed
 
 SHOWN = 10
 """Latest answers."""

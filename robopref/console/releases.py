@@ -11,7 +11,7 @@ from typing import Any
 from preference.artifacts import confined
 from preference.errors import MissingExtra, NotReady, installed, needs
 from preference.workspace import Workspace
-from robopref.console.desk import Action, Page, Pressed, Refused
+from robopref.console.actions import Action, Page, Pressed, Refused
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from preference.errors import NotReady, UserError
 from preference.pages import render
 from preference.workspace import Workspace
 from robopref.console import ACTIONS, PAGES
-from robopref.console.desk import Desk, Manager, Page, Pressed, Refused, act, token_of
+from robopref.console.actions import Forms, Manager, Page, Pressed, Refused, act, token_of
 
 log = logging.getLogger("robopref.service")
 COOKIE = "robopref_console"
@@ -173,7 +173,7 @@ def _page(ws: Workspace, page: Page, *, refused: str = "", status: int = 200) ->
     html = render(
         "robopref.console",
         page.template,
-        desk=Desk(ws, ACTIONS, g.manager),
+        forms=Forms(ws, ACTIONS, g.manager),
         page=page,
         pages=PAGES,
         base=CONSOLE,

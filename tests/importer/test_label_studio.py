@@ -188,7 +188,7 @@ def test_training_shows_the_experts_answer_as_the_sides_lie_and_the_test_shows_n
 
 
 def test_a_training_that_skips_what_is_known_is_finished_for_status_and_loses_no_assignment(ws):
-    from ml_backend.loop.status import owed
+    from robopref.status import owed
 
     made = plan(ws, "training", "ann", 6, "calibration")
     pairs = [replace(pair, expected="A", reasoning="", dimension="grasp") for pair in ws.store.pairs("training")]

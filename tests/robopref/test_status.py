@@ -12,8 +12,6 @@ from typer.testing import CliRunner
 from importer.calibration.build import build, retest
 from importer.pairs.annotators import add_annotators
 from ml_backend.loop import train as stages
-from ml_backend.loop.status import next_step, owed
-from ml_backend.loop.status import status as look
 from ml_backend.release.gather import gather
 from preference.artifacts import write_json
 from preference.config import Config
@@ -24,6 +22,8 @@ from preference.workspace import Workspace
 from qc_reports.certification import Effort
 from robopref.cli import app
 from robopref.show_checks import certifications
+from robopref.status import next_step, owed
+from robopref.status import status as look
 
 PEOPLE = '[annotators]\nexpert = "eve@example.org"\npeople = ["ann@example.org", "ben@example.org"]\n'
 SMALL = "[calibration]\npairs = 4\nmore_pairs = 0\ntraining_pairs = 4\n"

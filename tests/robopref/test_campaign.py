@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ml_backend.loop.campaign import campaign
 from ml_backend.validation.learning_curve import labels_for
 from preference.errors import UserError
 from preference.records import ModelVersion
+from robopref.campaign import campaign
 from robopref.cli import app
 
 
