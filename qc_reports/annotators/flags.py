@@ -65,9 +65,8 @@ def examine(
         earlier: Answers of the batches before it, the newest first, without those that a review settled.
     """
     here = {answer.annotator_id for answer in answers}
-    batches = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))][
-        :BATCHES
-    ]
+    history = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))]
+    batches = history[:BATCHES]
     model = model_of(batches)
     gold = check_gold(batches, model, as_written=quality.flags == "protocol")
     everybody, reliability = compare(batches, gold.asked, model)
@@ -75,7 +74,7 @@ def examine(
     rows = thresholds(stats, quality)
     if quality.flags == "protocol":
         return Examination(protocol_flags(rows, stats, quality), rows, gold, model, reliability)
-    tests = [*tests_of_own(batches, gold.usable, quality), *speed_tests(stats, quality)]
+    tests = [*tests_of_own(history, gold.usable, quality), *speed_tests(stats, quality)]
     newest = {name: own.newest() for name, own in people.items()} if len(batches) > 1 else {}
     tests += _either(tests_against_others(people, quality), tests_against_others(newest, quality))
     tests += tests_for_change(batches, people, rng)

@@ -3,12 +3,14 @@ tested flags come out.
 
 The tests ask whether chance explains the figure of somebody who stands exactly at the protocol's limit; or, for
 repeats, of somebody like all others where these do worse than the limit: then the pairs are hard, which is nobody's
-fault. Exact binomial tests; an answer counts half for each batch that came after it.
+fault. Exact binomial tests. An answer to gold counts half for each batch that came after it; of repeats the last ones
+count alike, over however many batches they are spread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from preference.config import Quality
 from preference.records import Answer
@@ -20,6 +22,9 @@ from qc_reports.answers import Answered, by_annotator
 
 REPEATS = 5
 """Repeats that a verdict needs; with fewer, chance explains whatever is seen."""
+WINDOW = 20
+"""A person's last repeats, which count: whole batches, back to the one in which there are so many. A batch of 50 pairs
+has one repeat a person, of which four batches would never make a verdict."""
 Counts = list[tuple[int, int]]
 """(right, answers) of each batch, the newest first."""
 
@@ -30,14 +35,14 @@ def tests_of_own(
     """Gold and repeats of everybody in the newest batch.
 
     Args:
-        batches: Answers, the newest batch first.
+        batches: Answers of all batches, the newest first.
         gold: Pair → its answer, where gold can be trusted.
     """
     people = [by_annotator(batch) for batch in batches]
-    on_gold = {name: [_gold(batch.get(name, ()), gold) for batch in people] for name in people[0]}
-    repeats = {name: [_repeats(batch.get(name, ())) for batch in people] for name in people[0]}
+    on_gold = {name: [_gold(batch.get(name, ()), gold) for batch in people[:BATCHES]] for name in people[0]}
+    repeats = {name: _last([_repeats(batch.get(name, ())) for batch in people]) for name in people[0]}
     limit = 1 - quality.max_gold_disagreement
-    for name, right, n, usual, p in _below(on_gold, limit, quality.min_answers, beside_others=False):
+    for name, right, n, usual, p in _below(on_gold, limit, quality.min_answers, fades=True, beside_others=False):
         missed = n - right
         sentence = f"{name} disagrees with {missed / n:.0%} of {n} gold pairs."
         interval = interval_of_share(missed, n)
@@ -46,11 +51,12 @@ def tests_of_own(
         )
         yield Tested(flag, right < min(limit, usual) * n)
     limit = quality.min_self_consistency
-    for name, right, n, usual, p in _below(repeats, limit, min(REPEATS, quality.min_answers), beside_others=True):
+    least = min(REPEATS, quality.min_answers)
+    for name, right, n, usual, p in _below(repeats, limit, least, fades=False, beside_others=True):
         sentence = f"{name} repeats the answer on {right / n:.0%} of {n} repeated pairs."
         interval = interval_of_share(right, n)
         flag = Flag(name, "self_consistency", right / n, limit, n, sentence, *interval,
-                    minimum=min(REPEATS, quality.min_answers), expected=usual, p=p)  # fmt: skip
+                    minimum=least, expected=usual, p=p)  # fmt: skip
         yield Tested(flag, right < min(limit, usual) * n)
 
 
@@ -79,23 +85,33 @@ def _repeats(own: Sequence[Answered]) -> tuple[int, int]:
     return sum(same), len(same)
 
 
+def _last(counts: Counts) -> Counts:
+    """The newest batches that have `WINDOW` repeats together, or all."""
+    before = accumulate((n for _, n in counts), initial=0)
+    return [one for one, seen in zip(counts, before, strict=False) if seen < WINDOW]
+
+
 def _below(
-    people: Mapping[str, Counts], limit: float, minimum: int, *, beside_others: bool
+    people: Mapping[str, Counts], limit: float, minimum: int, *, fades: bool, beside_others: bool
 ) -> Iterator[tuple[str, int, int, float, float]]:
     """(annotator, right, answers, what is usual, p): how often somebody at the limit, or like all others where that is
-    lower, would be right as seldom. The batch at hand alone and all together are two looks: p is doubled."""
+    lower, would be right as seldom. The batch at hand alone and all together are two looks: where both have answers
+    enough, p is doubled.
+
+    Args:
+        fades: Whether an answer counts half for each batch that came after it.
+    """
     total = [sum(part) for part in zip(*(counts for own in people.values() for counts in own), strict=True)] or [0, 0]
     for name, counts in people.items():
         own = [sum(part) for part in zip(*counts, strict=True)]
         right, n = total[0] - own[0], total[1] - own[1]
         usual = min(limit, right / n) if beside_others and n >= 20 else limit
-        looks = [counts[:1], counts] if len(counts) > 1 else [counts]
         found = []
-        for look in looks:
+        for look in [counts[:1], counts] if len(counts) > 1 else [counts]:
             hits, answers = (sum(part) for part in zip(*look, strict=True))
             if answers >= minimum:
-                groups = [(h, m, 2 ** (BATCHES - 1 - age)) for age, (h, m) in enumerate(look)]
+                groups = [(h, m, 2 ** (BATCHES - 1 - age) if fades else 1) for age, (h, m) in enumerate(look)]
                 found.append((weighted_at_most(groups, usual), hits, answers))
         if found:
             p, hits, answers = min(found)
-            yield name, hits, answers, usual, min(1.0, len(looks) * p)
+            yield name, hits, answers, usual, min(1.0, len(found) * p)

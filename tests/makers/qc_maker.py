@@ -21,6 +21,7 @@ BROAD = (1.5, 1.0)
 """Mean and sd of log(taste / TASTE), with `broad`: two answers to a pair are alike in 62 % with an sd of 22 points from
 pair to pair, where sigir2010's are in 52 % with one of 19."""
 FAULTS = ("clicker", "lefty", "fast", "copycat", "turncoat", "swapped")
+"""Of those who can be named within a batch. A `repeater` is good, but answers what is shown again at random."""
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 SWAP = {"A": "B", "B": "A"}
 
@@ -47,6 +48,16 @@ def draw_batch(seed, fault="", judgments=200, honest=3, overlap=2, strict=True, 
         said |= {(name, a.pair_id): a for a in own if not a.duplicate}
         answers += own
     return sorted(answers, key=lambda a: a.created_at), pairs
+
+
+def draw_campaign(seed, fault="", batches=20, judgments=21, **team):
+    """`batches` of one team's answers, the oldest first: as rounds of 50 pairs are with two answers a pair and five
+    people, each of whom has about one repeat."""
+    drawn = [draw_batch(1000 * seed + number, fault, judgments, **team)[0] for number in range(batches)]
+    return [
+        [replace(a, pair_id=f"{number}-{a.pair_id}", batch_id=f"b{number}") for a in answers]
+        for number, answers in enumerate(drawn)
+    ]
 
 
 def _pairs(count, rng):
@@ -86,7 +97,8 @@ def _own_answers(name, indices, pairs, gaps, tastes, again, said, rng):
     for position, (i, duplicate) in enumerate(shown):
         pair = pairs[i]
         left = SWAP[lefts[i]] if duplicate else lefts.setdefault(i, str(rng.choice(["A", "B"])))
-        word, confidence = _answer(name, pair, gaps[pair.pair_id] + taste[i], left, position / len(shown), said, rng)
+        who = "clicker" if name == "repeater" and duplicate else name
+        word, confidence = _answer(who, pair, gaps[pair.pair_id] + taste[i], left, position / len(shown), said, rng)
         seconds = rng.lognormal(0.4 if name == "fast" else 2.4, 0.4)
         now += timedelta(seconds=float(seconds) + 2)
         answers.append(Answered(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qc_maker import draw_batch
+from qc_maker import draw_batch, draw_campaign
 
 from preference.config import Config, Quality
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
@@ -35,6 +35,24 @@ def test_few_repeats_a_batch_add_up_to_a_flag():
     assert [flag.kind for flag in found] == ["self_consistency"] and found[0].n == 24 and found[0].p < 0.05
     good = [repeats(6, 6, f"good{i}") for i in range(3)]
     assert examined(batches[0], earlier=good).flags == []
+
+
+def test_one_repeat_a_batch_adds_up_to_a_flag_over_the_last_twenty_and_older_ones_are_forgotten():
+    batches = [repeats(i % 3 == 0, 1, f"b{i}") for i in range(30)]
+    found = examined(batches[0], earlier=batches[1:]).flags
+    assert [(flag.kind, flag.n, flag.value) for flag in found] == [("self_consistency", 20, 0.35)]
+    assert examined(batches[0], earlier=batches[1:4]).flags == [], "four repeats are no verdict"
+    good = [repeats(1, 1, f"good{i}") for i in range(20)]
+    assert examined(good[0], earlier=good[1:] + batches).flags == []
+
+
+def test_who_answers_repeats_at_random_is_flagged_within_twenty_small_batches_and_the_honest_are_not():
+    flagged = []
+    for seed in range(5):
+        batches = draw_campaign(seed, "repeater")
+        looks = [examined(batches[n - 1], earlier=batches[: n - 1][::-1]).flags for n in (10, 12, 14, 16, 18, 20)]
+        flagged += {flag.annotator_id for found in looks for flag in found if flag.kind == "self_consistency"}
+    assert set(flagged) == {"repeater"} and len(flagged) >= 3
 
 
 def test_the_newest_batch_weighs_most():
