@@ -29,6 +29,10 @@ LEARNING = "learning"
 PUSH = "push"
 """Held by a push: two at once would both find a task missing, and create it twice."""
 
+CHECKING = "checking"
+"""Held from the first look at a batch's answers until what was found is written: of two checks at once, the one that
+knew less could have the last word."""
+
 CONSOLE = "console"
 """Held while a manager's action in the console is looked at and done: one at a time."""
 
@@ -51,7 +55,7 @@ class Lock:
 
     @classmethod
     def of(cls, ws: Workspace, name: str) -> Lock:
-        """A lock of the workspace: `WORKER`, `LEARNING` or `PUSH`; on PostgreSQL, one for each database."""
+        """A lock of the workspace, such as `WORKER`; on PostgreSQL, one for each database."""
         from preference.store.server_lock import ServerLock
 
         return cls(_path(ws, name), ServerLock(ws.store, name) if is_server(ws.database) else None)

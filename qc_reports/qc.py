@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
+from preference.locks import CHECKING, exclusively
 from preference.records import CALIBRATION, AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
@@ -21,6 +22,9 @@ from qc_reports.report.clip_strips import contested_strips
 from qc_reports.report.files import write_folder
 from qc_reports.report.gate import by_hand
 from qc_reports.report.page import write_report
+
+PATIENCE_S = 600.0
+"""How long another check is waited for: one of a large batch takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,15 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     """Check one batch, pass or hold it, and write reports/BATCH/{qc.json, report.html, *.csv}.
 
     Raises:
-        NotReady: the batch does not exist, or has no answer yet.
+        NotReady: the batch does not exist, or has no answer yet; or another process checks batches without an end.
         UserError: it is a calibration set.
     """
-    checked = check_batch(ws, batch_id)
-    write_folder(ws.reports / batch_id, checked.report, checked.page(ws))
-    ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
-    if checked.report.status == "accepted":
-        ws.store.put_batch_verdict(batch_id, noted(ws.store.judgments(batch_id)))
+    with exclusively(ws, CHECKING, patience_s=PATIENCE_S):
+        checked = check_batch(ws, batch_id)
+        write_folder(ws.reports / batch_id, checked.report, checked.page(ws))
+        ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
+        if checked.report.status == "accepted":
+            ws.store.put_batch_verdict(batch_id, noted(ws.store.judgments(batch_id)))
     return checked.report
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -185,8 +186,17 @@ class People(threading.Thread):
         self._rng = random.Random(7)
         self.refused = 0
         """Malformed answers that were not taken."""
+        self.trouble = ""
+        """The traceback of what ended them before they were told to stop."""
 
     def run(self):
+        try:
+            self._answer_and_review()
+        except Exception:
+            self.trouble = traceback.format_exc()
+            raise
+
+    def _answer_and_review(self):
         while not self._done.is_set():
             answered = sum(self._answer_next(who) for who in PEOPLE)
             if not answered:
@@ -346,7 +356,9 @@ class Loop:
         return self.ws.store.open_by_batch() and not self.ws.store.count_without_task()
 
     def logs(self):
-        return "".join(f"\n--- {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in self._folder.glob("*.log"))
+        files = [f"\n--- {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in self._folder.glob("*.log")]
+        batches = {batch.batch_id: batch.status for batch in self.ws.store.batches()}
+        return f"\n{batches}\n{self.people.trouble}{''.join(files)}"
 
     def check(self):
         """No judgment lost or doubled, no task doubled: Label Studio and the database say the same."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -218,6 +219,28 @@ def test_a_flagged_annotators_judgments_are_left_out_until_they_are_reviewed(ws)
     assert kept.kinds == sorted({flag["kind"] for flag in report.flags})
     assert sum("carmen" in p.annotator_ids for p in resolution.resolve(ws)) == 36
     assert checks.qc(ws, "production-001").left_out["judgments"] == 0
+
+
+def test_a_check_that_began_before_a_review_does_not_have_the_last_word(ws, monkeypatch):
+    """The worker checks a batch while a manager reviews it: what the worker had found is older."""
+    make_flagged(ws)
+    found, reviewed = threading.Event(), threading.Event()
+    write = checks.write_folder
+
+    def slowly(*arguments):
+        if not found.is_set():
+            found.set()
+            reviewed.wait(3.0)  # with the lock nobody can review meanwhile
+        write(*arguments)
+
+    monkeypatch.setattr(checks, "write_folder", slowly)
+    worker = threading.Thread(target=checks.qc, args=(ws, "production-001"))
+    worker.start()
+    assert found.wait(60)
+    review(ws, "production-001", "carmen", "keep", by="maria", why="all looked at")
+    reviewed.set()
+    worker.join()
+    assert next(b.status for b in ws.store.batches() if b.batch_id == "production-001") == "accepted"
 
 
 def test_whoever_is_left_out_by_a_review_counts_neither_for_labels_nor_for_alpha(ws):
