@@ -25,10 +25,10 @@ from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.segments import FeatureViews
 from ml_backend.validation.accuracy import fit_folds
-from ml_backend.validation.against import OURS, clock, side_by_side
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
-from ml_backend.validation.page import check, film_strips, shown_rows, verdict_of, write_page
+from ml_backend.validation.other_rewards import OURS, Scores, clock, read_scores, side_by_side
+from ml_backend.validation.page import film_strips, shown_rows, write_page
 from ml_backend.validation.probes import (
     Proposal,
     correlations,
@@ -39,7 +39,7 @@ from ml_backend.validation.probes import (
 from ml_backend.validation.probes import (
     propose as propose_pairs,
 )
-from ml_backend.validation.scores import Scores, read_scores
+from ml_backend.validation.verdict import check, verdict_of
 from preference.artifacts import confined, read_csv, read_json, replacing, write_csv, write_json
 from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
@@ -68,7 +68,7 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, agains
 
     Args:
         propose: How many pairs to propose where a probe fires.
-        against: Files of other rewards' scores (`validation.scores`), measured on the same test pairs.
+        against: Files of other rewards' scores (`validation.other_rewards`), measured on the same test pairs.
 
     Raises:
         NotReady: there is no such model.

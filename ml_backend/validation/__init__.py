@@ -2,11 +2,12 @@
 
 | file | idea |
 | --- | --- |
-| `accuracy` | ranking accuracy, cross-validation, calibration, tiers |
+| `accuracy` | ranking accuracy, cross-validation, tiers |
+| `temperature` | are its probabilities true, and what makes them so |
 | `ceiling` | what a perfect model would score on these labels |
 | `probes` | can the reward be had without the behaviour, and pairs that teach otherwise |
 | `learning_curve` | what more comparisons would bring, and when to stop |
-| `scores`, `against` | another reward's scores as a file; ours and others' on the same held-out pairs |
-| `curves` | rewards, progress and success over filmstrips |
-| `page` | the verdict and the page |
+| `other_rewards` | another reward's scores as a file; ours and others' on the same held-out pairs |
+| `verdict` | what was reached and what was missed |
+| `page` | the page, with rewards, progress and success over filmstrips |
 """

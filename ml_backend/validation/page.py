@@ -1,5 +1,4 @@
-"""The verdict on a reward model, and its page: figures, rewards and filmstrips come in, one self-contained HTML file
-comes out.
+"""The page of a reward model: figures, verdict, rewards and filmstrips come in, one self-contained HTML file comes out.
 
 Pictures are SVG and JPEG inside the file; it needs no script and no network.
 """
@@ -10,7 +9,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,8 @@ import numpy as np
 
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
-from ml_backend.validation.accuracy import TARGETS
-from ml_backend.validation.curves import curves, largest
-from ml_backend.validation.probes import HACKING, ground_truth, standardized
+from ml_backend.validation.probes import ground_truth, standardized
+from ml_backend.validation.verdict import Check, verdict_of
 from preference.errors import UserError
 from preference.film_strip import film_strip
 from preference.formats import known
@@ -42,119 +40,8 @@ PICTURES = 6
 INK, GREY, ACCENT = "#2f6ca8", "#8ea3b8", "#a1420f"
 PALETTE = {INK: "var(--cool)", GREY: "var(--bar)", ACCENT: "var(--held)", "#000000": "var(--ink)"}
 """What matplotlib draws in → the colour of the page, which changes in the dark."""
-MOST_OVERLAP = 0.2
-"""Of a random trajectory over an expert's: the two ends of the pool, which any useful reward tells apart."""
-MISCALIBRATED = 0.05
-"""Expected calibration error that a model may have."""
-SAID = {
-    "still_frames_added": "still frames added",
-    "slowed_down": "everything twice as slow",
-    "cut": "the last third cut off",
-    "gripper_closed": "the gripper closed throughout",
-}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that a model has to reach before it is used."""
-
-    what: str
-    found: float
-    target: float
-    reached: bool
-    words: str
-    known: bool = True
-    """False where there are too few pairs to say whether it was reached."""
-
-
-def verdict_of(checks: Sequence[Check]) -> str:
-    """What was missed, in words; `Not yet known:` where nothing was, but pairs are too few to be sure."""
-    missed = [one for one in checks if not one.reached]
-    words = " ".join(one.words for one in missed)
-    if missed and not any(one.known for one in missed):
-        return f"Not yet known: {words}"
-    return words or "Everything that was looked at is as it should be."
-
-
-def check(figures: dict[str, Any]) -> list[Check]:
-    """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
-    accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
-    low, high = (_words(accuracy[name]) for name in ("low", "high"))
-    checks = [
-        _at_least(
-            "ranking accuracy", accuracy["value"], figures["target"],
-            f"Ranking accuracy on {accuracy['pairs']} test pairs is {_words(accuracy['value'])} ({low} to {high})",
-        ),
-        _at_least(
-            "Spearman", spearman, TARGETS["spearman"],
-            f"Spearman's correlation with the {figures['ground_truth']} is {_words(spearman)}",
-        ),
-    ]  # fmt: skip
-    checks[0] = _sure(checks[0], [accuracy, figures.get("cross_validated")], figures["target"])
-    checks += [*_unseen(figures), *_calibration(figures)]
-    overlap = figures.get("tiers", {}).get("random_over_expert")
-    if known(overlap):
-        words = f"A random trajectory has a higher reward than an expert's with probability {_words(overlap)}"
-        reached = overlap <= MOST_OVERLAP
-        checks.append(
-            Check("random over expert", overlap, MOST_OVERLAP, reached,
-                  f"{words}, {'at most' if reached else 'above'} {MOST_OVERLAP:.2f}.")
-        )  # fmt: skip
-    for name, probe in figures["probes"].items():
-        value = probe["partial_correlation"]
-        words = f"The reward {'follows' if probe['fires'] else 'does not follow'} {_spoken(name)} beyond quality: "
-        checks.append(Check(_spoken(name), value, HACKING, not probe["fires"], f"{words}{_words(value)}."))
-    for name, probe in figures["counterfactuals"].items():
-        value = probe["mean_change_sd"]
-        words = f"With {SAID[name]} the reward changes by {_words(value)} standard deviations"
-        words += ": it can be gamed." if probe["fires"] else "."
-        checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
-    return checks
-
-
-def _sure(found: Check, intervals: Sequence[Mapping[str, Any] | None], target: float) -> Check:
-    """Reached only if the interval of the test pairs, or that of all pairs by cross-validation, is above the target."""
-    if not found.reached or any(one and (one["low"] or 0.0) >= target for one in intervals):
-        return found
-    words = f"{found.words.rstrip('.')}, but its interval reaches below: more labels decide."
-    return replace(found, reached=False, words=words, known=False)
-
-
-def _unseen(figures: Mapping[str, Any]) -> list[Check]:
-    found = figures.get("unseen_trajectories")
-    if not found or not known(found["high"]):
-        return []
-    reached, target = bool(found["high"] >= figures["target"]), figures["target"]
-    words = f"On {found['pairs']} pairs of trajectories never trained on it is {_words(found['value'])}"
-    return [Check("unseen trajectories", found["value"], target, reached,
-                  f"{words}, {'which may be' if reached else 'certainly below'} {target:.2f}.")]  # fmt: skip
-
-
-def _calibration(figures: Mapping[str, Any]) -> list[Check]:
-    """Wrong by more than `MISCALIBRATED` and by more than chance gives a calibrated model on so many pairs."""
-    found = figures.get("calibration")
-    if not found or not known(found["error"]) or "by_chance" not in found:
-        return []
-    most = max(MISCALIBRATED, found["by_chance"])
-    reached = bool(found["error"] <= most)
-    words = f"Its probabilities are off by {_words(found['error'])}, {'at most' if reached else 'above'} {most:.2f}"
-    chance = f" (on {found['pairs']} pairs a calibrated model shows {_words(found['floor'])}, and up to that by chance)"
-    words += f"{chance}." if found["by_chance"] > MISCALIBRATED else "."
-    return [Check("calibration error", found["error"], most, reached, words)]
-
-
-def _at_least(what: str, found: float | None, target: float, words: str) -> Check:
-    value = float("nan") if found is None else found
-    reached = bool(value >= target)
-    return Check(what, value, target, reached, f"{words}, {'at least' if reached else 'below'} {target:.2f}.")
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ").replace("closed gripper", "closed-gripper time")
-
-
-def _words(value: float | None) -> str:
-    return "unknown" if value is None or value != value else f"{value:z.2f}"
+WIDTH, HEIGHT, EDGE = 300, 60, 4
+COLOURS = {"progress": "var(--cool)", "success": "var(--held)"}
 
 
 def shown_rows(trajectories: Sequence[Trajectory], rewards: np.ndarray, spread: np.ndarray) -> dict[str, list[int]]:
@@ -362,3 +249,57 @@ def _svg(axes: Axes) -> str:
     for drawn, shown in PALETTE.items():
         text = text.replace(drawn, shown)
     return text[text.index("<svg") :]
+
+
+def largest(dense: Sequence[Dense]) -> float:
+    """The largest mean step reward of several trajectories, with its spread; one scale for all their curves."""
+    return max((float((np.abs(mean) + sd).max()) for mean, sd in map(_rate, dense)), default=1.0) or 1.0
+
+
+def curves(dense: Dense, scale: float, shown: float, name: str) -> str:
+    """An SVG as wide as the filmstrip below it.
+
+    Args:
+        scale: `largest` of all that are shown.
+        shown: Share of the trajectory's time that the filmstrip covers; the model sees it to its end.
+        name: Of the trajectory, for those who cannot see the picture.
+    """
+    mean, sd = _rate(dense)
+    x = np.linspace(0.0, 1.0, len(mean)) / max(shown, 1e-6) if len(mean) > 1 else np.zeros(1)
+    inside = x <= 1.0 + 1e-6
+    x = x[inside] * WIDTH
+
+    def height(value: np.ndarray, low: float, high: float) -> np.ndarray:
+        part = np.clip((value[inside] - low) / (high - low), 0.0, 1.0)
+        return HEIGHT - EDGE - part * (HEIGHT - 2 * EDGE)
+
+    upper, lower = (height(mean + side * sd, -scale, scale) for side in (1.0, -1.0))
+    parts = [
+        f'<line x1="0" x2="{WIDTH}" y1="{HEIGHT / 2}" y2="{HEIGHT / 2}" stroke="var(--bar)" stroke-dasharray="2 3"/>',
+        f'<polygon points="{_points(np.r_[x, x[::-1]], np.r_[upper, lower[::-1]])}" fill="var(--bar)" opacity="0.5"/>',
+        _line(x, height(mean, -scale, scale), "var(--ink)"),
+    ]
+    words = [f"{name}: reward of the steps from {mean.min():z.2f} to {mean.max():z.2f}"]
+    for outcome, values in dense.outcomes.items():
+        said = values.mean(axis=0)
+        parts.append(_line(x, height(said, 0.0, 1.0), COLOURS[outcome]))
+        words.append(f"{outcome} up to {said.max():.2f} ± {values.std(axis=0)[said.argmax()]:.2f}")
+    return (
+        f'<svg class="steps" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape("; ".join(words), quote=True)}">{"".join(parts)}</svg>'
+    )
+
+
+def _rate(dense: Dense) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) mean and (T,) spread of the rewards of steps, each as if it were the whole trajectory."""
+    rewards = dense.rewards * dense.rewards.shape[1]
+    return rewards.mean(axis=0), rewards.std(axis=0)
+
+
+def _line(x: np.ndarray, y: np.ndarray, colour: str) -> str:
+    style = f'fill="none" stroke="{colour}" stroke-width="1.5" vector-effect="non-scaling-stroke"'
+    return f'<polyline points="{_points(x, y)}" {style}/>'
+
+
+def _points(x: np.ndarray, y: np.ndarray) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))

@@ -20,15 +20,8 @@ from ml_backend.reward.dataset import Pairs, pair_folds, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import train_model
-from ml_backend.validation.accuracy import (
-    calibrated,
-    calibration,
-    compared,
-    fit_folds,
-    slip_of,
-    temperature,
-    temperatures,
-)
+from ml_backend.validation.accuracy import compared, fit_folds
+from ml_backend.validation.temperature import calibrated, calibration, slip_of, temperature, temperatures
 from preference.config import Reward
 
 LABELS, FROM, SEEDS, POOL, FRESH, MOST = (100, 200, 400), 200, 6, 80, 4000, 0.05

@@ -11,8 +11,9 @@ from ml_maker import features, pairs_of, preferences, spec, trajectories
 from ml_backend.reward.dataset import index_pairs, pair_folds, split_pairs, trajectory_folds
 from ml_backend.reward.layout import Placed
 from ml_backend.reward.train import train_model
-from ml_backend.validation.accuracy import accuracy, calibration, fit_folds, tiers, validate
+from ml_backend.validation.accuracy import accuracy, fit_folds, tiers, validate
 from ml_backend.validation.ceiling import noise_ceiling
+from ml_backend.validation.temperature import calibration
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Pair

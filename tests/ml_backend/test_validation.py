@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
 from ml_backend.reward.dataset import pair_folds
-from ml_backend.validation.accuracy import by_task, calibrated, calibration, temperature, temperatures, ties
+from ml_backend.validation.accuracy import by_task, ties
 from ml_backend.validation.learning_curve import fit, learning_curve
-from ml_backend.validation.page import check, verdict_of
+from ml_backend.validation.temperature import calibrated, calibration, temperature, temperatures
+from ml_backend.validation.verdict import check, verdict_of
 from preference.config import Reward
 from preference.errors import DataError, NotReady
 from preference.formats import figure

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ml_backend.reward.model import Dense
-from ml_backend.validation.curves import HEIGHT, WIDTH, curves, largest
+from ml_backend.validation.page import HEIGHT, WIDTH, curves, largest
 
 
 def dense(rewards, **outcomes):

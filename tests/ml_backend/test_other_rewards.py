@@ -11,8 +11,7 @@ from sklearn.metrics import average_precision_score
 from ml_backend.loop.train import train
 from ml_backend.loop.validate import page_of, validate_model
 from ml_backend.reward.dataset import Pairs, average_precision
-from ml_backend.validation.against import clock, side_by_side
-from ml_backend.validation.scores import Scores, read_scores
+from ml_backend.validation.other_rewards import Scores, clock, read_scores, side_by_side
 from preference.errors import DataError
 from preference.records import Trajectory
 
