@@ -20,7 +20,7 @@ import numpy as np
 from importer.studio.order import rescore
 from ml_backend.loop.features import features_for
 from ml_backend.loop.queue_order import publish
-from ml_backend.ranking import Design, PoolScores
+from ml_backend.ranking import PoolScores, fit_design
 from ml_backend.reward.dataset import Pairs, Split, index_pairs, pair_keys, right, split_pairs
 from preference.artifacts import confined, read_json, sha256_of
 from preference.errors import DataError, NotReady, UserError
@@ -155,7 +155,6 @@ def score_pool(ws: Workspace, *, plan: bool = False) -> PoolScores:
         NotReady: there is no model.
         DataError: it cannot be read, or its encoder's weights are not here.
     """
-    from ml_backend.reward.design import design
     from ml_backend.reward.model import RewardModel
 
     record = ws.store.active_model()
@@ -166,14 +165,14 @@ def score_pool(ws: Workspace, *, plan: bool = False) -> PoolScores:
     store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
-    found = design(model, features, *_learned(ws, trajectories), ws.config.seed) if plan else None
+    found = fit_design(model, features, *_learned(ws, trajectories), ws.config.seed) if plan else None
     return PoolScores(
         tuple(t.trajectory_id for t in trajectories),
         tuple(t.task_type for t in trajectories),
         model.score(features)[1],
-        model.last_layer(features) if found is None else found[0],
+        model.last_layer(features) if found is None else found.phi,
         model.log_nu.detach().exp().double().numpy() if _settings_of(folder).get("ties") == "davidson" else None,
-        None if found is None else Design(*found),
+        found,
     )
 
 

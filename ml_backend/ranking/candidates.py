@@ -1,5 +1,4 @@
-"""What a reward model says of a pool, and which of its N² pairs are looked at: all of a small pool, some tens of
-thousands of a large one.
+"""Which of a pool's N² pairs are looked at: all of a small pool, some tens of thousands of a large one.
 
 `closest` needs no choice: in sorted order the closest pairs are found exactly (`closest_pairs`), those already asked
 passed over. For the other rules a large pool's candidates are, in each task type,
@@ -16,98 +15,19 @@ i·N + j, so sets of asked pairs are sorted arrays, and a million are looked up 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
 
+from ml_backend.ranking.scores import PoolScores
 from preference.errors import DataError
 
-PairKey = frozenset[str]
 EXHAUSTIVE = 20_000
 """Pairs of a pool that are all looked at; 200 trajectories of one task type have as many."""
 CANDIDATES = 12_000
 """Of a larger pool; three times as many find pairs that tell 2 % more."""
 TRIES = 30
 """Draws before a pool counts as nearly used up, and is listed instead."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """A Bayesian model of the labels by which `v_optimal` plans."""
-
-    phi: np.ndarray
-    """(N, P) features at the scale of their prior."""
-    rewards: np.ndarray
-    """(N,) the most likely rewards, linear in `phi`."""
-
-
-@dataclass(frozen=True)
-class PoolScores:
-    """What a reward model says of N trajectories."""
-
-    trajectory_ids: tuple[str, ...]
-    task_types: tuple[str, ...]
-    members: np.ndarray
-    """(K, N) each member's reward."""
-    phi: np.ndarray
-    """(N, H) last-layer features, in which the mean reward is linear."""
-    nu: np.ndarray | None = None
-    """(K,) Davidson's ν of each member, where ties were learned by his model."""
-    design: Design | None = None
-    """None: the reward model's last layer takes its place."""
-
-    def take(self, rows: Sequence[int]) -> PoolScores:
-        """Of some of the trajectories."""
-        ids, types = (tuple(names[i] for i in rows) for names in (self.trajectory_ids, self.task_types))
-        plan = self.design and Design(self.design.phi[rows], self.design.rewards[rows])
-        return PoolScores(ids, types, self.members[:, rows], self.phi[rows], self.nu, plan)
-
-    @cached_property
-    def rewards(self) -> np.ndarray:
-        """(N,) the ensemble's mean."""
-        return self.members.mean(axis=0)
-
-    @cached_property
-    def groups(self) -> list[np.ndarray]:
-        """The trajectories of each task type: rewards mean something within one of them only."""
-        _, task = np.unique(np.asarray(self.task_types, dtype=object).astype(str), return_inverse=True)
-        order = np.argsort(task, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(task[order])) + 1) if len(order) else []
-
-    @cached_property
-    def spread(self) -> np.ndarray:
-        """(N,) standard deviation of the rewards within each trajectory's task type."""
-        spread = np.empty(len(self.trajectory_ids))
-        for rows in self.groups:
-            spread[rows] = max(float(self.rewards[rows].std()), 1e-12)
-        return spread
-
-    def differences(self, pairs: np.ndarray) -> np.ndarray:
-        """(K, C) each member's r_a − r_b of (C, 2) pairs."""
-        return self.members[:, pairs[:, 0]] - self.members[:, pairs[:, 1]]
-
-    def rows_of(self, keys: Collection[PairKey]) -> np.ndarray:
-        """(M, 2) those of the pairs whose trajectories are both here, the lower index first."""
-        place = {name: row for row, name in enumerate(self.trajectory_ids)}
-        found = [rows for key in keys if len(rows := [place[name] for name in key if name in place]) == 2]
-        return np.sort(np.array(found, dtype=np.int64).reshape(-1, 2), axis=1)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A pair to ask, which rule chose it, and what is expected of it."""
-
-    trajectories: tuple[str, str]
-    strategy: str
-    score: float
-    """Its utility under that rule."""
-    rewards: tuple[float, float] = (0.0, 0.0)
-    information: float = 0.0
-    """Bits that an answer is expected to tell about the reward: the members' mutual information, whatever the rule."""
-    tie: float = 0.0
-    """Probability of the answer `equal`; 0 where nobody has given it yet."""
 
 
 def codes(pairs: np.ndarray, n: int) -> np.ndarray:
@@ -122,11 +42,6 @@ def without(pairs: np.ndarray, taken: np.ndarray, n: int) -> np.ndarray:
     own = codes(pairs, n)
     place = np.minimum(np.searchsorted(taken, own), len(taken) - 1)
     return pairs[taken[place] != own]
-
-
-def pair_score(reward_a: float, reward_b: float) -> float:
-    """A task's place by informativeness for Label Studio, which serves the lowest first: |r_a − r_b|."""
-    return abs(reward_a - reward_b)
 
 
 def candidates(

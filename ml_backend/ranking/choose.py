@@ -10,20 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ml_backend.ranking.candidates import (
-    Choice,
-    Design,
-    PairKey,
-    PoolScores,
-    candidates,
-    codes,
-    drawn_uniformly,
-    listed_pairs,
-    without,
-)
+from ml_backend.ranking.candidates import candidates, codes, drawn_uniformly, listed_pairs, without
+from ml_backend.ranking.scores import Design, PairKey, PoolScores
 from ml_backend.ranking.utility import (
     TieProbability,
     closeness,
@@ -48,6 +40,21 @@ JITTER = 1e-6
 """On the kernel's diagonal, in units of it: copies stay possible, after everything else."""
 ALIKE = 1e-3
 """Of the mean length of x, as one more coordinate: pairs without any difference are copies of one another."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pair to ask, which rule chose it, and what is expected of it."""
+
+    trajectories: tuple[str, str]
+    strategy: str
+    score: float
+    """Its utility under that rule."""
+    rewards: tuple[float, float] = (0.0, 0.0)
+    information: float = 0.0
+    """Bits that an answer is expected to tell about the reward: the members' mutual information, whatever the rule."""
+    tie: float = 0.0
+    """Probability of the answer `equal`; 0 where nobody has given it yet."""
 
 
 def rank_pairs(

@@ -13,7 +13,6 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | `outcomes` | progress and success of each step |
 | `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it |
 | `network`, `losses` | the network's training and its losses |
-| `design` | the small Bayesian model that `v_optimal` plans by |
 | `stacking` | how much each part counts |
 | `checkpoint` | what a training knows between its epochs |
 | `train`, `finetune` | all parts on features; the encoder end to end |

@@ -1,5 +1,4 @@
-"""The verdict on a reward model: figures of validation.json in; what was reached and what was missed, in words, out.
-"""
+"""The verdict on a reward model: figures of validation.json in; what was reached and what was missed, in words, out."""
 
 from __future__ import annotations
 

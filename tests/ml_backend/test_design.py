@@ -8,8 +8,9 @@ import torch
 from ml_maker import features, pairs_of, spec
 
 from ml_backend.loop import models
+from ml_backend.ranking import fit_design
+from ml_backend.ranking.scores import FEWEST
 from ml_backend.reward.dataset import pair_keys, ranking_accuracy, split_pairs
-from ml_backend.reward.design import FEWEST, design
 from ml_backend.reward.features import fit_normalization
 from ml_backend.reward.model import RewardModel
 from preference.config import Config
@@ -27,7 +28,8 @@ def test_its_rewards_order_pairs_it_did_not_see_and_are_linear_in_phi():
     made, truth = features(frame_size=0)
     pairs = pairs_of(truth)
     split = split_pairs(pairs.pair_ids, 0)
-    phi, rewards = design(fresh(made), made, pairs.take(split.train), 0.1, 0)
+    design = fit_design(fresh(made), made, pairs.take(split.train), 0.1, 0)
+    phi, rewards = design.phi, design.rewards
     assert ranking_accuracy(rewards, pairs.take(split.test)) > 0.8
     weights = np.linalg.lstsq(phi, rewards, rcond=None)[0]
     assert np.allclose(phi @ weights, rewards, atol=1e-6)
@@ -36,8 +38,8 @@ def test_its_rewards_order_pairs_it_did_not_see_and_are_linear_in_phi():
 def test_with_too_few_labels_or_only_ties_it_says_nothing():
     made, truth = features(frame_size=0)
     pairs = pairs_of(truth)
-    assert design(fresh(made), made, pairs.take(np.arange(FEWEST - 1)), 0.1, 0) is None
-    assert design(fresh(made), made, replace(pairs, label=np.full(len(pairs), 0.5)), 0.1, 0) is None
+    assert fit_design(fresh(made), made, pairs.take(np.arange(FEWEST - 1)), 0.1, 0) is None
+    assert fit_design(fresh(made), made, replace(pairs, label=np.full(len(pairs), 0.5)), 0.1, 0) is None
 
 
 def test_no_test_pair_is_among_what_it_learns_from():

@@ -196,20 +196,19 @@ def _labelled(pairs: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Any, An
 
 
 def scores(model: Any, features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
-    from ml_backend.ranking import Design, PoolScores
-    from ml_backend.reward.design import design
+    from ml_backend.ranking import PoolScores, fit_design
     from preference.config import Reward
 
     n = len(features)
     labelled, split = _labelled(pairs, labels, seed)
     learned = labelled.take(np.sort(np.concatenate([split.train, split.validation])))
-    plan = design(model, features, learned, Reward().slip, seed)
+    plan = fit_design(model, features, learned, Reward().slip, seed)
     return PoolScores(
         tuple(map(str, range(n))),
         ("bench",) * n,
         model.score(features)[1],
         model.last_layer(features),
-        design=plan and Design(*plan),
+        design=plan,
     )
 
 
