@@ -248,6 +248,8 @@ class Rejection(Record):
     """The webhook or the pull that brought it, as the logs name it."""
 
 
+ADOPTED = "adopted"
+"""Key of `ModelVersion.metrics`: `release` and `sums` of the release that the model came with."""
 ADOPTED_FROM = "Adopted from "
 """Begins a note of each batch that came with a release."""
 AS_RELEASED = "as released"

@@ -14,13 +14,12 @@ from importer.calibration.sets import SETS, TRAINING
 from importer.pairs.annotators import annotators_of, certified_ids
 from importer.pairs.batches import to_replace
 from importer.studio.queues import phases_of, title_of
-from ml_backend.loop.adopted import ADOPTED
 from ml_backend.loop.rounds import bootstrap_labels
 from preference.adjudicated import ADJUDICATION
 from preference.artifacts import read_json
 from preference.errors import ConfigError, DataError
 from preference.protocol import outside_protocol
-from preference.records import DISAGREES, Annotator, Batch, ModelVersion
+from preference.records import ADOPTED, DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
 from qc_reports.resolve import lost
 

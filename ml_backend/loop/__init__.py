@@ -2,13 +2,13 @@
 
 | file | idea |
 | --- | --- |
-| `features` | the pool as a model sees it: one cached file per trajectory |
-| `outcomes` | which trajectories succeeded, and when, by dataset and annotators |
+| `features` | what can be seen of the pool: one cached file per trajectory |
+| `spec` | a model's description, and the pool as a model of that description sees it |
+| `success` | which trajectories succeeded, and when, by dataset and annotators |
 | `train` | labels and features in, a validated and registered model out |
 | `models` | which model is in use, promoting and rolling back, what it says of the pool |
 | `validate` | the stage: probes, learning curve, verdict, page |
 | `queue_order` | each open task's place in its annotator's queue |
 | `rounds` | the active-learning round: labels, training, ranking, the next batch |
 | `worker` | looks at the database, does what managers asked for, and runs a round when enough is new |
-| `activity` | what the worker is doing and how far it is, in the database |
 """

@@ -15,15 +15,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from importer.clips.index import content_key
-from importer.pool import Failure, failure_of, feature_names_of, files_of, files_read, find_dataset, read_episode
+from importer.pool import Failure, failure_of, files_of, files_read, find_dataset, read_episode
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
-from ml_backend.loop.adopted import adopted_spec, check_robot, columns_of, features_file
 from ml_backend.reward.encoder import Encoder, load, onnx_file
 from ml_backend.reward.features import (
     FeatureFiles,
@@ -32,16 +30,13 @@ from ml_backend.reward.features import (
     recorded_sizes,
     write_features,
 )
-from ml_backend.reward.layout import UNSEEN, Layout, Placed, Robot, known_task, robots_among
+from ml_backend.reward.layout import Layout, Placed, Robot
 from ml_backend.reward.weights import EncoderSettings, resolve_weights
 from preference.config import Pool, Reward
-from preference.errors import DataError, NotReady, UserError
-from preference.records import Trajectory
+from preference.errors import DataError, UserError
+from preference.records import ADOPTED, Trajectory
 from preference.work import HERE, Workers, parallel_map, remark
 from preference.workspace import Workspace
-
-if TYPE_CHECKING:
-    from ml_backend.reward.model import ModelSpec
 
 FAILURES = "features/failures.csv"
 """In the work folder: the trajectories that the newest run could not encode, and why."""
@@ -49,8 +44,6 @@ RECIPE = 1
 """Part of every key: raise it when the same settings would give other values."""
 IN_PROCESS = 12
 """Below so many trajectories, encoding them takes less time than starting processes that each import torch."""
-PROJECTION = 16
-"""Principal components of the frame features that the model sees: with a few hundred labels, more only memorize."""
 ENCODERS = "encoders"
 """Folder of the work folder for encoders that `robopref train --finetune` trained."""
 OWN_ENCODER = "encoder.pt"
@@ -184,6 +177,12 @@ def _cached(path: Path) -> dict[str, int]:
         return {}
 
 
+def features_file(folder: Path, trajectory_id: str, encoder: EncoderSettings | None, reward: Reward) -> Path:
+    """Where features that came with a release are. Their episode is not here, so only settings are in the key."""
+    network = (encoder.name, encoder.digest, encoder.image_size) if encoder else None
+    return folder / f"{trajectory_id}.{content_key((), ADOPTED, network, reward.sample_fps, reward.max_frames)}.npy"
+
+
 def plan(
     trajectories: Sequence[Trajectory], pool: Pool, reward: Reward, encoder: EncoderSettings | None, folder: Path
 ) -> tuple[list[Job], dict[str, Failure]]:
@@ -205,139 +204,6 @@ def plan(
         else:
             jobs.append(Job(t, folder / f"{t.trajectory_id}.{key}.npy"))
     return jobs, failures
-
-
-def describe(ws: Workspace, store: FeatureStore, trajectories: Sequence[Trajectory]) -> ModelSpec:
-    """The description of a model that will be trained on `store`.
-
-    Raises:
-        NotReady: all trajectories came with an adopted release.
-        DataError: the project goes on with a release, and a dataset is of another robot.
-    """
-    from ml_backend.reward.model import ModelSpec
-
-    reward = ws.config.reward
-    kinds = [store.robot_of(t) for t in trajectories]
-    robots = robots_among(kinds)
-    here = [(t, kind) for t, kind in zip(trajectories, kinds, strict=True) if not t.adopted]
-    if not here:
-        fix = "Name your dataset under [[pool.dataset]], run `robopref pool` and have pairs of it answered."
-        raise NotReady("All trajectories came with the adopted release: there is nothing new to learn from.", fix=fix)
-    cameras = max((find_dataset(ws.config.pool, t).columns.camera for t, _ in here), key=len)
-    if released := adopted_spec(ws):
-        cameras = max(cameras, list(released[1].cameras), key=len)  # its features may be of more than are here
-        for kind in {kind for _, kind in here}:
-            example = next(t for t, one in here if one == kind)
-            check_robot(*released, example.trajectory_id, kind, feature_names_of(ws.config.pool, example))
-    frames = max(store.sizes_of(t.trajectory_id)["frames"] for t in trajectories)
-    tasks = tuple(sorted({t.task_type for t in trajectories}))
-
-    def names(kind: str, own: str) -> tuple[str, ...]:
-        """Of all robots' values, one robot after the other."""
-        found: list[str] = []
-        for robot in robots:
-            size = getattr(robot, own)
-            example = next((t for t, one in here if getattr(one, own) == size and robot.takes(one)), None)
-            if example is not None:
-                own_names = feature_names_of(ws.config.pool, example).get(kind, [])
-            else:  # only the release has this robot, or this robot's values
-                own_names = columns_of(released[1], released[1].layout.robot(robot))[kind] if released else []
-            # numbers where the dataset has no names
-            own_names = own_names if len(own_names) == size else [f"{kind}_{i}" for i in range(size)]
-            found += own_names if len(robots) == 1 else [f"{robot}: {name}" for name in own_names]
-        return tuple(found)
-
-    return ModelSpec(
-        encoder=reward.encoder,
-        weights=store.encoder.shown if store.encoder else "none",
-        image_size=store.encoder.image_size if store.encoder else 0,
-        sample_fps=reward.sample_fps,
-        max_frames=reward.max_frames,
-        inputs=tuple(reward.inputs),
-        frame_size=frames,
-        action_names=names("action", "actions"),
-        state_names=names("state", "state"),
-        temporal=reward.temporal,
-        hidden=reward.hidden,
-        members=reward.members,
-        projection=PROJECTION * max(1, len(cameras)) if "frames" in reward.inputs else 0,
-        task_types=tasks,
-        encoder_digest=store.encoder.digest if store.encoder else "",
-        cameras=tuple(cameras) if len(cameras) > 1 and "frames" in reward.inputs else (),
-        robots=tuple((robot.name, robot.actions, robot.state) for robot in robots),
-        task_columns=len(tasks) > 1,
-    )
-
-
-def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
-    """The pool as this model sees it, even where robopref.toml has changed since its training.
-
-    Args:
-        folder: Of the model.
-
-    Raises:
-        DataError: the encoder's weights are not those that the model was trained on, or trajectories are of another
-            robot.
-    """
-    seen = ws.config.reward.model_copy(
-        update={
-            "encoder": spec.encoder,
-            "weights": weights_for(ws.config.reward, spec, folder),
-            "inputs": list(spec.inputs),
-            "sample_fps": spec.sample_fps,
-            "max_frames": spec.max_frames,
-        }
-    )
-    encoder = encoder_settings(seen)
-    if encoder and encoder.digest != spec.encoder_digest:
-        raise DataError(
-            f"{folder / 'model.pt'} does not match this configuration: it was trained on {spec.encoder} with weights "
-            f"{spec.weights!r} ({spec.encoder_digest}), but here they are {encoder.shown!r} ({encoder.digest}). "
-            f"{encoder.note}".rstrip(),
-            fix="Bring the same weights onto this machine, or run `robopref train` again.",
-        )
-    then = Workspace(ws.config.model_copy(update={"reward": seen}))
-    trajectories = ws.store.trajectories()
-    store = encode_pool(then, trajectories, encoder).placed(spec.layout, trajectories)
-    _tell_of_unseen(store, spec, trajectories, folder / "model.pt")
-    return store
-
-
-def _tell_of_unseen(store: FeatureStore, spec: ModelSpec, trajectories: Sequence[Trajectory], model: Path) -> None:
-    """Say which robots and tasks the model does not know, and what it then goes by.
-
-    Raises:
-        DataError: a robot is not known, and the model looks at nothing but actions and state.
-    """
-    own = [t for t in trajectories if t.trajectory_id in store.paths]
-    strange = [t for t in own if store.places[t.trajectory_id][0] == UNSEEN]
-    known = ", ".join(map(str, spec.layout.robots))
-    if strange:
-        first = store.robot_of(strange[0])
-        robot = f"{first.name or 'a robot'} with {first.actions} actions and {first.state} state values"
-        if "frames" not in spec.inputs:
-            raise DataError(
-                f"{strange[0].trajectory_id} is of {robot}; {model} was trained on {known}.",
-                fix="Pool only robots of the kinds that it was trained on, or train with frames among reward.inputs.",
-            )
-        remark(
-            f"{len(strange)} trajectories are of robots that {model} does not know, the first of {robot}; it knows "
-            f"{known}. Their rewards go by the pictures alone."
-        )
-    new = sorted({t.task_type for t in own if known_task(t.task_type, spec.task_types) == UNSEEN})
-    if new and spec.task_types:
-        count = sum(t.task_type in new for t in own)
-        remark(
-            f"{count} trajectories are of task types that {model} does not know ({', '.join(new[:3])}). Their rewards "
-            "are what its tasks share, which nobody's answers have tested there."
-        )
-
-
-def weights_for(reward: Reward, spec: ModelSpec, folder: Path) -> str:
-    """The value of `reward.weights` that gives the weights which the model was trained on."""
-    if (folder / OWN_ENCODER).is_file():
-        return str(folder / OWN_ENCODER)
-    return spec.weights if spec.weights in ("imagenet", "none") else reward.weights
 
 
 @dataclass(frozen=True)

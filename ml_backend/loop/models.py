@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from importer.studio.order import rescore
-from ml_backend.loop.features import features_for
 from ml_backend.loop.queue_order import publish
+from ml_backend.loop.spec import features_for
 from ml_backend.ranking import PoolScores, fit_design
 from ml_backend.reward.dataset import Pairs, Split, index_pairs, pair_keys, right, split_pairs
 from preference.artifacts import confined, read_json, sha256_of

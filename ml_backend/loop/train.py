@@ -24,10 +24,11 @@ import pandas as pd
 
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
-from ml_backend.loop.features import ENCODERS, OWN_ENCODER, describe, encode_pool, encoder_settings
+from ml_backend.loop.features import ENCODERS, OWN_ENCODER, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
-from ml_backend.loop.outcomes import known_outcomes, said
 from ml_backend.loop.queue_order import publish, rewards_in_use
+from ml_backend.loop.spec import describe
+from ml_backend.loop.success import known_outcomes, said
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
 from ml_backend.reward.weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json

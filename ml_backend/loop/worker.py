@@ -21,7 +21,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from importer.pairs.pace import loads
-from ml_backend.loop.activity import telling
 from ml_backend.loop.models import retire_damaged
 from ml_backend.loop.rounds import (
     RoundResult,
@@ -34,6 +33,7 @@ from ml_backend.loop.rounds import (
     update_labels,
 )
 from ml_backend.loop.train import train
+from preference.activity import telling
 from preference.errors import NotReady, UserError
 from preference.locks import LEARNING, WORKER, Lock, exclusively
 from preference.logs import tell

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from importer.pool.dataset import open_dataset
 from importer.pool.inspect import first_good
-from ml_backend.loop.adopted import ADOPTED, check_robot, features_file
-from ml_backend.loop.features import ENCODERS, OWN_ENCODER, encoder_settings
+from ml_backend.loop.features import ENCODERS, OWN_ENCODER, encoder_settings, features_file
 from ml_backend.loop.models import digests
+from ml_backend.loop.spec import check_robot
 from ml_backend.loop.train import headline
 from ml_backend.loop.validate import PAGE
 from ml_backend.release.adopted_answers import note_of, put_answers, read_tables
@@ -39,7 +39,7 @@ from preference.artifacts import read_json, replacing, sha256_of, write_json, wr
 from preference.config import Config, Dataset, Reward
 from preference.errors import ConfigError, DataError, UserError
 from preference.formats import now
-from preference.records import ModelVersion
+from preference.records import ADOPTED, ModelVersion
 from preference.workspace import Workspace
 
 MODEL = "rm-0001"

@@ -20,8 +20,8 @@ import pandas as pd
 from importer.pool import read_episode
 from importer.pool.dataset import find_dataset, open_dataset
 from importer.pool.video import clean_frames, sample_rows
-from ml_backend.loop.adopted import ADOPTED
-from ml_backend.loop.features import FeatureStore, features_for
+from ml_backend.loop.features import FeatureStore
+from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
 from ml_backend.release.onnx import Example
@@ -34,6 +34,7 @@ from preference.artifacts import confined, read_json
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady, UserError
 from preference.records import (
+    ADOPTED,
     Annotator,
     AssignmentView,
     Batch,

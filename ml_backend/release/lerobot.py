@@ -27,7 +27,7 @@ from importer.pool import read_episode
 from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
-from ml_backend.loop.features import features_for
+from ml_backend.loop.spec import features_for
 from ml_backend.release.lerobot_tables import (
     KEPT,
     NEXT,

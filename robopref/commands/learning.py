@@ -161,7 +161,7 @@ def active_round(
 @contextmanager
 def _turn(ws: Workspace, doing: str) -> Iterator[None]:
     """Hold the learning lock inside, and tell others `doing`; until then, say what the holder is doing."""
-    from ml_backend.loop.activity import telling
+    from preference.activity import telling
     from preference.locks import LEARNING, exclusively
 
     said = ""

@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from ml_backend.loop.features import PROJECTION
+from ml_backend.loop.spec import PROJECTION
 from ml_backend.release import onnx
 from ml_backend.reward.encoder import export, load
 from ml_backend.reward.features import Features

@@ -112,7 +112,7 @@ def ours(
     ws: Any, store: Any, features: Any, inputs: tuple[str, ...], parts: list[str], pairs: Any, split: Any, seed: int
 ) -> Any:
     """Rewards by the reward model with the default settings, looking at `inputs` alone, of these parts."""
-    from ml_backend.loop.features import describe
+    from ml_backend.loop.spec import describe
     from ml_backend.reward.train import train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]

@@ -137,7 +137,7 @@ def fill(ws: Workspace, size: int) -> None:
 
 def trained(ws: Workspace, store: Any, trajectories: Sequence[Any]) -> Any:
     """A model of the default settings, after one epoch: what it says is of no interest here."""
-    from ml_backend.loop.features import describe
+    from ml_backend.loop.spec import describe
     from ml_backend.reward.dataset import Pairs, Split
     from ml_backend.reward.train import train_model
 

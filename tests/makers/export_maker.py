@@ -30,7 +30,8 @@ def add_model(ws: Workspace, version: str, seed: int, split: dict[str, list[str]
     import csv
     import json
 
-    from ml_backend.loop.features import describe, encode_pool
+    from ml_backend.loop.features import encode_pool
+    from ml_backend.loop.spec import describe
     from ml_backend.reward.features import fit_normalization
     from ml_backend.reward.model import RewardModel
 

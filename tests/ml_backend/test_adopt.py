@@ -10,7 +10,7 @@ from cli_maker import robopref
 from lerobot_maker import Made, make_dataset
 
 from importer.pool import build_pool
-from ml_backend.loop.features import features_for
+from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import train
 from ml_backend.release import adopt as adoption
 from ml_backend.release import adopted_answers, build_release, verify_release

@@ -278,7 +278,8 @@ def test_a_pool_of_two_cameras_and_two_robots_is_encoded_described_and_scored_by
     from lerobot_maker import Made, write_video
 
     from importer.pool.build import build_pool
-    from ml_backend.loop.features import describe, encode_pool, features_for
+    from ml_backend.loop.features import encode_pool
+    from ml_backend.loop.spec import describe, features_for
     from ml_backend.release.gather import _columns
     from preference.workspace import Workspace
 

@@ -50,7 +50,8 @@ if sys.argv[2] == "clips":
     done = build_clips(ws)
     print(json.dumps({"rendered": done.rendered, "kept": done.kept, "failures": len(done.failures)}))
 else:
-    from ml_backend.loop.features import describe, encode_pool
+    from ml_backend.loop.features import encode_pool
+    from ml_backend.loop.spec import describe
     from ml_backend.reward.dataset import Pairs, Split
     from ml_backend.validation import accuracy
     accuracy.IN_PROCESS = 0

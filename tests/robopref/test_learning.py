@@ -2,7 +2,7 @@
 
 import threading
 
-from ml_backend.loop.activity import telling
+from preference.activity import telling
 from preference.config import Config
 from preference.locks import LEARNING, exclusively, taken
 from preference.workspace import Workspace

@@ -168,7 +168,7 @@ def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.G
 
 def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
     """The product's model on all answers but 15 %; it looks at frames where the features have some."""
-    from ml_backend.loop.features import PROJECTION
+    from ml_backend.loop.spec import PROJECTION
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
     from preference.config import Reward
