@@ -12,7 +12,7 @@ from importer.pairs.batches import next_id
 from importer.pairs.sampling import UNIFORM
 from importer.pool.manifest import read_manifest, write_manifest
 from importer.simulate import answering
-from ml_backend.loop import features
+from ml_backend.loop import spec as description
 from ml_backend.release import adopt, gather
 from ml_backend.release.adopted_answers import read_tables
 from ml_backend.reward.dataset import SPLITS, split_pairs
@@ -115,9 +115,9 @@ def test_a_project_with_fewer_cameras_than_its_release_keeps_the_releases(monkey
         ("adopted_spec", ("theirs", released)), ("check_robot", None), ("find_dataset", columns),
         ("feature_names_of", {}),
     ):  # fmt: skip
-        monkeypatch.setattr(features, name, lambda *_, found=found: found)
+        monkeypatch.setattr(description, name, lambda *_, found=found: found)
     ws = SimpleNamespace(config=SimpleNamespace(reward=Reward(), pool=None))
-    spec = features.describe(ws, store, [own, theirs])
+    spec = description.describe(ws, store, [own, theirs])
     assert (spec.cameras, spec.frame_size) == (("top", "wrist"), 8)
 
 

@@ -12,6 +12,7 @@ from lerobot_maker import Made, make_dataset
 from importer.pool.build import build_pool
 from ml_backend.loop import features as encoding
 from ml_backend.loop.features import encode_pool
+from ml_backend.loop.spec import describe
 from ml_backend.reward import encoder
 from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features, write_features
@@ -160,7 +161,7 @@ def test_a_finished_feature_file_is_opened_once_to_describe_and_place_a_pool(ws,
     opened = []
     monkeypatch.setattr(Path, "open", lambda path, *how, own=Path.open: (opened.append(path), own(path, *how))[1])
     store = encode_pool(ws, pool)
-    described = encoding.describe(ws, store, pool)
+    described = describe(ws, store, pool)
     placed = store.placed(described.layout, pool)
     assert store.encoded == 0 and len(placed) == len(pool)
     files = [path for path in opened if path.suffix == ".npy"]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from preference_maker import put_preferences
 
-from ml_backend.loop import features, models, queue_order, rounds
+from ml_backend.loop import models, queue_order, rounds
 from ml_backend.loop import train as stages
-from ml_backend.loop.features import encode_pool
+from ml_backend.loop.features import encode_pool, encoder_settings
 from ml_backend.loop.rounds import run_round
 from ml_backend.reward.encoder import load
 from ml_backend.reward.features import read_features
@@ -87,13 +87,14 @@ def test_tensorboard_reads_the_curves(ws):
 def test_other_encoder_weights_under_the_same_name_make_another_model(ws, monkeypatch):
     """`imagenet` where they could not be had, and later where they can."""
 
-    settled = features.encoder_settings
+    def other(reward):
+        return replace(encoder_settings(reward), digest="none of before")
+
     stages.train(ws)
-    other = "none of before"
-    monkeypatch.setattr(features, "encoder_settings", lambda reward: replace(settled(reward), digest=other))
+    monkeypatch.setattr("ml_backend.loop.spec.encoder_settings", other)
     with pytest.raises(DataError, match=r"model\.pt does not match this configuration.*none of before"):
         models.score_pool(ws)
-    monkeypatch.setattr(stages, "encoder_settings", features.encoder_settings)
+    monkeypatch.setattr(stages, "encoder_settings", other)
     assert stages.train(ws).version == "rm-0002"
 
 
