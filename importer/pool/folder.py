@@ -22,7 +22,7 @@ import numpy as np
 from importer.pool.episode import BadInput, Episode, NoView, Video, VideoSpan, views_of
 from importer.pool.images import ImageFiles
 from importer.pool.labels import assemble, labels_of
-from importer.pool.mapping import LOOKED_AT, Column, Schema, map_columns, usual_columns
+from importer.pool.mapping import Column, Schema, Seen, map_columns, seen_in
 from importer.pool.npz import open_npz
 from importer.pool.outside import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, check_inside, parse_json, read_text
 from importer.pool.parquet import is_numeric, matrix, read_limited
@@ -81,25 +81,14 @@ class Folder:
         return self.root / self.names[episode_index]
 
     def _schema(self) -> Schema:
-        """As most of the first episodes that can be read have it."""
-        columns: list[dict[str, Column]] = []
-        cameras: dict[str, None] = {}
-        labels: dict[str, None] = {}
-        trouble: BadInput | None = None
-        for name in self.names.values():
-            try:
-                columns.append(open_table(self._array_file(self.root / name))[0])
-                labels |= dict.fromkeys(self._meta(self.root / name))
-                cameras |= dict.fromkeys(sorted(self._cameras(self.root / name)))
-            except BadInput as error:
-                trouble = trouble or error
-            if len(columns) == LOOKED_AT:
-                break
-        if trouble and not columns:
-            raise trouble
+        columns, cameras, labels = seen_in(self.names.values(), self._seen)
         notes = [] if cameras else [NO_IMAGES]
-        found = usual_columns(columns)
-        return Schema("plain folder", self.root, self.dataset.fps, found, list(cameras), list(labels), notes)
+        return Schema("plain folder", self.root, self.dataset.fps, columns, cameras, labels, notes)
+
+    def _seen(self, name: str) -> Seen:
+        folder = self.root / name
+        columns, _ = open_table(self._array_file(folder))
+        return Seen(columns, sorted(self._cameras(folder)), list(self._meta(folder)))
 
     def _cameras(self, folder: Path) -> dict[str, Path | list[Path]]:
         """Name of the camera → its video, or its image files in the order of their numbers."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from importer.pool.episode import BadInput
 from preference.config import Columns
 
+T = TypeVar("T")
 NONE = "none"
 ACTIONS = ("action", "actions")
 STATES = ("observation.state", "state", "states", "observation.states", "qpos")
@@ -92,6 +94,36 @@ def usual_columns(episodes: Iterable[dict[str, Column]]) -> dict[str, Column]:
         for name, column in columns.items():
             seen.setdefault(name, Counter())[column] += 1
     return {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
+
+
+class Seen(NamedTuple):
+    """What an episode has, or several."""
+
+    columns: dict[str, Column]
+    cameras: list[str]
+    labels: list[str]
+
+
+def seen_in(episodes: Iterable[T], look: Callable[[T], Seen]) -> Seen:
+    """What the first episodes that can be read have: each column as most of them do, cameras and labels of any.
+
+    Raises:
+        BadInput: not one can be read; says why the first cannot.
+    """
+    found: list[Seen] = []
+    trouble: BadInput | None = None
+    for episode in episodes:
+        try:
+            found.append(look(episode))
+        except BadInput as error:
+            trouble = trouble or error
+        if len(found) == LOOKED_AT:
+            break
+    if trouble and not found:
+        raise trouble
+    cameras = dict.fromkeys(name for one in found for name in one.cameras)
+    labels = dict.fromkeys(name for one in found for name in one.labels)
+    return Seen(usual_columns(one.columns for one in found), list(cameras), list(labels))
 
 
 @dataclass(frozen=True)

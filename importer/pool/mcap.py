@@ -27,14 +27,14 @@ from importer.pool.folder import natural
 from importer.pool.labels import assemble, labels_of, text
 from importer.pool.mapping import (
     ACTIONS,
-    LOOKED_AT,
     ROW_SUCCESS,
     STATES,
     Column,
     Mapping,
     Schema,
+    Seen,
     map_columns,
-    usual_columns,
+    seen_in,
 )
 from importer.pool.mcap_file import Pictures, Recording, columns_in, numbers_at, opened
 from importer.pool.outside import LONGEST_S, check_array, check_inside, guarded
@@ -63,6 +63,8 @@ class Mcap:
             raise BadInput(self.root, "", f"there is no episode here: expected a folder of files *{SUFFIX}", fix=fix)
         self.names = dict(enumerate(self.named))
         self.places: dict[str, Place] = {}
+        self.videos: dict[str, str] = {}
+        """Topic of compressed video → its encoding."""
         self.schema = self._schema()
         found = map_columns(self.schema, dataset.columns, usual(self.schema.columns, self.places))
         self.mapping = replace(found, time="")  # the log's own
@@ -95,30 +97,18 @@ class Mcap:
         return assemble(episode_index, rows, labels, views, task=text(said.get("task")))
 
     def _schema(self) -> Schema:
-        """As most of the first files that can be read have it."""
-        columns: list[dict[str, Column]] = []
-        cameras: dict[str, None] = {}
-        labels: dict[str, None] = {}
-        videos: dict[str, str] = {}
-        trouble: BadInput | None = None
-        for index in self.names:
-            try:
-                file = self.files(index)[0]
-                with guarded(file), opened(file) as recording:
-                    columns.append(self._columns(recording))
-                    labels |= dict.fromkeys(recording.labels())
-                    cameras |= dict.fromkeys(filter(recording.is_picture, recording.topics))
-                    videos |= {topic: recording.topics[topic] for topic in filter(recording.is_video, recording.topics)}
-            except BadInput as error:
-                trouble = trouble or error
-            if len(columns) == LOOKED_AT:
-                break
-        if trouble and not columns:
-            raise trouble
+        columns, cameras, labels = seen_in(self.names, self._seen)
         notes = [] if cameras else [NO_IMAGES]
-        notes += [f"{topic} is {name}, which is not read: record images of it." for topic, name in videos.items()]
-        found = usual_columns(columns)
-        return Schema("MCAP", self.root, self.dataset.fps, found, sorted(cameras), list(labels), notes)
+        notes += [f"{topic} is {name}, which is not read: record images of it." for topic, name in self.videos.items()]
+        return Schema("MCAP", self.root, self.dataset.fps, columns, sorted(cameras), labels, notes)
+
+    def _seen(self, index: int) -> Seen:
+        file = self.files(index)[0]
+        with guarded(file), opened(file) as recording:
+            columns = self._columns(recording)
+            labels = list(recording.labels())
+            self.videos |= {topic: recording.topics[topic] for topic in filter(recording.is_video, recording.topics)}
+            return Seen(columns, list(filter(recording.is_picture, recording.topics)), labels)
 
     def _columns(self, recording: Recording) -> dict[str, Column]:
         """What the first message of each topic has."""
