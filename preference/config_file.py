@@ -2,7 +2,8 @@
 
 In: a TOML file; the environment variables in `ENVIRONMENT`, which win over it, or files that they name; what
 `robopref up` wrote of its servers, where the file names no Label Studio. This is the only module that reads environment
-variables. What is wrong is said field by field, in words that come from the settings' JSON Schema.
+variables. What is wrong is said field by field, in words that come from the settings' JSON Schema; and what is
+outside the protocol's ranges, where somebody asks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +231,25 @@ def default_name(path: Path) -> str:
     if path.parent.name == "snapshots":
         return path.parent.parent.name.rpartition("--")[2]
     return path.stem if path.suffix in (".hdf5", ".h5") else path.name
+
+
+PROTOCOL: dict[str, tuple[float, float, str]] = {
+    "pairs.batch": (200, 500, "pairs in a batch"),
+    "pairs.duplicates": (0.05, 0.10, "share of repeated pairs"),
+    "pairs.overlap": (2, 3, "annotators per pair"),
+    "calibration.pairs": (30, 50, "pairs of a calibration set"),
+    "active.pairs": (50, 100, "pairs in a round"),
+}
+"""Setting → smallest and largest value, and what it is."""
+
+
+def outside_protocol(config: Config, *sections: str) -> list[str]:
+    """A sentence for each setting that is outside its range; only of these `sections`, if any are given."""
+    said = []
+    for name, (low, high, what) in PROTOCOL.items():
+        if sections and name.partition(".")[0] not in sections:
+            continue
+        value = attrgetter(name)(config)
+        if not low <= value <= high:
+            said.append(f"{name} = {value:g} ({what}) is outside the protocol's {low:g} to {high:g}.")
+    return said

@@ -17,8 +17,8 @@ from importer.studio.queues import phases_of, title_of
 from ml_backend.loop.rounds import bootstrap_labels
 from preference.adjudicated import ADJUDICATION
 from preference.artifacts import read_json
+from preference.config_file import outside_protocol
 from preference.errors import ConfigError, DataError
-from preference.protocol import outside_protocol
 from preference.records import ADOPTED, DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
 from qc_reports.resolve import lost

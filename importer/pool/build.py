@@ -16,7 +16,7 @@ from importer.pool.dataset import files_read, open_dataset
 from importer.pool.episode import BadInput, Episode
 from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
 from importer.pool.outside import guarded
-from importer.pool.picture import draw_pool
+from importer.pool.plot import draw_pool
 from importer.pool.quality import grasp_stability, path_efficiency, rank_pool, smoothness
 from importer.pool.trim import trim
 from preference.config import Clips, Config, Dataset, Pool

@@ -16,7 +16,6 @@ from typing import Protocol
 from importer.pool import hdf5
 from importer.pool.episode import BadInput, Episode
 from importer.pool.folder import Folder, episode_folders
-from importer.pool.foreign import foreign_format
 from importer.pool.labels import Labels, complete, read_sidecar
 from importer.pool.lerobot import read_info
 from importer.pool.lerobot_v2 import LeRobotV2
@@ -30,6 +29,26 @@ from preference.config import Dataset, Pool
 from preference.records import Trajectory
 
 LONGEST = 60
+FOREIGN = {
+    "RLDS": (
+        ("*.tfrecord*", "*.array_record*"),
+        "Make a LeRobot dataset of it: LeRobot's examples/port_datasets/port_droid.py does so for DROID, and others "
+        "differ in the names of their features. It reads with TensorFlow, which Robopref does not need otherwise.",
+    ),
+    "a ROS bag": (
+        ("*.bag", "*.db3"),
+        "Convert it to MCAP (`mcap convert in.bag out.mcap`, `ros2 bag convert`), one file for each episode, and name "
+        "their folder.",
+    ),
+    "Zarr": (
+        (".zgroup", "zarr.json", "*.zarr"),
+        "Make a LeRobot dataset of it: read the arrays with the package zarr, and write rows with "
+        "LeRobotDataset.create and add_frame.",
+    ),
+}
+"""Formats that no reader here reads: name → patterns of its files, and what makes a LeRobot dataset of them."""
+DEEPEST = 3
+"""Folders below the one that was named, where TensorFlow Datasets keeps NAME/CONFIG/VERSION."""
 
 
 class Reader(Protocol):
@@ -218,6 +237,17 @@ def _refuse_foreign(path: Path) -> None:
     if found := foreign_format(path):
         name, fix = found
         raise BadInput(path, "", f"this is {name}, which Robopref does not read", fix=fix)
+
+
+def foreign_format(path: Path) -> tuple[str, str] | None:
+    """The name of the format at `path`, a file or a folder, and what to do; None where it is none of these."""
+    for name, (patterns, fix) in FOREIGN.items():
+        for pattern in patterns:
+            if path.match(pattern):
+                return name, fix
+            if path.is_dir() and any(next(path.glob("*/" * depth + pattern), None) for depth in range(DEEPEST + 1)):
+                return name, fix
+    return None
 
 
 def trajectory_id(dataset: str, episode: str) -> str:

@@ -1,7 +1,6 @@
 """How far people agree, and where they do not. Votes (pair → annotator → answer) in, figures with intervals out.
 
 - `coefficients`: Krippendorff's alpha, Cohen's kappa (Cohen 1960) and their bootstrap.
-- `kappa_test.outcome(table, threshold, ...)`: certified, refused or undecided (Fleiss, Cohen & Everitt 1969).
 - `parts.parts(answers, ...)`: alpha by task type, stratum, tiers, quartiles and over time.
 - `contested.contested_pairs(answers, ...)`: the pairs on which answers differ most.
 - `pair_model.fit_pairs(votes, ...)`: Dawid-Skene with difficulty (Dawid & Skene 1979).

@@ -5,16 +5,17 @@ Works on any answers, from a workspace or from a file, and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from preference.config import Quality
-from preference.records import AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
-from qc_reports.agreement.coefficients import NOTHING, confusions, krippendorff_alpha, pairwise_kappas
+from preference.records import Answer, AssignmentView, BatchStatus, Pair, Preference, ResolutionReason, Review
+from qc_reports.agreement.coefficients import ENOUGH_SHARED, NOTHING, confusions, krippendorff_alpha, pairwise_kappas
 from qc_reports.agreement.contested import best_against_rest
+from qc_reports.agreement.exact_tests import interval_of_share
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.clock import clock_flags
 from qc_reports.annotators.flags import examine
@@ -22,10 +23,16 @@ from qc_reports.annotators.reviews import ReviewStatus, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, planned, votes, waiting_by_pair
 from qc_reports.report.gate import gate
-from qc_reports.report.warnings import warnings
 from qc_reports.resolution.exclusions import LeftOut, left_out
 from qc_reports.resolution.methods import differences
 from qc_reports.resolution.vote import resolve as resolve_pairs
+
+ENOUGH = 30
+"""Pairs with two votes from which on a stratum's disagreement is spoken of."""
+EASY = 0.15
+"""Pairs of one quartile should divide people; where the whole interval lies below, the tiers are badly calibrated."""
+HARD = 0.2
+"""Gold pairs should not; where the whole interval lies above, they are no gold. The protocol's limit for one person."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class BatchReport:
     best_against_rest: list[dict[str, Any]] = field(default_factory=list)
     """Pairs on which the most reliable people disagree with the rest: see `agreement.contested`."""
     warnings: list[str] = field(default_factory=list)
-    """What the figures cannot tell, and why; see `qc_reports.report.warnings`."""
+    """What the figures cannot tell, and why; see the function `warnings`."""
     notes: list[str] = field(default_factory=list)
     """What was said when the batch was planned."""
     decision: dict[str, str] | None = None
@@ -197,3 +204,69 @@ def count_resolved(preferences: Sequence[Preference]) -> dict[str, int]:
         else:
             counts["ambiguous" if preference.reason == "ambiguous" else "unresolved"] += 1
     return counts
+
+
+def warnings(answers: Sequence[Answered]) -> list[str]:
+    """What a reader must know before trusting the figures: a sentence for each thing that the answers cannot tell.
+
+    A figure that cannot be computed is nan, and here is why. What stands in the way of everything comes first.
+    """
+    ballots = votes(planned(answers))
+    return [*_agreement(answers), *_strata(answers, ballots), *_shared(ballots), *_unknown(answers)]
+
+
+def _agreement(answers: Sequence[Answered]) -> list[str]:
+    people = sorted({answer.annotator_id for answer in answers})
+    words = {answer.preference for answer in answers}
+    found = []
+    if len(people) == 1:
+        found.append(f"Only {people[0]} answered: agreement cannot be measured with one annotator.")
+    elif all(len(ballots) < 2 for ballots in votes(answers).values()):
+        found.append(f"No pair was answered by two of the {len(people)} annotators: agreement cannot be measured.")
+    if len(words) == 1:
+        found.append(f"Every answer is {words.pop()}: agreement beyond chance has no meaning, so alpha is not given.")
+    return found
+
+
+def _strata(answers: Sequence[Answered], ballots: Mapping[str, Mapping[str, Answer]]) -> list[str]:
+    """Hard pairs that are easy, and easy ones that are hard: then the quartiles do not say how good a trajectory is."""
+    found = []
+    differing, n = _differing(ballots, {a.pair_id for a in answers if a.stratum == "same"})
+    if n >= ENOUGH and interval_of_share(differing, n)[1] < EASY:
+        found.append(
+            f"Annotators differ on only {differing} of {n} pairs of one quartile, which should be hard: the tiers may "
+            "be badly calibrated."
+        )
+    differing, n = _differing(ballots, {a.pair_id for a in answers if a.expected is not None})
+    if n >= ENOUGH and interval_of_share(differing, n)[0] > HARD:
+        found.append(
+            f"Annotators differ on {differing} of {n} gold pairs, which should be easy: look at their expected answers "
+            "before anybody is held against them."
+        )
+    return found
+
+
+def _differing(ballots: Mapping[str, Mapping[str, Answer]], pair_ids: Iterable[str]) -> tuple[int, int]:
+    """On how many of the pairs with two votes or more not all agree, and how many these are."""
+    shared = [ballots[key] for key in pair_ids if len(ballots.get(key, {})) > 1]
+    return sum(len(set(ballot.values())) > 1 for ballot in shared), len(shared)
+
+
+def _shared(ballots: Mapping[str, Mapping[str, Answer]]) -> list[str]:
+    tables = confusions(ballots)[1].values()
+    few = sum(table.sum() < ENOUGH_SHARED for table in tables)
+    if not few:
+        return []
+    return [f"{few} of {len(tables)} pairs of annotators share fewer than {ENOUGH_SHARED} pairs: their kappas are "
+            "rough."]  # fmt: skip
+
+
+def _unknown(answers: Sequence[Answered]) -> list[str]:
+    columns = [
+        (any(a.confidence is not None for a in answers), "confidence", "the confidence scale is not looked at"),
+        (any(a.response_time_ms is not None for a in answers), "response time", "speed is not checked"),
+        (any(a.expected is not None for a in answers), "gold answer", "nobody is held against the truth"),
+        (any(a.duplicate for a in answers), "second showing", "nobody's consistency is checked"),
+        (any(a.left is not None for a in answers), "side", "a preference for one side cannot be seen"),
+    ]
+    return [f"No answer has a {name}: {effect}." for known, name, effect in columns if not known]

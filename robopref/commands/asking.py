@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from preference.protocol import outside_protocol
+from preference.config_file import outside_protocol
 from preference.workspace import Workspace
 from robopref import show, show_status
 from robopref.app import ASK, DEFAULT, ConfigPath, Json, Stages, app

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from preference.config import Calibration
-from qc_reports.agreement.kappa_test import outcome
+from qc_reports.certification import outcome
 
 COURSES = 2000
 TIES = 0.12

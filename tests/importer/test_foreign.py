@@ -2,7 +2,7 @@
 
 import pytest
 
-from importer.pool.foreign import foreign_format
+from importer.pool.dataset import foreign_format
 from importer.pool.inspect import dataset_at, inspect
 from preference.errors import DataError
 

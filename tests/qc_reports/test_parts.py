@@ -13,8 +13,7 @@ from qc_reports.agreement.parts import batch_parts, parts
 from qc_reports.annotators.flag import Flag
 from qc_reports.annotators.reviews import review_status
 from qc_reports.answers import Answered, votes
-from qc_reports.report.batch_report import figures
-from qc_reports.report.warnings import warnings
+from qc_reports.report.batch_report import figures, warnings
 from qc_reports.resolution.exclusions import left_out
 from qc_reports.resolution.vote import resolve
 

@@ -15,8 +15,8 @@ from ml_backend.loop import train as stages
 from ml_backend.release.gather import gather
 from preference.artifacts import write_json
 from preference.config import Config
+from preference.config_file import outside_protocol
 from preference.errors import NotReady, UserError
-from preference.protocol import outside_protocol
 from preference.records import Batch, Certification, Judgment, Pair, Preference, Review, Trajectory
 from preference.workspace import Workspace
 from qc_reports.certification import Effort
