@@ -30,6 +30,7 @@ import psutil
 
 from preference.artifacts import told_when_full
 from preference.errors import UserError
+from preference.tls import authorities
 
 HOST = "127.0.0.1"
 PORTS = range(20_000, 30_000)
@@ -197,7 +198,7 @@ def claim_port(port: int | None, who: str, *, fix: str = "Choose another port.")
 def answers(url: str) -> bool:
     """Whether a server on this machine says that it is well; a proxy for other addresses is not asked."""
     try:
-        return httpx.get(f"{url}/health", timeout=5, trust_env=False).is_success
+        return httpx.get(f"{url}/health", timeout=5, trust_env=False, verify=authorities(False)).is_success
     except httpx.HTTPError:
         return False
 

@@ -21,6 +21,7 @@ from preference.artifacts import keep_private, read_json, told_when_full, write_
 from preference.errors import DataError, StudioError, needs
 from preference.listeners import check_own
 from preference.locks import Lock
+from preference.tls import authorities
 from robopref.child import HOST, Child, answers, claim_port
 
 SETTINGS = "labeling_config.plugin.settings"
@@ -191,7 +192,8 @@ class LabelStudioServer:
                 return False
             check_own(self.url, "this project's Label Studio", error=StudioError, fix=PORT_TAKEN)
             header = {"Authorization": f"Token {self.token}"}
-            known = httpx.get(f"{self.url}/api/current-user/whoami", headers=header, timeout=20, trust_env=False)
+            address, known_by = f"{self.url}/api/current-user/whoami", authorities(False)
+            known = httpx.get(address, headers=header, timeout=20, trust_env=False, verify=known_by)
         except httpx.HTTPError:
             return False
         if known.status_code in (401, 403):

@@ -22,6 +22,7 @@ from labeling_config.contract import ASSIGNMENT_ID, SECRET_HEADER
 from preference.config import S3
 from preference.errors import StudioError
 from preference.listeners import check_own
+from preference.tls import authorities
 from preference.workspace import Workspace
 
 EXPECTED_VERSION = "1.23"
@@ -58,7 +59,10 @@ class LabelStudio:
         hooks: Any = {"request": [lambda _: self._check_own()]}
         trust_env = by_proxy(self.url)
         with self._errors("connect"):
-            http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=trust_env, event_hooks=hooks)
+            http = httpx.Client(
+                timeout=timeout, follow_redirects=True, trust_env=trust_env, verify=authorities(trust_env),
+                event_hooks=hooks,
+            )  # fmt: skip
             self._client = Client(base_url=self.url, api_key=token or "none", timeout=timeout, httpx_client=http)
 
     def _check_own(self) -> None:
@@ -73,7 +77,10 @@ class LabelStudio:
         """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
         address, trust_env = f"{self.url}/api/version", by_proxy(self.url)
         with self._errors("read its version"):
-            answer = httpx.get(address, timeout=self._timeout, follow_redirects=True, trust_env=trust_env)
+            answer = httpx.get(
+                address, timeout=self._timeout, follow_redirects=True, trust_env=trust_env,
+                verify=authorities(trust_env),
+            )  # fmt: skip
             said = answer.json() if answer.status_code == 200 else {}
             return str(said.get("release") or "") if isinstance(said, dict) else ""
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from preference.errors import StudioError
+from preference.tls import authorities
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Seconds. SQLite under load answers late, not never."""
@@ -78,9 +79,11 @@ def by_proxy(base_url: str) -> bool:
 
 
 def _client(base_url: str, **options: Any) -> httpx.Client:
+    trust_env = by_proxy(base_url)
     client = httpx.Client(
-        base_url=base_url, timeout=TIMEOUT, follow_redirects=True, trust_env=by_proxy(base_url), **options
-    )
+        base_url=base_url, timeout=TIMEOUT, follow_redirects=True, trust_env=trust_env,
+        verify=authorities(trust_env), **options,
+    )  # fmt: skip
 
     def keep(_: httpx.Response) -> None:
         # Where people come through a proxy with TLS, cookies are for https only; programs inside come without it.

@@ -31,6 +31,7 @@ from labeling_config.plugin.access import is_manager
 from preference.embedded import read_servers
 from preference.errors import UserError
 from preference.listeners import check_own
+from preference.tls import authorities
 
 PASSED_ON = ("Content-Type", "Accept", "If-None-Match", "If-Modified-Since", "Range", "Origin", "Sec-Fetch-Site")
 HANDED_BACK = (
@@ -105,7 +106,7 @@ def _passed_on(request: Any, found: Backend, rest: str) -> Any:
     }
     query = request.META.get("QUERY_STRING", "")
     url = f"{found.url}{CONSOLE}{'/' if rest else ''}{quote(rest)}{'?' if query else ''}{query}"
-    client = httpx.Client(timeout=TIMEOUT, trust_env=False)
+    client = httpx.Client(timeout=TIMEOUT, trust_env=False, verify=authorities(False))
     try:
         sent = client.build_request(request.method, url, headers=headers, content=request.body)
         reply = client.send(sent, stream=True)

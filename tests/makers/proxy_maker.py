@@ -5,6 +5,8 @@ import time
 
 import httpx
 
+from preference.tls import authorities
+
 HOP = {"connection", "transfer-encoding", "content-encoding", "content-length", "host"}
 
 
@@ -30,8 +32,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
         headers["Host"] = self.target.split("//")[1]
         made = httpx.request(
-            self.command, self.target + self.path, content=body, headers=headers, follow_redirects=False, timeout=60
-        )
+            self.command, self.target + self.path, content=body, headers=headers, follow_redirects=False, timeout=60,
+            verify=authorities(True),
+        )  # fmt: skip
         if rule == "lost":
             return self._say(500, b'{"detail": "Internal Server Error"}', {})
         kept = {k: v for k, v in made.headers.items() if k.lower() not in HOP and k.lower() != "set-cookie"}
