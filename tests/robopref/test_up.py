@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import asdict
 
 import pytest
 from process_maker import processes_of
@@ -44,10 +45,15 @@ def pids(status):
     return {part["name"]: part["pid"] for part in status["parts"]}
 
 
+def status(config):
+    """As `--status --json` says it, without a process for each look."""
+    return asdict(up.status(config))
+
+
 def until_up(config, patience_s=240.0):
     """Its status, once everything runs."""
     deadline = time.monotonic() + patience_s
-    while not (found := told(config, "--status"))["up"] and time.monotonic() < deadline:
+    while not (found := status(config))["up"] and time.monotonic() < deadline:
         time.sleep(0.3)
     assert found["up"], found
     return found
@@ -142,7 +148,7 @@ def test_what_is_killed_comes_back_by_itself(project):
     for pid in pids(before).values():
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while told(config, "--status")["up"] and time.monotonic() < deadline:
+    while status(config)["up"] and time.monotonic() < deadline:
         time.sleep(0.1)
     after = until_up(config)
     assert not set(pids(after).values()) & set(pids(before).values())
@@ -156,7 +162,7 @@ def test_after_a_kill_of_everything_it_comes_back_with_the_same_ports_and_data(p
     os.kill(holder, signal.SIGKILL)
     again = run(config)  # at once: the old ones may still be ending
     assert again.returncode == 0, again.stderr
-    after = told(config, "--status")
+    after = status(config)
     assert after["up"] and [part["url"] for part in after["parts"]] == [part["url"] for part in before["parts"]]
     assert not set(pids(after).values()) & set(pids(before).values())
     ws = Workspace.open(config)
