@@ -29,10 +29,12 @@ FUZZ = 12
 BODIES = 300
 """Random annotations that the service is sent."""
 LONGEST = (
-    "test_demo", "test_console_course", "test_screen", "test_screen_trouble", "test_blind", "test_release", "test_up",
-    "test_faults", "test_clips", "test_finetune", "test_trouble", "test_label_studio", "test_cli", "test_plugin",
-    "test_answers", "test_simulate", "test_encoding", "test_pool_formats", "test_validate", "test_stages",
+    "test_demo", "test_release", "test_clips", "test_console_course", "test_screen", "test_screen_trouble",
+    "test_blind", "test_up", "test_faults", "test_finetune", "test_trouble", "test_label_studio", "test_cli",
+    "test_plugin", "test_answers", "test_simulate", "test_encoding", "test_pool_formats", "test_validate",
+    "test_stages",
 )  # fmt: skip
+"""The second and the third need no Label Studio: the first one's data folder is made meanwhile."""
 MAKERS = Path(__file__).parent / "makers"
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -47,6 +49,14 @@ def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left with one of them at the end."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """For `-m slow` and `-m clock`, files without such tests are not imported: all of them take 15 s of CPU."""
+    mark = config.option.markexpr
+    if mark in ("slow", "clock") and collection_path.suffix == ".py":
+        return f"pytest.mark.{mark}" not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 @pytest.fixture(scope="session")
