@@ -1,6 +1,7 @@
-"""What `robopref serve` runs: the ML backend that Label Studio talks to, with what managers read and do beside it.
+"""What `robopref serve` runs: the ML backend that Label Studio talks to, and beside it what people open in a browser.
 
     GET  /reports       quality reports: the list, /reports/BATCH, /reports/live for all answers so far
+    GET  /join          where `annotators.outside` is set: makes the account of whoever has a signed invitation
     /robopref/console   the manager's console (`robopref.console`)
 
 All other addresses are those of `ml_backend.service.app`, which also keeps out whoever has no password.
@@ -19,6 +20,7 @@ from preference.work import console
 from preference.workspace import Workspace
 from robopref.console import routes
 from robopref.console.reports import AGAIN_S, LiveReports
+from robopref.join import invitations
 
 PATIENCE_S = 5.0
 """How long the service waits for other writers of the database. Label Studio gives up after that, and the next pull
@@ -50,6 +52,8 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
         return ml_backend.fits(request.headers.get(CONSOLE_HEADER), ws.config.service.console_secret)
 
     app.register_blueprint(routes.console(ws, trusted, report))
+    if ws.config.annotators.outside:
+        app.register_blueprint(invitations(ws))
     return app
 
 

@@ -26,6 +26,8 @@ from preference.locks import JOIN, exclusively
 from preference.records import Annotator
 from preference.workspace import Workspace
 
+PATH = "/join"
+"""Of the page behind a link, on the service."""
 PREFIX = "outside-"
 """Begins the ids of people who came by invitation."""
 PARTICIPANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -82,7 +84,7 @@ def invitation(ws: Workspace, participant: str) -> str:
     if not ws.config.service.address:
         raise UserError("The link needs the ML backend's address.", fix="Set service.url, or run `robopref up`.")
     who = participant_of(participant)
-    return f"{ws.config.service.address}/join?{urlencode({'participant': who, 'key': key_of(ws, who)})}"
+    return f"{ws.config.service.address}{PATH}?{urlencode({'participant': who, 'key': key_of(ws, who)})}"
 
 
 def key_of(ws: Workspace, participant: str) -> str:

@@ -7,7 +7,6 @@
     GET  /versions      the model versions
     GET  /metrics       for Prometheus
     GET  /              the same for a person
-    GET  /join          where `annotators.outside` is set: makes the account of whoever has a signed invitation
     GET  /openapi.json  all of this for programs
 
 `robopref.service` adds what managers read and do in a browser.
@@ -31,9 +30,9 @@ from pydantic import SecretStr
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from importer.studio.hints import Hints
+from importer.studio.participants import PATH
 from labeling_config.contract import CONSOLE, CONSOLE_HEADER, SECRET_HEADER
 from ml_backend.loop.queue_order import QueueScores, version_in_use
-from ml_backend.service.join import PATH, invitations
 from ml_backend.service.metrics import METRICS_TYPE, Metrics, status_page
 from preference.errors import DataError, UserError
 from preference.logs import HEADER, new_request_id, request_id, tell
@@ -65,8 +64,6 @@ def create_app(ws: Workspace, hints: Hints | None = None) -> Flask:
     _guard(app, ws)
     _answer_label_studio(app, ws, QueueScores(ws), hints, metrics)
     _answer_people(app, ws, metrics)
-    if ws.config.annotators.outside:
-        app.register_blueprint(invitations(ws))
     _answer_mistakes(app)
     return app
 

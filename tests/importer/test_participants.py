@@ -11,11 +11,11 @@ from importer.studio import participants
 from importer.studio.participants import completion_code, export_participants, finish_outside, invitation, join, key_of
 from importer.studio.replies import StudioProject
 from labeling_config.contract import completion_of
-from ml_backend.service.app import create_app
-from ml_backend.service.join import PER_LINK, TOGETHER, Limit
 from preference.errors import StudioError, UserError
 from preference.records import Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
+from robopref.join import PER_LINK, TOGETHER, Limit
+from robopref.service import create_app
 
 TOML = """
 [annotators]

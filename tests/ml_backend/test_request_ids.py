@@ -9,8 +9,8 @@ from told_maker import Told
 
 from importer.studio.hints import Hints
 from importer.studio.judgments import replace_annotations
-from ml_backend.service.app import create_app
 from preference import logs
+from robopref.service import create_app
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from werkzeug.serving import make_server
 
 from importer.studio.participants import Account
 from labeling_config.contract import CONSOLE
-from ml_backend.service.join import NOT_OURS, _page
 from preference.records import Certification, ModelVersion
 from qc_reports.qc import qc
 from robopref import service
 from robopref.console import PAGES, reports
+from robopref.join import NOT_OURS, _page
 from robopref.service import create_app
 
 PLACES = [*(page.name for page in PAGES), "people?who=alice", "batches?pairs=2&overlap=1", "reports"]

@@ -14,12 +14,11 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from importer.studio.participants import join, key_of, participant_of
+from importer.studio.participants import PATH, join, key_of, participant_of
 from preference.errors import UserError
 from preference.pages import render
 from preference.workspace import Workspace
 
-PATH = "/join"
 PER_LINK, TOGETHER, WINDOW_S = 20, 120, 3600.0
 """Requests with one participant's link, and with all, in an hour."""
 
@@ -83,4 +82,4 @@ def _page(status: int, **values: object) -> Response:
     headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
                "frame-ancestors 'none'"}  # fmt: skip
-    return Response(render("ml_backend.service", "join.html.jinja", **(known | values)), status, headers)
+    return Response(render("robopref", "join.html.jinja", **(known | values)), status, headers)
