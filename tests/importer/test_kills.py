@@ -1,12 +1,9 @@
 """push and pull, killed at random steps twenty times each, end with exactly the right tasks and rows."""
 
 import random
-import signal
-import subprocess
-import sys
 
 import pytest
-from paths import ROOT
+from process_maker import runs_killed
 from studio_maker import make_workspace, plan
 
 from importer.studio.client import connect
@@ -78,19 +75,8 @@ def ws(label_studio, request, tmp_path):
 @pytest.fixture
 def killed(ws, tmp_path):
     """`killed("push", 7)` runs the stage and kills it at its seventh step; False where it was done before that."""
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "robopref.toml")]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(what, at):
-        process.stdin.write(f"{what} {at}\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        assert code in (0, -signal.SIGKILL)
-        return code != 0
-
-    yield run
-    process.stdin.close()
-    process.wait(60)
+    with runs_killed(CHILD, tmp_path / "robopref.toml") as run:
+        yield lambda what, at: run(f"{what} {at}")
 
 
 def test_twenty_kills_of_push_leave_one_task_for_each_assignment(ws, killed):

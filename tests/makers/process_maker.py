@@ -1,10 +1,13 @@
-"""Processes that a test started, found by what stands on their command lines; and one of another user."""
+"""Processes that a test started, found by what is on their command lines; runs that are killed; one of another user."""
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from paths import ROOT
 
 NOBODY = 65534
 LISTEN = """
@@ -36,6 +39,25 @@ def foreign_server(log):
             yield int(process.stdout.readline())
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def runs_killed(script, argument):
+    """`run("push 7")` sends that line to a process of `script`, which answers with the exit code of a fork that did it:
+    True where the fork was killed, False where it ended by itself."""
+    command = [sys.executable, "-c", script, str(argument)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def run(line):
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            code = int(process.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code != 0
+
+        yield run
+        process.stdin.close()
+        process.wait(60)
 
 
 def processes_of(root):

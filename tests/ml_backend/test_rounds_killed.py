@@ -2,14 +2,11 @@
 and nothing half. The database, ranking and process are real; Label Studio is a file of tasks."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
-from paths import ROOT
 from pool_maker import trained_pool
+from process_maker import runs_killed
 
 from preference.records import Judgment
 from preference.workspace import Workspace
@@ -89,19 +86,8 @@ def killed(trained, tmp_path):
     settings = tmp_path / "robopref.toml"  # of so small a pool v_optimal finds three pairs a round, not four
     settings.write_text(settings.read_text().replace("[active]\n", '[active]\nstrategy = "d_optimal"\n'))
     (tmp_path / "tasks.txt").touch()
-    command = [sys.executable, "-c", CHILD, str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(at):
-        process.stdin.write(f"{at}\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        assert code in (0, -signal.SIGKILL)
-        return code != 0
-
-    yield run
-    process.stdin.close()
-    process.wait(60)
+    with runs_killed(CHILD, tmp_path) as run:
+        yield run
 
 
 NEVER = 10**6
