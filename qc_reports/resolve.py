@@ -10,7 +10,7 @@ from preference.artifacts import plain, write_json, write_jsonl
 from preference.records import AssignmentView, Pair, Preference, Resolution, ResolutionReason
 from preference.workspace import Workspace
 from qc_reports.annotators.clock import clock_flags, with_clock
-from qc_reports.annotators.flags import flags
+from qc_reports.annotators.examine import flags
 from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats

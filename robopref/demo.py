@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_backend.reward.weights import NETWORK, packaged_file
+from ml_backend.reward.encoder_weights import NETWORK, packaged_file
 from preference.artifacts import read_json, write_json, write_text
 from preference.config import CONFIG_NAME
 from preference.errors import UserError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from labeling_config import STUDIO_VERSION
 from labeling_config.contract import MISSING_CLIP, preference_of
-from ml_backend.reward.weights import WITHOUT_A_HUB
+from ml_backend.reward.encoder_weights import WITHOUT_A_HUB
 from preference.config_file import outside_protocol
 from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
 from preference.records import AssignmentView

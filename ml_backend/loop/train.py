@@ -30,7 +30,7 @@ from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.loop.spec import describe
 from ml_backend.loop.success import known_outcomes, said
 from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
-from ml_backend.reward.weights import EncoderSettings
+from ml_backend.reward.encoder_weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError, NotReady
 from preference.formats import now

@@ -31,10 +31,10 @@ from ml_backend.release.archive import SUMS, check_folder, write_archive
 from ml_backend.release.versions import Version, folder_name, is_complete, parse_version
 from ml_backend.reward import checkpoint
 from ml_backend.reward.dataset import SPLITS
+from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.features import Features, write_features
 from ml_backend.reward.layout import Robot
 from ml_backend.reward.model import ModelSpec, RewardModel
-from ml_backend.reward.weights import resolve_weights
 from preference.artifacts import read_json, replacing, sha256_of, write_json, write_text
 from preference.config import Config, Dataset, Reward
 from preference.errors import ConfigError, DataError, UserError

@@ -4,7 +4,7 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 
 | file | idea |
 | --- | --- |
-| `weights`, `encoder` | which weights an encoder gets; the encoder, in torch or ONNX Runtime |
+| `encoder_weights`, `encoder` | which weights an encoder gets; the encoder, in torch or ONNX Runtime |
 | `features` | what the model sees of a trajectory, as a file, a batch, and normalized |
 | `segments` | pieces of trajectories, as trajectories |
 | `dataset` | labels and single answers as arrays, and their splits |

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_backend.reward.checkpoint import reason
-from ml_backend.reward.weights import SEED, EncoderSettings, by_timms_names, pretrained_file, takes_any_size
+from ml_backend.reward.encoder_weights import SEED, EncoderSettings, by_timms_names, pretrained_file, takes_any_size
 from preference.artifacts import replacing
 from preference.errors import DataError
 

@@ -30,8 +30,8 @@ from torch import nn
 from ml_backend.reward.checkpoint import TrainingState, save
 from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.reward.encoder import load
+from ml_backend.reward.encoder_weights import EncoderSettings
 from ml_backend.reward.losses import slipped_loss
-from ml_backend.reward.weights import EncoderSettings
 from preference.config import Finetune, Reward
 from preference.errors import UserError
 

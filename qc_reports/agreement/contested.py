@@ -130,7 +130,7 @@ def best_against_rest(answers: Sequence[Answered], reliability: Mapping[str, flo
     """Pairs on which the most reliable people say one thing and the rest something else: often a gap in the guidelines.
 
     Args:
-        reliability: Annotator → share of careful answers (`annotators.flags.Examination`).
+        reliability: Annotator → share of careful answers (`annotators.examine.Examination`).
 
     Returns:
         `pair_id`, `stratum`, `best` and `rest` (annotator → answer), those with most votes first, CONTESTED_SHOWN at

@@ -18,7 +18,7 @@ from qc_reports.agreement.contested import best_against_rest
 from qc_reports.agreement.exact_tests import interval_of_share
 from qc_reports.agreement.parts import parts
 from qc_reports.annotators.clock import clock_flags
-from qc_reports.annotators.flags import examine
+from qc_reports.annotators.examine import examine
 from qc_reports.annotators.reviews import ReviewStatus, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, planned, votes, waiting_by_pair
@@ -104,7 +104,7 @@ def figures(
         reviews: What people made of those who were flagged in this batch before.
         leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
             there `left_out` says what it would change.
-        earlier: Answers of the batches before, the newest first, which count less: see `annotators.flags.examine`.
+        earlier: Answers of the batches before, the newest first, which count less: see `annotators.examine`.
     """
     stats = annotator_stats(answers, quality)
     examined = examine(answers, stats, quality, rng=flags_rng(batch_id), earlier=earlier)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from preference.config import Quality
-from qc_reports.annotators.flags import flags
+from qc_reports.annotators.examine import flags
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered
 

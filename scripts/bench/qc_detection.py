@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from preference.config import Quality
-from qc_reports.annotators.flags import Examination, examine
+from qc_reports.annotators.examine import Examination, examine
 from qc_reports.annotators.statistics import annotator_stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))

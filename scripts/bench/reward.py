@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_backend.reward.weights import NETWORK
+from ml_backend.reward.encoder_weights import NETWORK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128

@@ -112,8 +112,8 @@ def project(folder: Path, port: int, studio_url: str, waiting: int) -> Workspace
 def cache(ws: Workspace) -> None:
     """Features as the encoder would have left them: 512 numbers a frame; encoding itself is another benchmark's."""
     from ml_backend.loop.features import plan
+    from ml_backend.reward.encoder_weights import resolve_weights
     from ml_backend.reward.features import Features, write_features
-    from ml_backend.reward.weights import resolve_weights
 
     rng = np.random.default_rng(1)
     reward = ws.config.reward

@@ -100,7 +100,7 @@ class _TwoViews:
 def _encoded(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     """(T, 2·D) of each episode: the steps between two pictures show the nearer one."""
     from ml_backend.reward.encoder import load
-    from ml_backend.reward.weights import NETWORK, resolve_weights
+    from ml_backend.reward.encoder_weights import NETWORK, resolve_weights
 
     encoder = load(resolve_weights(NETWORK, "imagenet"))
     found = []

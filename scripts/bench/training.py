@@ -84,10 +84,10 @@ def slow(features: Any) -> tuple[float, float]:
     import torch
 
     from ml_backend.reward.encoder import load
+    from ml_backend.reward.encoder_weights import resolve_weights
     from ml_backend.reward.features import collate, fit_normalization
     from ml_backend.reward.losses import pair_loss
     from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.weights import resolve_weights
 
     spec, reward = settings()
     pairs, encoder = labelled_pairs(), load(resolve_weights("resnet18", "none"))
@@ -138,8 +138,8 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
     from importer.pool.build import build_pool
     from ml_backend.loop.features import encode_pool
     from ml_backend.reward.encoder import BATCH, load
+    from ml_backend.reward.encoder_weights import resolve_weights
     from ml_backend.reward.features import read_features
-    from ml_backend.reward.weights import resolve_weights
     from preference.workspace import Workspace
 
     weights = "none"

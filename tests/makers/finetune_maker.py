@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ml_backend.reward.dataset import Pairs, Split
-from ml_backend.reward.weights import resolve_weights
+from ml_backend.reward.encoder_weights import resolve_weights
 
 SETTINGS = replace(resolve_weights("resnet10t", "none"), image_size=32)
 

@@ -10,8 +10,8 @@ from ml_maker import features, spec
 from ml_backend.release.onnx import Example, WholePath, contract_of
 from ml_backend.release.safetensors import write_safetensors
 from ml_backend.reward.encoder import load
+from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.model import RewardModel
-from ml_backend.reward.weights import resolve_weights
 from preference.config import Clips
 
 CAMERA = "observation.images.front"

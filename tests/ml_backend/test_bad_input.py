@@ -265,7 +265,7 @@ def test_the_way_to_list_encoders_works_as_it_is_said(project):
 
 def test_a_name_with_the_hubs_tag_is_the_same_network():
     from ml_backend.reward.encoder import load
-    from ml_backend.reward.weights import resolve_weights
+    from ml_backend.reward.encoder_weights import resolve_weights
 
     frame = np.random.default_rng(0).integers(0, 255, (1, 60, 80, 3), dtype=np.uint8)
     tagged, plain = (load(resolve_weights(name, "none")).encode(frame) for name in ("resnet10t.c3_in1k", "resnet10t"))
@@ -276,7 +276,7 @@ def test_a_name_with_the_hubs_tag_is_the_same_network():
 def test_encoder_weights_that_do_not_fit_are_one_error_and_no_code_is_run(project, damage):
     file = project / "weights.pt"
     from ml_backend.reward.encoder import load
-    from ml_backend.reward.weights import resolve_weights
+    from ml_backend.reward.encoder_weights import resolve_weights
 
     name = "resnet18" if damage == "another network" else "resnet10t"
     torch.save(load(resolve_weights(name, "none")).module.network.state_dict(), file)

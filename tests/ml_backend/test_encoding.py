@@ -15,8 +15,8 @@ from ml_backend.loop.features import encode_pool
 from ml_backend.loop.spec import describe
 from ml_backend.reward import encoder
 from ml_backend.reward.encoder import load
+from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.features import read_features, write_features
-from ml_backend.reward.weights import resolve_weights
 from preference.errors import DataError, UserError
 from preference.work import Workers, parallel_map
 from preference.workspace import Workspace

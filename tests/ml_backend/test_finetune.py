@@ -16,8 +16,8 @@ from ml_backend.loop import train as stages
 from ml_backend.loop.features import OWN_ENCODER
 from ml_backend.loop.train import finetuned
 from ml_backend.reward.encoder import load
+from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.finetune import finetune, step_count
-from ml_backend.reward.weights import resolve_weights
 from preference.config import Finetune, Reward
 from preference.errors import ConfigError, DataError
 from preference.workspace import Workspace

@@ -373,8 +373,8 @@ def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
 
     from ml_backend.release.onnx import WholePath
     from ml_backend.reward.encoder import load
+    from ml_backend.reward.encoder_weights import resolve_weights
     from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.weights import resolve_weights
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")

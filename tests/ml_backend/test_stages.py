@@ -12,8 +12,8 @@ from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool, encoder_settings
 from ml_backend.loop.rounds import run_round
 from ml_backend.reward.encoder import load
+from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.features import read_features
-from ml_backend.reward.weights import resolve_weights
 from preference.errors import ConfigError, DataError, NotReady
 from preference.records import Batch
 
@@ -197,12 +197,12 @@ def test_a_random_encoder_is_the_same_on_every_call():
 
 
 def test_without_imagenet_weights_the_run_goes_on_and_says_so(monkeypatch):
-    from ml_backend.reward import weights
+    from ml_backend.reward import encoder_weights
 
     def away(_):
-        raise weights.Unreachable("no network reaches their host")
+        raise encoder_weights.Unreachable("no network reaches their host")
 
-    monkeypatch.setattr(weights, "pretrained_file", away)
+    monkeypatch.setattr(encoder_weights, "pretrained_file", away)
     settings = resolve_weights("resnet18", "imagenet")
     assert settings.weights == "none"
     assert "are unavailable" in settings.note

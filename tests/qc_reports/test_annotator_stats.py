@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 from preference.config import Quality
 from qc_reports.agreement.exact_tests import at_least, at_most, interval_of_share, sum_at_least, two_sided, worst_drop
+from qc_reports.annotators.examine import flags
 from qc_reports.annotators.flag import Flag
-from qc_reports.annotators.flags import flags
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered
 

@@ -9,7 +9,7 @@ from real_judgments import SIGIR2010, exchangeable, sigir2010
 
 from preference.config import Quality
 from qc_reports.annotators.copies import copy_tests
-from qc_reports.annotators.flags import flags
+from qc_reports.annotators.examine import flags
 from qc_reports.annotators.protocol import thresholds
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, votes

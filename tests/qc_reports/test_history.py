@@ -10,7 +10,7 @@ from preference.config import Config, Quality
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Review, Trajectory
 from preference.workspace import Workspace
 from qc_reports.agreement.contested import best_against_rest
-from qc_reports.annotators.flags import examine
+from qc_reports.annotators.examine import examine
 from qc_reports.annotators.history import batches_before, with_experts
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered

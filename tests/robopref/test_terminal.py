@@ -5,7 +5,7 @@ import json
 import pytest
 from paths import ROOT
 
-from ml_backend.reward.weights import WITHOUT_A_HUB
+from ml_backend.reward.encoder_weights import WITHOUT_A_HUB
 from preference.errors import UserError
 from preference.work import remark, terminal
 from robopref import show

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lerobot_reward_robopref.configuration_robopref import RoboprefConfig, columns_of
 from lerobot_reward_robopref.robopref_model.ml_backend.reward.encoder import load
+from lerobot_reward_robopref.robopref_model.ml_backend.reward.encoder_weights import EncoderSettings
 from lerobot_reward_robopref.robopref_model.ml_backend.reward.model import ModelSpec, RewardModel
-from lerobot_reward_robopref.robopref_model.ml_backend.reward.weights import EncoderSettings
 
 RELEASED = "reward_model.safetensors"
 """What a release calls the weights; LeRobot's own name is model.safetensors."""

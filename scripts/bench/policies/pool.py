@@ -156,6 +156,6 @@ def _made(task: str, seed: int, pictures: bool) -> Pool:
 def _encoder() -> Any:
     """The one that needs no model hub, as the demo takes it."""
     from ml_backend.reward.encoder import load
-    from ml_backend.reward.weights import NETWORK, resolve_weights
+    from ml_backend.reward.encoder_weights import NETWORK, resolve_weights
 
     return load(resolve_weights(NETWORK, "imagenet"), threads=1)
