@@ -11,9 +11,8 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | `layout` | the columns of several robots, cameras and tasks, and what is missing |
 | `layers`, `model` | layers over time; the ensemble, the sum of the parts, its file |
 | `outcomes` | progress and success of each step |
-| `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it |
+| `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it, and how much each part counts |
 | `network`, `losses` | the network's training and its losses |
-| `stacking` | how much each part counts |
 | `checkpoint` | what a training knows between its epochs |
 | `train`, `finetune` | all parts on features; the encoder end to end |
 """

@@ -1,4 +1,5 @@
-"""A Bayesian Bradley-Terry model that is linear in blocks of features: differences and labels in, a posterior out.
+"""A Bayesian Bradley-Terry model that is linear in blocks of features: differences and labels in, a posterior out; and
+by how much it counts beside another model (`stack`).
 
 Each block's weights have a normal prior whose variance the labels choose by the Laplace evidence (MacKay 1992;
 Rasmussen and Williams 2006, ch. 3 and 5), under a log-normal hyperprior: evidence alone overfits below a hundred
@@ -10,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from preference.bradley_terry import sigmoid
+from preference.bradley_terry import davidson_loss, sigmoid
 
 HYPERPRIOR = (math.log(0.1), 1.0)
 """Mean and standard deviation of the logarithm of a block's variance, in squared log odds."""
@@ -27,6 +29,11 @@ SETTLED = 1e-2
 FLAT = 1e-8
 ENOUGH = 1e-4
 """Nats: less is no improvement."""
+PRIOR, PRIOR_SD = 0.5, 0.5
+"""Of both weights, for parts of one size."""
+
+NU_RANGE = (0.01, 20.0)
+"""Of Davidson's ν."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,46 @@ def slipped(x: np.ndarray, answers: Answers) -> tuple[float, np.ndarray, np.ndar
         np.bincount(answers.pair, answers.weight * each, len(x)) for each in (slope, by_x**2 / (p * (1.0 - p)))
     )
     return float(answers.weight @ loss), slopes, curvatures
+
+
+def stack(simple: np.ndarray, network: np.ndarray, answers: Answers) -> tuple[float, float]:
+    """Weights of a reward's two parts.
+
+    Stacking (Wolpert 1992) with weights of at least 0 (Breiman 1996), on the likelihood of the answers. A normal prior
+    says that both count alike: with few labels the mean of the two is hardly behind the better one, whichever that is.
+
+    Args:
+        simple: (N,) r_a − r_b of each pair, by a simple part that did not see it.
+        network: (N,) the same of the network; nan where it saw the pair.
+    """
+    from scipy.optimize import minimize
+
+    known = np.isfinite(network)
+    spread = float(network[known].std()) if known.any() else 0.0
+    if spread == 0.0:
+        return 1.0, 0.0
+    # The prior is about parts of one size; an early network's differences are small
+    scale = float(simple[known].std()) / spread
+    both = np.column_stack([simple, scale * np.where(known, network, 0.0)])
+    kept = Answers(answers.pair, answers.label, answers.weight * known[answers.pair], answers.slip)
+
+    def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, slope, _ = slipped(both @ w, kept)
+        away = (w - PRIOR) / PRIOR_SD**2
+        return loss + 0.5 * float(away @ (w - PRIOR)), both.T @ slope + away
+
+    found: Any = minimize(cost, np.full(2, PRIOR), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
+    return float(found.x[0]), float(found.x[1]) * scale
+
+
+def fit_log_nu(x: np.ndarray, label: np.ndarray) -> float:
+    """Log of the ν that Davidson's model (1970) finds most likely at the differences x (N,) of the whole reward."""
+    from scipy.optimize import minimize_scalar
+
+    low, high = map(math.log, NU_RANGE)
+    found: Any = minimize_scalar(lambda v: float(davidson_loss(x, label, v)[0].sum()), bounds=(low, high),
+                                 method="bounded")  # fmt: skip
+    return float(found.x)
 
 
 def _most_likely(d: np.ndarray, answers: Answers, w: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

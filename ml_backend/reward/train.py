@@ -10,7 +10,7 @@ the two are added with weights that the same pairs choose:
 
 Trajectories are dealt to folds. First member k of the network learns from no pair of fold k, and the epoch with the
 lowest loss on pairs of what was left out is found; then all members learn from all pairs for as many epochs. The parts
-are weighed by stacking (`stacking`) on differences of the same kind, in which no reward comes from a model that knew
+are weighed by stacking (`evidence`) on differences of the same kind, in which no reward comes from a model that knew
 the trajectory.
 
 The same seed gives the same weights on a CPU, also where the training was killed and resumed from its checkpoint.
@@ -31,12 +31,11 @@ import torch
 from torch import nn
 
 from ml_backend.reward.dataset import Known, Pairs, Split
-from ml_backend.reward.evidence import Answers
+from ml_backend.reward.evidence import Answers, fit_log_nu, stack
 from ml_backend.reward.features import Features, check_features, fit_normalization
 from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
 from ml_backend.reward.outcomes import MOST, OUTCOMES, Unseen, learn_outcomes, learnable, targets
-from ml_backend.reward.stacking import fit_log_nu, stack
 from ml_backend.reward.summary import SummaryReward, learn, measured
 from preference.config import Reward
 from preference.errors import NotReady

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml_backend.reward.evidence import HYPERPRIOR, Answers, Posterior, fit, slipped, unseen
-from ml_backend.reward.stacking import fit_log_nu, stack
+from ml_backend.reward.evidence import HYPERPRIOR, Answers, Posterior, fit, fit_log_nu, slipped, stack, unseen
 
 
 def answers_to(d, weights, rng, slip=0.1):
