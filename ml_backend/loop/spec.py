@@ -1,4 +1,4 @@
-"""The pool and a model's description: the one from the other's features, and the pool as a model so described sees it.
+"""A model's description (`ModelSpec`), from the pool that it will learn from; and the pool as such a model sees it.
 
 Where a release was adopted (`robopref adopt`), a robot's columns must be those that the release's model knows.
 """
