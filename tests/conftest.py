@@ -14,6 +14,7 @@ import shared_maker
 from hypothesis import HealthCheck, settings
 from shared_maker import serve_once
 from studio_maker import copy_studio, kept_studio
+from tables_maker import quick_upgrade
 
 from importer.studio.users import annotator_session
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
@@ -163,6 +164,15 @@ def _quick_passwords():
     environment = robopref.studio.environment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(robopref.studio, "environment", quick)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_tables(tmp_path_factory):
+    from preference.store import migrate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "upgrade", quick_upgrade(tmp_path_factory.mktemp("tables")))
         yield
 
 
