@@ -29,7 +29,16 @@ from ml_backend.loop.models import digests, promotion_pairs, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.loop.spec import describe
 from ml_backend.loop.success import known_outcomes, said
-from ml_backend.reward.dataset import SPLITS, Pairs, check_labels, index_judgments, index_pairs, pair_keys, split_pairs
+from ml_backend.reward.dataset import (
+    SPLITS,
+    Pairs,
+    check_labels,
+    index_judgments,
+    index_pairs,
+    index_quartiles,
+    pair_keys,
+    split_pairs,
+)
 from ml_backend.reward.encoder_weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.errors import ConfigError, DataError, NotReady
@@ -39,7 +48,7 @@ from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
-RECIPE = 3
+RECIPE = 4
 """Part of every fingerprint: raise it when the same labels and settings give another model."""
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -98,6 +107,7 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     columns = [dataset.columns.model_dump(exclude={"robot"}) for dataset in ws.config.pool.dataset]
     done = [ws.config.clips.before_s, ws.config.clips.after_s, [t.duration_s for t in ws.store.trajectories()]]
     told += [columns, done, sorted(said(ws).items())]
+    told += [[t.quartile for t in ws.store.trajectories()]] if ws.config.reward.quality_prior else []
     text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -113,6 +123,8 @@ def single_answers(ws: Workspace) -> list[Answered]:
 def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
     """The labels as arrays that index `trajectories`, with the single answers where a training fits these."""
     pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
+    if ws.config.reward.quality_prior:
+        pairs = replace(pairs, quartiles=index_quartiles(trajectories))
     answers = single_answers(ws)
     return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
 
@@ -182,6 +194,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         workers=ws.workers,
     )
     figures["outcomes"] = {name: asdict(one) for name, one in trained.outcomes.items()}
+    figures["weak_pairs"] = trained.weak
     figures["outcomes_by_people"], figures["contradictory"] = outcomes.by_people, outcomes.contradictory
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}

@@ -180,6 +180,7 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
         "inputs": spec.inputs,
         "parameters": sum(p.numel() for p in source.model.parameters()),
         "ties": source.trained.ties,
+        "weak": v.get("weak_pairs"),
         "accuracy": _interval(accuracy),
         "accuracy_within": (accuracy["high"] - accuracy["low"]) / 2 if formats.known(accuracy["high"]) else 0.0,
         "tested": accuracy["pairs"],

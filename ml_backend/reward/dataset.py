@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preference.errors import DataError, NotReady
-from preference.records import LABELS, Preference
+from preference.records import LABELS, Preference, Trajectory
 from qc_reports.answers import Answered
 
 SPLITS = ("train", "validation", "test")
@@ -50,6 +50,21 @@ class Judgments:
 
 
 @dataclass(frozen=True)
+class Quartiles:
+    """What the pool's quality says of N trajectories."""
+
+    quartile: np.ndarray
+    """(N,) int64, 1 (worst) to 4 (best); 0 = not ranked."""
+    task: np.ndarray
+    """(N,) int64, the same for trajectories of one task type."""
+
+    def steps(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """How many quartiles a is above b; 0 where that is not known, or means nothing between two task types."""
+        told = (self.quartile[a] > 0) & (self.quartile[b] > 0) & (self.task[a] == self.task[b])
+        return np.where(told, self.quartile[a] - self.quartile[b], 0)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Labelled pairs as arrays; a and b index a list of trajectories."""
 
@@ -64,6 +79,8 @@ class Pairs:
     """(N,) float64, mean 1, proportional to the mean confidence."""
     judgments: Judgments | None = None
     """The single answers, where training is to learn how reliable each annotator is."""
+    quartiles: Quartiles | None = None
+    """Of all trajectories, where training is to learn from these as well (`weak`)."""
 
     def __len__(self) -> int:
         return len(self.pair_ids)
@@ -123,6 +140,12 @@ def index_pairs(preferences: Sequence[Preference], position: Mapping[str, int]) 
         np.array([p.preference for p in labelled], dtype=np.float64),
         confidence / confidence.mean() if len(confidence) else confidence,
     )
+
+
+def index_quartiles(trajectories: Sequence[Trajectory]) -> Quartiles:
+    """Of trajectories in the order that pairs index."""
+    task = np.unique([t.task_type for t in trajectories], return_inverse=True)[1]
+    return Quartiles(np.array([t.quartile for t in trajectories], dtype=np.int64), task)
 
 
 def index_judgments(pair_ids: Sequence[str], answers: Iterable[Answered]) -> Judgments:

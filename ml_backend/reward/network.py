@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ml_backend.reward.features import Features, collate
 from ml_backend.reward.layers import without_some_tasks
 from ml_backend.reward.losses import crowd_loss, slipped_loss
 from ml_backend.reward.model import RewardModel
+from ml_backend.reward.weak import WORTH, WeakPairs
 from preference.config import Reward
 
 CHUNK = 256
@@ -39,11 +40,11 @@ RELIABILITY_RATE = 30.0
 
 @dataclass(frozen=True)
 class Data:
-    """The compared trajectories' inputs in memory, and the pairs of them."""
+    """The inputs of trajectories that are learned from, in memory, and the pairs of them."""
 
     pairs: Pairs
     used: np.ndarray
-    """(U,) rows of the compared trajectories in the pool."""
+    """(U,) rows of these trajectories in the pool."""
     a: np.ndarray
     b: np.ndarray
     """(N,) places in `used`."""
@@ -51,13 +52,18 @@ class Data:
     """(U, T, F), normalized."""
     mask: torch.Tensor
     """(U, T)"""
+    weak: WeakPairs | None = None
+    """Of places in `used`."""
 
 
-def prepare(model: RewardModel, features: Sequence[Features], pairs: Pairs) -> Data:
-    """Only the compared trajectories are read; the model has its normalization."""
-    used = np.unique(np.concatenate([pairs.a, pairs.b]))
+def prepare(model: RewardModel, features: Sequence[Features], pairs: Pairs, weak: WeakPairs | None) -> Data:
+    """Only the trajectories of these pairs are read; the model has its normalization."""
+    compared = [pairs.a, pairs.b, *([weak.better, weak.worse] if weak else [])]
+    used = np.unique(np.concatenate(compared))
     a, b = np.searchsorted(used, pairs.a), np.searchsorted(used, pairs.b)
-    return Data(pairs, used, a, b, *inputs_of(model, features, used))
+    if weak:
+        weak = replace(weak, better=np.searchsorted(used, weak.better), worse=np.searchsorted(used, weak.worse))
+    return Data(pairs, used, a, b, *inputs_of(model, features, used), weak)
 
 
 class Training:
@@ -84,6 +90,7 @@ class Training:
         self.a, self.b, self.inputs, self.mask = data.a, data.b, data.inputs, data.mask
         pairs, members = data.pairs, model.spec.members
         self.lengths = self.mask.sum(dim=1)
+        self.compared = np.unique(np.concatenate([self.a, self.b]))
         self.labelled = np.sort(np.concatenate([split.train, split.validation]))
         # One member alone is judged by the validation pairs: it cannot leave a fold out and see it as well
         self.rows = split.train if fold is not None and members == 1 else self.labelled
@@ -97,6 +104,11 @@ class Training:
             self.drawn = (kept / np.maximum(share, 1e-3)).astype(np.float32)
         else:
             self.drawn = balanced_bootstrap(members, len(pairs), rng)
+        self.weak = data.weak
+        if self.weak:
+            taught = ~(self.unseen_by[:, self.weak.better] | self.unseen_by[:, self.weak.worse])
+            share = taught.mean(axis=1, keepdims=True)
+            self.taught = torch.from_numpy((taught / np.maximum(share, 1e-3)).astype(np.float32))
         self.steps = max(1, math.ceil(len(self.rows) / reward.batch_pairs))
         annotators = len(pairs.judgments.annotators) if pairs.judgments else 0
         right, wrong = RELIABILITY_PRIOR
@@ -119,8 +131,9 @@ class Training:
 
     def run_epoch(self) -> None:
         """All pairs once, in a new order; then the epoch is judged by what the members had left out."""
-        for rows in np.array_split(self.state.rng.permutation(self.rows), self.steps):
-            loss = self._training_loss(rows)
+        batches = np.array_split(self.state.rng.permutation(self.rows), self.steps)
+        for rows, weak in zip(batches, self._weak_batches(), strict=True):
+            loss = self._training_loss(rows) + self._weak_loss(weak)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -147,19 +160,21 @@ class Training:
         where there is none."""
         rows = self.labelled
         parts = [self.model.rewards(self.model.embed(x, there)) for x, there in self._chunks()]
-        rewards = torch.cat(parts, dim=1).double().numpy()
+        found = torch.cat(parts, dim=1).double().numpy()
+        rewards = np.full((len(found), len(self.lengths)), math.nan)
+        rewards[:, self.compared] = found
         if self.model.spec.members == 1:
             x = rewards[0, self.a[rows]] - rewards[0, self.b[rows]]
             return np.where(np.isin(rows, self.split.validation), x, math.nan)
         count = self.unseen_by.sum(axis=0)
-        centred = rewards - rewards.mean(axis=1, keepdims=True)
+        centred = rewards - found.mean(axis=1, keepdims=True)
         own = np.where(count > 0, (centred * self.unseen_by).sum(axis=0) / np.maximum(count, 1), math.nan)
         return own[self.a[rows]] - own[self.b[rows]]
 
     def _chunks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Inputs and mask of the compared trajectories, some at a time, cut at the longest of them."""
-        for start in range(0, len(self.inputs), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, len(self.compared), CHUNK):
+            rows = self.compared[start : start + CHUNK]
             longest = int(self.lengths[rows].max())
             yield self.inputs[rows, :longest], self.mask[rows, :longest]
 
@@ -175,13 +190,15 @@ class Training:
         if self.pairs.judgments:
             judgments = self.pairs.judgments
             arrays += [judgments.start, judgments.annotator, judgments.label, judgments.weight]
+        if self.weak:
+            arrays += [self.weak.better, self.weak.worse, np.array([self.weak.slip, WORTH])]
         for array in [*arrays, self.unseen_by, self.inputs.numpy(), self.mask.numpy()]:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
     def _training_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Weighted mean over pairs (or answers), summed over members."""
-        x, drawn = self._differences(rows), torch.from_numpy(self.drawn[:, rows])
+        x, drawn = self._differences(self.a[rows], self.b[rows]), torch.from_numpy(self.drawn[:, rows])
         judgments = self.pairs.judgments
         if judgments is None:
             return self._vote_loss(x, rows, drawn, self.model.log_nu)
@@ -212,9 +229,23 @@ class Training:
         losses = slipped_loss(x, label, log_nu, reward.ties, reward.margin, reward.slip)
         return (losses * (weight if drawn is None else weight * drawn)).mean(dim=1).sum()
 
-    def _differences(self, rows: np.ndarray) -> torch.Tensor:
+    def _weak_batches(self) -> list[np.ndarray]:
+        """Rows of the weak pairs for each step: all once an epoch, in a new order."""
+        if self.weak is None:
+            return [np.zeros(0, int)] * self.steps
+        return np.array_split(self.state.rng.permutation(len(self.weak.better)), self.steps)
+
+    def _weak_loss(self, rows: np.ndarray) -> torch.Tensor | float:
+        """All weak pairs together count as WORTH of the labelled ones."""
+        if self.weak is None or not len(rows):
+            return 0.0
+        x = self._differences(self.weak.better[rows], self.weak.worse[rows])
+        losses = slipped_loss(x, torch.ones(len(rows)), self.model.log_nu, "soft", 0.0, self.weak.slip)
+        return WORTH / len(self.rows) * (losses * self.taught[:, rows]).mean(dim=1).sum()
+
+    def _differences(self, a: np.ndarray, b: np.ndarray) -> torch.Tensor:
         """(K, B) r_a − r_b; each trajectory of the batch is embedded once."""
-        used, places = np.unique(np.concatenate([self.a[rows], self.b[rows]]), return_inverse=True)
+        used, places = np.unique(np.concatenate([a, b]), return_inverse=True)
         chosen = torch.from_numpy(used)
         longest = int(self.lengths[chosen].max())
         inputs, mask = (
@@ -222,8 +253,8 @@ class Training:
             self.mask[chosen, :longest],
         )
         rewards = self.model.rewards(self.model.embed(inputs, mask))
-        a, b = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
-        return rewards[:, a] - rewards[:, b]
+        first, second = (torch.from_numpy(half) for half in np.split(places.reshape(-1), 2))
+        return rewards[:, first] - rewards[:, second]
 
 
 def balanced_bootstrap(members: int, pairs: int, rng: np.random.Generator) -> np.ndarray:

@@ -37,6 +37,7 @@ from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
 from ml_backend.reward.outcomes import MOST, OUTCOMES, Unseen, learn_outcomes, learnable, targets
 from ml_backend.reward.summary import SummaryReward, learn, measured
+from ml_backend.reward.weak import weak_pairs
 from preference.config import Reward
 from preference.errors import NotReady
 
@@ -66,6 +67,9 @@ class Trained:
     """How much of the reward belongs to `steps`, to the `end`, and to neither (`spread`)."""
     outcomes: dict[str, Unseen] = field(default_factory=dict)
     """How good `progress` and `success` are, those of them that could be learned."""
+    weak: dict[str, float] = field(default_factory=dict)
+    """Of the weak pairs: how many `pairs`, how many `answers` they count as together, and the share that answers are
+    taken to have `contradicted`; empty where none were learned from."""
     note: str = ""
     """What a person should know of it: fewer labels than a part can use."""
 
@@ -90,7 +94,7 @@ def train_model(
     Args:
         features: Of the whole pool; the normalization is measured on all of them, no label is looked at.
         pairs: Indices into `features`. Where they carry judgments, these are fitted instead of the votes, and each
-            annotator's reliability with them.
+            annotator's reliability with them. Where they carry quartiles, the network learns from weak pairs too.
         names: trajectory_ids, for messages; default: the places in `features`.
         groups: What is left out together to judge the parts, such as all segments of one trajectory; default: each by
             itself.
@@ -114,7 +118,8 @@ def train_model(
         spec = replace(spec, summary=False, centres=0, radial=0)
         model = RewardModel(spec, torch.Generator().manual_seed(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng, max(1, len(spec.cameras))))
-        data = prepare(model, features, pairs)
+        weak = weak_pairs(pairs, split, np.random.default_rng([seed, 4])) if "network" in parts else None
+        data = prepare(model, features, pairs, weak)
         fold = _folds(np.arange(len(features)) if groups is None else np.asarray(groups), spec.members, rng)
         run = Training(model, data, split, reward, rng, fold)
         state, key = run.state, run.key(seed) if checkpoint else ""
@@ -146,7 +151,10 @@ def train_model(
     shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
     note = " ".join(filter(None, (about_people, about_parts)))
     attribution = model.attribution(features)
-    return Trained(model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, note)
+    told = weak.figures() if weak else {}
+    return Trained(
+        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, told, note
+    )
 
 
 def _outcomes(

@@ -3,13 +3,14 @@ deviation of the return, 10 % mistakes), the reward model at its defaults is ahe
 preference trainer and of three floors: actions alone, duration alone, the quality score alone; and no further behind
 the best of its own parts, each alone, than a standard error.
 
-Ours is the product: its features, its 70/15/15 split and every setting of robopref.toml. The peers get the same pairs
-and the same help: slips and weight decay, chosen with the learning rate (imitation) or the penalty (linear) by the
-validation pairs, from which ours learns as well. imitation 1.0.1
-trains its BasicRewardNet, an ensemble of one, on each trajectory as 32 evenly
-spaced steps, because it compares fragments of one length only; it runs in an environment of its own (`--peer-python`;
-made beside the pool where none is named). The linear model sees each trajectory's mean inputs. Our decay and slip
-were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are tuned here.
+Ours is the product: its features, its 70/15/15 split and every setting of robopref.toml, so it learns a little from the
+pool's quality too, which here knows of success but not of the return. The peers get the same pairs and the same help:
+slips and weight decay, chosen with the learning rate (imitation) or the penalty (linear) by the validation pairs, from
+which ours learns as well. imitation 1.0.1 trains its BasicRewardNet, an ensemble of one, on each trajectory as 32
+evenly spaced steps, because it compares fragments of one length only; it runs in an environment of its own
+(`--peer-python`; made beside the pool where none is named). The linear model sees each trajectory's mean inputs. Our
+decay and slip were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are
+tuned here.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ def prepare(folder: Path, encoder: str, quick: bool) -> tuple[Any, Any]:
 def run(
     folder: Path, encoder: str, python: Path | None, quick: bool, count: int, seeds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    from ml_backend.reward.dataset import Pairs, split_pairs
+    from ml_backend.reward.dataset import Pairs, index_quartiles, split_pairs
 
     ws, store = prepare(folder, encoder, quick)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
@@ -208,7 +209,8 @@ def run(
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(seeds):
         a, b, label = noisy_pairs(truth, count, seed)
-        pairs = Pairs(tuple(f"p{i}" for i in range(count)), a, b, label, np.ones(count))
+        ids = tuple(f"p{i}" for i in range(count))
+        pairs = Pairs(ids, a, b, label, np.ones(count), quartiles=index_quartiles(trajectories))
         split = split_pairs([f"{min(i, j)} {max(i, j)}" for i, j in zip(a, b, strict=True)], seed)
         rewards = {
             name: ours(ws, store, features, tuple(inputs.split(", ")), ws.config.reward.parts, pairs, split, seed)

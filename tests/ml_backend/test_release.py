@@ -229,7 +229,7 @@ def test_the_cards_header_is_one_that_the_hub_reads_and_its_figures_are_those_of
         assert (built.path / name).exists(), name
 
 
-def test_the_card_says_which_encoders_were_fine_tuned_and_claims_nothing_of_a_local_file(made):
+def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_file(made):
     facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
 
     def card(**changes: object) -> str:
@@ -240,6 +240,10 @@ def test_the_card_says_which_encoders_were_fine_tuned_and_claims_nothing_of_a_lo
     assert "(frozen)" in local and "What they were trained on is not recorded" in local
     for text in (tuned, local):
         assert "not ImageNet" not in text and "no ImageNet" not in text and "random weights" not in text
+    assert "in the order of the pool's quality" not in card(weak={})
+    weak = card(weak={"pairs": 200, "answers": 10.0, "contradicted": 0.31})
+    assert "200 pairs in the order of the pool's quality quartiles count as 10 answers together" in weak
+    assert "people are taken to contradict that order in 31 %" in weak
     assert facts["finetuned"] is False and "The encoder has random weights" in card()
 
 

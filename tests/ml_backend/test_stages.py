@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from preference_maker import put_preferences
 
+from importer.pool.quality import quartiles
 from ml_backend.loop import models, queue_order, rounds
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool, encoder_settings
@@ -121,6 +122,33 @@ def test_single_answers_are_fitted_where_reliability_is_learned(ws):
     record = stages.train(ws)
     told = json.loads((ws.root / record.path / "training.json").read_text())
     assert set(told["reliability"]) == {"amy", "bob"}
+
+
+def with_quartiles(ws, sign):
+    """The pool ranked by how often people preferred each trajectory, or the other way round."""
+    wins = dict.fromkeys((t.trajectory_id for t in ws.store.trajectories()), 0.0)
+    for p in ws.store.labelled():
+        wins[p.trajectory_a_id] += sign * p.preference
+        wins[p.trajectory_b_id] += sign * (1.0 - p.preference)
+    place = quartiles(np.array(list(wins.values())))
+    known = {t.trajectory_id: t for t in ws.store.trajectories()}
+    ws.store.put_trajectories([replace(known[name], quartile=int(q)) for name, q in zip(wins, place, strict=True)])
+
+
+def test_a_model_says_what_it_learned_from_the_pools_quality_and_other_quartiles_make_another_model(ws):
+    def weak(record):
+        return json.loads((ws.root / record.path / "validation.json").read_text())["weak_pairs"]
+
+    with_quartiles(ws, 1)
+    first = stages.train(ws)
+    assert weak(first)["pairs"] > 0 and weak(first)["answers"] == 10 and weak(first)["contradicted"] < 0.5
+    with_quartiles(ws, -1)
+    second = stages.train(ws)
+    assert second.version != first.version and weak(second) == {}, "answers contradict it"
+    ws.config.reward.quality_prior = False
+    third = stages.train(ws)
+    with_quartiles(ws, 1)
+    assert stages.train(ws).version == third.version and weak(third) == {}
 
 
 def test_a_pair_that_was_asked_twice_is_in_one_split():

@@ -156,6 +156,14 @@ def test_the_verdict_says_what_is_missed():
     assert "can be gamed" in missed.words
 
 
+def test_a_model_that_learned_from_the_quality_is_not_silently_held_against_it():
+    weak = {"pairs": 200, "answers": 10.0, "contradicted": 0.2}
+    words = check(figures(weak_pairs=weak))[1].words
+    assert words.startswith("Spearman's correlation with the quality score, from which it also learned a little")
+    for other in (figures(weak_pairs={}), figures(weak_pairs=weak, ground_truth="simulator's return")):
+        assert "learned" not in check(other)[1].words
+
+
 def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, monkeypatch):
     """As length is where all episodes are recorded for as long."""
     record = train(ws)

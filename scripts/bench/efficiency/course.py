@@ -166,8 +166,9 @@ def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.G
     return np.array([{"left": 1.0, "right": 0.0, "equal": 0.5}[answer.side] for answer in said if answer])
 
 
-def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -> Any:
-    """The product's model on all answers but 15 %; it looks at frames where the features have some."""
+def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, quartiles: Any = None) -> Any:
+    """The product's model on all answers but 15 %; it looks at frames where the features have some, and learns from
+    quartiles only where they are given."""
     from ml_backend.loop.spec import PROJECTION
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
@@ -183,6 +184,7 @@ def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int) -
         reward.members, projection=PROJECTION if sizes["frames"] else 0,
     )  # fmt: skip
     labelled, split = _labelled(pairs, labels, seed)
+    labelled = replace(labelled, quartiles=quartiles)
     return train_model(features, labelled, split, spec, reward, seed=seed).model
 
 

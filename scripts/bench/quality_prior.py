@@ -1,0 +1,120 @@
+"""Claim: learning a little from the pool's quality (`reward.quality_prior`) makes no number of labels worse, and a
+quality that means nothing, or the opposite, changes nothing.
+
+Pools of 200 episodes of four Meta-World tasks (`policies.pool`), two of each, answered by the stochastic teacher in one
+and by the one who makes mistakes in the other. A third of the episodes is held out, and accuracy is over pairs of
+these, against the true return. The quality is what `robopref pool` computes from such episodes, with success and
+without, and never the return; the pairs are stratified by it. Neither these tasks nor these pools had a part in the
+design, which was made on faucet-open-v3 and drawer-open-v3 (pools 101 and 102).
+
+Pools and results are kept in the folder: a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from efficiency.course import TEST_PAIRS, answers, fit, stratified_pairs
+from policies.pool import Pool, pool_of
+
+TASKS = ("coffee-button-v3", "sweep-into-v3", "handle-pull-side-v3", "lever-pull-v3")
+TEACHERS = {201: "stochastic", 202: "mistake"}
+"""Seed of a pool → who answers about it."""
+COUNTS, HELD_OUT, FPS = (20, 50, 100, 200), 67, 20
+ARMS = ("none", "quality", "motion alone", "meaningless", "reversed")
+
+
+def quality(pool: Pool, *, successes: bool) -> np.ndarray:
+    """(N,) `importer.pool`'s score; without successes a trajectory's end is not known either."""
+    from importer.pool.quality import grasp_stability, path_efficiency, score, smoothness
+    from preference.records import Trajectory
+
+    rows, made = pool.states.shape[1], []
+    for i, arrived in enumerate(pool.arrived.tolist()):
+        end = min(arrived + 1, rows) if successes else rows
+        hand, gripper = pool.states[i, :end, :3], np.clip(1.0 - pool.states[i, :end, 3], 0.0, 1.0)
+        known = arrived < rows if successes else None
+        made.append(
+            Trajectory(
+                str(i), "bench", i, str(pool.source[i]), "bench", success=known, smoothness=smoothness(hand, FPS),
+                path_efficiency=path_efficiency(hand), grasp_stability=grasp_stability(gripper), duration_s=end / FPS,
+            )
+        )  # fmt: skip
+    return score(made)
+
+
+def course(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
+    """Arm → accuracy at each of COUNTS."""
+    from importer.pool.quality import quartiles
+    from ml_backend.reward.dataset import Quartiles
+
+    pool, teacher = pool_of(folder, task, seed, pictures=False), TEACHERS[seed]
+    rng = np.random.default_rng([seed, *task.encode()])
+    order = rng.permutation(len(pool.returns))
+    own, held = order[HELD_OUT:], order[:HELD_OUT]
+    every = np.column_stack(np.triu_indices(HELD_OUT, 1))
+    a, b = every[rng.permutation(len(every))[:TEST_PAIRS]].T
+    features, truth, unseen = pool.features(), pool.returns[own], pool.returns[held]
+    known, motion = quality(pool, successes=True)[own], quality(pool, successes=False)[own]
+    values = {"quality": known, "motion alone": motion, "meaningless": rng.random(len(own)), "reversed": -known}
+    pairs = stratified_pairs(known, COUNTS[-1], rng)
+    labels = answers(teacher, truth, pairs, np.random.default_rng([seed, 8, len(teacher)]))
+    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for count in COUNTS:
+        for arm in ARMS:
+            order_of = Quartiles(quartiles(values[arm]), np.zeros(len(own), int)) if arm in values else None
+            model = fit([features[i] for i in own], pairs[:count], labels[:count], seed, order_of)
+            rewards = model.score([features[i] for i in held])[0]
+            found[arm].append(float(np.mean((rewards[a] > rewards[b]) == (unseen[a] > unseen[b]))))
+    return found
+
+
+def kept(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
+    """The same; read where it has been done."""
+    from preference.artifacts import replacing
+
+    path = folder / f"quality-prior-{task}-{seed}.json"
+    if not path.exists():
+        found = course(folder, task, seed)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(found) + "\n")
+    return json.loads(path.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    folder = Path(tempfile.gettempdir()) / "robopref-quality-prior"
+    parser.add_argument("--folder", type=Path, default=folder, help=f"Pools and results; default: {folder}.")
+    parser.add_argument("--quick", action="store_true", help="The first task alone.")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    tasks = TASKS[:1] if asked.quick else TASKS
+    courses = [kept(asked.folder, task, seed) for task in tasks for seed in TEACHERS]
+    print(f"{'labels':<14}" + "".join(f"{count:>18}" for count in COUNTS))
+    figures: dict[str, Any] = {}
+    for arm in ARMS:
+        values = np.array([one[arm] for one in courses])
+        gain = values - np.array([one["none"] for one in courses])
+        error = gain.std(axis=0, ddof=1) / np.sqrt(len(gain))
+        figures[arm] = {"accuracy": values.mean(axis=0).round(4).tolist(), "gain": gain.mean(axis=0).round(4).tolist(),
+                        "error": error.round(4).tolist()}  # fmt: skip
+        shown = values.mean(axis=0) if arm == "none" else gain.mean(axis=0)
+        cells = [f"{v:.3f}" if arm == "none" else f"{v:+.4f} ± {e:.4f}" for v, e in zip(shown, error, strict=True)]
+        print(f"{arm:<14}" + "".join(f"{cell:>18}" for cell in cells))
+    level = all(g >= -e for arm in ARMS[1:] for g, e in zip(figures[arm]["gain"], figures[arm]["error"], strict=True))
+    target = "no quality makes any number of labels worse by more than a standard error"
+    print(json.dumps({"name": "quality_prior", "figures": figures, "target": target, "met": level}))
+    sys.exit(0 if level else 1)
+
+
+if __name__ == "__main__":
+    main()
