@@ -30,10 +30,10 @@ FUZZ = 12
 BODIES = 300
 """Random annotations that the service is sent."""
 LONGEST = (
-    "test_demo", "test_release", "test_clips", "test_console_course", "test_screen", "test_screen_trouble",
-    "test_blind", "test_up", "test_faults", "test_finetune", "test_trouble", "test_label_studio", "test_cli",
-    "test_plugin", "test_answers", "test_simulate", "test_encoding", "test_pool_formats", "test_validate",
-    "test_stages",
+    "test_demo", "test_release", "test_clips", "test_console_screen", "test_screen", "test_screen_trouble",
+    "test_console_course", "test_up", "test_label_studio", "test_blind", "test_finetune", "test_faults",
+    "test_extras", "test_encoding", "test_trouble", "test_batches", "test_adopt", "test_simulate", "test_pool_formats",
+    "test_cli", "test_plugin", "test_answers", "test_validate", "test_stages",
 )  # fmt: skip
 """The second and the third need no Label Studio: the first one's data folder is made meanwhile."""
 MAKERS = Path(__file__).parent / "makers"
