@@ -61,6 +61,8 @@ class Pool:
 def sawyer(task: str, count: int, views: bool, seed: int = 0) -> Pool:
     """Episodes by Meta-World's scripted policies in sure and unsure hands, and at random."""
     os.environ.setdefault("MUJOCO_GL", "egl")
+    if views:
+        import timm  # noqa: F401  (torch's libraries end the process where a renderer was there before them)
     from sample_pool import sources
     from sample_pool.rollout import Camera, make_environment, roll_out
 
