@@ -13,12 +13,12 @@ same 50 starts, none of which is in a pool; half the time is 75 of 150 rows.
 
 Tasks, share, network and the rule that chooses by itself were fixed before any of the six was run; that experts can be
 cloned so was seen on drawer-open-v3. Beside the claim: one loop of improvement (40 rollouts of the new policy, a round
-of 50 questions, trained and cloned again); and for the first seed soft weights, weights from each step's progress, and
-the reward from images and actions. `The way` in the table is what share of the rows before success, from which a policy
-learns how to get there, is of episodes that succeed.
+of 50 questions, trained and cloned again); and for the first seed soft weights, weights from each step's progress, the
+reward from images and actions, and policies cloned from images. `The way` in the table is what share of the rows before
+success, from which a policy learns how to get there, is of episodes that succeed.
 
-Pools, answers and results are kept in the folder: a run that was stopped goes on. It also gets table.md and
-policies.png.
+Pools, answers and results are kept in the folder: a run that was stopped goes on. It also gets table.md and, with the
+part `core`, policies.png.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pathlib import Path
 
 from policies.pool import check_tasks
 from policies.summary import TARGET, draw, figures, leads, missed, spread, table
-from policies.trial import PARTS, Trial
+from policies.trial import CORE, PARTS, Trial
 
 from preference.errors import UserError
 
@@ -82,15 +82,17 @@ def main() -> None:
     read = {(one.task, one.seed): one.read() for one in wanted}
     trials, facts = ({key: one[name] for key, one in read.items()} for name in ("arrived", "facts"))
     (folder / "table.md").write_text(table(trials, facts) + "\n", encoding="utf-8")
-    draw(folder / "policies.png", trials)
     print(table(trials, facts))
-    for name, (mean, *ends) in leads(trials).items():
+    ahead, short, target = {}, [], "none: it is of the part `core`"
+    if all(arm in trial for trial in trials.values() for arm in CORE):
+        draw(folder / "policies.png", trials)
+        ahead, short, target = leads(trials), missed(trials), TARGET
+    for name, (mean, *ends) in ahead.items():
         print(f"best 30 % by our reward against {name}: {100 * mean:+.0f} points{spread(ends, '+')}")
-    short = missed(trials)
     for one in short:
         print(f"Not reached: {one}")
     report = {"name": "policy", "quick": asked.quick, "tasks": tasks, "seeds": seeds}
-    report |= {"figures": figures(trials), "ahead": leads(trials), "target": TARGET, "missed": short}
+    report |= {"figures": figures(trials), "ahead": ahead, "target": target, "missed": short}
     print(json.dumps(report | {"met": not short}))
     sys.exit(1 if short else 0)
 

@@ -13,9 +13,23 @@ from policies.choosing import best, by_itself, divide, soft
 from policies.cloning import clone
 from policies.pool import EVERY, Pool, pool_of
 from policies.progress import FORMS, PROGRESS, step_weights
+from policies.seeing import HAND, Sight, arrivals_seeing, clone_seeing
 from policies.summary import figures, leads, missed, table
-from policies.trial import AGAIN, CHOOSING, CORE, EVERYTHING, OURS, PEER_ARMS, SUCCESSES, TRUTH, Trial
-from sample_pool.rollout import Rollout
+from policies.trial import (
+    AGAIN,
+    BLIND,
+    CHOOSING,
+    CORE,
+    EVERYTHING,
+    OURS,
+    PEER_ARMS,
+    PICTURES,
+    SEEING,
+    SUCCESSES,
+    TRUTH,
+    Trial,
+)
+from sample_pool.rollout import Rollout, make_environment
 
 from ml_backend.reward.model import Dense
 
@@ -144,7 +158,7 @@ class Answered:
         return [Dense(item.state.mean(axis=1)[None], {}) for item in features]
 
     def rewards(self, features):
-        return np.array([item.state.mean() for item in features])
+        return np.array([(item.state if item.state.size else item.frames).mean() for item in features])
 
 
 def test_a_trial_is_run_once_and_the_same_weights_are_tested_once(pool, tmp_path, monkeypatch):
@@ -215,6 +229,88 @@ def test_one_loop_later_the_new_policys_rollouts_are_in_the_pool(pool, tmp_path,
     states, rows = cloned[1]
     assert len(states) == (40 + trials.ROLLOUTS) * ROWS
     assert found["facts"][AGAIN]["rollouts kept"] == 24 == rows[40 * ROWS :].sum() / ROWS
+
+
+@pytest.fixture
+def seen(pool):
+    """The same with pictures: what to do is one direction of their features, and nowhere in the state."""
+    rng = np.random.default_rng(1)
+    frames = rng.normal(size=(40, ROWS // EVERY, 8)) + 9.0
+    frames[:, :, 0] *= 5.0
+    actions = np.repeat(np.sign(frames[:, :, :1] - 45.0), EVERY, axis=1).astype(np.float32)
+    states = rng.normal(size=(40, ROWS, 6)).astype(np.float32)
+    return Pool(states, actions, pool.rewards, pool.arrived, pool.source, frames.astype(np.float16))
+
+
+def test_a_policy_from_pictures_does_what_the_picture_asks_for_and_a_blind_one_cannot(seen, monkeypatch):
+    monkeypatch.setattr("policies.seeing.clone", lambda *given: clone(*given, steps=600))
+    right = {}
+    for components in (1, 0):
+        sight = Sight(seen.frames, components)
+        policy = clone_seeing(seen, sight, np.ones(40 * ROWS), seed=0)
+        given = [np.concatenate([seen.states[i, 0, :HAND], sight(seen.frames[i, 0])]) for i in range(40)]
+        assert all(len(one) == HAND + components for one in given)
+        right[components] = np.mean([np.sign(policy(one)[0]) == seen.actions[i, 0, 0] for i, one in enumerate(given)])
+    assert right[1] > 0.9 and right[0] < 0.8
+
+
+def test_a_policy_from_pictures_gets_hand_and_newest_picture_and_nothing_else(seen, monkeypatch):
+    class Encoder:
+        pictures = 0
+
+        def encode(self, frames):
+            assert frames.shape == (1, pools.SIZE, pools.SIZE, 3) and frames.std() > 0
+            self.pictures += 1
+            return np.full((1, 8), self.pictures, np.float16)
+
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setattr("policies.seeing.SEEN_STARTS", 2)
+    encoder, given = Encoder(), []
+    monkeypatch.setattr("policies.seeing.encoder_of", lambda: encoder)
+    environment, variations = make_environment("window-open-v3", 3)
+    for components, pictures in ((2, 2 * ROWS // EVERY), (0, 0)):
+        encoder.pictures = 0
+        given.clear()
+        sight = Sight(seen.frames, components)
+        still = lambda inputs: given.append(inputs) or np.zeros(4)  # noqa: E731
+        assert arrivals_seeing(environment, variations, still, sight, "window-open-v3") == [ROWS, ROWS]
+        assert encoder.pictures == pictures and {len(one) for one in given} == {HAND + components}
+    environment.set_task(variations[0])
+    hand = environment.reset(seed=0)[0][:HAND]
+    assert given[0] == pytest.approx(hand)
+
+
+def test_arms_from_pictures_are_told_what_to_clone_as_the_others_are(seen, tmp_path, monkeypatch):
+    cloned = []
+    monkeypatch.setattr(trials, "pool_of", lambda *_, **__: seen)
+    monkeypatch.setattr(trials, "asked_of", lambda *_, **__: Answered())
+    monkeypatch.setattr(trials, "make_environment", lambda *_: (None, []))
+    monkeypatch.setattr(trials, "clone", lambda *_: None)
+    monkeypatch.setattr(trials, "clone_seeing", lambda _, sight, rows, __: cloned.append((sight.axes.shape[1], rows)))
+    monkeypatch.setattr(trials, "arrivals", lambda *_: EARLY)
+    monkeypatch.setattr(trials, "arrivals_seeing", lambda *_: EARLY[:20])
+    one = Trial(tmp_path, "door", 0)
+    one.run(["images"])
+    found = one.read()
+    assert set(found["arrived"]) == {PICTURES, *SEEING, *BLIND}
+    assert [components > 0 for components, _ in cloned] == [True] * len(SEEING) + [False] * len(BLIND)
+    chosen = dict(zip((*SEEING, *BLIND), (rows for _, rows in cloned), strict=True))
+    assert all(chosen[blind] == pytest.approx(chosen[f"from images: {name}"]) for blind, name in BLIND.items())
+
+
+def test_a_run_of_a_part_alone_has_a_table_and_no_target(tmp_path, monkeypatch, capsys):
+    one = Trial(tmp_path, "door-open-v3", 0)
+    one.path.parent.mkdir()
+    arms = dict.fromkeys((PICTURES, *SEEING, *BLIND), EARLY[:20])
+    one.path.write_text(json.dumps({"arrived": arms, "facts": {}}))
+    given = ["--folder", tmp_path, "--tasks", "door-open-v3", "--seeds", 0, "--parts", "images", "--processes", 1]
+    monkeypatch.setattr("sys.argv", ["policy.py", *map(str, given)])
+    with pytest.raises(SystemExit) as ended:
+        policy.main()
+    printed = capsys.readouterr().out.splitlines()
+    report = json.loads(printed[-1])
+    assert ended.value.code == 0 and report["target"].startswith("none") and set(report["figures"]) == set(arms)
+    assert not (tmp_path / "policies.png").exists() and (tmp_path / "table.md").exists()
 
 
 def test_progress_counts_the_rows_in_which_something_rises(pool):

@@ -141,7 +141,7 @@ def _made(task: str, seed: int, pictures: bool) -> Pool:
     rng = np.random.default_rng([seed, *task.encode()])
     environment, variations = make_environment(task, seed)
     makers = policies_for(task, clone_behaviour(*demonstrate(environment, variations, task, rng), seed))
-    eye = Eye(environment, _encoder() if pictures else None)
+    eye = Eye(environment, encoder_of() if pictures else None)
     made, frames = [], []
     order = rng.permutation(np.repeat(list(SOURCES), list(SOURCES.values())))
     for number, source in enumerate(order):
@@ -153,7 +153,7 @@ def _made(task: str, seed: int, pictures: bool) -> Pool:
     return gathered(made, frames)
 
 
-def _encoder() -> Any:
+def encoder_of() -> Any:
     """The one that needs no model hub, as the demo takes it."""
     from ml_backend.reward.encoder import load
     from ml_backend.reward.encoder_weights import NETWORK, resolve_weights

@@ -23,6 +23,7 @@ from policies.choosing import SHARE, best, by_itself, soft
 from policies.cloning import BATCH, HIDDEN, STARTS, STEPS, Policy, arrivals, clone, drive
 from policies.pool import SOURCES, Pool, gathered, pool_of
 from policies.progress import FORMS, step_weights
+from policies.seeing import SEEN_STARTS, Sight, arrivals_seeing, clone_seeing
 
 SHIFT = 10_000
 """Added to a seed for the starts of the test, so that none is one of the pool's."""
@@ -35,9 +36,13 @@ SOFT, SOFT_SUCCESSES = "ours, soft weights", "ours, soft weights, failures left 
 RANDOM = "30 % at random"
 EVERYTHING, SUCCESSES, TRUTH, EXPERTS = "everything", "true successes", "true return, best 30 %", "experts"
 PEER_ARMS = {f"{name}, best 30 %": name for name in PEERS}
+SEEING = {f"from images: {name}": name for name in (EVERYTHING, RANDOM, PICTURES, SUCCESSES, TRUTH)}
+BLIND = {f"from the hand alone: {name}": name for name in (EVERYTHING, PICTURES)}
+"""Arms whose policies are cloned from pictures and the hand's position, or from that alone → which episodes."""
 CORE = (EVERYTHING, RANDOM, OURS, CHOOSING, *PEER_ARMS, SUCCESSES, TRUTH, EXPERTS)
 PARTS = {
-    "core": CORE, "loop": (AGAIN,), "soft": (SOFT, SOFT_SUCCESSES), "progress": tuple(FORMS), "images": (PICTURES,),
+    "core": CORE, "loop": (AGAIN,), "soft": (SOFT, SOFT_SUCCESSES), "progress": tuple(FORMS),
+    "images": (PICTURES, *SEEING, *BLIND),
 }  # fmt: skip
 
 
@@ -52,7 +57,8 @@ class Trial:
     @property
     def path(self) -> Path:
         """Results of other settings lie elsewhere; after a change of the model itself, throw the folder away."""
-        settings = json.dumps([ANSWERS, TEACHER, SHARE, SOURCES, HIDDEN, STEPS, BATCH, STARTS, ROLLOUTS, MORE])
+        asked, cloned = [ANSWERS, TEACHER, SHARE, SOURCES], [HIDDEN, STEPS, BATCH, STARTS, SEEN_STARTS]
+        settings = json.dumps([*asked, *cloned, ROLLOUTS, MORE])
         digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         return self.folder / f"trials-{digest}" / f"{self.task}-{self.seed}.json"
 
@@ -86,6 +92,10 @@ class _Work:
         return pool_of(self.trial.folder, self.trial.task, self.seed, pictures=False)
 
     @cached_property
+    def seen(self) -> Pool:
+        return pool_of(self.trial.folder, self.trial.task, self.seed, pictures=True)
+
+    @cached_property
     def asked(self) -> Asked:
         return asked_of(self.trial.folder, self.trial.task, self.pool, self.seed)
 
@@ -96,12 +106,13 @@ class _Work:
     def arrived(self, arm: str, facts: dict[str, Any]) -> list[int]:
         if arm == AGAIN:
             return self._loop(facts)
+        chosen = SEEING.get(arm) or BLIND.get(arm)
         if arm in FORMS:
             rows = step_weights(arm, self.pool, self.asked)
         else:
-            rows = np.repeat(self._episodes(arm, facts), ROWS)
+            rows = np.repeat(self._episodes(chosen or arm, facts), ROWS)
         facts |= self.pool.shares(rows)
-        return self._evaluated(self.pool, rows)
+        return self._seeing(rows, blind=arm in BLIND) if chosen else self._evaluated(self.pool, rows)
 
     def _episodes(self, arm: str, facts: dict[str, Any]) -> np.ndarray:
         """(N,) the weight of each episode."""
@@ -125,9 +136,8 @@ class _Work:
         if arm in PEER_ARMS:
             return peer_rewards(PEER_ARMS[arm], self.pool, self.asked, self.seed)
         if arm == PICTURES:
-            where = self.trial.folder, self.trial.task
-            seen = pool_of(*where, self.seed, pictures=True)
-            return asked_of(*where, seen, self.seed, pictures=True).rewards(seen.features(pictures=True))
+            asked = asked_of(self.trial.folder, self.trial.task, self.seen, self.seed, pictures=True)
+            return asked.rewards(self.seen.features(pictures=True))
         return self.asked.rewards(self.pool.features())
 
     def _policy(self, pool: Pool, rows: np.ndarray) -> Policy:
@@ -140,6 +150,13 @@ class _Work:
         if key not in self.done:
             self.done[key] = arrivals(*self.test, self._policy(pool, rows), self.trial.task)
         return self.done[key]
+
+    def _seeing(self, rows: np.ndarray, blind: bool) -> list[int]:
+        from ml_backend.loop.spec import PROJECTION
+
+        sight = Sight(self.seen.frames, 0 if blind else PROJECTION)
+        policy = clone_seeing(self.seen, sight, rows, self.seed)
+        return arrivals_seeing(*self.test, policy, sight, self.trial.task)
 
     def _loop(self, facts: dict[str, Any]) -> list[int]:
         """The new policy's rollouts join the pool, a round is asked, and the best 30 % are cloned again."""
