@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ _INK, _GREY = "#3465a4", "#9aa5b1"
 _UNKNOWN = "not measured"
 _STRATIFIED = "stratified by quality"
 """How pairs were chosen that no model proposed."""
+_QUARTILES = {"same": "the same quartile", "adjacent": "adjacent quartiles", "distant": "distant quartiles"}
+_SPDX = re.compile(r"(?!LicenseRef-)[A-Za-z0-9.+-]+")
+"""A license that the hub may know by its identifier."""
 
 
 def card_facts(source: Source, *, version: str, parity: float, files: Mapping[str, str]) -> dict[str, Any]:
@@ -42,11 +46,16 @@ def card_facts(source: Source, *, version: str, parity: float, files: Mapping[st
         files: The release's files, name → what each holds.
     """
     config = source.ws.config
+    people = _people(source)
+    whose = (
+        "preferences of simulated annotators" if people["simulated"] == len(people["people"]) else "human preferences"
+    )
     facts = {
-        "title": f"{config.name}: human preferences over robot trajectories",
+        "title": f"{config.name}: {whose} over robot trajectories",
         "version": version,
         "date": source.date,
         "license": config.release.license,
+        "hub_license": config.release.license.lower() if _SPDX.fullmatch(config.release.license) else "",
         "questions": "questions" in source.labels,
         "authors": config.release.authors or [f"The {config.name} team"],
         "pseudonyms": config.release.pseudonyms,
@@ -59,7 +68,7 @@ def card_facts(source: Source, *, version: str, parity: float, files: Mapping[st
         "left_out": source.left_out,
         "batches": [_batch(report) for report in source.reports],
     }
-    return facts | _labels(source) | _answers(source) | _people(source) | _pool(source) | _model(source, parity)
+    return facts | _labels(source) | _answers(source) | people | _pool(source) | _model(source, parity)
 
 
 def _labels(source: Source) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def _labels(source: Source) -> dict[str, Any]:
     values, splits = Counter(source.labels["preference"]), Counter(source.labels["split"])
     reasons = Counter(p.reason.replace("_", " ") for p in source.preferences if p.preference is None)
     rules = Counter(f"by {p.strategy}" if p.strategy else _STRATIFIED for p in source.pairs)
-    strata = Counter(f"from {p.stratum} quartiles" for p in source.pairs)
+    strata = Counter(f"from {_QUARTILES[p.stratum]}" for p in source.pairs)
     return {
         "pairs": len(source.labels),
         "wins": {"A": values[1.0], "B": values[0.0], "tie": values[0.5]},
@@ -162,7 +171,10 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
         "ranking accuracy, pairs of trajectories never trained on": v.get("unseen_trajectories"),
     }
     for kind in ("by_stratum", "by_task_type"):
-        measures |= {f"ranking accuracy on test pairs, {name}": row for name, row in v.get(kind, {}).items()}
+        measures |= {
+            f"ranking accuracy on test pairs, {_QUARTILES.get(name, name)}": row
+            for name, row in v.get(kind, {}).items()
+        }
     measures |= {
         "what a perfect model would score on these labels": v.get("noise_ceiling"),
         "expected calibration error": v.get("calibration", {}).get("error"),

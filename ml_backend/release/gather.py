@@ -315,7 +315,7 @@ def _columns(ws: Workspace, spec: ModelSpec, trajectories: Sequence[Trajectory],
     """Where the model's values are in the datasets that it was trained on (`onnx.contract_of`)."""
     known = spec.layout.robots
     if len(known) == 1:
-        return _columns_of(ws, trajectories[0])
+        return {**_columns_of(ws, trajectories[0]), "type": known[0].name}
     kinds = [store.robot_of(t) for t in trajectories]
     before = _columns_before(ws)
     found = []

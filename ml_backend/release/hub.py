@@ -9,7 +9,7 @@ a push is killed: the next one sends what is missing. A version that was pushed 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +84,12 @@ def push_release(
         raise UserError("No repository is named.", fix="Name --dataset OWNER/NAME, --model, or both.")
     contract = _checked(folder)
     version, tag = contract["version"], f"v{contract['version']}"
-    if not (get_token() or "").strip():
+    token = (get_token() or "").strip()
+    if not token:
         raise UserError("There is no Hugging Face token.", fix="Run `hf auth login`, or set HF_TOKEN.")
-    api = HfApi(endpoint=endpoint, token=get_token())
+    if not (token.isascii() and token.isprintable()):
+        raise UserError("The Hugging Face token has characters that none can have.", fix="Copy it again into HF_TOKEN.")
+    api = HfApi(endpoint=endpoint, token=token)
     wanted = [(kind, name) for kind, name in (("dataset", dataset), ("model", model)) if name]
     sums = (folder / SUMS).read_text(encoding="utf-8")
     # all that can be refused comes before the first file
@@ -96,10 +99,11 @@ def push_release(
             api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
             _check_visibility(api, kind, name, private)
             if not _is_there(api, kind, name, tag, sums):
-                new.append((kind, name))
+                new.append((kind, name, _files(folder, kind, contract, dataset, model)))
+                _check_card(api, kind, name, new[-1][2])
     with progress("Files to the hub", len(new)) as advance:
-        for kind, name in new:
-            operations: list[Any] = [*_files(folder, kind, contract, dataset)]
+        for kind, name, files in new:
+            operations: list[Any] = [*files]
             with _told(name):
                 gone = _before(api, kind, name) - {one.path_in_repo for one in operations}
                 operations += [CommitOperationDelete(path) for path in sorted(gone)]
@@ -164,6 +168,27 @@ def _is_there(api: HfApi, kind: str, name: str, tag: str, sums: str) -> bool:
     return True
 
 
+def _check_card(api: HfApi, kind: str, name: str, files: Iterable[CommitOperationAdd]) -> None:
+    """
+    Raises:
+        UserError: the hub does not take the header of README.md. It would say so at the commit, when the other
+            repository may have the version already.
+    """
+    from huggingface_hub.utils import build_hf_headers, get_session
+
+    card = next(one for one in files if one.path_in_repo == "README.md")
+    with card.as_file() as file:
+        asked = {"content": file.read().decode(), "repoType": kind}
+    headers = build_hf_headers(token=api.token)
+    answer = get_session().post(f"{api.endpoint}/api/validate-yaml", json=asked, headers=headers)
+    if answer.status_code == 400:
+        said = "; ".join(str(one.get("message")) for one in answer.json().get("errors", []))
+        raise UserError(
+            f"The hub does not take the card of {name}: {said or 'it does not say why'}.",
+            fix="If it is the license, set release.license to one that the hub knows, and release the next version.",
+        )
+
+
 def _before(api: HfApi, kind: str, name: str) -> set[str]:
     """Files of the version that the repository has; what others put there is not ours to delete."""
     from huggingface_hub.errors import EntryNotFoundError
@@ -178,16 +203,18 @@ def _before(api: HfApi, kind: str, name: str) -> set[str]:
     return there & set(parse_sums(text))
 
 
-def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str) -> list[CommitOperationAdd]:
+def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str, model: str) -> list[CommitOperationAdd]:
     from huggingface_hub import CommitOperationAdd
 
     if kind == "dataset":
         return [CommitOperationAdd(name, path) for name, path in files_of(folder).items()]
     found = [CommitOperationAdd(new, folder / old) for old, new in MODEL_FILES.items() if (folder / old).is_file()]
-    license_line = next((x for x in _front_matter(folder) if x.startswith("license:")), "license: other")
+    header = _front_matter(folder)
     validation = read_json(folder / "validation.json")
     card = render(
-        "ml_backend.release", "MODEL_CARD.md.jinja", contract=contract, dataset=dataset, license_line=license_line,
+        "ml_backend.release", "MODEL_CARD.md.jinja", contract=contract, dataset=dataset, model=model,
+        license_lines=[line for line in header if line.startswith("license")] or ["license: other"],
+        people="- expert-generated" in header, simulated="- machine-generated" in header,
         accuracy=validation["ranking_accuracy"], trusted=validation.get("trusted"),
     )  # fmt: skip
     return [*found, CommitOperationAdd("README.md", card.encode())]
@@ -220,4 +247,4 @@ def _told(name: str) -> Iterator[None]:
         # the hub's client came with requests, httpx and httpx2, and lets their errors through
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("requests", "httpx")):
             raise
-        raise UserError(f"The hub cannot be reached: {error}.", fix=AGAIN) from None
+        raise UserError(f"The hub cannot be reached: {str(error).rstrip('.')}.", fix=AGAIN) from None

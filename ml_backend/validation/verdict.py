@@ -97,8 +97,8 @@ def _unseen(figures: Mapping[str, Any]) -> list[Check]:
         return []
     reached, target = bool(found["high"] >= figures["target"]), figures["target"]
     words = f"On {found['pairs']} pairs of trajectories never trained on it is {_words(found['value'])}"
-    return [Check("unseen trajectories", found["value"], target, reached,
-                  f"{words}, {'which may be' if reached else 'certainly below'} {target:.2f}.")]  # fmt: skip
+    against = "at least" if found["value"] >= target else "by chance perhaps below" if reached else "certainly below"
+    return [Check("unseen trajectories", found["value"], target, reached, f"{words}, {against} {target:.2f}.")]
 
 
 def _calibration(figures: Mapping[str, Any]) -> list[Check]:

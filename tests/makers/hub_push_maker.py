@@ -15,11 +15,13 @@ TOKEN = "hf_of_the_test"
 class Hub:
     """`repositories`: (kind, name) → private, gated, files of the main branch, commits, tags → files then.
 
-    `failing` holds parts of paths; a request whose path has one of them is answered 500.
+    `failing` holds parts of paths; a request whose path has one of them is answered 500. `invalid` is part
+    of a card → what the hub says of a card that has it.
     """
 
     def __init__(self):
         self.repositories, self.stored, self.asked, self.failing = {}, {}, [], set()
+        self.invalid = {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -49,7 +51,9 @@ class Hub:
             self.repositories[key] = new
             return 200, {"url": f"{self.url}/{'datasets/' if key[0] == 'dataset' else ''}{name}", "name": name}
         if path == "/api/validate-yaml":
-            return 200, {"errors": [], "warnings": []}
+            asked = json.loads(body)
+            errors = [{"message": words} for part, words in self.invalid.items() if part in asked["content"]]
+            return 400 if errors else 200, {"errors": errors, "warnings": []}
         if path.startswith("/lfs/put/"):
             self.stored[path.rpartition("/")[2]] = body
             return 200, {}

@@ -211,6 +211,33 @@ def test_of_several_robots_each_has_its_own_columns_and_another_is_one_clear_err
         assert "the model knows arm: action of 2, observation.state of 3; hand: hand.action of 5" in str(told.value)
 
 
+def test_of_one_robot_another_is_refused_unless_told_that_it_is_the_same(tmp_path):
+    sizes = {"action": 2, "observation.state": 3}
+    columns = {name: value for name, value in ARM.items() if name != "robot"}
+    root = recorded(tmp_path / "drone", "drone", sizes)
+    with pytest.raises(inference.InputError, match=r"found the robot drone; the model knows arm.* add --robot arm"):
+        inference.load_lerobot(root, 0, columns)
+    assert len(inference.load_lerobot(root, 0, columns, robot="arm")["actions"]) == 12
+    assert len(inference.load_lerobot(root, 0, columns | {"type": ""})["actions"]) == 12
+    for name in ("arm", "unknown", ""):
+        own = recorded(tmp_path / f"own {name}", name, sizes)
+        assert len(inference.load_lerobot(own, 0, columns)["actions"]) == 12
+
+
+def test_another_version_of_lerobot_and_another_frame_rate_are_one_clear_error(tmp_path):
+    root = recorded(tmp_path / "d", "arm", {"action": 2, "observation.state": 3})
+    path = root / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    for version in ("v1.6", "v4.0", 3, None):
+        path.write_text(json.dumps(info | {"codebase_version": version}))
+        with pytest.raises(inference.InputError, match=rf"codebase_version v2\.0 to v3\.0, found {version!r}"):
+            inference.load_lerobot(root, 0, ARM)
+    for fps in (60, 2):
+        path.write_text(json.dumps(info | {"fps": fps}))
+        with pytest.raises(inference.InputError, match=rf"{info['fps']} frames a second; .*info\.json says fps {fps}"):
+            inference.load_lerobot(root, 0, ARM)
+
+
 def test_a_column_that_is_wider_than_in_training_is_refused_and_not_cut(tmp_path):
     root = recorded(tmp_path / "d", "arm", {"action": 7, "observation.state": 3})
     with pytest.raises(inference.InputError, match="action: found 7 numbers a row; the model was trained on 2"):

@@ -247,6 +247,30 @@ def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_
     assert facts["finetuned"] is False and "The encoder has random weights" in card()
 
 
+def test_a_card_without_any_people_claims_no_human_preferences(made):
+    source = gather(made)
+    nobody = replace(source, annotators=[replace(a, teacher="good") for a in source.annotators])
+    for given, human in ((source, True), (nobody, False)):
+        facts = card_facts(given, version="1.0.0", parity=0.0, files={})
+        card = render("ml_backend.release", "README.md.jinja", **facts)
+        assert (facts["title"] == "sample: human preferences over robot trajectories") is human
+        for name in ("README.md", "CITATION.cff"):
+            assert ("- human" in render("ml_backend.release", f"{name}.jinja", **facts)) is human
+        assert ("> **All 3 annotators are simulated**" in card) is not human
+
+
+def test_a_license_that_the_hub_cannot_know_is_named_as_another(made):
+    import yaml
+
+    for name in ("LicenseRef-Lab-1", "for members of the lab"):
+        own = made.config.release.model_copy(update={"license": name})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(made.config, "release", own)
+            facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
+        header = yaml.safe_load(render("ml_backend.release", "README.md.jinja", **facts).split("---")[1])
+        assert (header["license"], header["license_name"], header["license_link"]) == ("other", name, "LICENSE")
+
+
 def test_the_card_says_what_the_validation_found_and_the_page_is_beside_it(built, made):
     validation = json.loads((built.path / "validation.json").read_text())
     text = (built.path / "README.md").read_text()

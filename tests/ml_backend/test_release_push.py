@@ -1,6 +1,7 @@
 """A release on the hub: where it is told to, private by default, whole or not at all, and once."""
 
 import json
+import re
 
 import pytest
 from hub_push_maker import TOKEN, Hub
@@ -120,6 +121,38 @@ def test_what_is_refused_is_refused_before_the_first_file(hub, release, monkeypa
     monkeypatch.setattr("huggingface_hub.get_token", lambda: " ")
     with pytest.raises(UserError, match=r"no Hugging Face token.*HF_TOKEN"):
         push(hub, release, dataset="lab/tiny")
+    for token in ("hf_é", "hf_a\x00b"):
+        monkeypatch.setattr("huggingface_hub.get_token", lambda token=token: token)
+        with pytest.raises(UserError, match=r"token has characters that none can have.*HF_TOKEN"):
+            push(hub, release, dataset="lab/tiny")
+
+
+def test_a_card_that_the_hub_does_not_take_is_refused_before_either_repository_gets_a_file(hub, release):
+    for part, words in (
+        ("pretty_name", r"card of lab/tiny: \"license\" must be one of.*release\.license"),
+        ("library_name", "card of lab/tiny-reward: "),
+    ):
+        hub.invalid = {part: '"license" must be one of'}
+        with pytest.raises(UserError, match=words):
+            push(hub, release, dataset="lab/tiny", model="lab/tiny-reward")
+    assert not [path for _, path in hub.asked if "/commit/" in path or "/lfs/" in path]
+    assert not hub.repository("lab/tiny").files and not hub.repository("lab/tiny-reward", "model").files
+
+
+def test_the_model_card_names_its_license_and_says_who_answered(hub, release):
+    mine = 'license: other\nlicense_name: "LicenseRef-Lab"\nlicense_link: LICENSE\n'
+    for version, kinds in (("1.0.0", ("expert",)), ("1.1.0", ("machine",)), ("1.2.0", ("machine", "expert"))):
+        path = release / "config.json"
+        path.write_text(re.sub(r"1\.\d\.0", version, path.read_text()))
+        listed = "".join(f"- {kind}-generated\n" for kind in kinds)
+        (release / "README.md").write_text(f"---\n{mine}annotators:\n{listed}---\n# Tiny\n")
+        write_sums(release)
+        push(hub, release, model="lab/tiny-reward")
+        card = hub.repository("lab/tiny-reward", "model").files["README.md"].decode()
+        assert mine in card and 'from_pretrained("lab/tiny-reward")' in card
+        assert ("human-preferences" in card) is ("expert" in kinds)
+        assert ("**No person answered.**" in card) is (kinds == ("machine",))
+        assert ("simulated annotators'" in card) is ("machine" in kinds) and ("people's" in card) is ("expert" in kinds)
 
 
 def test_a_release_that_is_not_whole_is_never_sent(hub, release, tmp_path):

@@ -62,6 +62,11 @@ MOST_TEXT = 512 << 20
 """Bytes of a list of episodes: those of a million take 200 MB."""
 CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file,pipe"}
 """FFmpeg goes by the content, whatever a file is called: playlists name other files, which it then opens."""
+VERSIONS = ("v2.", "v3.")
+UNNAMED = ("", "unknown")
+"""What datasets call a robot that nobody named."""
+OTHER_RATE = 0.1
+"""Share by which a video's frame rate may differ from the one that its dataset claims."""
 VIDEO_PLACE = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 """Columns of meta/episodes that say where an episode lies in a camera's videos."""
 
@@ -735,7 +740,12 @@ def load_lerobot(
                 raise InputError(f"{data} has no row of episode {episode}.")
         if not several or video.is_file():  # of several cameras some may be missing
             shown = columns.get("views", {}).get(name, name)  # as the model calls it
-            pictures[shown] = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))[0]
+            images, rate = read_video(video, offset, min(end, offset + len(table[wanted[0]]) / fps))
+            if rate and abs(rate - fps) > OTHER_RATE * fps:
+                raise InputError(
+                    f"{video} has {rate:g} frames a second; {root / 'meta' / 'info.json'} says fps {fps:g}."
+                )
+            pictures[shown] = images
     rows = min([len(table[wanted[0]]), *(len(images) for images in pictures.values())])
     pictures = {name: images[:rows] for name, images in pictures.items()}
     images = pictures if several else next(iter(pictures.values()))
@@ -756,9 +766,14 @@ def _of_robot(root: Path, info: Mapping[str, Any], columns: Mapping[str, Any], r
     """The columns of the robot whose dataset this is: of its name, where one is given or in meta/info.json, and with
     columns of the same widths."""
     known = columns.get("robots", [])
-    if not known:
-        return columns
     features, said = info["features"], robot or str(info.get("robot_type") or "")
+    if not known:
+        own = columns.get("type", "")
+        if own not in UNNAMED and said not in (*UNNAMED, own):
+            raise InputError(
+                f"{root}: found the robot {said}; the model knows {own}. If that is the same, add --robot {own}."
+            )
+        return columns
     fits = [
         one
         for one in known
@@ -919,6 +934,9 @@ def _read_info(root: Path) -> dict[str, Any]:
     fps = info.get("fps")
     if not isinstance(fps, (int, float)) or not 0 < fps < 1e6:
         raise InputError(f"{path}: expected fps, a number above 0, found {fps!r}.")
+    version = info.get("codebase_version")
+    if not str(version).startswith(VERSIONS):
+        raise InputError(f"{path}: expected codebase_version v2.0 to v3.0, found {version!r}.")
     return info
 
 
