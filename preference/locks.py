@@ -29,10 +29,6 @@ LEARNING = "learning"
 PUSH = "push"
 """Held by a push: two at once would both find a task missing, and create it twice."""
 
-CHECKING = "checking"
-"""Held from the first look at a batch's answers until what was found is written: of two checks at once, the one that
-knew less could have the last word."""
-
 CONSOLE = "console"
 """Held while a manager's action in the console is looked at and done: one at a time."""
 

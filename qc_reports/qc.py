@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from preference.errors import NotReady, UserError
-from preference.locks import CHECKING, exclusively
 from preference.records import CALIBRATION, AssignmentView, Judgment, Pair, Review
 from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
@@ -22,9 +21,6 @@ from qc_reports.report.clip_strips import contested_strips
 from qc_reports.report.files import write_folder
 from qc_reports.report.gate import by_hand
 from qc_reports.report.page import write_report
-
-PATIENCE_S = 600.0
-"""How long another check is waited for: one of a large batch takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +45,31 @@ class Checked:
 def qc(ws: Workspace, batch_id: str) -> BatchReport:
     """Check one batch, pass or hold it, and write reports/BATCH/{qc.json, report.html, *.csv}.
 
+    What people decide meanwhile counts: the batch is then checked again. So a check that began before a review does not
+    have the last word.
+
     Raises:
-        NotReady: the batch does not exist, or has no answer yet; or another process checks batches without an end.
+        NotReady: the batch does not exist, or has no answer yet.
         UserError: it is a calibration set.
     """
-    with exclusively(ws, CHECKING, patience_s=PATIENCE_S):
+    while True:
+        decided = _decided_by_people(ws, batch_id)
         checked = check_batch(ws, batch_id)
         write_folder(ws.reports / batch_id, checked.report, checked.page(ws))
-        ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
-        if checked.report.status == "accepted":
-            ws.store.put_batch_verdict(batch_id, noted(ws.store.judgments(batch_id)))
-    return checked.report
+        with ws.store.together():
+            ws.store.lock_batch(batch_id)
+            if decided != _decided_by_people(ws, batch_id):
+                continue
+            ws.store.set_batch_status(batch_id, checked.report.status, checked.report.reasons)
+            if checked.report.status == "accepted":
+                ws.store.put_batch_verdict(batch_id, noted(ws.store.judgments(batch_id)))
+            return checked.report
+
+
+def _decided_by_people(ws: Workspace, batch_id: str) -> object:
+    """All reviews, as those of other batches settle answers too, and the decisions about this batch: what a check
+    depends on beside answers."""
+    return ws.store.reviews(), [batch.decisions for batch in ws.store.batches() if batch.batch_id == batch_id]
 
 
 def reopen_changed(ws: Workspace) -> list[str]:

@@ -182,6 +182,14 @@ class Store(Reader):
     def put_certification(self, record: Certification) -> None:
         self._upsert(t.certifications, [record])
 
+    def lock_batch(self, batch_id: str) -> None:
+        """Inside `together`: let nobody else set this batch's status until it ends."""
+        if self.engine.dialect.name == "sqlite":
+            return  # nobody else can write anyway
+        with self._transaction() as connection:
+            chosen = t.batches.c.batch_id == batch_id
+            connection.execute(sa.select(t.batches.c.batch_id).where(chosen).with_for_update()).all()
+
     def set_batch_status(self, batch_id: str, status: BatchStatus, reasons: Sequence[str]) -> None:
         with self._transaction() as connection:
             connection.execute(

@@ -258,6 +258,8 @@ def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path:
         stderr=subprocess.DEVNULL,
         cwd=here,
         start_new_session=True,
+        # a shell starts background jobs, and so perhaps the tests, deaf to SIGINT; a terminal's programs hear it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 300
     while not (index.exists() and index.read_text().count("\n") >= 2) and time.monotonic() < deadline:

@@ -230,7 +230,7 @@ def test_a_check_that_began_before_a_review_does_not_have_the_last_word(ws, monk
     def slowly(*arguments):
         if not found.is_set():
             found.set()
-            reviewed.wait(3.0)  # with the lock nobody can review meanwhile
+            assert reviewed.wait(60)
         write(*arguments)
 
     monkeypatch.setattr(checks, "write_folder", slowly)
