@@ -30,6 +30,8 @@ _SKIPPED = r'[\s"\x00-\x1f\u200b-\u200f\u2060\ufeff]*'
 _FORMULA = re.compile(rf"(?<![^;\t\n])(?={_SKIPPED}[=+\-@＝＋－＠])|\A(?=[\t\n])")
 """Where a spreadsheet would begin a formula: at the beginning of a cell, whatever it skips before one, and, as it may
 split cells elsewhere than we do, after each `;`, tab or new line. Some versions of Excel take the wide signs too."""
+LOST_FOUND = "lost+found"
+"""A folder that ext4 keeps for root at the top of each disk; a work folder may be one."""
 MOST_TEXT = 512 << 20
 """Bytes of a text file that are read: preferences of a million pairs take 300 MB, and a table takes several times its
 file in memory."""
@@ -198,18 +200,24 @@ def replacing(path: Path) -> Iterator[Path]:
                 raise
 
 
+def contents(folder: Path) -> list[Path]:
+    """What was put into a folder, which may be a disk's mount point."""
+    return [path for path in folder.iterdir() if path.name != LOST_FOUND]
+
+
 def fill(folder: Path, source: Path) -> None:
     """Give `folder` the contents of the folder `source`, in the place of its own; `source` is used up.
 
-    `folder` itself stays: it may be a mount point, which cannot be renamed. What comes is first moved beside what is
-    there, on the same file system; then the two change places. Killed in between, it is to be done again.
+    `folder` itself stays: it may be a mount point, which cannot be renamed; a `lost+found` in it stays too. What comes
+    is first moved beside what is there, on the same file system; then the two change places. Killed in between, it is
+    to be done again.
 
     Raises:
         DiskFull: there is no space for it.
     """
     with told_when_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        old = list(folder.iterdir())
+        old = contents(folder)
         arriving = folder / f".{secrets.token_hex(8)}"
         try:
             shutil.move(source, arriving)

@@ -19,13 +19,14 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from preference.artifacts import check_writable, fill, keep_private, replacing
+from preference.artifacts import LOST_FOUND, check_writable, contents, fill, keep_private, replacing
 from preference.config import is_server
 from preference.config_file import load_config, studio_data, studio_database
 from preference.errors import DataError, NotReady, UserError
@@ -63,7 +64,8 @@ class Studio:
     def of(cls, config: Path, data: Path | None, database: str) -> Studio:
         """As given or as the environment says; else the folder that `robopref up` makes, where it exists."""
         beside = config.parent / DATA_FOLDER
-        data = data or studio_data() or (beside if _there(beside / DATABASE) else None)
+        with explained(beside):
+            data = data or studio_data() or (beside if (beside / DATABASE).exists() else None)
         return cls(data, database or studio_database())
 
 
@@ -82,11 +84,47 @@ def back_up(config: Path, target: Path, studio: Studio, *, force: bool = False) 
     """Write the workspace of `config` to `target`.
 
     Raises:
-        UserError: `target` exists and `force` is not given; its folder is another user's; a file of another
-            user cannot be read; a database cannot be copied.
+        UserError: `target` exists and `force` is not given; its folder is another user's; there is no data folder of
+            Label Studio; a file cannot be read; a database cannot be copied.
     """
-    if target.parent.is_dir():
-        check_writable(target.parent, "The folder for backups")
+    with explained(target):
+        return _back_up(config, target, studio, force)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """An error of the file system becomes one for people, which names the file, or `path` where the system named none.
+
+    Raises:
+        UserError: there was one.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise _not_ours(Path(error.filename or path)) from None
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror or error}.") from None
+
+
+def _not_ours(path: Path) -> UserError:
+    """Names `path`, or the folder on the way to it that may not be entered."""
+    try:
+        owner, own = path.stat().st_uid, os.geteuid()
+    except OSError:
+        return _not_ours(path.resolve().parent)
+    if owner == own:
+        return UserError(f"{path} may not be read.", fix=f"Allow it: chmod --recursive u+rX {path}")
+    return UserError(
+        f"{path} belongs to user {owner}, and this runs as user {own}, who may not read it.",
+        fix="Run this as its owner or as root.",
+    )
+
+
+def _back_up(config: Path, target: Path, studio: Studio, force: bool) -> BackupResult:
+    check_writable(next(folder for folder in target.absolute().parents if folder.is_dir()), "The folder for backups")
+    if studio.data and not studio.data.is_dir():
+        fix = "Name the right one with --studio-data."
+        raise UserError(f"There is no folder {studio.data} with Label Studio's data.", fix=fix)
     ws = Workspace.open(config)
     if target.exists() and not force:
         raise UserError(f"{target} exists.", fix="Name another file, or use --force.")
@@ -120,7 +158,7 @@ def _copied(ws: Workspace, studio: Studio, folder: Path) -> dict[str, Path]:
         if studio.database:
             copies["studio.dump"] = folder / "studio.dump"
             dump_postgresql(studio.database, copies["studio.dump"])
-        elif studio.data and _there(studio.data / DATABASE):
+        elif studio.data and (studio.data / DATABASE).exists():
             copies[f"studio/{DATABASE}"] = folder / DATABASE
             copy_sqlite(studio.data / DATABASE, folder / DATABASE)
     return copies
@@ -143,29 +181,13 @@ def _below(root: Path) -> Iterator[Path]:
     """What is in this folder and those below it, without the half-written ones (`replacing`)."""
 
     def refuse(error: OSError) -> None:
-        if isinstance(error, PermissionError):
-            raise _not_ours(Path(error.filename)) from None
         if not isinstance(error, FileNotFoundError):  # replaced or cleared away since it was listed
             raise error
 
     for folder, inner, names in os.walk(root, onerror=refuse):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        top = Path(folder) == root
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and not (top and name == LOST_FOUND))
         yield from (Path(folder, name) for name in sorted(names))
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:
-        raise _not_ours(path.parent) from None
-
-
-def _not_ours(path: Path) -> UserError:
-    owner, own = path.stat().st_uid, os.geteuid()
-    return UserError(
-        f"{path} belongs to user {owner}, and this runs as user {own}, who may not read it.",
-        fix="Run this as its owner or as root.",
-    )
 
 
 class _Hashing:
@@ -175,7 +197,11 @@ class _Hashing:
         self._stream, self.digest = stream, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(size)
+        try:
+            block = self._stream.read(size)
+        except OSError as error:
+            error.filename = self._stream.name
+            raise
         self.digest.update(block)
         return block
 
@@ -185,8 +211,6 @@ def _add(tar: tarfile.TarFile, name: str, path: Path, sums: dict[str, str]) -> N
         file = path.open("rb")
     except FileNotFoundError:
         return  # replaced or cleared away since it was listed
-    except PermissionError:
-        raise _not_ours(path) from None
     with file:
         member = tar.gettarinfo(arcname=name, fileobj=file)
         member.type, member.linkname = tarfile.REGTYPE, ""  # a file with a second name is a file
@@ -312,10 +336,12 @@ def _check_target(ws: Workspace, about: dict[str, Any], studio: Studio, unpacked
         raise UserError(f"The backup's database is {about['database']}, this workspace's is {kind}.", fix=fix)
     if (unpacked / "studio.dump").exists() and not studio.database:
         raise UserError("The backup holds Label Studio's PostgreSQL database.", fix="Name it with --studio-database.")
-    taken = [ws.root] if ws.root.exists() and any(ws.root.iterdir()) else []
+    if studio.data and studio.data.exists() and not studio.data.is_dir():
+        raise UserError(f"{studio.data} is not a folder.", fix="Name the right one with --studio-data.")
+    taken = [ws.root] if ws.root.exists() and contents(ws.root) else []
     if kind == "sqlite" and not taken and sqlite_file(ws.database).exists():
         taken.append(sqlite_file(ws.database))
-    if studio.data and (unpacked / "studio").exists() and studio.data.exists() and any(studio.data.iterdir()):
+    if studio.data and (unpacked / "studio").exists() and studio.data.exists() and contents(studio.data):
         taken.append(studio.data)
     servers = [ws.database] * (kind == "postgresql")
     servers += [studio.database] * (unpacked / "studio.dump").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from preference.artifacts import check_writable
 from preference.errors import DataError, UserError
-from robopref.backup import BackupResult, Studio, back_up
+from robopref.backup import BackupResult, Studio, back_up, explained
 
 AGAIN_S = 900.0
 NAMES = "robopref-????????T??????Z.tar"
@@ -50,16 +50,17 @@ def back_up_regularly(
         raise DataError(f"There is no folder {folder} for backups.")
     check_writable(folder, "The folder for backups")
     while True:
-        newest = max((path.stat().st_mtime for path in kept_in(folder)), default=0.0)
-        wait = newest + every_h * 3600 - clock()
-        if wait <= 0:
+        try:
+            with explained(folder):
+                newest = max((path.stat().st_mtime for path in kept_in(folder)), default=0.0)
+                wait = newest + every_h * 3600 - clock()
+                if wait <= 0:
+                    made = datetime.fromtimestamp(clock(), UTC)
+                    on_done(back_up(config, folder / f"robopref-{made:%Y%m%dT%H%M%SZ}.tar", studio))
+                    wait = every_h * 3600
+                    for path in kept_in(folder)[:-keep]:
+                        path.unlink(missing_ok=True)
+        except UserError as error:
             wait = AGAIN_S
-            try:
-                made = datetime.fromtimestamp(clock(), UTC)
-                on_done(back_up(config, folder / f"robopref-{made:%Y%m%dT%H%M%SZ}.tar", studio))
-                wait = every_h * 3600
-                for path in kept_in(folder)[:-keep]:
-                    path.unlink(missing_ok=True)
-            except UserError as error:
-                on_trouble(error)
+            on_trouble(error)
         sleep(wait)

@@ -74,10 +74,8 @@ def build_pool(ws: Workspace) -> PoolResult:
     result = read_pool(ws.config.pool, ws.config.clips, ws.workers)
     write_failures(ws.manifest.with_name("failures.csv"), result.failures)
     if not result.trajectories:
-        first = f" The first: {result.failures[0]}" if result.failures else ""
-        count = len(result.failures)
-        none = "The only episode could not be read." if count == 1 else f"None of the {count} episodes could be read."
-        raise UserError(f"{none}{first}")
+        first = f" The first failure: {result.failures[0]}" if result.failures else ""
+        raise UserError(f"No episode could be read.{first}")
     known = {t.trajectory_id: t for t in ws.store.trajectories()}
     _check_adopted(result.trajectories, known)
     trajectories = [_with_known_clip(t, known.get(t.trajectory_id)) for t in result.trajectories]

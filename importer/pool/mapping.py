@@ -108,19 +108,21 @@ def seen_in(episodes: Iterable[T], look: Callable[[T], Seen]) -> Seen:
     """What the first episodes that can be read have: each column as most of them do, cameras and labels of any.
 
     Raises:
-        BadInput: not one can be read; says why the first cannot.
+        BadInput: not one can be read; says how many there are, and why the first cannot.
     """
     found: list[Seen] = []
-    trouble: BadInput | None = None
+    troubles: list[BadInput] = []
     for episode in episodes:
         try:
             found.append(look(episode))
         except BadInput as error:
-            trouble = trouble or error
+            troubles.append(error)
         if len(found) == LOOKED_AT:
             break
-    if trouble and not found:
-        raise trouble
+    if troubles and not found:
+        first, count = troubles[0], len(troubles)
+        reason = first.reason if count == 1 else f"none of {count} episodes could be read; this one: {first.reason}"
+        raise BadInput(first.file, first.field, reason, fix=first.fix)
     cameras = dict.fromkeys(name for one in found for name in one.cameras)
     labels = dict.fromkeys(name for one in found for name in one.labels)
     return Seen(usual_columns(one.columns for one in found), list(cameras), list(labels))

@@ -102,7 +102,7 @@ def _guard(app: Flask, ws: Workspace) -> None:
         if (request.content_length or 0) > MAX_BODY:
             raise RequestEntityTooLarge(f"a body may have {MAX_BODY} bytes")
         invited = request.path == PATH and ws.config.annotators.outside
-        if request.path == "/health" or invited or _passwordfits(request, ws):
+        if request.path == "/health" or invited or _password_fits(request, ws):
             return None
         service = ws.config.service
         if request.path == "/webhook" and fits(request.headers.get(SECRET_HEADER), service.webhook_secret):
@@ -215,7 +215,7 @@ def fits(found: str | None, secret: SecretStr) -> bool:
     return bool(expected) and hmac.compare_digest((found or "").encode(), expected.encode())
 
 
-def _passwordfits(request: Any, ws: Workspace) -> bool:
+def _password_fits(request: Any, ws: Workspace) -> bool:
     """Both halves are compared, so that the time taken tells neither; nothing configured = nothing to check."""
     service = ws.config.service
     if not service.login:

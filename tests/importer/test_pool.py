@@ -348,7 +348,7 @@ def test_no_dataset_and_no_good_episode_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"robopref\.toml: pool\.dataset\[0\]\.path: .*nowhere does not exist"):
         build_pool(workspace(tmp_path, tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"The only episode could not be read\..*empty"):
+    with pytest.raises(UserError, match=r"No episode could be read\. The first failure: .*empty"):
         build_pool(workspace(tmp_path, tmp_path / "empty"))
     with pytest.raises(NotReady):
         build_clips(workspace(tmp_path, tmp_path / "nowhere"))

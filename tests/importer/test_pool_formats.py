@@ -446,6 +446,16 @@ def test_a_broken_folder_is_one_clear_line_and_the_others_are_done(tmp_path: Pat
     assert said in str(failure) and failure.episode_index == 0
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_folder_without_one_good_episode_says_how_many_were_tried_and_why_the_first_failed(tmp_path, count) -> None:
+    make_folder(tmp_path, {f"e{i}": EPISODES[0] for i in range(count)})
+    for file in tmp_path.glob("*/*.npz"):
+        file.write_bytes(b"no archive")
+    failure = only_failure(tmp_path)
+    assert failure.file == str(min(tmp_path.glob("*/*.npz"))) and "cannot be read as npz" in failure.reason
+    assert failure.reason.startswith("none of 3 episodes could be read; this one: ") == (count == 3)
+
+
 def test_an_empty_folder_says_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     assert "expected a meta/info.json (LeRobot), or folders" in only_failure(tmp_path / "d").reason

@@ -1,11 +1,13 @@
 """Clients share what they check servers by, and check them as strictly as httpx does by itself."""
 
+import os
 import ssl
 
 import certifi
 import httpx
 import pytest
 
+from preference import tls
 from preference.tls import authorities
 
 
@@ -13,9 +15,9 @@ from preference.tls import authorities
 def _afresh(monkeypatch):
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
-    authorities.cache_clear()
+    tls._loaded.cache_clear()
     yield
-    authorities.cache_clear()
+    tls._loaded.cache_clear()
 
 
 def test_they_are_loaded_once(monkeypatch):
@@ -40,3 +42,13 @@ def test_the_environments_authorities_count_where_the_environment_is_trusted(mon
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
     assert authorities(True).cert_store_stats()["x509"] == 1
     assert authorities(False).cert_store_stats()["x509"] > 1
+
+
+def test_authorities_that_were_renewed_under_their_path_count_at_once(monkeypatch, tmp_path):
+    bundle, one = tmp_path / "own.pem", certifi.contents().split("-----END CERTIFICATE-----")
+    for count in (1, 2):
+        bundle.write_text("".join(f"{text}-----END CERTIFICATE-----" for text in one[:count]))
+        os.utime(bundle, (count, count))
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        assert authorities(True).cert_store_stats()["x509"] == count
+        assert authorities(True) is authorities(True)

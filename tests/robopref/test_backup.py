@@ -12,7 +12,8 @@ import sqlite3
 import stat
 import tarfile
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,97 @@ def test_a_folder_that_only_another_user_may_open_is_named(project: Path, tmp_pa
     finally:
         os.seteuid(0)
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+@contextmanager
+def another_user(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """This process as user 65534, who owns the project; yields a folder of theirs for backups."""
+    let_others_in(tmp_path)
+    (tmp_path / "kept").mkdir()
+    for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
+        os.chown(path, 65534, -1)
+    os.seteuid(65534)
+    try:
+        yield tmp_path / "kept"
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_lost_and_found_of_a_disk_is_no_part_of_it_and_stays(project: Path, tmp_path: Path) -> None:
+    tops = [project.parent / "work" / "lost+found", project.parent / "label_studio" / "lost+found"]
+    write_text(project.parent / "work" / "reports" / "lost+found" / "ours.txt", "x")
+    with another_user(project, tmp_path) as kept:
+        os.seteuid(0)
+        for folder in tops:
+            folder.mkdir(mode=0o700)
+            (folder / "#17").write_text("x")
+        os.seteuid(65534)
+        back_up(project, kept / "a.tar", beside(project))
+        restore(project, kept / "a.tar", beside(project), force=True)
+    with tarfile.open(tmp_path / "kept" / "a.tar") as tar:
+        assert [name for name in tar.getnames() if "lost+found" in name] == ["work/reports/lost+found/ours.txt"]
+    assert all((folder / "#17").exists() for folder in tops)
+
+
+def test_a_disk_with_nothing_but_its_lost_and_found_is_an_empty_place(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "new" / "work" / "lost+found").mkdir(parents=True)
+    (tmp_path / "new" / "label_studio" / "lost+found").mkdir(parents=True)
+    restore(tmp_path / "new" / "robopref.toml", backup, Studio(tmp_path / "new" / "label_studio"))
+    assert (tmp_path / "new" / "work" / "lost+found").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", ["label_studio", "label_studio/media", "work/clips", "work/reports/deep"])
+@pytest.mark.parametrize(("owner", "said"), [(0, "belongs to user 0, and this runs as"), (65534, "may not be read")])
+def test_a_folder_that_may_be_listed_and_not_entered_is_named(
+    project: Path, tmp_path: Path, closed: str, owner: int, said: str
+) -> None:
+    folder = project.parent / closed
+    write_text(folder / "inner" / "file.txt", "x")
+    with another_user(project, tmp_path) as kept:
+        os.seteuid(0)
+        os.chown(folder, owner, -1)
+        folder.chmod(0o744 if owner == 0 else 0o444)
+        os.seteuid(65534)
+        with pytest.raises(UserError, match=rf"^{folder} {said}"):
+            back_up(project, kept / "a.tar", Studio.of(project, None, ""))
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_label_studios_data_has_to_be_a_folder(project: Path, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "data").write_text("x")
+    with pytest.raises(UserError, match=rf"There is no folder {tmp_path}/data with Label Studio's data"):
+        back_up(project, tmp_path / "b.tar", Studio.of(project, tmp_path / "data", ""))
+    assert not (tmp_path / "b.tar").exists()
+    if there:
+        back_up(project, tmp_path / "b.tar", beside(project))
+        with pytest.raises(UserError, match=rf"{tmp_path}/data is not a folder"):
+            restore(project, tmp_path / "b.tar", Studio(tmp_path / "data"), force=True)
+
+
+def test_a_place_below_a_file_is_said_with_the_file_systems_reason(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^{project}: (Not a directory|File exists)\."):
+        back_up(project, project / "b.tar", Studio())
+
+
+@pytest.mark.parametrize("reason", [errno.EIO, errno.ESTALE])
+def test_a_failing_disk_is_said_with_the_file_and_the_reason(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    clip = Workspace.open(project).clips / "t0.mp4"
+
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(reason, os.strerror(reason))
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda p, *how, **more: Failing(p) if p == clip else opened(p, *how, **more))
+    with pytest.raises(UserError, match=rf"^{clip}: {os.strerror(reason)}\.$"):
+        back_up(project, tmp_path / "b.tar", beside(project))
+    assert not list(tmp_path.glob("*b.tar*"))
 
 
 # -- migrations ----------------------------------------------------------------------------------------------------

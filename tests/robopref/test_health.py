@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import namedtuple
@@ -132,6 +133,24 @@ def test_a_backup_that_fails_is_tried_again_and_deletes_nothing(tmp_path, monkey
             on_trouble=said.append, clock=clock, sleep=clock.sleep,
         )  # fmt: skip
     assert clock.slept == [AGAIN_S] * 3 and len(said) == 3 and old.exists()
+
+
+def test_a_failing_disk_does_not_end_the_daily_backup(tmp_path, monkeypatch):
+    folder = tmp_path / "backups"
+    folder.mkdir()
+
+    def fail(folder: Path) -> list[Path]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(regular_backup, "kept_in", fail)
+    clock, said = Clock(0, 3), []
+    with pytest.raises(Enough):
+        back_up_regularly(
+            tmp_path / "robopref.toml", folder, Studio(), every_h=24, keep=1, on_done=said.append,
+            on_trouble=said.append, clock=clock, sleep=clock.sleep,
+        )  # fmt: skip
+    assert clock.slept == [AGAIN_S] * 3
+    assert [str(error) for error in said] == [f"{folder}: {os.strerror(errno.ESTALE)}."] * 3
 
 
 def test_after_a_restart_a_young_backup_is_enough(tmp_path, monkeypatch):
