@@ -407,7 +407,7 @@ class Reward(Section):
     none: without it one wrong answer on an obvious pair weighs more than many right ones."""
     quality_prior: bool = True
     """Learn a little from the pool's quality as well: up to 200 pairs two or more quartiles apart, in the order that
-    the quality gives them, count as ten answers together; less, or not at all, the more often answers contradict it.
+    the quality gives them, count as ten labels together; less, or not at all, the more often labels contradict it.
     No accuracy counts such pairs. Set it to false if the reward is to be compared with that same quality."""
     batch_pairs: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 100

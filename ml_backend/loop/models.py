@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ml_backend.loop.spec import features_for
 from ml_backend.ranking import PoolScores, fit_design
 from ml_backend.reward.dataset import Pairs, Split, index_pairs, pair_keys, right, split_pairs
 from preference.artifacts import confined, read_json, sha256_of
+from preference.config import Reward
 from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import remark
@@ -184,6 +186,15 @@ def _learned(ws: Workspace, trajectories: Sequence[Trajectory]) -> tuple[Pairs, 
     split = split_pairs(pair_keys(kept), ws.config.seed)
     rows = np.sort(np.concatenate([split.train, split.validation]))
     return index_pairs(kept, place).take(rows), ws.config.reward.slip
+
+
+def trained_with(stored: Mapping[str, Any]) -> Reward:
+    """The settings as a training.json has them; where it does not name the quality, no model learned from it yet.
+
+    Raises:
+        ValidationError: they are no settings of this version.
+    """
+    return Reward.model_validate({"quality_prior": False} | dict(stored))
 
 
 def _settings_of(folder: Path) -> Mapping[str, object]:

@@ -41,6 +41,7 @@ from ml_backend.reward.dataset import (
 )
 from ml_backend.reward.encoder_weights import EncoderSettings
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
+from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady
 from preference.formats import now
 from preference.records import ModelVersion, Preference, Trajectory
@@ -48,7 +49,7 @@ from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
-RECIPE = 4
+RECIPE = 5
 """Part of every fingerprint: raise it when the same labels and settings give another model."""
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -94,12 +95,19 @@ def check_accepted(ws: Workspace) -> None:
             )
 
 
-def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest: str) -> str:
-    """Of everything that the weights depend on: labels, settings, seed, trajectories, the encoder's weights."""
+def fingerprint(
+    ws: Workspace, preferences: Sequence[Preference], encoder_digest: str, reward: Reward | None = None
+) -> str:
+    """Of everything that the weights depend on: labels, settings, seed, trajectories, the encoder's weights.
+
+    Args:
+        reward: What a model was trained with; default: the workspace's settings.
+    """
+    reward = reward or ws.config.reward
     labels = sorted((p.pair_id, p.preference, round(p.confidence_mean, 6)) for p in preferences)
     spans = [(t.trajectory_id, *t.seen) for t in ws.store.trajectories()]
-    settings = ws.config.reward.model_dump(exclude={"weights"})
-    answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws)]
+    settings = reward.model_dump(exclude={"weights"})
+    answers = [(a.pair_id, a.annotator_id, a.preference, a.confidence) for a in single_answers(ws, reward)]
     successes = [(t.trajectory_id, t.success, t.end_s) for t in ws.store.trajectories()]
     told = [RECIPE, labels, settings, ws.config.seed, spans, encoder_digest, sorted(answers), successes]
     kinds = [(t.task_type, t.robot) for t in ws.store.trajectories()]
@@ -107,25 +115,33 @@ def fingerprint(ws: Workspace, preferences: Sequence[Preference], encoder_digest
     columns = [dataset.columns.model_dump(exclude={"robot"}) for dataset in ws.config.pool.dataset]
     done = [ws.config.clips.before_s, ws.config.clips.after_s, [t.duration_s for t in ws.store.trajectories()]]
     told += [columns, done, sorted(said(ws).items())]
-    told += [[t.quartile for t in ws.store.trajectories()]] if ws.config.reward.quality_prior else []
+    told += [[t.quartile for t in ws.store.trajectories()]] if learns_quality(reward) else []
     text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def single_answers(ws: Workspace) -> list[Answered]:
+def learns_quality(reward: Reward) -> bool:
+    """Whether a training may use the pool's quartiles: the network alone learns from weak pairs."""
+    return reward.quality_prior and "network" in reward.parts
+
+
+def single_answers(ws: Workspace, reward: Reward) -> list[Answered]:
     """Each annotator's own answers, where a training fits these instead of the vote; otherwise none."""
-    if ws.config.reward.reliability == "vote":
+    if reward.reliability == "vote":
         return []
     answers = join(ws.store.judgments(), ws.store.assignments())
     return [answer for answer in answers if not answer.duplicate]
 
 
-def labelled_pairs(ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory]) -> Pairs:
-    """The labels as arrays that index `trajectories`, with the single answers where a training fits these."""
+def labelled_pairs(
+    ws: Workspace, preferences: Sequence[Preference], trajectories: Sequence[Trajectory], reward: Reward
+) -> Pairs:
+    """The labels as arrays that index `trajectories`, with what else a training by `reward` learns from: the single
+    answers, the quartiles."""
     pairs = index_pairs(preferences, {t.trajectory_id: i for i, t in enumerate(trajectories)})
-    if ws.config.reward.quality_prior:
+    if learns_quality(reward):
         pairs = replace(pairs, quartiles=index_quartiles(trajectories))
-    answers = single_answers(ws)
+    answers = single_answers(ws, reward)
     return replace(pairs, judgments=index_judgments(pairs.pair_ids, answers)) if answers else pairs
 
 
@@ -154,7 +170,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     spec = describe(ws, store, trajectories)
     features = store.placed(spec.layout, trajectories).sequence(ids)
     store.require(name for p in preferences for name in (p.trajectory_a_id, p.trajectory_b_id))
-    pairs = labelled_pairs(ws, preferences, trajectories)
+    pairs = labelled_pairs(ws, preferences, trajectories, reward)
     split = split_pairs(pair_keys(preferences), seed)
     outcomes = known_outcomes(ws, trajectories, [len(item) for item in features], spec.sample_fps)
     if outcomes.words:
@@ -262,9 +278,11 @@ def finetuned(ws: Workspace) -> Workspace | None:
             "--finetune trains the encoder on videos, and the adopted release has none.",
             fix="Run `robopref train` without it: the release's encoder stays as it is.",
         )
-    pairs = labelled_pairs(ws, preferences, trajectories)
+    # the encoder learns from labels alone, so no quartile names its file
+    labels_alone = reward.model_copy(update={"quality_prior": False})
+    pairs = labelled_pairs(ws, preferences, trajectories, labels_alone)
     split = split_pairs(pair_keys(preferences), ws.config.seed)
-    out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest)}.pt"
+    out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest, labels_alone)}.pt"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         with progress("Fine-tuning the encoder", step_count(len(split.train), reward.finetune)) as advance:

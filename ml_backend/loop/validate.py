@@ -18,6 +18,7 @@ from importer.pairs.batches import shown
 from importer.pairs.sampling import asked
 from importer.pool import read_episode
 from importer.pool.video import sample_rows
+from ml_backend.loop.models import trained_with
 from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
@@ -80,11 +81,11 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, agains
     model = RewardModel.load(folder / "model.pt")
     names, fix = ("validation", "training", "split"), "Run `robopref train` again."
     figures, told, rows = (read_json(folder / f"{name}.json", fix=fix) for name in names)
-    reward = Reward.model_validate(told["reward"])
+    reward = trained_with(told["reward"])
     store = features_for(ws, model.spec, folder)
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     features = store.sequence([t.trajectory_id for t in trajectories])
-    pairs, split = _as_trained(ws, trajectories, rows, folder)
+    pairs, split = _as_trained(ws, trajectories, reward, rows, folder)
     held = _held_out(pairs, split)
     theirs = _theirs(against, [trajectories[i] for i in held])
     rewards, members = model.score(features)
@@ -160,11 +161,11 @@ def _record(ws: Workspace, version: str) -> ModelVersion:
 
 
 def _as_trained(
-    ws: Workspace, trajectories: Sequence[Trajectory], rows: dict[str, list[str]], folder: Path
+    ws: Workspace, trajectories: Sequence[Trajectory], reward: Reward, rows: dict[str, list[str]], folder: Path
 ) -> tuple[Pairs, Split]:
-    """The labels as they are now, in the split of the model."""
+    """The labels as they are now, with what the model's own settings add to them, in the split of the model."""
     preferences = ws.store.labelled()
-    pairs = labelled_pairs(ws, preferences, trajectories)
+    pairs = labelled_pairs(ws, preferences, trajectories, reward)
     place = {pair_id: row for row, pair_id in enumerate(pairs.pair_ids)}
     parts = [np.array([place[i] for i in rows[name] if i in place], dtype=np.int64) for name in SPLITS]
     if any(rows[name] and not len(part) for name, part in zip(SPLITS, parts, strict=True)):

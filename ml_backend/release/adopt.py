@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from importer.pool.dataset import open_dataset
 from importer.pool.inspect import first_good
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, encoder_settings, features_file
-from ml_backend.loop.models import digests
+from ml_backend.loop.models import digests, trained_with
 from ml_backend.loop.spec import check_robot
 from ml_backend.loop.train import headline
 from ml_backend.loop.validate import PAGE
@@ -105,7 +105,7 @@ def open_release(folder: Path) -> Received:
         weights = "none"
         if "frames" in spec.inputs and spec.weights != "none":
             weights = f"work/{ENCODERS}/{ADOPTED}.pt" if saw_labels else f"work/models/{MODEL}/{OWN_ENCODER}"
-        reward = Reward.model_validate(learned | {"weights": weights})
+        reward = trained_with(learned | {"weights": weights})
         config = Config(name=name, seed=told["seed"], reward=reward)
     except (AttributeError, KeyError, TypeError, ValidationError, UserError) as error:
         raise DataError(f"{folder}: it does not say how its model was trained: {error}.") from None

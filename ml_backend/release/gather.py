@@ -21,6 +21,7 @@ from importer.pool import read_episode
 from importer.pool.dataset import find_dataset, open_dataset
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.loop.features import FeatureStore
+from ml_backend.loop.models import trained_with
 from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
@@ -227,8 +228,8 @@ def _check_clips(ws: Workspace, trajectories: Sequence[Trajectory], compared: se
 
 def _trained_with(path: Path, training: Mapping[str, Any]) -> Reward:
     try:
-        return Reward.model_validate(training["reward"])
-    except (KeyError, ValueError) as error:
+        return trained_with(training["reward"])
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}, reward: {error}", fix=_RETRAIN) from None
 
 
@@ -242,15 +243,16 @@ def _check_labels(
     """The pairs may be the same and the labels not: the fingerprint that training left tells.
 
     Raises:
-        UserError: labels, confidences or trajectories changed since the model was trained.
+        UserError: labels, confidences, trajectories or settings changed since the model was trained, or it was trained
+            by a version that learned otherwise.
     """
     left = record.metrics.get("fingerprint")
     then = Workspace(ws.config.model_copy(update={"reward": trained, "seed": training.get("seed")}))
     then.store = ws.store
     if left and left != fingerprint(then, preferences, training.get("encoder_digest", "")):
         raise UserError(
-            f"The model {record.version} was trained on different preferences than those to be released: labels, "
-            "confidences or the pool's trajectories have changed since.",
+            f"The model {record.version} was not trained on what is to be released: labels, confidences, the pool's "
+            "trajectories, their qualities or settings have changed since, or a version before this one trained it.",
             fix=_way_out(ws, record),
         )
 

@@ -12,6 +12,7 @@ Bradley-Terry (Bradley & Terry 1952) over pairs, with ties (Davidson 1970) and s
 | `layers`, `model` | layers over time; the ensemble, the sum of the parts, its file |
 | `outcomes` | progress and success of each step |
 | `summary`, `evidence` | the linear and kernel part; the Bayesian fit behind it, and how much each part counts |
+| `weak` | what the pool's quality says before people do |
 | `network`, `losses` | the network's training and its losses |
 | `checkpoint` | what a training knows between its epochs |
 | `train`, `finetune` | all parts on features; the encoder end to end |

@@ -68,7 +68,7 @@ class Trained:
     outcomes: dict[str, Unseen] = field(default_factory=dict)
     """How good `progress` and `success` are, those of them that could be learned."""
     weak: dict[str, float] = field(default_factory=dict)
-    """Of the weak pairs: how many `pairs`, how many `answers` they count as together, and the share that answers are
+    """Of the weak pairs: how many `pairs`, how many `labels` they count as together, and the share that labels are
     taken to have `contradicted`; empty where none were learned from."""
     note: str = ""
     """What a person should know of it: fewer labels than a part can use."""
@@ -118,7 +118,7 @@ def train_model(
         spec = replace(spec, summary=False, centres=0, radial=0)
         model = RewardModel(spec, torch.Generator().manual_seed(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng, max(1, len(spec.cameras))))
-        weak = weak_pairs(pairs, split, np.random.default_rng([seed, 4])) if "network" in parts else None
+        weak = weak_pairs(pairs, split, reward.ties, np.random.default_rng([seed, 4])) if "network" in parts else None
         data = prepare(model, features, pairs, weak)
         fold = _folds(np.arange(len(features)) if groups is None else np.asarray(groups), spec.members, rng)
         run = Training(model, data, split, reward, rng, fold)

@@ -30,6 +30,7 @@ from ml_backend.reward.layout import Placed
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.segments import FeatureViews
 from ml_backend.reward.train import Trained, train_model
+from ml_backend.reward.weak import seen_an_epoch
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import TARGETS
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
@@ -239,7 +240,7 @@ def fit_folds(
         UserError: what `train_model` raises.
     """
     folds = [Fold(n, split, seed) for n, (split, seed) in enumerate(zip(splits, seeds, strict=True))]
-    few = sum(len(fold.split.train) for fold in folds) * reward.epochs < IN_PROCESS
+    few = sum(_pairs_an_epoch(len(fold.split.train), pairs) for fold in folds) * reward.epochs < IN_PROCESS
     found: dict[int, np.ndarray] = {}
     whole = features
     while isinstance(whole, FeatureViews | Placed):
@@ -253,6 +254,11 @@ def fit_folds(
         number, differences = result
         found[number] = differences
     return [found[fold.number] for fold in folds]
+
+
+def _pairs_an_epoch(labelled: int, pairs: Pairs) -> int:
+    """How many a training goes through, weak ones with them."""
+    return labelled + (seen_an_epoch(labelled) if pairs.quartiles else 0)
 
 
 def audited(differences: np.ndarray, labels: np.ndarray, strategies: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -47,9 +47,10 @@ def verdict_of(checks: Sequence[Check]) -> str:
 def check(figures: dict[str, Any]) -> list[Check]:
     """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
     accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
-    truth, learned = figures["ground_truth"], ""
+    truth, learned, tiers_learned = figures["ground_truth"], "", ""
     if figures.get("weak_pairs") and truth == "quality score":
         learned = ", from which it also learned a little (reward.quality_prior),"
+        tiers_learned = " The two differ in quality, from which it also learned a little (reward.quality_prior)."
     low, high = (_words(accuracy[name]) for name in ("low", "high"))
     checks = [
         _at_least(
@@ -69,7 +70,7 @@ def check(figures: dict[str, Any]) -> list[Check]:
         reached = overlap <= MOST_OVERLAP
         checks.append(
             Check("random over expert", overlap, MOST_OVERLAP, reached,
-                  f"{words}, {'at most' if reached else 'above'} {MOST_OVERLAP:.2f}.")
+                  f"{words}, {'at most' if reached else 'above'} {MOST_OVERLAP:.2f}.{tiers_learned}")
         )  # fmt: skip
     for name, probe in figures["probes"].items():
         value = probe["partial_correlation"]

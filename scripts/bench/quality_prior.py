@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def quality(pool: Pool, *, successes: bool) -> np.ndarray:
 
 
 def course(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
-    """Arm → accuracy at each of COUNTS."""
+    """Arm → accuracy at each of COUNTS, and `arm, s` → the CPU time of its trainings."""
     from importer.pool.quality import quartiles
     from ml_backend.reward.dataset import Quartiles
 
@@ -68,11 +69,13 @@ def course(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
     values = {"quality": known, "motion alone": motion, "meaningless": rng.random(len(own)), "reversed": -known}
     pairs = stratified_pairs(known, COUNTS[-1], rng)
     labels = answers(teacher, truth, pairs, np.random.default_rng([seed, 8, len(teacher)]))
-    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    found: dict[str, list[float]] = {name: [] for arm in ARMS for name in (arm, f"{arm}, s")}
     for count in COUNTS:
         for arm in ARMS:
             order_of = Quartiles(quartiles(values[arm]), np.zeros(len(own), int)) if arm in values else None
+            started = time.process_time()
             model = fit([features[i] for i in own], pairs[:count], labels[:count], seed, order_of)
+            found[f"{arm}, s"].append(time.process_time() - started)
             rewards = model.score([features[i] for i in held])[0]
             found[arm].append(float(np.mean((rewards[a] > rewards[b]) == (unseen[a] > unseen[b]))))
     return found
@@ -106,10 +109,14 @@ def main() -> None:
         gain = values - np.array([one["none"] for one in courses])
         error = gain.std(axis=0, ddof=1) / np.sqrt(len(gain))
         figures[arm] = {"accuracy": values.mean(axis=0).round(4).tolist(), "gain": gain.mean(axis=0).round(4).tolist(),
-                        "error": error.round(4).tolist()}  # fmt: skip
+                        "error": error.round(4).tolist(),
+                        "cpu_s": np.mean([one[f"{arm}, s"] for one in courses], axis=0).round(2).tolist()}  # fmt: skip
         shown = values.mean(axis=0) if arm == "none" else gain.mean(axis=0)
         cells = [f"{v:.3f}" if arm == "none" else f"{v:+.4f} ± {e:.4f}" for v, e in zip(shown, error, strict=True)]
         print(f"{arm:<14}" + "".join(f"{cell:>18}" for cell in cells))
+    # what is the wrong way round is not learned from, and the first arm also pays for imports
+    for arm in ("reversed", "quality"):
+        print(f"{arm + ', CPU s':<14}" + "".join(f"{seconds:>18.2f}" for seconds in figures[arm]["cpu_s"]))
     level = all(g >= -e for arm in ARMS[1:] for g, e in zip(figures[arm]["gain"], figures[arm]["error"], strict=True))
     target = "no quality makes any number of labels worse by more than a standard error"
     print(json.dumps({"name": "quality_prior", "figures": figures, "target": target, "met": level}))

@@ -261,6 +261,10 @@ def test_what_is_no_release_is_refused(released, tmp_path):
     with pytest.raises(DataError, match=r"preferences\.jsonl was changed"):
         adoption.open_release(tmp_path / "changed")
     told = json.loads((tmp_path / "changed" / "training.json").read_text())
+    del told["quality_prior"]
+    (tmp_path / "changed" / "training.json").write_text(json.dumps(told))
+    write_sums(tmp_path / "changed")
+    assert adoption.open_release(tmp_path / "changed").config.reward.quality_prior is False, "none learned from it"
     del told["seed"]
     (tmp_path / "changed" / "training.json").write_text(json.dumps(told))
     write_sums(tmp_path / "changed")

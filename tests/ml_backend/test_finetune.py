@@ -160,6 +160,9 @@ def test_a_fine_tuned_encoder_travels_with_its_model(ws):
     again = finetuned(ws)
     assert again is not None
     assert stages.train(again).version == record.version
+    ranked = [replace(t, quartile=1 + i % 4) for i, t in enumerate(ws.store.trajectories())]
+    ws.store.put_trajectories(ranked)
+    assert finetuned(ws) is not None, "it learned from labels alone"
     assert tmp.stat().st_mtime_ns == changed
     tmp.unlink()  # what is beside the model is enough
     assert np.array_equal(models.score_pool(ws).members, before)

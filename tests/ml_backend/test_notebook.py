@@ -96,7 +96,7 @@ def test_it_trains_what_the_release_was_trained_with(files, run, changes):
 
 def test_it_says_what_it_does_not_train(run):
     found, told = run(parts=["linear", "network"], outcomes=["progress"], encoder_saw_labels=True, epochs=1,
-                      weak_pairs={"pairs": 200, "answers": 10.0, "contradicted": 0.2})  # fmt: skip
+                      weak_pairs={"pairs": 200, "labels": 10.0, "contradicted": 0.2})  # fmt: skip
     assert not found["result"]["trained_alike"]
     assert "NOT TRAINED HERE: the released reward's part on summaries (linear)" in told
     assert "NOT TRAINED HERE: what the released model learned from the pool's quality" in told

@@ -229,6 +229,16 @@ def test_the_cards_header_is_one_that_the_hub_reads_and_its_figures_are_those_of
         assert (built.path / name).exists(), name
 
 
+def test_a_model_of_other_settings_is_not_released_and_the_message_says_what_may_be_different(ws):
+    record = ws.store.active_model()
+    file = ws.root / record.path / "training.json"
+    told = json.loads(file.read_text())
+    del told["reward"]["quality_prior"]
+    file.write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"settings have changed since, or a version before this one trained it"):
+        gather(ws)
+
+
 def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_file(made):
     facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
 
@@ -241,8 +251,8 @@ def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_
     for text in (tuned, local):
         assert "not ImageNet" not in text and "no ImageNet" not in text and "random weights" not in text
     assert "in the order of the pool's quality" not in card(weak={})
-    weak = card(weak={"pairs": 200, "answers": 10.0, "contradicted": 0.31})
-    assert "200 pairs in the order of the pool's quality quartiles count as 10 answers together" in weak
+    weak = card(weak={"pairs": 200, "labels": 10.0, "contradicted": 0.31})
+    assert "200 pairs in the order of the pool's quality quartiles count as 10 labels together" in weak
     assert "people are taken to contradict that order in 31 %" in weak
     assert facts["finetuned"] is False and "The encoder has random weights" in card()
 

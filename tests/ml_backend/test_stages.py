@@ -8,7 +8,7 @@ import pytest
 from preference_maker import put_preferences
 
 from importer.pool.quality import quartiles
-from ml_backend.loop import models, queue_order, rounds
+from ml_backend.loop import models, queue_order, rounds, validate
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool, encoder_settings
 from ml_backend.loop.rounds import run_round
@@ -141,7 +141,7 @@ def test_a_model_says_what_it_learned_from_the_pools_quality_and_other_quartiles
 
     with_quartiles(ws, 1)
     first = stages.train(ws)
-    assert weak(first)["pairs"] > 0 and weak(first)["answers"] == 10 and weak(first)["contradicted"] < 0.5
+    assert weak(first)["pairs"] > 0 and weak(first)["labels"] == 10 and weak(first)["contradicted"] < 0.5
     with_quartiles(ws, -1)
     second = stages.train(ws)
     assert second.version != first.version and weak(second) == {}, "answers contradict it"
@@ -149,6 +149,43 @@ def test_a_model_says_what_it_learned_from_the_pools_quality_and_other_quartiles
     third = stages.train(ws)
     with_quartiles(ws, 1)
     assert stages.train(ws).version == third.version and weak(third) == {}
+
+
+def test_a_learning_curve_is_fitted_as_its_model_was_whatever_the_file_says_now(ws, monkeypatch):
+    seen = []
+
+    def fitted(features, pairs, spec, reward, splits, seeds, **_):
+        seen.append((pairs.quartiles is not None, reward.quality_prior))
+        return [np.ones(len(split.test)) for split in splits]
+
+    monkeypatch.setattr(validate, "fit_folds", fitted)
+    with_quartiles(ws, 1)
+    for then in (True, False):
+        ws.config.reward.quality_prior = then
+        record = stages.train(ws)
+        ws.config.reward.quality_prior = not then
+        validate.validate_model(ws, record.version)
+        assert set(seen) == {(then, then)}
+        seen.clear()
+    ws.config.reward.quality_prior = True
+    file = ws.root / record.path / "training.json"
+    told = json.loads(file.read_text())
+    del told["reward"]["quality_prior"]
+    file.write_text(json.dumps(told))
+    validate.validate_model(ws, record.version)
+    assert set(seen) == {(False, False)}, "before there was a prior, no model learned from one"
+
+
+def test_quartiles_make_no_other_model_where_nothing_learns_from_them(ws):
+    def key(**changes):
+        return stages.fingerprint(ws, ws.store.labelled(), "", ws.config.reward.model_copy(update=changes))
+
+    ways = {"network": {}, "linear": {"parts": ["linear"]}, "off": {"quality_prior": False}}
+    with_quartiles(ws, 1)
+    before = {name: key(**changes) for name, changes in ways.items()}
+    with_quartiles(ws, -1)
+    after = {name: key(**changes) for name, changes in ways.items()}
+    assert [name for name in ways if before[name] != after[name]] == ["network"]
 
 
 def test_a_pair_that_was_asked_twice_is_in_one_split():

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 from ml_maker import features, pairs_of, preferences, spec, trajectories
 
-from ml_backend.reward.dataset import index_pairs, pair_folds, split_pairs, trajectory_folds
+from importer.pool.quality import quartiles
+from ml_backend.reward.dataset import Quartiles, index_pairs, pair_folds, split_pairs, trajectory_folds
 from ml_backend.reward.layout import Placed
 from ml_backend.reward.train import train_model
 from ml_backend.validation.accuracy import accuracy, fit_folds, tiers, validate
@@ -17,7 +18,7 @@ from ml_backend.validation.temperature import calibration
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Pair
-from preference.work import Workers
+from preference.work import HERE, Workers
 from qc_reports.answers import Answered
 from qc_reports.resolution.vote import resolve
 
@@ -181,6 +182,24 @@ def test_folds_trained_in_processes_say_the_same_as_one_after_the_other(monkeypa
     for one, other, split in zip(here, there, splits, strict=True):
         assert one.shape == (len(split.test),)
         assert np.array_equal(one, other)
+
+
+def test_folds_that_learn_from_weak_pairs_too_count_as_the_longer_trainings_that_they_are(monkeypatch):
+    made, truth = features()
+    pairs = pairs_of(truth)
+    ranked = replace(pairs, quartiles=Quartiles(quartiles(truth), np.zeros(len(truth), int)))
+    (split,) = pair_folds(np.arange(len(pairs)), np.random.default_rng(0))[:1]
+    asked = []
+
+    def here(fit, folds, *, workers, **_):
+        asked.append(workers)
+        return [(fold, (fold.number, np.zeros(0))) for fold in folds]
+
+    monkeypatch.setattr("ml_backend.validation.accuracy.parallel_map", here)
+    monkeypatch.setattr("ml_backend.validation.accuracy.IN_PROCESS", (len(split.train) + 1) * REWARD.epochs)
+    for own in (pairs, ranked):
+        fit_folds(made, own, spec(), REWARD, [split], [0], workers=Workers(2))
+    assert asked == [HERE, Workers(2)]
 
 
 def test_a_fold_that_cannot_be_trained_is_one_clear_message():

@@ -157,11 +157,22 @@ def test_the_verdict_says_what_is_missed():
 
 
 def test_a_model_that_learned_from_the_quality_is_not_silently_held_against_it():
-    weak = {"pairs": 200, "answers": 10.0, "contradicted": 0.2}
+    weak = {"pairs": 200, "labels": 10.0, "contradicted": 0.2}
     words = check(figures(weak_pairs=weak))[1].words
     assert words.startswith("Spearman's correlation with the quality score, from which it also learned a little")
     for other in (figures(weak_pairs={}), figures(weak_pairs=weak, ground_truth="simulator's return")):
         assert "learned" not in check(other)[1].words
+
+
+def test_tiers_that_the_quality_tells_apart_are_not_silently_a_check_of_a_model_that_learned_from_it():
+    def words(**changes):
+        (one,) = [c for c in check(figures(tiers={"random_over_expert": 0.1}, **changes)) if "random" in c.what]
+        return one.words
+
+    weak = {"pairs": 200, "labels": 10.0, "contradicted": 0.2}
+    assert words(weak_pairs=weak).endswith("from which it also learned a little (reward.quality_prior).")
+    for other in ({"weak_pairs": {}}, {"weak_pairs": weak, "ground_truth": "simulator's return"}):
+        assert "learned" not in words(**other)
 
 
 def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, monkeypatch):

@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ml_maker import features, pairs_of, spec
 
 from importer.pool.quality import quartiles
 from ml_backend.reward.dataset import Pairs, Quartiles, Split, split_pairs
+from ml_backend.reward.features import fit_normalization
+from ml_backend.reward.model import RewardModel
+from ml_backend.reward.network import Training, prepare
 from ml_backend.reward.train import train_model
-from ml_backend.reward.weak import APART, COUNT, contradicted, weak_pairs
+from ml_backend.reward.weak import APART, COUNT, SEEN, WORTH, contradicted, weak_pairs
 from preference.config import Reward
 
 REWARD = Reward(inputs=["actions", "state"], epochs=40, hidden=16, members=3)
@@ -80,8 +84,48 @@ def test_a_quality_that_means_nothing_is_not_worse_than_none_from_fifty_answers_
 
 def test_a_quality_of_which_nobody_has_said_anything_is_not_learned_from():
     *_, pairs, split = pool(0, 1, true)
-    assert weak_pairs(pairs.take(np.zeros(0, int)), Split(*[np.zeros(0, int)] * 3), np.random.default_rng(0)) is None
-    assert weak_pairs(pairs, split, np.random.default_rng(0)) is None, "one answer proves nothing"
+    nobody = Split(*[np.zeros(0, int)] * 3)
+    assert pairs.quartiles is not None
+    assert weak_pairs(pairs, nobody, "soft", np.random.default_rng(0)) is None
+    assert weak_pairs(pairs, split, "soft", np.random.default_rng(0)) is None, "one answer proves nothing"
+    *_, pairs, split = pool(0, 20, true)
+    assert weak_pairs(pairs, nobody, "soft", np.random.default_rng(0)) is None
+    assert weak_pairs(pairs, split, "soft", np.random.default_rng(0)) is not None, "twenty do"
+
+
+def test_ties_that_are_dropped_contradict_nothing():
+    *_, pairs, split = pool(0, 60, true)
+    tied = replace(pairs, label=np.where(np.arange(60) < 30, 0.5, pairs.label))
+    clear = replace(split, train=split.train[30:])
+    one, other, kept = (
+        weak_pairs(tied, rows, ties, np.random.default_rng(0))
+        for rows, ties in ((split, "drop"), (clear, "soft"), (split, "soft"))
+    )
+    assert one.slip == other.slip < kept.slip
+
+
+def test_an_epoch_sees_some_of_the_weak_pairs_and_no_more_than_labelled_ones():
+    def seen(answers, batch):
+        made, _, pairs, split = pool(0, answers, true)
+        weak = weak_pairs(pairs, split, "soft", np.random.default_rng(0))
+        reward = REWARD.model_copy(update={"batch_pairs": batch})
+        model = RewardModel(spec(), torch.Generator().manual_seed(0))
+        model.set_normalization(fit_normalization(made, 0, np.random.default_rng(0), 1))
+        run = Training(model, prepare(model, made, pairs, weak), split, reward, np.random.default_rng(0), None)
+        counts = np.zeros(len(weak.better))
+        total = 0.0
+        for _ in range(400):
+            batches = run._weak_batches()
+            assert len(batches) == run.steps and len(np.unique(np.concatenate(batches))) == run.weak_seen
+            for rows in batches:
+                counts[rows] += 1
+                # where every difference is the same, so is every loss: what is left is the weight
+                total += float(run._weak_loss(torch.zeros(model.spec.members, len(rows)), rows)) if len(rows) else 0.0
+        assert total / 400 == pytest.approx(model.spec.members * np.log(2) * WORTH * run.steps / answers, rel=1e-4)
+        assert counts.min() > 0 and counts.max() < 3 * counts.mean(), "none is left out"
+        return run.weak_seen
+
+    assert [seen(12, 64), seen(150, 64), seen(60, 1)] == [12, SEEN, SEEN]
 
 
 def test_the_share_of_contradictions_is_the_posteriors_mean_and_deviation():
@@ -101,7 +145,7 @@ def test_weak_pairs_are_of_one_task_type_far_apart_not_asked_and_none_about_unse
     split = Split(np.flatnonzero(inside), np.zeros(0, int), np.flatnonzero(out))
     assert len(split.test)
     known = pairs.quartiles
-    weak = weak_pairs(pairs, split, np.random.default_rng(0))
+    weak = weak_pairs(pairs, split, "soft", np.random.default_rng(0))
     assert 100 < len(weak.better) <= COUNT
     assert (known.task[weak.better] == known.task[weak.worse]).all()
     assert (known.quartile[weak.better] - known.quartile[weak.worse] >= APART).all()
@@ -118,7 +162,7 @@ def test_what_test_pairs_say_changes_nothing():
     other = pairs.label.copy()
     other[split.test] = 1.0 - other[split.test]
     one, two = (train_model(made, p, split, spec(), REWARD, seed=0) for p in (pairs, replace(pairs, label=other)))
-    assert one.weak == two.weak and one.weak["answers"] == 10
+    assert one.weak == two.weak and one.weak["labels"] == 10
     assert np.array_equal(one.model.score(made)[1], two.model.score(made)[1])
 
 

@@ -32,7 +32,7 @@ if "network" not in settings["parts"]:
 if settings["encoder_saw_labels"]:
     print("NOT TRAINED HERE: the encoder, which was fine-tuned on the labels; its features are taken as they are.")
 if settings["weak_pairs"]:
-    print("NOT TRAINED HERE: what the released model learned from the pool's quality, which counts as a few answers.")
+    print("NOT TRAINED HERE: what the released model learned from the pool's quality, which counts as a few labels.")
 if settings["outcomes"]:
     print(f"NOT TRAINED HERE: {' and '.join(settings['outcomes'])}, which the released model says of each step.")
 torch.manual_seed(settings["seed"])
