@@ -44,7 +44,8 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
     """Say of an annotator's judgments in a batch whether they count (`keep`) or not (`leave_out`).
 
     `keep` holds for the flags there are now, and for the answers as they are now where the batch was reopened by
-    changed ones; a flag of another kind asks again. `leave_out` needs no flag. A later review takes its place.
+    changed ones; a flag of another kind asks again. Self-consistency is kept for all batches up to this one, since its
+    flag rests on repeats of many. `leave_out` needs no flag. A later review takes its place.
 
     Raises:
         UserError: there is no such batch, the annotator has no judgment in it or, to keep, neither flag nor changed
@@ -68,21 +69,31 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
     record = Review(batch_id, annotator_id, verdict, kinds, who, at, reason)
     ws.store.put_review(record)
     qc(ws, batch_id)
+    if verdict == "keep" and "self_consistency" in kinds:  # settles repeats of other batches, which may be held for it
+        held = {batch.batch_id for batch in ws.store.batches() if batch.status == "held"}
+        for name in _answered(ws, annotator_id):
+            if name in held - {batch_id}:
+                qc(ws, name)
     return record
 
 
 def leave_out_everywhere(ws: Workspace, annotator_id: str, *, by: str, why: str) -> list[str]:
     """`review` with `leave_out` in every batch in which this annotator has judgments; returns these batches."""
+    batches = _answered(ws, annotator_id)
+    for batch_id in batches:
+        review(ws, batch_id, annotator_id, "leave_out", by=by, why=why)
+    return batches
+
+
+def _answered(ws: Workspace, annotator_id: str) -> list[str]:
+    """Batches in which this annotator has judgments, in their order."""
     answered = ws.store.answered()
     own = {
         view.assignment.batch_id
         for view in ws.store.assignments(calibration=False)
         if view.assignment.annotator_id == annotator_id and view.assignment.assignment_id in answered
     }
-    batches = [batch.batch_id for batch in ws.store.batches() if batch.batch_id in own]
-    for batch_id in batches:
-        review(ws, batch_id, annotator_id, "leave_out", by=by, why=why)
-    return batches
+    return [batch.batch_id for batch in ws.store.batches() if batch.batch_id in own]
 
 
 def _accept_changes(ws: Workspace, batch_id: str, annotator_id: str, own: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ from preference.workspace import Workspace
 from qc_reports.agreement.parts import batch_parts
 from qc_reports.agreement.questions import question_agreement
 from qc_reports.annotators.clock import with_clock
-from qc_reports.annotators.history import batches_before, with_experts
+from qc_reports.annotators.history import batches_before, settled_later, with_experts
 from qc_reports.annotators.reviews import by_batch, review_list
 from qc_reports.answers import Answered, join, planned, unanswered
 from qc_reports.changes import changed, changed_batches, noted, sentence, without_left_out
@@ -93,8 +93,7 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
     answers = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
     if not answers:
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
-    reviews = by_batch(ws.store.reviews()).get(batch_id, [])
-    report = _decided(ws, check(ws, batch_id, views, answers, reviews, so_far=so_far))
+    report = _decided(ws, check(ws, batch_id, views, answers, ws.store.reviews(), so_far=so_far))
     report = _reopened(ws, report, judgments, views)
     report = replace(
         report,
@@ -163,9 +162,11 @@ def check(
     """The figures of a batch; writes nothing.
 
     Args:
-        reviews: Of this batch, under the names that `answers` has.
+        reviews: Of all batches, under the names that `answers` has.
     """
-    dropped = {(batch_id, review.annotator_id) for review in reviews if review.verdict == "leave_out"}
+    order = [batch.batch_id for batch in ws.store.batches()]
+    own = by_batch(reviews).get(batch_id, [])
+    dropped = {(batch_id, review.annotator_id) for review in own if review.verdict == "leave_out"}
     everything = with_experts(ws, join(ws.store.judgments(), ws.store.assignments(calibration=False)))
     return figures(
         batch_id,
@@ -175,8 +176,9 @@ def check(
         rng=ws.rng(f"alpha {batch_id}"),
         open_assignments=unanswered(views, answers, skipped=ws.store.skipped(), dropped=dropped),
         so_far=so_far,
-        reviews=reviews,
-        earlier=batches_before(ws, batch_id, everything),
+        reviews=own,
+        earlier=batches_before(order, batch_id, everything, ws.store.reviews()),
+        settled=settled_later(order, batch_id, reviews),
     )
 
 

@@ -11,7 +11,7 @@ from preference.records import AssignmentView, Pair, Preference, Resolution, Res
 from preference.workspace import Workspace
 from qc_reports.annotators.clock import clock_flags, with_clock
 from qc_reports.annotators.examine import flags
-from qc_reports.annotators.history import batches_before, with_experts
+from qc_reports.annotators.history import batches_before, settled_later, with_experts
 from qc_reports.annotators.reviews import ReviewStatus, by_batch, review_status
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered, join, unanswered, waiting_by_pair
@@ -115,12 +115,18 @@ def review_statuses(ws: Workspace, answers: Sequence[Answered]) -> dict[str, Rev
     groups: dict[str, list[Answered]] = {}
     for answer in answers:
         groups.setdefault(answer.batch_id, []).append(answer)
-    reviews = by_batch(ws.store.reviews())
+    order, reviews = [batch.batch_id for batch in ws.store.batches()], ws.store.reviews()
+    own_reviews = by_batch(reviews)
     found = {}
     for batch_id, own in groups.items():
         stats = annotator_stats(own, ws.config.quality)
         accused = clock_flags(own) + flags(
-            own, stats, ws.config.quality, rng=flags_rng(batch_id), earlier=batches_before(ws, batch_id, answers)
+            own,
+            stats,
+            ws.config.quality,
+            rng=flags_rng(batch_id),
+            earlier=batches_before(order, batch_id, answers, reviews),
+            settled=settled_later(order, batch_id, reviews),
         )
-        found[batch_id] = review_status(accused, reviews.get(batch_id, []))
+        found[batch_id] = review_status(accused, own_reviews.get(batch_id, []))
     return found

@@ -21,6 +21,7 @@ from preference.config_file import outside_protocol
 from preference.errors import ConfigError, DataError
 from preference.records import ADOPTED, DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
+from qc_reports.annotators.history import settled_later
 from qc_reports.resolve import lost
 
 
@@ -242,13 +243,19 @@ def _held(ws: Workspace, batch: Batch) -> Step:
 
 
 def _reviews(ws: Workspace) -> Step | None:
-    """Answers that count in no label, as of the last resolution, because a flag waits for a person."""
+    """Answers that count in no label, as of the last resolution, because a flag waits for a person. The newest batch
+    comes first: a review there settles self-consistency in those before."""
     asked = ws.store.resolution().left_out.get("reviews", [])
-    covered = {(r.batch_id, r.annotator_id): r for r in ws.store.reviews()}
+    reviews = ws.store.reviews()
+    covered = {(r.batch_id, r.annotator_id): r for r in reviews}
+    order = [batch.batch_id for batch in ws.store.batches()]
     waiting = []
-    for one in asked:
+    for one in sorted(asked, key=lambda one: order.index(one["batch_id"]), reverse=True):
         review = covered.get((one["batch_id"], one["annotator_id"]))
-        if review is None or (review.verdict == "keep" and not set(one["kinds"]) <= set(review.kinds)):
+        later = one["annotator_id"] in settled_later(order, one["batch_id"], reviews)
+        kinds = set(one["kinds"]) - ({"self_consistency"} if later else set())
+        kept = set(review.kinds) if review else set()
+        if kinds and not (review and review.verdict == "leave_out") and not kinds <= kept:
             waiting.append(one)
     if waiting:
         whose = ", ".join(f"{one['annotator_id']} in {one['batch_id']}" for one in waiting)

@@ -47,7 +47,6 @@ from preference.records import (
     Trajectory,
 )
 from preference.workspace import Workspace
-from qc_reports.annotators.reviews import by_batch
 from qc_reports.answers import Answered, join
 from qc_reports.qc import check
 from qc_reports.report.batch_report import BatchReport
@@ -127,16 +126,16 @@ class Source:
         """Quality control of each batch with released answers, in the batches' order; the gate's verdict is the stored
         one."""
         # the reviewer, and the reason given, may name people
-        reviews = by_batch(
+        reviews = [
             replace(review, annotator_id=self.names[review.annotator_id], by="the team", why="reviewed")
             for review in self.ws.store.reviews()
-        )
+        ]
         reports = []
         for batch in self.batches:
             own = self.answers_of(batch.batch_id)
             if batch.kind != "calibration" and own:
                 views = [view for view in self.views if view.assignment.batch_id == batch.batch_id]
-                report = check(self.ws, batch.batch_id, views, own, reviews.get(batch.batch_id, []))
+                report = check(self.ws, batch.batch_id, views, own, reviews)
                 reports.append(replace(report, status=batch.status))
         return reports
 

@@ -7,7 +7,7 @@ matter. Answers of earlier batches count, the newest most; nobody is held agains
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -56,6 +56,7 @@ def examine(
     *,
     rng: np.random.Generator,
     earlier: Sequence[Sequence[Answered]] = (),
+    settled: Collection[str] = (),
 ) -> Examination:
     """Everything there is to say of the annotators of one batch.
 
@@ -63,6 +64,7 @@ def examine(
         answers: Of the batch.
         stats: The figures of the same answers.
         earlier: Answers of the batches before it, the newest first, without those that a review settled.
+        settled: Annotators whose repeats a review of a later batch settled.
     """
     here = {answer.annotator_id for answer in answers}
     history = [planned(answers), *([a for a in batch if a.annotator_id in here] for batch in map(planned, earlier))]
@@ -81,7 +83,10 @@ def examine(
     accused = {flag.annotator_id for flag in standing(tests)}
     everything = [answer for batch in batches for answer in batch]
     tests += copy_tests(everything, votes(everything), accused)
-    found = [flag for flag in _without_consequences(standing(tests)) if flag.annotator_id in here]
+    found = [
+        flag for flag in _without_consequences(standing(tests)) if flag.annotator_id in here
+        and not (flag.kind == "self_consistency" and flag.annotator_id in settled)
+    ]  # fmt: skip
     found.sort(key=lambda flag: (flag.annotator_id, ORDER.index(flag.kind)))
     return Examination(found, rows, gold, model, reliability)
 
@@ -93,9 +98,10 @@ def flags(
     *,
     rng: np.random.Generator,
     earlier: Sequence[Sequence[Answered]] = (),
+    settled: Collection[str] = (),
 ) -> list[Flag]:
     """All flags, by annotator; as `examine`."""
-    return examine(answers, stats, quality, rng=rng, earlier=earlier).flags
+    return examine(answers, stats, quality, rng=rng, earlier=earlier, settled=settled).flags
 
 
 def _either(over_all: Iterable[Tested], newest: Iterable[Tested]) -> list[Tested]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from preference.records import OPPOSITE, Answer
+from preference.records import OPPOSITE, Answer, Review
 from preference.workspace import Workspace
 from qc_reports.answers import Answered
 
@@ -30,16 +30,40 @@ def with_experts(ws: Workspace, answers: Iterable[Answered]) -> list[Answered]:
     return found
 
 
-def batches_before(ws: Workspace, batch_id: str, answers: Sequence[Answered]) -> list[list[Answered]]:
-    """Answers of the batches before one, the newest batch first. What a review settled is held against nobody again.
+def batches_before(
+    order: Sequence[str], batch_id: str, answers: Iterable[Answered], reviews: Sequence[Review]
+) -> list[list[Answered]]:
+    """Answers of the batches before one, the newest batch first, without what reviews of these batches settled.
 
     Args:
+        order: All batches, the oldest first.
         answers: Of all batches.
+        reviews: Of all batches.
     """
-    order = [batch.batch_id for batch in ws.store.batches()]
-    settled = {(review.batch_id, review.annotator_id) for review in ws.store.reviews()}
-    groups: dict[str, list[Answered]] = {name: [] for name in reversed(order[: order.index(batch_id)])}
+    place = {name: i for i, name in enumerate(order[: order.index(batch_id)])}
+    settled = {(review.batch_id, review.annotator_id) for review in reviews}
+    repeats = _repeats_settled(reviews, place)
+    groups: dict[str, list[Answered]] = {name: [] for name in reversed(place)}
     for a in answers:
-        if a.batch_id in groups and (a.batch_id, a.annotator_id) not in settled:
+        if a.batch_id not in place or (a.batch_id, a.annotator_id) in settled:
+            continue
+        if not a.duplicate or place[a.batch_id] > repeats.get(a.annotator_id, -1):
             groups[a.batch_id].append(a)
     return [group for group in groups.values() if group]
+
+
+def settled_later(order: Sequence[str], batch_id: str, reviews: Iterable[Review]) -> set[str]:
+    """Annotators whose repeats in a batch were settled by a review of a later one; arguments as above."""
+    place = {name: i for i, name in enumerate(order)}
+    return {name for name, last in _repeats_settled(reviews, place).items() if last > place[batch_id]}
+
+
+def _repeats_settled(reviews: Iterable[Review], place: Mapping[str, int]) -> dict[str, int]:
+    """Annotator → place of the batch up to which their repeats are settled: the last one in which somebody looked at
+    their self-consistency and kept the answers. That flag rests on repeats of many batches, nearly all of which nobody
+    reviews for it."""
+    found: dict[str, int] = {}
+    for r in reviews:
+        if r.verdict == "keep" and "self_consistency" in r.kinds and r.batch_id in place:
+            found[r.annotator_id] = max(place[r.batch_id], found.get(r.annotator_id, -1))
+    return found

@@ -23,8 +23,8 @@ from qc_reports.answers import Answered, by_annotator
 REPEATS = 5
 """Repeats that a verdict needs; with fewer, chance explains whatever is seen."""
 WINDOW = 20
-"""A person's last repeats, which count: whole batches, back to the one in which there are so many. A batch of 50 pairs
-has one repeat a person, of which four batches would never make a verdict."""
+"""A person's last repeats, which count: whole batches, back to the one in which there are so many, or to the last
+review that settled them. A batch of 50 pairs has one repeat a person; four batches would never make a verdict."""
 Counts = list[tuple[int, int]]
 """(right, answers) of each batch, the newest first."""
 
@@ -95,8 +95,8 @@ def _below(
     people: Mapping[str, Counts], limit: float, minimum: int, *, fades: bool, beside_others: bool
 ) -> Iterator[tuple[str, int, int, float, float]]:
     """(annotator, right, answers, what is usual, p): how often somebody at the limit, or like all others where that is
-    lower, would be right as seldom. The batch at hand alone and all together are two looks: where both have answers
-    enough, p is doubled.
+    lower, would be right as seldom. The batch at hand alone and all together are two looks: p is doubled; of repeats
+    only where both have answers enough, since the batch at hand often has one.
 
     Args:
         fades: Whether an answer counts half for each batch that came after it.
@@ -106,12 +106,13 @@ def _below(
         own = [sum(part) for part in zip(*counts, strict=True)]
         right, n = total[0] - own[0], total[1] - own[1]
         usual = min(limit, right / n) if beside_others and n >= 20 else limit
+        looks = [counts[:1], counts] if len(counts) > 1 else [counts]
         found = []
-        for look in [counts[:1], counts] if len(counts) > 1 else [counts]:
+        for look in looks:
             hits, answers = (sum(part) for part in zip(*look, strict=True))
             if answers >= minimum:
                 groups = [(h, m, 2 ** (BATCHES - 1 - age) if fades else 1) for age, (h, m) in enumerate(look)]
                 found.append((weighted_at_most(groups, usual), hits, answers))
         if found:
             p, hits, answers = min(found)
-            yield name, hits, answers, usual, min(1.0, len(found) * p)
+            yield name, hits, answers, usual, min(1.0, (len(looks) if fades else len(found)) * p)

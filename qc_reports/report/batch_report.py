@@ -5,7 +5,7 @@ Works on any answers, from a workspace or from a file, and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -95,6 +95,7 @@ def figures(
     reviews: Sequence[Review] = (),
     leave_out: bool = True,
     earlier: Sequence[Sequence[Answered]] = (),
+    settled: Collection[str] = (),
 ) -> BatchReport:
     """The figures of any answers, from a workspace or from elsewhere.
 
@@ -105,9 +106,10 @@ def figures(
         leave_out: Resolve without those who are flagged. False for judgments from elsewhere, which nobody can review:
             there `left_out` says what it would change.
         earlier: Answers of the batches before, the newest first, which count less: see `annotators.examine`.
+        settled: As `annotators.examine` has it.
     """
     stats = annotator_stats(answers, quality)
-    examined = examine(answers, stats, quality, rng=flags_rng(batch_id), earlier=earlier)
+    examined = examine(answers, stats, quality, rng=flags_rng(batch_id), earlier=earlier, settled=settled)
     found = clock_flags(answers) + examined.flags
     where = review_status(found, reviews)
     dropped = {review.annotator_id for review in where.dropped}

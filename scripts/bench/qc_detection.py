@@ -3,7 +3,8 @@ who turns bad half-way and one who swapped the sides are each flagged for the ri
 an honest but strict annotator, and the other honest ones, in fewer than 5 %; also where pairs are as differently hard
 as sigir2010's. And where 0, 10, 20 or 28 % of gold is wrong, honest people are accused in fewer than 5 %, and the
 suspicion of gold is said in at least 95 % of seeds from 15 % on. And who answers only repeats at random, at one repeat
-a batch, is flagged for it within 20 batches in at least 75 % of campaigns, and an honest person in fewer than 5 %.
+a batch, is flagged for it within 20 batches in at least 75 % of campaigns. Where each flag is reviewed and the answers
+are kept, that takes two reviews at most on average, and anybody honest is flagged in fewer than 5 % of batches.
 
 Teams of four honest people, one of them strict, and the faulty one; two or three annotators a pair
 (tests/makers/qc_maker.py).
@@ -14,13 +15,16 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from preference.config import Quality
+from preference.records import Review
 from qc_reports.annotators.examine import Examination, examine
+from qc_reports.annotators.history import batches_before
 from qc_reports.annotators.statistics import annotator_stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests" / "makers"))
@@ -36,8 +40,9 @@ REASONS = {
 WRONG = (0.0, 0.1, 0.15, 0.2, 0.28)
 """Shares of gold that are wrong; 28 % is what quartiles without success or return come to."""
 SAID_FROM = 0.15
-SMALL, REPEATER_NAMED = 20, 0.75
-"""Batches of 50 pairs in a campaign; share of campaigns in which who repeats at random is named."""
+SMALL, REPEATER_NAMED, REVIEWS = 20, 0.75, 2.0
+"""Batches of 50 pairs in a campaign; share of campaigns in which who repeats at random is named; reviews of that person
+in a campaign, on average, if each keeps the answers."""
 QUALITY = Quality()
 
 
@@ -83,21 +88,29 @@ def wrong_gold(share: float, overlap: int, seeds: int) -> dict[str, float]:
 
 
 def small_batches(seeds: int) -> dict[str, Any]:
-    """Campaigns of batches with one repeat a person: by when who repeats at random is flagged for it, and the share of
-    the honest who ever are."""
-    named, honest = [], 0
+    """Campaigns of batches with one repeat a person, where each flag is reviewed at once and the answers are kept: by
+    when who repeats at random is flagged for it, and how many reviews of them there are; the share of batches in which
+    somebody honest is flagged for anything, and of the honest who ever are."""
+    named, reviewed, batches_with, ever = [], 0, 0, 0
     for seed in range(seeds):
-        batches, found = draw_campaign(seed, "repeater", SMALL), {}
-        for number, answers in enumerate(batches, 1):
-            examined = examine(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed),
-                               earlier=batches[: number - 1][::-1])  # fmt: skip
-            for flag in examined.flags:
-                if flag.kind == "self_consistency":
-                    found.setdefault(flag.annotator_id, number)
-        named.append(found.pop("repeater", SMALL + 1))
-        honest += len(found)
+        reviews: list[Review] = []
+        batches = draw_campaign(seed, "repeater", SMALL)
+        order = [answers[0].batch_id for answers in batches]
+        everything = [a for answers in batches for a in answers]
+        for batch_id, answers in zip(order, batches, strict=True):
+            found = examine(answers, annotator_stats(answers, QUALITY), QUALITY, rng=np.random.default_rng(seed),
+                            earlier=batches_before(order, batch_id, everything, reviews)).flags  # fmt: skip
+            for name, own in groupby(found, key=lambda flag: flag.annotator_id):
+                reviews.append(Review(batch_id, name, "keep", [flag.kind for flag in own], "maria", "", "measured"))
+        own = [review for review in reviews if review.annotator_id == "repeater"]
+        first = [order.index(review.batch_id) + 1 for review in own if "self_consistency" in review.kinds]
+        named.append(min(first, default=SMALL + 1))
+        reviewed += len(own)
+        batches_with += len({review.batch_id for review in reviews if review.annotator_id != "repeater"})
+        ever += len({review.annotator_id for review in reviews} - {"repeater"})
     within = {n: float(np.mean(np.array(named) <= n)) for n in (8, 12, 16, SMALL)}
-    return {"campaigns": seeds, "within": within, "honest": honest / seeds / 4}
+    return {"campaigns": seeds, "within": within, "reviews": reviewed / seeds, "honest": batches_with / seeds / SMALL,
+            "honest_ever": ever / seeds / 4}  # fmt: skip
 
 
 def main() -> None:
@@ -125,14 +138,16 @@ def main() -> None:
     small = small_batches(max(1, seeds // 3))
     print(f"\nrepeats at random, one a batch, {small['campaigns']} campaigns: named "
           + ", ".join(f"within {n} batches {share:.0%}" for n, share in small["within"].items())
-          + f"; honest people ever {small['honest']:.1%}")  # fmt: skip
+          + f"; {small['reviews']:.2f} reviews each; somebody honest flagged in {small['honest']:.1%} of batches, "
+          + f"{small['honest_ever']:.1%} of the honest ever")  # fmt: skip
     met = all(row["named"] >= 0.95 and max(row["strict"], row["honest"]) < 0.05 for row in rows)
     met = met and all(row["honest"] < 0.05 and (row["said"] >= 0.95 or row["wrong"] < SAID_FROM) for row in gold)
-    met = met and small["within"][SMALL] >= REPEATER_NAMED and small["honest"] < 0.05
+    met = met and small["within"][SMALL] >= REPEATER_NAMED and small["honest"] < 0.05 and small["reviews"] <= REVIEWS
     target = (
         "each fault named in 95 % of seeds or more; honest people, strict ones too, flagged in under 5 %, also with "
     )
-    target += "wrong gold, which is said in 95 % of seeds from 15 % on; random repeats, one a batch, named in 75 %"
+    target += "wrong gold, which is said in 95 % of seeds from 15 % on; random repeats, one a batch, named in 75 %, "
+    target += "with two reviews each at most"
     figures = {"seeds": seeds, "rows": rows, "gold": gold, "small_batches": small}
     print(json.dumps({"name": "qc_detection", "figures": figures, "target": target, "met": met}))
     sys.exit(0 if met else 1)

@@ -11,9 +11,12 @@ from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Rev
 from preference.workspace import Workspace
 from qc_reports.agreement.contested import best_against_rest
 from qc_reports.annotators.examine import examine
-from qc_reports.annotators.history import batches_before, with_experts
+from qc_reports.annotators.history import batches_before, settled_later, with_experts
 from qc_reports.annotators.statistics import annotator_stats
 from qc_reports.answers import Answered
+from qc_reports.decisions import review
+from qc_reports.qc import qc
+from qc_reports.resolve import answers_to, review_statuses
 
 QUALITY = Quality()
 
@@ -125,6 +128,10 @@ def ws(tmp_path):
     ws.store.close()
 
 
+def kept_at(batch_id, kinds, who="ann"):
+    return Review(batch_id, who, "keep", kinds, "maria", "", "looked at")
+
+
 def answers_of(batch_id):
     return Answered(f"{batch_id}-p", "ann", "A", batch_id=batch_id, expected="A")
 
@@ -135,7 +142,73 @@ def test_gold_takes_the_experts_word_whichever_trajectory_came_first(ws):
 
 
 def test_what_a_review_settled_is_held_against_nobody_again(ws):
-    answers = [answers_of("one"), answers_of("two")]
-    assert batches_before(ws, "two", answers) == [[answers[0]]] and batches_before(ws, "one", answers) == []
-    ws.store.put_review(Review("one", "ann", "keep", ["gold"], "maria", "", "looked at"))
-    assert batches_before(ws, "two", answers) == []
+    answers, order = [answers_of("one"), answers_of("two")], ["training", "one", "two"]
+    assert batches_before(order, "two", answers, []) == [[answers[0]]]
+    assert batches_before(order, "one", answers, []) == []
+    assert batches_before(order, "two", answers, [kept_at("one", ["gold"])]) == []
+
+
+@pytest.mark.parametrize(("reviewed", "flagged"), [([], True), (["gold"], True), (["self_consistency"], False)])
+def test_a_review_of_self_consistency_settles_the_repeats_of_all_batches_up_to_it(reviewed, flagged):
+    order = [f"b{i}" for i in range(12)]
+    batches = [repeats(i > 10, 1, name) for i, name in enumerate(order)]
+    answers = [a for batch in batches for a in batch]
+    reviews = [kept_at("b10", reviewed, "x")] if reviewed else []
+    earlier = batches_before(order, "b11", answers, reviews)
+    assert [flag.kind for flag in examined(batches[11], earlier=earlier).flags] == ["self_consistency"] * flagged
+    firsts = [a for batch in earlier for a in batch if not a.duplicate]
+    assert len(firsts) == 11 - len(reviews), "first answers of other batches still count"
+    old = examined(batches[9], earlier=batches[:9][::-1], settled=settled_later(order, "b9", reviews))
+    assert bool(old.flags) == flagged
+    assert settled_later(order, "b10", reviews) == set(), "the flag that was reviewed stays in sight"
+
+
+def test_after_a_review_only_new_repeats_accuse():
+    order = [f"b{i}" for i in range(30)]
+    batches = [repeats(0, 1, name) for name in order]
+    answers, reviews, flagged = [a for batch in batches for a in batch], [], []
+    for i, name in enumerate(order):
+        found = examined(batches[i], earlier=batches_before(order, name, answers, reviews)).flags
+        if found:
+            flagged.append((i, found[0].n))
+            reviews.append(kept_at(name, ["self_consistency"], "x"))
+    counts = [n for _, n in flagged]
+    assert len(flagged) >= 2 and len(set(counts)) == 1 and sum(counts) <= 30, "each repeat accuses once"
+
+
+@pytest.fixture
+def wrong_repeats(ws):
+    """Ann answers each of ten batches' repeats otherwise than before; all were checked, and are held or accepted."""
+    names = [f"small-{i:02d}" for i in range(10)]
+    for name in names:
+        pair = Pair(f"{name}-p", "t0", "t1", "push", "same", "production", name)
+        first = Assignment(f"{name}-a", pair.pair_id, "ann", name, 0, "A")
+        again = replace(first, assignment_id=f"{name}-b", position=1, left="B", duplicate_of=first.assignment_id)
+        ws.store.put_pairs(Batch(name, "production", created_at="2026-01-01"), [pair], [first, again])
+        said = Judgment(first.assignment_id, "ann", pair.pair_id, "A", 3, 9000)
+        ws.store.put_judgments([said, replace(said, assignment_id=again.assignment_id, preference="B")])
+        qc(ws, name)
+    return names
+
+
+def pending(ws):
+    where = review_statuses(ws, answers_to(ws, ws.store.assignments(calibration=False)))
+    return [name for name, one in where.items() if one.pending]
+
+
+def test_one_review_of_the_newest_batch_is_enough_where_many_wait_for_one(ws, wrong_repeats):
+    waiting = pending(ws)
+    assert len(waiting) > 1 and waiting[-1] == wrong_repeats[-1]
+    assert {batch.batch_id for batch in ws.store.batches() if batch.status == "held"} == set(waiting)
+    kept = review(ws, wrong_repeats[-1], "ann", "keep", by="maria", why="hard pairs")
+    assert kept.kinds == ["self_consistency"] and pending(ws) == []
+    assert "held" not in {batch.status for batch in ws.store.batches()}, "those before were checked again"
+    assert review(ws, wrong_repeats[-1], "ann", "keep", by="maria", why="again").kinds == kept.kinds
+
+
+def test_a_review_that_leaves_answers_out_settles_no_other_batch(ws, wrong_repeats):
+    waiting = pending(ws)
+    review(ws, wrong_repeats[-1], "ann", "leave_out", by="maria", why="did not look")
+    assert pending(ws) == waiting[:-1]
+    review(ws, wrong_repeats[-2], "ann", "keep", by="maria", why="looked then")
+    assert pending(ws) == [] and ws.store.left_out() == {(wrong_repeats[-1], "ann")}
