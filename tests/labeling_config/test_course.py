@@ -102,7 +102,8 @@ def test_from_login_through_training_and_test_to_production_with_three_keys_a_pa
     for (one,) in read.values():
         assert one.watch["seen_left"]
         assert one.watch["seen_right"]
-        assert 900 <= one.watch["left_ms"] <= 5000
+        # a clip of a second, of which Label Studio moves up to a quarter at the end; counted while pictures are shown
+        assert 600 <= one.watch["left_ms"] <= 5000
         assert 0 < one.response_ms <= 1000 * one.lead_time_s
     figures = {"largest_drift_ms": round(1000 * max(drifts), 1), "keys_per_judgment": pressed / len(expected)}
     (ARTIFACTS / "course.json").write_text(json.dumps(figures))
