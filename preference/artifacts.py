@@ -138,24 +138,25 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_writable(folder: Path, what: str) -> None:
-    """Before anything is written below `folder`, such as a volume that another user made.
+def check_writable(path: Path, what: str, *, whole: Path | None = None) -> None:
+    """Before anything is written to a file or below a folder, such as a volume that another user made.
 
     Args:
         what: Its name at the beginning of a sentence.
+        whole: The folder that would have to change its owner, if that is more than `path`.
 
     Raises:
         UserError: this user may not write there.
     """
-    if os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+    wanted = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    if os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
         return
-    owner, own = folder.stat().st_uid, os.geteuid()
+    owner, own = path.stat().st_uid, os.geteuid()
     if owner == own:
-        raise UserError(f"{what} {folder} is read-only.", fix="Mount it so that it can be written to.")
-    fix = f"Give it to that user (chown --recursive {own} {folder}), or run this as its owner."
-    raise UserError(
-        f"{what} {folder} belongs to user {owner}, and this runs as user {own}, who may not write.", fix=fix
-    )
+        fix = "Mount it so that it can be written to." if path.is_dir() else f"Allow it: chmod u+w {path}"
+        raise UserError(f"{what} {path} is read-only.", fix=fix)
+    fix = f"Give it to that user (chown --recursive {own} {whole or path}), or run this as its owner."
+    raise UserError(f"{what} {path} belongs to user {owner}, and this runs as user {own}, who may not write.", fix=fix)
 
 
 def keep_private(path: Path) -> None:

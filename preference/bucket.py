@@ -8,6 +8,7 @@ The only file that imports boto3 (extra `s3`).
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -131,11 +132,11 @@ def receive(settings: Bucket, made: Path) -> None:
 
 
 def _fetch(settings: Bucket, path: Path, digest: str) -> None:
-    """Once per machine, whichever of its processes comes first."""
+    """Once per machine and user, whichever of their processes comes first."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(tempfile.gettempdir()) / f"robopref-{digest[:32]}.lock"):
+    with FileLock(Path(tempfile.gettempdir()) / f"robopref-{os.getuid()}-{digest[:32]}.lock"):
         if path.is_file() and sha256_of(path) == digest:
             return
         with client(settings, "cluster") as store, replacing(path) as temporary:

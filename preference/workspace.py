@@ -29,6 +29,8 @@ from preference.work import Workers
 if TYPE_CHECKING:
     from preference.store import Store
 
+SQLITE = "robopref.db"
+
 
 class Workspace:
     """What every stage is handed.
@@ -51,6 +53,9 @@ class Workspace:
         except OSError as error:
             raise UserError(f"The work folder {workspace.root} cannot be created: {error.strerror}.") from None
         check_writable(workspace.root, "The work folder")
+        for file in (workspace.root / SQLITE, *workspace.root.glob("*.lock")):
+            if file.exists():  # one command run by root is enough to leave files that their user may not write
+                check_writable(file, "The file", whole=workspace.root)
         return workspace
 
     @cached_property
@@ -62,7 +67,7 @@ class Workspace:
     @property
     def database(self) -> str:
         """The database's URL; it may hold a password."""
-        return self.config.database.get_secret_value() or f"sqlite:///{self.root / 'robopref.db'}"
+        return self.config.database.get_secret_value() or f"sqlite:///{self.root / SQLITE}"
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one stage's draws never shift another's."""

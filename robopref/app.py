@@ -9,6 +9,7 @@ earlier stage has to run first · 130 interrupted.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -32,6 +33,11 @@ class Stages(TyperGroup):
             if missing := explained(error):
                 _fail(missing)
             raise
+        except PermissionError as error:
+            if error.filename is None:
+                raise
+            who = f"Permission denied: {error.filename}; this runs as user {os.geteuid()}."
+            _fail(UserError(who, fix="Give that user the file or folder, or run this as its owner."))
         except KeyboardInterrupt:
             console.print("\nStopped. Finished work is kept; run the same command to continue.")
             raise typer.Exit(130) from None

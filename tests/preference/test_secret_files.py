@@ -122,3 +122,20 @@ def test_a_work_folder_of_another_user_is_said_with_both_users(config, tmp_path)
     finally:
         os.seteuid(0)
     assert f"chown --recursive 65534 {tmp_path / 'work'}" in caught.value.fix
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("left", ["robopref.db", "worker.lock"])
+def test_a_file_that_root_left_in_ones_own_work_folder_is_said_too(config, tmp_path, left):
+    work = tmp_path / "work"
+    work.mkdir()
+    let_others_in(tmp_path)
+    (work / left).touch(mode=0o600)
+    os.chown(work, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UserError, match=rf"The file .*{left} belongs to user 0, .* as user 65534") as caught:
+            Workspace.open(config)
+    finally:
+        os.seteuid(0)
+    assert f"chown --recursive 65534 {work})" in caught.value.fix

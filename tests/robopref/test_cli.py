@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from cli_maker import robopref
 from paths import ROOT
 
 from preference.records import Rejection
+from preference.workspace import Workspace
 from robopref.cli import app
 from robopref.doctor import _unseen
 
@@ -35,6 +37,17 @@ def project(tmp_path_factory):
     text = text.replace('expert = ""', 'expert = "eve@example.org"').replace(":8080", ":1")
     path.write_text(text.replace("size = 480", "size = 96"))  # which take half the time to render
     return folder
+
+
+def test_a_file_that_may_not_be_used_is_one_line(monkeypatch, capsys):
+    def refuses(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", "/work/clips/a.mp4")
+
+    monkeypatch.setattr(Workspace, "open", refuses)
+    with pytest.raises(SystemExit) as left:
+        app(["clips"])
+    assert left.value.code == 1
+    assert f"Permission denied: /work/clips/a.mp4; this runs as user {os.geteuid()}." in capsys.readouterr().err
 
 
 def test_every_stage_is_a_command():
