@@ -11,6 +11,7 @@ calibrated model would show on so many.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -19,7 +20,7 @@ import numpy as np
 from ml_backend.reward.dataset import Pairs, pair_folds, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
-from ml_backend.reward.train import train_model
+from ml_backend.reward.train import PARTS, train_model
 from ml_backend.validation.accuracy import compared, fit_folds
 from ml_backend.validation.temperature import calibrated, calibration, slip_of, temperature, temperatures
 from preference.config import Reward
@@ -89,14 +90,19 @@ def measure(labels: int, seed: int, reward: Reward) -> dict[str, float]:
 
 
 def main() -> None:
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
-    reward = Reward(inputs=["actions", "state"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="?", default=SEEDS, help=f"Pools a row; default: {SEEDS}.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=Reward().parts, help="Of the reward.")
+    asked = parser.parse_args()
+    reward, seeds = Reward(inputs=["actions", "state"], parts=asked.parts), asked.seeds
     rows = []
     for labels in LABELS:
         found = [measure(labels, seed, reward) for seed in range(seeds)]
         row = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
         rows.append({"labels": labels, **row})
-        print(f"{labels} labels: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()), flush=True)
+        error = float(np.std([one["final"] for one in found], ddof=1)) / seeds**0.5 if seeds > 1 else float("nan")
+        rows[-1]["standard error of final"] = error
+        print(f"{labels} labels: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
     met = all(row["final"] < MOST for row in rows if row["labels"] >= FROM)
     target = (
         f"the final model's calibration error on {FRESH:,} fresh pairs is under {MOST} on average from {FROM} labels on"

@@ -7,6 +7,7 @@ Two people a pair and a third where they differ, votes resolved as `robopref res
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -72,7 +73,11 @@ def measure(name: str, batches: int) -> dict[str, float | str]:
 
 
 def main() -> None:
-    batches = int(sys.argv[1]) if len(sys.argv) > 1 else BATCHES
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "batches", type=int, nargs="?", default=BATCHES, help=f"Simulated batches a row; default: {BATCHES:,}."
+    )
+    batches = parser.parse_args().batches
     print(
         f"{'people':<32}{'perfect model':>14}{'before':>9}{'ceiling':>9}{'low':>8}{'high':>8}{'interval holds it':>19}"
     )

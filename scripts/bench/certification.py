@@ -8,6 +8,7 @@ Nobody learns between the sets, but for the last row.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -60,7 +61,11 @@ def one_set(before: np.ndarray, cells: np.ndarray, *, last: bool) -> tuple[str, 
 
 
 def main() -> None:
-    courses = int(sys.argv[1]) if len(sys.argv) > 1 else COURSES
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "courses", type=int, nargs="?", default=COURSES, help=f"Simulated courses a row; default: {COURSES:,}."
+    )
+    courses = parser.parse_args().courses
     rows = []
     print(
         f"{'true kappa':<14}{'rule':<12}{'certified':>10}{'undecided':>10}{'refused':>9}{'in the end':>12}{'pairs':>7}"

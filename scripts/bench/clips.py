@@ -7,6 +7,7 @@ memory, ffmpeg's included, while one episode of ten minutes at 640x480 is render
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -145,6 +146,7 @@ def _resident(pid: int) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ws = workspace(folder / "sample", ROOT / "examples" / "pool")

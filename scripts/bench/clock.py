@@ -4,6 +4,7 @@ somebody within 200 answers, also where it sends only every fourth of them (test
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,11 @@ def flagged(
 
 
 def main() -> None:
-    people = int(sys.argv[1]) if len(sys.argv) > 1 else PEOPLE
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "people", type=int, nargs="?", default=PEOPLE, help=f"Honest people a row; default: {PEOPLE:,}."
+    )
+    people = parser.parse_args().people
     rows: list[dict[str, Any]] = []
     for to_end in (True, False):
         rngs = [np.random.default_rng([seed, to_end]) for seed in range(people)]

@@ -5,6 +5,7 @@ Runs `robopref demo --exit --fresh` in a folder of its own and prints its second
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ LIMIT_S = 600
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "demo"
         start = time.perf_counter()

@@ -8,6 +8,7 @@ Batches of 50 and of 200 pairs with two answers each, simulated by the model of 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ def held(people: Crew, pairs: int, rules: Sequence[Quality], rng: np.random.Gene
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rules = [Quality(), Quality(flags="protocol")]
     typical = crew([], PEOPLE)
     print(f"{'pairs':>5}{'random answers':>16}{'held: tested':>14}{'protocol':>10}")

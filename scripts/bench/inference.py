@@ -3,15 +3,13 @@
 A model of random weights over a timm encoder at its product sizes is exported as a release is, and scores noise:
 episodes of 64 rows one after the other, in batches, and row by row in a stream of three rows. Encoder alone is the same
 network behind the same preprocessing in ONNX Runtime. One thread; the best of three passes.
-
-    scripts/bench/inference.py [resnet18 [episodes]]
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,7 +32,13 @@ ROWS, SIDE, ACTIONS, STATE = 64, 240, 4, 8
 TEMPLATE = Path(onnx.__file__).parent / "templates" / "inference.py"
 
 
-def main(name: str = "resnet18", count: str = "4") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encoder", nargs="?", default="resnet18", help="timm's name; default: resnet18.")
+    parser.add_argument("episodes", type=int, nargs="?", default=4, help="How many are scored; default: 4.")
+    asked = parser.parse_args()
+    name, count = asked.encoder, asked.episodes
+    torch.set_num_threads(1)
     reward, rng = Reward(), np.random.default_rng(0)
     encoder = load(resolve_weights(name, "none"))
     names = tuple(f"a{i}" for i in range(ACTIONS)), tuple(f"s{i}" for i in range(STATE))
@@ -56,7 +60,7 @@ def main(name: str = "resnet18", count: str = "4") -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     alone = onnxruntime.InferenceSession(export(encoder), options, providers=["CPUExecutionProvider"])
-    episodes = [{"images": frames, "actions": actions, "state": state}] * int(count)
+    episodes = [{"images": frames, "actions": actions, "state": state}] * count
 
     def encode() -> None:
         for _ in episodes:
@@ -104,5 +108,4 @@ def _inference() -> ModuleType:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])
+    main()

@@ -8,6 +8,7 @@ drawing lots would be; the product asks a third person there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -39,7 +40,9 @@ def measure(votes: int, careless: float, seed: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="?", default=SEEDS, help=f"Crowds a row; default: {SEEDS:,}.")
+    seeds = parser.parse_args().seeds
     print(f"{'votes':>6}{'careless':>10}{'vote':>9}{'model':>9}{'gain':>9}{'s.e.':>8}")
     rows = []
     for votes in (2, 3):

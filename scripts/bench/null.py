@@ -8,6 +8,7 @@ one. With ten, five, three and two votes a pair; two are what the product asks f
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -49,7 +50,9 @@ def measure(
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=int, nargs="?", default=RUNS, help=f"Runs a row; default: {RUNS:,}.")
+    runs = parser.parse_args().runs
     if not SIGIR2010.exists():
         print(json.dumps({"name": "null", "figures": {}, "target": f"{SIGIR2010.name} is not here", "met": None}))
         return

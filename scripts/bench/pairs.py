@@ -5,6 +5,7 @@ For pools of 10³ to 10⁶ trajectories; the time must grow with the pairs and t
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -32,6 +33,7 @@ def pool(size: int) -> list[Trajectory]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{'trajectories':>13} {'pairs there are':>16} {'seconds':>8}")
     rows = []
     for size in SIZES:

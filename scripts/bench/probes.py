@@ -9,6 +9,7 @@ no dataset records; it is given as a measure (`pool.measures`), as a detector wo
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ def measure(absolute: bool, pools: int) -> dict[str, float]:
 
 
 def main() -> None:
-    pools = int(sys.argv[1]) if len(sys.argv) > 1 else POOLS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pools", type=int, nargs="?", default=POOLS, help=f"Simulated pools; default: {POOLS:,}.")
+    pools = parser.parse_args().pools
     rows = {words: measure(words == "positions", pools) for words in ("displacements", "positions")}
     print(f"{'planted':<36}" + "".join(f"{words:>16}" for words in rows))
     for name in rows["positions"]:

@@ -6,6 +6,7 @@ report.html and the figures as files; with two annotators a pair, gold pairs, se
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import resource
@@ -39,6 +40,7 @@ def write_csv(path: Path, answers: list[Answered]) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     quality = Quality(bootstrap=DRAWS)
     rows = []
     print(f"{'judgments':>10}{'annotators':>12}{'pairs':>8}{'draws':>7}{'seconds':>9}{'memory, MB':>12}")

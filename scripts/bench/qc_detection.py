@@ -12,6 +12,7 @@ Teams of four honest people, one of them strict, and the faulty one; two or thre
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -114,7 +115,9 @@ def small_batches(seeds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="?", default=SEEDS, help=f"Teams a row; default: {SEEDS:,}.")
+    seeds = parser.parse_args().seeds
     print(
         f"{'planted':<10}{'overlap':>8}{'pairs':>7}{'named':>8}{'flagged':>9}"
         f"{'strict flagged':>16}{'honest flagged':>16}   for what"

@@ -8,6 +8,7 @@ comes from PyPI, by its own keys.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -129,6 +130,7 @@ def distinct_project(server: Any, email: str, names: list[str]) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips(folder / "documents" / "clips", 2 * PAIRS)

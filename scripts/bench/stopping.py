@@ -13,6 +13,7 @@ it stops once the probability that a point takes so many labels is above the thr
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from typing import Any
@@ -97,7 +98,11 @@ def best(courses: list[Course], rights: list[int], step: int, alike: float) -> l
 
 
 def main() -> None:
-    courses = int(sys.argv[1]) if len(sys.argv) > 1 else COURSES
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "courses", type=int, nargs="?", default=COURSES, help=f"Simulated courses a row; default: {COURSES:,}."
+    )
+    courses = parser.parse_args().courses
     columns = ("labels a round", "alike", "rule", "too early", "rounds late: 10 %", "median", "90 %")
     print("{:>15}{:>7}{:>8}{:>11}{:>19}{:>8}{:>7}".format(*columns))
     figures = []

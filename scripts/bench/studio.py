@@ -8,6 +8,7 @@ in one request to a project of its own. Pull runs in a process of its own, once 
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -147,6 +148,7 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     from conftest import _clips
 
     from importer.studio.push import push

@@ -10,6 +10,7 @@ when every process has loaded the network.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -178,6 +179,7 @@ def encoding(folder: Path, native: bool) -> dict[str, Any]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         features = cache(folder, SCORED)
