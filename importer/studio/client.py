@@ -243,7 +243,7 @@ class LabelStudio:
     def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:
         """Those of the tasks that are there; their annotations go with them."""
         body = {"project": project_id, "selectedItems": {"all": False, "included": list(task_ids)}}
-        address = f"api/dm/actions?id=delete_tasks&project={project_id}"
+        address = f"api/dm/actions/?id=delete_tasks&project={project_id}"
         self._send("delete tasks", "POST", address, json=body)
 
     def set_scores(self, project_id: int, scores: Mapping[int, float], version: str) -> str:

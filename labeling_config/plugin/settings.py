@@ -71,8 +71,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 LOGGING["loggers"]["django.server"] = {"handlers": ["console"], "level": "WARNING", "propagate": False}
 
 # A connection is kept for the next request, and looked at first: making one takes longer than most of the queries.
-if DATABASES["default"]["ENGINE"].endswith("postgresql"):
-    DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 
 _PUBLIC = os.environ.get("ROBOPREF_PUBLIC_URL", "").rstrip("/")
 if _PUBLIC:
