@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import shared_maker
 from hypothesis import HealthCheck, settings
+from process_maker import PATIENCE_S
 from shared_maker import serve_once
 from studio_maker import copy_studio, kept_studio
 from tables_maker import quick_upgrade
@@ -218,8 +219,20 @@ def chromium():
         if program is None:
             pytest.skip("No Chromium; get it with `playwright install chromium` or `apt-get install chromium`")
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        browser.new_context, browser.new_page = _patient(browser.new_context), _patient(browser.new_page)
         yield browser
         browser.close()
+
+
+def _patient(make):
+    """What is waited for comes within seconds on an idle machine; on a busy one nothing says when."""
+
+    def made(**settings):
+        one = make(**settings)
+        one.set_default_timeout(1000 * PATIENCE_S)
+        return one
+
+    return made
 
 
 def _clips(folder):

@@ -4,6 +4,7 @@ import threading
 
 import httpx
 import pytest
+from process_maker import PATIENCE_S
 from studio_maker import make_workspace, plan
 
 from importer.simulate import answering as simulate_module
@@ -171,7 +172,7 @@ def test_annotators_work_at_the_same_time_and_at_most_as_many_as_asked(ws):
     for who in ("ann", "bob"):
         plan(ws, "production-001", who, 2)
     push(ws)
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=PATIENCE_S)
 
     def waits_for_the_other(view):
         if not view.assignment.position:

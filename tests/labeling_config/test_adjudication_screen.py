@@ -34,7 +34,6 @@ def project(label_studio):
 @pytest.fixture
 def page(chromium, label_studio, project):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(30_000)
         page = context.new_page()
         sign_in(page, label_studio, EMAIL)
         yield page
@@ -84,7 +83,7 @@ def everything(session, server, project, task):
     places = (f"tasks/{task}/", f"projects/{project}/next/", f"projects/{project}/", f"tasks/{task}/drafts/",
               f"tasks/?project={project}", f"dm/project?project={project}")  # fmt: skip
     pages = [session.get(f"{server.url}/api/{place}").text for place in places]
-    pages.append(session.post(f"{server.url}/api/dm/actions?id=next_task&project={project}", json={}).text)
+    pages.append(session.post(f"{server.url}/api/dm/actions/?id=next_task&project={project}", json={}).text)
     return "\n".join([*pages, session.get(f"{server.url}/projects/{project}/data?labeling=1").text])
 
 

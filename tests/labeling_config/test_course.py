@@ -55,7 +55,6 @@ def course(label_studio):
 @pytest.fixture
 def page(chromium):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(30_000)
         yield context.new_page()
 
 

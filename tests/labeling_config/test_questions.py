@@ -116,7 +116,6 @@ def project(label_studio):
 @pytest.fixture
 def page(chromium, label_studio, project):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(30_000)
         page = context.new_page()
         sign_in(page, label_studio, EMAIL)
         yield page

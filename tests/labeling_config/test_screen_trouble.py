@@ -6,7 +6,9 @@ import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import expect
+from process_maker import PATIENCE_S
 from screen_maker import (
+    BOTH_BEGAN,
     BOTH_ENDED,
     BOTH_PLAY,
     CHOSEN,
@@ -32,11 +34,13 @@ from preference.records import Annotator, Assignment, Rejection
 RAW = """() => [...document.querySelectorAll('video')].map(
   (video) => ({ at: video.currentTime, length: video.duration, paused: video.paused }))"""
 
+WATCHED = "() => JSON.parse(sessionStorage.getItem(`robopref:watch:${window.Htx.task.id}`))"
+"""What the page has kept of its pair."""
+
 
 @pytest.fixture
 def context(chromium):
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(30_000)
         yield context
 
 
@@ -104,11 +108,12 @@ def test_a_project_may_take_answers_at_once(page, label_studio):
 def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label_studio):
     page.clock.install()
     project = begin(page, label_studio, "slowly", clips=("c", "d"))
-    for _ in range(100):  # the page's clock stands still unless it is told to go
+    began = page.evaluate("Date.now()")
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.evaluate(f"({SEEN})()") and time.monotonic() < deadline:
         page.clock.run_for(100)
         page.wait_for_timeout(20)
-        if page.evaluate(f"({SEEN})()"):
-            break
+    playing_ms = page.evaluate("Date.now()") - began
     page.mouse.move(5, 5)  # the last sign of life
     page.clock.run_for(5 * 60_000)  # looks out of the window for five minutes
     page.keyboard.press("1")
@@ -119,7 +124,8 @@ def test_the_response_time_is_work_from_the_first_play_to_the_answer(page, label
     page.clock.run_for(1000)
     (made,) = annotations(label_studio, project)["t0"]
     answer = contract.answer_of(made)
-    assert 30_000 < answer.response_ms < 150_000  # thirty seconds of the five minutes count, beside the playing
+    # thirty seconds of the five minutes count, beside the playing; a second for rounding and for what passes by itself
+    assert 30_000 < answer.response_ms < playing_ms + 30_000 + 1_000
     assert answer.watch["active_ms"] >= answer.response_ms + 2_000
     assert answer.lead_time_s * 1000 > 5 * 60_000
 
@@ -135,7 +141,7 @@ def test_on_a_slow_network_both_wait_for_each_other_and_keep_step(page, context,
     network.send("Network.emulateNetworkConditions", slow)
     for key in ("2", "f", "Enter"):
         page.keyboard.press(key)
-    page.wait_for_function("() => JSON.stringify(window.Htx?.task?.data ?? null).includes('t1')", timeout=90_000)
+    page.wait_for_function("() => JSON.stringify(window.Htx?.task?.data ?? null).includes('t1')")
     apart = []
     while not page.evaluate(f"({BOTH_ENDED})()"):
         (left_plays, left, _), (right_plays, right, _) = page.evaluate(CLOCKS)
@@ -196,13 +202,16 @@ def test_reloading_in_the_middle_of_a_pair_loses_nothing(page, label_studio):
     with page.expect_response(lambda reply: "/drafts" in reply.url and reply.request.method == "POST"):
         for key in ("3", "g"):
             page.keyboard.press(key)
+    before = page.evaluate(WATCHED)
+    assert before["left_ms"] > 0
     page.reload()
     page.wait_for_function(f"() => ({CHOSEN}).length === 2")
     assert page.evaluate(CHOSEN) == ["right", "5"]
     page.wait_for_function("() => !document.body.classList.contains('rp-not-yet')")  # both were seen before
     assert submit(page).status == 201
     (made,) = annotations(label_studio, project)["t0"]
-    assert contract.answer_of(made).watch["left_ms"] > 2_500
+    watch = contract.answer_of(made).watch
+    assert watch["left_ms"] >= round(before["left_ms"]) and watch["active_ms"] >= round(before["active_ms"])
 
 
 def test_of_two_tabs_the_newer_one_goes_on(page, context, label_studio):
@@ -283,7 +292,7 @@ def test_when_label_studio_changes_the_template_still_works_and_the_doctor_is_to
         page.keyboard.press(key)
     assert submit(page, "Control+Enter").status == 201
     address = f"{label_studio.url}/robopref/health"
-    deadline = time.monotonic() + 60  # the script gives up after ten seconds of its own, then reports
+    deadline = time.monotonic() + PATIENCE_S  # the script gives up after ten seconds of its own, then reports
     with admin_session(label_studio.url, label_studio.token) as manager:
         told = False
         while not told and time.monotonic() < deadline:
@@ -301,7 +310,7 @@ def test_a_pair_that_somebody_else_has_open_is_waited_for(page, label_studio):
     email = "held@example.com"
     project = make_project(label_studio, email, "Trouble · held", tasks=1, clips=("c", "d"))
     with annotator_session(label_studio.url, label_studio.username, label_studio.password) as manager:
-        taken = manager.post(f"{label_studio.url}/api/dm/actions?id=next_task&project={project}", json={})
+        taken = manager.post(f"{label_studio.url}/api/dm/actions/?id=next_task&project={project}", json={})
         assert taken.status_code == 200
     log_in(page, label_studio, email)
     page.get_by_text("Somebody else has your next pair open").wait_for()
@@ -315,5 +324,5 @@ def test_a_manager_who_looks_on_sees_label_studio_s_own_buttons_and_no_progress(
     with page.expect_response(lambda reply: "/robopref/state" in reply.url):
         page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")
         page.wait_for_selector(".rp-right")
-    page.wait_for_function(BOTH_PLAY)
+    page.wait_for_function(BOTH_BEGAN)
     assert page.locator(".rp-corner").count() == 0

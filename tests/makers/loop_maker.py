@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import uuid
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pathlib import Path
 import httpx
 import psutil
 from lerobot_maker import Made, make_dataset
+from process_maker import PATIENCE_S, until
 
 from importer.pairs.assignments import assign
 from importer.pool.build import build_pool
@@ -37,6 +37,7 @@ from ml_backend.loop.features import encode_pool
 from preference.errors import UserError
 from preference.locks import WORKER, taken
 from preference.records import Annotator, Batch, Certification, Pair
+from preference.tls import authorities
 from preference.workspace import Workspace
 from qc_reports.decisions import review
 from qc_reports.qc import check_batch
@@ -46,8 +47,6 @@ TRAJECTORIES, BOOTSTRAP = 20, 8
 PEOPLE = ("ann", "bob", "cleo", "mallory")
 QUICK, MALFORMED = "bob", "mallory"
 JSON = {"Content-Type": "application/json"}
-PATIENCE_S = 300.0
-"""For anything that is waited for; on an idle machine it takes seconds."""
 IDLE_S = 1.0
 """Between two looks of people who have nothing to answer: four of them, looking three times a second, kept Label Studio
 busy for a third of the time."""
@@ -93,14 +92,6 @@ url = "http://127.0.0.1:{port}"
 password = "pw"
 webhook_secret = "quiet-otters"
 """
-
-
-def until(what, patience_s=PATIENCE_S):
-    """The first truth that `what` gives, asked again and again; the last answer where there was none in time."""
-    deadline = time.monotonic() + patience_s
-    while not (found := what()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
 
 
 class Process:
@@ -328,7 +319,8 @@ class Loop:
 
     def answers(self):
         try:
-            return httpx.get(f"{self.service_url}/health", timeout=5).is_success
+            address = f"{self.service_url}/health"
+            return httpx.get(address, timeout=5, trust_env=False, verify=authorities(False)).is_success
         except httpx.HTTPError:
             return False
 

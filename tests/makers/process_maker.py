@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from paths import ROOT
 
+PATIENCE_S = 300.0
+"""For anything that is waited for; on an idle machine it takes seconds."""
 NOBODY = 65534
 LISTEN = """
 import encodings.idna, http.server, os, sys, traceback
@@ -27,6 +30,14 @@ server = http.server.HTTPServer(("127.0.0.1", 0), Everything)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
+
+
+def until(what, patience_s=PATIENCE_S):
+    """The first truth that `what` gives, asked again and again; the last answer where there was none in time."""
+    deadline = time.monotonic() + patience_s
+    while not (found := what()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ CLOCKS = """() => ['left', 'right'].map((name) => {
   const player = window.Htx?.annotationStore?.selected?.names.get(name)?.ref.current;
   return player ? [player.playing, player.currentTime, player.duration] : [false, 0, 0]; })"""
 CHOSEN = "[...document.querySelectorAll('.rp .ant-radio-input:checked')].map((input) => input.name)"
+BOTH_BEGAN = f"() => ({CLOCKS})().every(([, at]) => at > 0.2)"
+"""They play, or have ended already: a short clip may do so between two looks of a busy machine."""
 BOTH_PLAY = f"() => {{ const c = ({CLOCKS})(); return c.every(([playing, at]) => playing && at > 0.2); }}"
 BOTH_ENDED = (
     f"() => {{ const c = ({CLOCKS})(); return c.every(([, at, length]) => length > 0 && at >= length - 0.05); }}"

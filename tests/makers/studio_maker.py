@@ -91,7 +91,7 @@ def sign_in(ws, who):
 
 def serve(ws, session, project_id):
     """The next task as "Label All Tasks" asks for it."""
-    answer = session.post(f"{ws.config.label_studio.url}/api/dm/actions?id=next_task&project={project_id}", json={})
+    answer = session.post(f"{ws.config.label_studio.url}/api/dm/actions/?id=next_task&project={project_id}", json={})
     return answer.json() if answer.is_success else None
 
 

@@ -223,7 +223,7 @@ def test_label_studio_takes_its_scores_and_its_events_become_judgments(programs,
         publish(ws)
         manager, assignments = admin_session(label_studio.url, label_studio.token), ws.store.assignments()
         project = assignments[0].assignment.project_id
-        action = f"{label_studio.url}/api/dm/actions?id=retrieve_tasks_predictions&project={project}"
+        action = f"{label_studio.url}/api/dm/actions/?id=retrieve_tasks_predictions&project={project}"
         assert manager.post(action, json={"selectedItems": {"all": True, "excluded": []}}).is_success
         rows = manager.get(f"{label_studio.url}/api/predictions/?project={project}").json()
         found = {row["task"]: row["score"] for row in rows if row["model_version"] == "rm-0001"}

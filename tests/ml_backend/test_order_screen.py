@@ -29,7 +29,6 @@ def ws(label_studio, request):
 def page(chromium, label_studio):
     """The manager, signed in."""
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(60_000)
         page = context.new_page()
         screen_maker.sign_in(page, label_studio, label_studio.username, label_studio.password)
         yield page

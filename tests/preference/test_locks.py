@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
+from process_maker import until
 
 from preference.config import Config
 from preference.errors import NotReady
@@ -19,7 +19,7 @@ from preference.locks import Lock
 from preference.workspace import Workspace
 lock = Lock.of(Workspace(Config.model_validate({"work": sys.argv[1], "database": sys.argv[2]})), "worker")
 Path(sys.argv[3]).write_text("mine" if lock.take() else "refused")
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -48,22 +48,13 @@ def elsewhere(tmp_path, database_url):
         command = [sys.executable, "-c", HOLD, str(ws.root), database_url, str(said)]
         with (tmp_path / f"log{len(running)}").open("w") as log:
             running.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
-        deadline = time.monotonic() + 60
-        while not (said.exists() and said.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: said.exists() and said.read_text())
         return running[-1], said.read_text()
 
     yield start
     for process in running:
         process.kill()
         process.wait(30)
-
-
-def until(what, patience_s=20.0):
-    deadline = time.monotonic() + patience_s
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return what()
 
 
 def test_who_holds_it_keeps_others_out_until_it_is_killed(machine, elsewhere):

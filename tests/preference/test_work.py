@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from paths import ROOT
+from process_maker import PATIENCE_S, until
 
 from preference.errors import UserError
 from preference.work import HERE, Crash, Workers, parallel_map
@@ -119,28 +120,19 @@ if __name__ == "__main__":
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     import subprocess
-    import time
 
     (tmp_path / "sleepy.py").write_text(
         "import os, time, pathlib\n\ndef nap(n):\n"
-        f"    pathlib.Path({str(tmp_path)!r}, f'pid{{n}}').write_text(str(os.getpid()))\n    time.sleep(60)\n"
+        f"    pathlib.Path({str(tmp_path)!r}, f'pid{{n}}').write_text(str(os.getpid()))\n    time.sleep(600)\n"
     )
     (tmp_path / "run.py").write_text(SLEEPY)
     parent = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=tmp_path)
     pids = [tmp_path / "pid1", tmp_path / "pid2"]
-    for _ in range(200):
-        if all(path.exists() and path.read_text() for path in pids):
-            break
-        time.sleep(0.1)
+    until(lambda: all(path.exists() and path.read_text() for path in pids))
     workers = [int(path.read_text()) for path in pids]
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    for _ in range(100):
-        alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-        if not alive:
-            break
-        time.sleep(0.1)
-    assert alive == []
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 RAY = """
@@ -230,12 +222,11 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-        begun, deadline = len(list(out.glob("*.txt"))), time.monotonic() + 60
-        while len(list(out.glob("*.txt"))) < begun + 3 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        begun = len(list(out.glob("*.txt")))
+        until(lambda begun=begun: len(list(out.glob("*.txt"))) >= begun + 3)
         time.sleep(draw.random() * 0.1)
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         left = sorted(path.name for path in out.iterdir())
         assert [name for name in left if name.startswith(".")] == []
         assert all((out / name).stat().st_size == 20_000 for name in left)

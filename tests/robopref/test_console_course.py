@@ -106,7 +106,6 @@ def course(tmp_path, empty_studio, chromium):
         service = make_server("127.0.0.1", port, create_app(ws), threaded=True)
         threading.Thread(target=service.serve_forever, daemon=True).start()
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(60_000)
         page.goto(f"{studio.url}{CONSOLE}")
         assert "/user/login" in page.url, "Label Studio's login is the console's"
         page.fill("#email", studio.username)

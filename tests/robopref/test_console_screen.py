@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from axe_maker import SCREENS, violations
+from axe_maker import SCREENS, on_each_screen, too_wide, violations
 from console_maker import answered, signed_in
+from process_maker import PATIENCE_S
 from service_maker import BASIC
 from werkzeug.serving import make_server
 
@@ -58,35 +59,36 @@ def report_that_waits(ws, monkeypatch):
 
 
 @pytest.fixture
-def page(chromium, request):
-    screen = SCREENS[getattr(request, "param", "desktop light")]
-    with chromium.new_context(**screen, extra_http_headers=signed_in() | BASIC) as context:
+def page(chromium):
+    with chromium.new_context(**SCREENS["desktop light"], extra_http_headers=signed_in() | BASIC) as context:
         yield context.new_page()
 
 
-@pytest.mark.parametrize("page", SCREENS, indirect=True)
+def nothing_wrong(page):
+    for screen in on_each_screen(page):
+        assert violations(page) == [], screen
+        assert not too_wide(page), screen
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(page, address, place):
     page.goto(f"{address}/{place}".rstrip("/"))
-    assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    nothing_wrong(page)
 
 
-@pytest.mark.parametrize("page", SCREENS, indirect=True)
 def test_axe_finds_nothing_in_the_services_own_pages(page, address, report_that_waits):
     """The status page, a report that is being made, and what people from outside see behind their link."""
     page.goto(address.removesuffix(CONSOLE))
-    assert violations(page) == []
+    nothing_wrong(page)
     _, home = report_that_waits
     page.goto(f"{home}/reports/production-001")
     assert "is being made" in page.inner_text("[role=status]")
-    assert violations(page) == []
+    nothing_wrong(page)
     account = Account("outside-p1@example.org", "otters", "https://annotate.example.org", 3, 40, "")
     for values in ({"participant": "p1", "key": "k"}, {"account": account}, {"trouble": NOT_OURS},
                    {"account": replace(account, code="QUIET-OTTER")}):  # fmt: skip
         page.set_content(_page(200, **values).get_data(as_text=True))
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        nothing_wrong(page)
 
 
 def test_a_report_that_is_being_made_opens_by_itself_without_a_refresh(chromium, report_that_waits):
@@ -100,7 +102,7 @@ def test_a_report_that_is_being_made_opens_by_itself_without_a_refresh(chromium,
         assert "is being made" in page.inner_text("[role=status]")
         assert page.locator("meta[http-equiv=refresh]").count() == 0
         made.set_result("<title>There</title>")
-        expect(page).to_have_title("There", timeout=60_000)
+        expect(page).to_have_title("There", timeout=1000 * PATIENCE_S)
 
 
 def test_a_batch_is_held_by_keyboard_alone(ws, page, address):
@@ -133,7 +135,7 @@ def test_the_first_page_follows_the_worker_without_a_reload(ws, page, address):
     assert "waits" in page.locator("#doing").inner_text()
     (request,) = ws.store.requests(unfinished=True)
     ws.store.set_request(request.request_id, "running")
-    page.wait_for_function("document.getElementById('doing').innerText.includes('under way')", timeout=20_000)
+    page.wait_for_function("document.getElementById('doing').innerText.includes('under way')")
     ws.store.set_request(request.request_id, "waiting")
 
 

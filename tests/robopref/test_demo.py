@@ -9,36 +9,37 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
-from process_maker import processes_of
+from process_maker import PATIENCE_S, processes_of, until
 from studio_maker import copy_studio
 
 pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
 
-SMALL = """
+TRAINING, TEST = 3, 14
+"""Pairs of the training and of the first calibration set."""
+SMALL = f"""
 [clips]
 size = 96
 [pairs]
-batch = 40
+batch = 30
 [calibration]
-pairs = 20
-more_pairs = 10
-training_pairs = 5
+pairs = {TEST}
+more_pairs = 6
+training_pairs = {TRAINING}
 [active]
 pairs = 8
-bootstrap = 40
+bootstrap = 30
 [quality]
 bootstrap = 200
 [reward]
 encoder = "tf_efficientnet_lite0"
-sample_fps = 1.0
+sample_fps = 0.5
 members = 2
-epochs = 30
+epochs = 10
 """
 """A smaller course than the demo's own, on the same pool and through the same stages."""
 
@@ -68,16 +69,11 @@ def finished(tmp_path_factory, empty_studio):
     root = tmp_path_factory.mktemp("demo") / "demo"
     copy_studio(empty_studio, root / "label_studio")
     first = start(root)
-    deadline = time.monotonic() + 400
-    while judgments(root) < 20 and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.5)
+    until(lambda: judgments(root) >= 20 or first.poll() is not None, patience_s=600)
     assert first.poll() is None, first.stdout.read()
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    for _ in range(100):
-        if not processes_of(root):
-            break
-        time.sleep(0.2)
+    until(lambda: not processes_of(root))
     orphans = processes_of(root)
     second = start(root)
     output, _ = second.communicate(timeout=1200)
@@ -105,7 +101,7 @@ def test_the_careless_and_the_biased_are_refused_and_the_good_are_certified(summ
 
 
 def test_the_batch_keeps_the_strata_and_repeats_some_pairs(summary):
-    assert summary["strata"] == {"adjacent": 16, "same": 12, "distant": 12}
+    assert summary["strata"] == {"adjacent": 12, "same": 9, "distant": 9}
     assert summary["duplicates"] > 0
 
 
@@ -120,8 +116,8 @@ def test_each_assignment_has_exactly_one_task_and_one_judgment(finished, summary
     ).fetchall()
     (closed,) = database.execute(f"SELECT count(DISTINCT task_id) FROM ({settled})").fetchone()
     assert assignments == tasks
-    assert unanswered == [("you", 5 + 20)]  # training and test wait for the person who sits down afterwards
-    assert summary["judgments"] == assignments - closed - 25
+    assert unanswered == [("you", TRAINING + TEST)]  # training and test wait for the person who sits down afterwards
+    assert summary["judgments"] == assignments - closed - TRAINING - TEST
     studio = sqlite3.connect(root / "label_studio" / "label_studio.sqlite3")
     assert studio.execute("SELECT count(*) FROM task").fetchone()[0] == tasks
 
@@ -145,7 +141,7 @@ def test_everybody_was_taught_with_the_experts_words_before_the_test(finished):
         "WHERE a.batch_id = 'training' GROUP BY 1 ORDER BY 1"
     ).fetchall()
     people = ("alice", "bo", "chidi", "dana", "expert", "hasty", "lefty", "you")
-    assert taught == [(name, 5, 5) for name in people]
+    assert taught == [(name, TRAINING, TRAINING) for name in people]
 
 
 def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, capsys):
@@ -156,8 +152,8 @@ def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, caps
     ws = Workspace.open(root / "robopref.toml")
     _say_where(ws, {"username": "manager", "password": "secret"})
     said = capsys.readouterr().err
-    assert "practise on 5 pairs" in said
-    assert f"then get certified on 20 pairs:\n  {ws.config.label_studio.url}/projects/" in said
+    assert f"practise on {TRAINING} pairs" in said
+    assert f"then get certified on {TEST} pairs:\n  {ws.config.label_studio.url}/projects/" in said
     ws.store.close()
 
 
@@ -322,11 +318,9 @@ def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path, empty
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     clips = root / "work" / "clips"
-    deadline = time.monotonic() + 200
-    while len(list(clips.glob("*.mp4"))) < 4 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    until(lambda: len(list(clips.glob("*.mp4"))) >= 4 or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert "same command to continue" in output

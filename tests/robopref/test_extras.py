@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lerobot_maker import Made, make_dataset
@@ -22,6 +23,20 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 """
+COMMANDS = """
+import json, os, sys, traceback
+from typer.testing import CliRunner
+from robopref.cli import app
+
+told = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)  # what worker processes print is not an answer
+for line in sys.stdin:
+    run = CliRunner().invoke(app, json.loads(line))
+    unexpected = () if isinstance(run.exception, SystemExit | None) else traceback.format_exception(run.exception)
+    said = {"returncode": run.exit_code, "stdout": run.stdout, "stderr": run.stderr + "".join(unexpected)}
+    print(json.dumps(said), file=told)
+"""
+"""One process runs all commands: each of its own would spend a second and more on the imports."""
 ANSWERS = "pair_id,annotator_id,preference\n" + "".join(
     f"p{pair},{who},{'AB'[pair % 2]}\n" for pair in range(12) for who in ("ann", "ben")
 )
@@ -55,14 +70,18 @@ def base(tmp_path_factory):
     make_dataset(folder / "data", [Made(rows=30 + i, still=5, jerk=0.01 * i) for i in range(EPISODES)])
     (folder / "robopref.toml").write_text(CONFIG)
 
-    def run(*arguments):
-        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-        return subprocess.run(
-            [sys.executable, "-m", "robopref", *arguments],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS], cwd=folder, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
 
-    return run
+        def run(*arguments):
+            print(json.dumps(arguments), file=process.stdin, flush=True)
+            return SimpleNamespace(**json.loads(process.stdout.readline()))
+
+        yield run
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ import time
 
 import psycopg
 import pytest
-from loop_maker import QUICK, Loop, until
+from loop_maker import QUICK, Loop
+from process_maker import until
 from proxy_maker import Proxy
 from studio_maker import copy_studio
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import typer.main
 import yaml
 from packaging.specifiers import SpecifierSet
 from paths import ROOT
+from process_maker import until
 
 from labeling_config import STUDIO_VERSION, server
 from labeling_config.plugin import subnets
@@ -265,9 +265,8 @@ def test_roles_take_any_password_and_name_the_secret_that_the_database_refuses(s
         script = ["sh", str(ROOT / "deploy" / "roles.sh")]
         return subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
-    until = time.monotonic() + 30
-    while (refused := roles("second")).returncode == 0 and time.monotonic() < until:
-        time.sleep(0.2)  # the server reads its rules again in its own time
+    until(lambda: roles("second").returncode)  # the server reads its rules again in its own time
+    refused = roles("second")
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
         "roles: the database refuses secrets/postgres_password: it keeps the one of its first start."

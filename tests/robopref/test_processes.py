@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from process_maker import PATIENCE_S, until
 
 from preference.errors import UserError
 from robopref.child import HOST, PORTS, Child, claim_port
@@ -33,13 +34,6 @@ else:
 def listens(port):
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
-
-
-def until(what, patience_s=30.0):
-    deadline = time.monotonic() + patience_s
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return what()
 
 
 def children():
@@ -106,7 +100,7 @@ def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path):
     child = Child(("http.server", "no-port"), tmp_path, tmp_path / "server.log")
     child.spawn([], os.environ)
     with pytest.raises(UserError, match=r"The server ended with code 2.*server\.log(.|\n)*no-port"):
-        child.wait_until(lambda: False, timeout_s=30, name="The server")
+        child.wait_until(lambda: False, timeout_s=PATIENCE_S, name="The server")
     child.stop()
 
 
@@ -115,7 +109,7 @@ def test_the_log_of_a_child_that_crashed_is_kept_when_it_restarts(tmp_path):
         child = Child(("http.server", port), tmp_path, tmp_path / "server.log")
         child.spawn([], os.environ)
         with pytest.raises(UserError, match="ended with code"):
-            child.wait_until(lambda: False, timeout_s=30, name="It")
+            child.wait_until(lambda: False, timeout_s=PATIENCE_S, name="It")
         child.stop()
     log = (tmp_path / "server.log").read_text()
     assert "first" in log and "second" in log

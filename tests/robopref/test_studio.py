@@ -7,11 +7,10 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
-from process_maker import foreign_server
+from process_maker import foreign_server, until
 from studio_maker import copy_studio
 
 from preference.errors import StudioError, UserError
@@ -43,13 +42,6 @@ def answers(url):
         return httpx.get(f"{url}/health", timeout=5).is_success
     except httpx.TransportError:
         return False
-
-
-def until(what, patience_s=15.0):
-    deadline = time.monotonic() + patience_s
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return what()
 
 
 def test_the_server_answers_on_loopback_with_secrets_of_its_own(label_studio):

@@ -8,12 +8,11 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from dataclasses import asdict
 
 import pytest
-from process_maker import processes_of
+from process_maker import processes_of, until
 from studio_maker import answer, copy_studio, plan, serve, sign_in
 
 from importer.studio.push import push
@@ -50,13 +49,10 @@ def status(config):
     return asdict(up.status(config))
 
 
-def until_up(config, patience_s=240.0):
+def until_up(config):
     """Its status, once everything runs."""
-    deadline = time.monotonic() + patience_s
-    while not (found := status(config))["up"] and time.monotonic() < deadline:
-        time.sleep(0.3)
-    assert found["up"], found
-    return found
+    assert until(lambda: status(config)["up"]), status(config)
+    return status(config)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +120,7 @@ def test_a_judgment_gets_from_the_browser_to_the_database_without_any_setting(pr
             assert clip.status_code == 200 and clip.headers["content-type"] == "video/mp4"
             assert b"ftyp" in clip.content[:16]
         answer(ws, ann, task["id"])
-    deadline = time.monotonic() + 60
-    while not ws.store.count_judgments() and time.monotonic() < deadline:  # the webhook brings it, no pull
-        time.sleep(0.2)
-    assert ws.store.count_judgments() == 1
+    assert until(ws.store.count_judgments) == 1, "the webhook brings it, no pull"
     ws.store.close()
 
 
@@ -147,9 +140,7 @@ def test_what_is_killed_comes_back_by_itself(project):
     before = until_up(config)
     for pid in pids(before).values():
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while status(config)["up"] and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: pids(status(config)) != pids(before))
     after = until_up(config)
     assert not set(pids(after).values()) & set(pids(before).values())
     assert [part["url"] for part in after["parts"]] == [part["url"] for part in before["parts"]]
@@ -275,15 +266,10 @@ def test_killed_in_the_middle_of_its_first_start_it_starts_when_run_again(config
     command = [sys.executable, "-m", "robopref", "up", "-c", str(config)]
     database = config.parent / "label_studio" / "label_studio.sqlite3"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
-        deadline = time.monotonic() + 240
-        while not (database.exists() and database.stat().st_size > 100_000) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(lambda: database.exists() and database.stat().st_size > 100_000)
         assert first.poll() is None
         first.kill()
-    deadline = time.monotonic() + 60
-    while processes_of(config.parent) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes_of(config.parent) == []
+    assert until(lambda: not processes_of(config.parent)), processes_of(config.parent)
     try:
         again = run(config)
         assert again.returncode == 0, again.stderr
