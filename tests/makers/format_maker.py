@@ -14,11 +14,31 @@ import pyarrow.parquet as pq
 from lerobot_maker import CAMERA, FPS, Made, arrays, numbered, write_video
 from PIL import Image
 
+from importer.pool import Failure, read_pool
+from preference.config import Clips, Dataset, Pool
+
 ENV_ARGS = {
     "env_name": "Lift",
     "type": 1,
     "env_kwargs": {"control_freq": FPS, "robots": ["Panda"], "reward_shaping": False},
 }
+
+EPISODES = [Made(rows=50, still=20, done=40), Made(rows=40, still=15, success=False)]
+
+
+def dataset_at(path: Path, **fields) -> Dataset:
+    return Dataset(path=path, name=fields.pop("name", "tiny"), **fields)
+
+
+def pool_of(path: Path, **fields):
+    return read_pool(Pool(dataset=[dataset_at(path, **fields)]), Clips())
+
+
+def only_failure(path: Path, **fields) -> Failure:
+    result = pool_of(path, **fields)
+    (failure,) = result.failures
+    assert "\n" not in str(failure)
+    return failure
 
 
 def make_lerobot_v2(root: Path, episodes: list[Made], *, listed: int | None = None) -> Path:
