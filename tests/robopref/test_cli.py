@@ -11,6 +11,7 @@ import pytest
 import typer.main
 from cli_maker import robopref
 from paths import ROOT
+from process_maker import PATIENCE_S
 
 from preference.records import Rejection
 from preference.workspace import Workspace
@@ -262,7 +263,7 @@ def test_ctrl_c_is_calm(tmp_path):
             break
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
-    assert process.wait(20) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert "Traceback" not in rest
     assert "Stopped" in rest
 
