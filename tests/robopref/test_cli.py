@@ -10,7 +10,7 @@ import sys
 import pytest
 import typer.main
 from cli_maker import robopref
-from paths import ROOT
+from lerobot_maker import Made, make_dataset
 from process_maker import PATIENCE_S
 
 from preference.records import Rejection
@@ -27,12 +27,15 @@ STAGES = {
     "adopt",
 }  # fmt: skip
 
+EPISODES = 40
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project on the sample pool, as `robopref init` leaves it, with two people."""
+    """A project as `robopref init` leaves it, with two people."""
     folder = tmp_path_factory.mktemp("project")
-    assert robopref("init", ROOT / "examples" / "pool", cwd=folder).returncode == 0
+    make_dataset(folder / "pool", [Made(rows=40 + i, still=5, jerk=0.02 * i) for i in range(EPISODES)])
+    assert robopref("init", "pool", cwd=folder).returncode == 0
     path = folder / "robopref.toml"
     text = path.read_text().replace("people = []", 'people = ["ann@example.org", "ben@example.org"]')
     text = text.replace('expert = ""', 'expert = "eve@example.org"').replace(":8080", ":1")
@@ -172,11 +175,11 @@ def test_a_stage_before_its_time_is_exit_code_3_and_names_the_one_before(tmp_pat
 
 def test_the_first_stages_run_twice_and_do_nothing_the_second_time(project):
     pool = robopref("pool", "--json", cwd=project)
-    assert json.loads(pool.stdout)["trajectories"] == 120
+    assert json.loads(pool.stdout)["trajectories"] == EPISODES
     manifest = (project / "work" / "pool" / "manifest.csv").read_bytes()
     first = json.loads(robopref("clips", "--json", cwd=project).stdout)
     second = json.loads(robopref("clips", "--json", cwd=project).stdout)
-    assert (first["rendered"], second["rendered"], second["kept"]) == (120, 0, 120)
+    assert (first["rendered"], second["rendered"], second["kept"]) == (EPISODES, 0, EPISODES)
     assert robopref("pool", cwd=project).returncode == 0
     assert (project / "work" / "pool" / "manifest.csv").read_bytes() != manifest  # now it names the clips
     batches = json.loads(robopref("calibration", "build", "--json", cwd=project).stdout)["batches"]
@@ -210,7 +213,7 @@ def test_production_before_certification_is_refused(project):
 def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(project):
     run = robopref("doctor", "--json", cwd=project)
     findings = json.loads(run.stdout)["findings"]
-    assert any(f["level"] == "good" and "120 episodes" in f["what"] for f in findings)
+    assert any(f["level"] == "good" and f"{EPISODES} episodes" in f["what"] for f in findings)
     assert any(f["level"] == "bad" and "Label Studio" in f["what"] and f["fix"] for f in findings)
     assert run.returncode == 1
 
