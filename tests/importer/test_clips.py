@@ -42,6 +42,8 @@ EPISODES = [
     Made(rows=40, still=5, task="push", source="novice"),
 ]
 STARTS = [0, 60, 150, 220]
+SMALL = "[clips]\nsize = 96\n"
+"""Rendered in half the time, for tests of everything but the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +245,7 @@ STOPPED = 30  # clips; a run that waits after each is still at work when its wat
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     make_dataset(tmp_path / "tiny", [Made(rows=60, still=20)] * STOPPED)
-    ws = workspace(tmp_path)
+    ws = workspace(tmp_path, SMALL)
     build_pool(ws)
     code = (
         "import time; from pathlib import Path; from importer.clips.build import build_clips; "
@@ -278,7 +280,7 @@ def test_a_run_that_is_stopped_leaves_whole_clips_and_the_next_goes_on(tmp_path:
 
 
 def test_an_index_line_cut_short_by_a_kill_costs_one_clip_only(tmp_path: Path) -> None:
-    ws = rendered(tmp_path)
+    ws = rendered(tmp_path, settings=SMALL)
     index = ws.clips / "index.jsonl"
     index.write_text(index.read_text()[:-30])
     assert build_clips(ws).rendered == 1
@@ -290,7 +292,7 @@ def test_an_index_line_cut_short_by_a_kill_costs_one_clip_only(tmp_path: Path) -
 
 def test_a_video_that_vanished_fails_its_clips_and_spares_the_others(tmp_path: Path) -> None:
     make_dataset(tmp_path / "other", [Made(rows=30, still=9)])
-    ws = workspace(tmp_path)
+    ws = workspace(tmp_path, SMALL)
     text = (tmp_path / "robopref.toml").read_text() + '[[pool.dataset]]\npath = "other"\n'
     (tmp_path / "robopref.toml").write_text(text)
     ws = Workspace.open(tmp_path / "robopref.toml")

@@ -32,6 +32,8 @@ simulated = [
 ]
 [[pool.dataset]]
 path = "data"
+[clips]
+size = 96
 [calibration]
 pairs = 12
 more_pairs = 0
