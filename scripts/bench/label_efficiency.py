@@ -3,11 +3,13 @@ over three Meta-World tasks, three teachers and six seeds, and is behind uniform
 
 Courses as a project runs by default, from the first answer on: stratified pairs until the first round, then rounds of
 50 pairs with their tenth of audit pairs, by the product's own training and ranking on states and actions of scripted
-episodes; accuracy is over pairs of held-out episodes, against the true return. Beside the defaults, rounds start at 40
-labels and at the protocol's 160. Labels needed are read off the mean curve, made to rise; intervals are over seeds.
-`Behind` means that the mean accuracy over all rounds is lower than uniform's with 95 % certainty (paired by seed,
-Student's t): six seeds cannot tell smaller differences, and among nine cells one may be lower by chance. The rules'
-settings were chosen on drawer-open-v3, which is none of the three tasks, with other seeds.
+episodes. Strata and the quality prior are those of the quality that `robopref pool` computes, never of the return;
+accuracy is over pairs of held-out episodes, against the true return. Beside the defaults, rounds start at 40 labels and
+at the protocol's 160, and uniform pairs and the default strategy do without `reward.quality_prior`. Labels needed are
+read off the mean curve, made to rise; intervals are over seeds. `Behind` means that the mean accuracy over all rounds
+is lower than uniform's with 95 % certainty (paired by seed, Student's t): six seeds cannot tell smaller differences,
+and among nine cells one may be lower by chance. The rules' settings were chosen on drawer-open-v3, which is none of the
+three tasks, with other seeds.
 
 Each course's result is kept in the folder: a run that was killed goes on. It also gets table.md and curves.png.
 """
@@ -41,14 +43,15 @@ LEAST = 1.3
 
 def courses(tasks: tuple[str, ...], seeds: int, strategies: tuple[str, ...], until: int) -> list[Course]:
     """By seed first, so that a run that was stopped has whole seeds."""
-    arms = [(strategy, START) for strategy in strategies]
-    arms += [(Active().strategy, first) for first in (EARLY, LATE) if first != START]
+    arms = [(strategy, START, True) for strategy in strategies]
+    arms += [(Active().strategy, first, True) for first in (EARLY, LATE) if first != START]
+    arms += [(strategy, START, False) for strategy in dict.fromkeys(("uniform", Active().strategy))]
     return [
-        Course(task, teacher, strategy, seed, first, until)
+        Course(task, teacher, strategy, seed, first, until, prior)
         for seed in range(seeds)
         for task in tasks
         for teacher in TEACHERS
-        for strategy, first in arms
+        for strategy, first, prior in arms
     ]
 
 

@@ -25,32 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from efficiency.course import TEST_PAIRS, answers, fit, stratified_pairs
-from policies.pool import Pool, pool_of
+from efficiency.quality import quality
+from policies.pool import pool_of
 
 TASKS = ("coffee-button-v3", "sweep-into-v3", "handle-pull-side-v3", "lever-pull-v3")
 TEACHERS = {201: "stochastic", 202: "mistake"}
 """Seed of a pool → who answers about it."""
-COUNTS, HELD_OUT, FPS = (20, 50, 100, 200), 67, 20
+COUNTS, HELD_OUT = (20, 50, 100, 200), 67
 ARMS = ("none", "quality", "motion alone", "meaningless", "reversed")
-
-
-def quality(pool: Pool, *, successes: bool) -> np.ndarray:
-    """(N,) `importer.pool`'s score; without successes a trajectory's end is not known either."""
-    from importer.pool.quality import grasp_stability, path_efficiency, score, smoothness
-    from preference.records import Trajectory
-
-    rows, made = pool.states.shape[1], []
-    for i, arrived in enumerate(pool.arrived.tolist()):
-        end = min(arrived + 1, rows) if successes else rows
-        hand, gripper = pool.states[i, :end, :3], np.clip(1.0 - pool.states[i, :end, 3], 0.0, 1.0)
-        known = arrived < rows if successes else None
-        made.append(
-            Trajectory(
-                str(i), "bench", i, str(pool.source[i]), "bench", success=known, smoothness=smoothness(hand, FPS),
-                path_efficiency=path_efficiency(hand), grasp_stability=grasp_stability(gripper), duration_s=end / FPS,
-            )
-        )  # fmt: skip
-    return score(made)
 
 
 def course(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
@@ -65,7 +47,7 @@ def course(folder: Path, task: str, seed: int) -> dict[str, list[float]]:
     every = np.column_stack(np.triu_indices(HELD_OUT, 1))
     a, b = every[rng.permutation(len(every))[:TEST_PAIRS]].T
     features, truth, unseen = pool.features(), pool.returns[own], pool.returns[held]
-    known, motion = quality(pool, successes=True)[own], quality(pool, successes=False)[own]
+    known, motion = (quality(pool.states, pool.arrived, successes=told)[own] for told in (True, False))
     values = {"quality": known, "motion alone": motion, "meaningless": rng.random(len(own)), "reversed": -known}
     pairs = stratified_pairs(known, COUNTS[-1], rng)
     labels = answers(teacher, truth, pairs, np.random.default_rng([seed, 8, len(teacher)]))

@@ -65,6 +65,11 @@ class Rollout:
         """(T,) float32, 1 = closed."""
         return np.clip(1.0 - self.states[:, 3], 0.0, 1.0)
 
+    @property
+    def arrived(self) -> int:
+        """The first row in which the task is done; T = never."""
+        return int(self.success.argmax()) if self.success.any() else len(self.success)
+
 
 def make_environment(task: str, seed: int) -> tuple[Environment, list[Any]]:
     """The environment of a Meta-World v3 task, and its 50 variations of object and goal positions."""

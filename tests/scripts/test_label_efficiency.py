@@ -10,6 +10,7 @@ from efficiency import course as course_module
 from efficiency.course import EARLY, LABELS, LATE, SETTINGS, Course, run
 from efficiency.episodes import Episodes
 from efficiency.summary import figures, lead, needed, saving
+from label_efficiency import courses
 
 
 class Scorer:
@@ -67,7 +68,7 @@ def test_a_course_is_run_once_and_better_than_chance(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     quality = rng.normal(0, 1, 60)
     states = rng.normal(0, 0.3, (60, 6, 2)).astype(np.float32) + quality[:, None, None].astype(np.float32)
-    made = Episodes(rng.normal(0, 1, (60, 6, 2)).astype(np.float32), states, 100 + 10 * quality)
+    made = Episodes(rng.normal(0, 1, (60, 6, 2)).astype(np.float32), states, 100 + 10 * quality, quality)
     course = Course("push", "ties", "d_optimal", 0)
     run(course, tmp_path, made)
     first = course.path(tmp_path).read_text()
@@ -80,10 +81,10 @@ def test_a_course_is_run_once_and_better_than_chance(tmp_path, monkeypatch):
 
 def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(course_module, "fit", lambda features, pairs, labels, seed: asked.append(pairs) or Scorer())
+    monkeypatch.setattr(course_module, "fit", lambda features, pairs, *rest: asked.append(pairs) or Scorer())
     monkeypatch.setattr(course_module, "next_pairs", lambda *given: np.full((given[4], 2), -1))
     rng = np.random.default_rng(0)
-    made = Episodes(np.zeros((60, 6, 2)), np.zeros((60, 6, 2)), 100 + rng.normal(0, 10, 60))
+    made = Episodes(np.zeros((60, 6, 2)), np.zeros((60, 6, 2)), 100 + rng.normal(0, 10, 60), rng.normal(0, 1, 60))
     for first, reads in ((EARLY, len(LABELS)), (LATE, len(LABELS) + 1)):
         asked.clear()
         assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, first), made)) == len(LABELS)
@@ -92,3 +93,43 @@ def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_
     assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, LATE, LABELS[2]), made)) == 3
     early, late = (Course("push", "mistake", "uniform", 0, first) for first in (EARLY, LATE))
     assert early.path(tmp_path) != late.path(tmp_path) and early.arm != late.arm
+
+
+def test_the_default_learns_from_the_pools_quality_and_an_arm_does_without(tmp_path, monkeypatch):
+    given = []
+
+    def fit(features, pairs, labels, seed, quartiles):
+        given.append((pairs, quartiles))
+        return Scorer()
+
+    monkeypatch.setattr(course_module, "fit", fit)
+    monkeypatch.setattr(course_module, "next_pairs", lambda *given: np.full((given[4], 2), -1))
+    rng = np.random.default_rng(0)
+    quality = rng.permutation(60).astype(float)
+    made = Episodes(np.zeros((60, 6, 2)), np.arange(720.0).reshape(60, 6, 2), rng.normal(100, 10, 60), quality)
+    course = Course("push", "mistake", "uniform", 0, until=LABELS[0])
+    course_module.accuracies(course, made)
+    without = replace(course, prior=False)
+    course_module.accuracies(without, made)
+    (pairs, known), (same, nothing) = given
+    assert nothing is None and np.array_equal(pairs, same), "both are asked the same first pairs"
+    assert np.bincount(known.quartile).tolist() == [0, 10, 10, 10, 10]
+    own = quality[np.random.default_rng([0, *b"push"]).permutation(60)[:40]]
+    assert np.all(np.diff(known.quartile[own.argsort()]) >= 0), "quartiles are those of the quality"
+    apart = np.abs(known.quartile[pairs[:, 0]] - known.quartile[pairs[:, 1]])
+    assert np.mean(apart >= 2) == pytest.approx(0.3, abs=0.03), "and the first pairs are stratified by them"
+    assert without.path(tmp_path) != course.path(tmp_path) and without.arm != course.arm
+
+
+def test_savings_without_the_prior_are_against_uniform_pairs_with_it():
+    made = curves(0.0)
+    bare = {replace(one, prior=False): curve - 0.02 for one, curve in made.items()}
+    found = figures(made | bare, ["uniform", "uniform, no quality prior"])
+    assert found["uniform, no quality prior"]["behind"] == ["push mistake"]
+    assert found["uniform, no quality prior"]["saving"] < found["uniform"]["saving"]
+
+
+def test_the_arms_are_the_strategies_and_two_without_the_prior():
+    arms = [one.arm for one in courses(("push",), 1, ("uniform", "v_optimal"), LABELS[-1]) if one.teacher == "mistake"]
+    assert arms[:2] == ["uniform", "v_optimal"] and len(set(arms)) == len(arms)
+    assert arms[-2:] == ["uniform, no quality prior", "v_optimal, no quality prior"]

@@ -1,7 +1,8 @@
 """One course: a teacher's labels, asked by one strategy round after round, and how good the model is after each.
 
 The loop is the product's: `train_model` on all labels but 15 % to test on, then `rank_pairs` with the audit arm, and
-everything else as robopref.toml has it by default. Until the first round, pairs are stratified; it starts where a
+everything else as robopref.toml has it by default, with quartiles of the quality that `robopref pool` computes: pairs
+are stratified by them until the first round, and the model learns a little from them. The first round starts where a
 project's does, or where the course says. Courses of one seed share their split, their first labels and their test
 pairs, so that strategies are compared pair by pair.
 """
@@ -35,6 +36,7 @@ equal where
 the returns differ by less than a tenth of their mean."""
 HELD_OUT = 1 / 3
 """Of the episodes: never seen in a comparison."""
+WITHOUT = ", no quality prior"
 SETTINGS: dict[str, Any] = {"inputs": ["actions", "state"]}
 """Beside the defaults: there are no pictures."""
 
@@ -51,10 +53,13 @@ class Course:
     """Stratified labels before the first round."""
     until: int = LABELS[-1]
     """The last number of labels at which accuracy is read."""
+    prior: bool = True
+    """Whether the pool's quality is learned from (`reward.quality_prior`)."""
 
     @property
     def arm(self) -> str:
-        return self.strategy if self.first == START else f"{self.strategy}, rounds from {self.first}"
+        rounds = "" if self.first == START else f", rounds from {self.first}"
+        return self.strategy + rounds + ("" if self.prior else WITHOUT)
 
     def path(self, folder: Path) -> Path:
         """Results of other settings lie elsewhere; after a change of the ranking itself, throw the folder away."""
@@ -62,7 +67,7 @@ class Course:
         return (
             folder
             / f"courses-{settings}"
-            / f"{self.task}-{self.teacher}-{self.strategy}-{self.first}-{self.until}-{self.seed}.json"
+            / f"{self.task}-{self.teacher}-{self.arm}-{self.first}-{self.until}-{self.seed}.json"
         )
 
 
@@ -81,6 +86,9 @@ def run(course: Course, folder: Path, made: Episodes) -> None:
 
 def accuracies(course: Course, made: Episodes) -> list[float]:
     """Share of the held-out episodes' pairs whose better one, by the true return, has the higher reward."""
+    from importer.pool.quality import quartiles
+    from ml_backend.reward.dataset import Quartiles
+
     rng = np.random.default_rng([course.seed, *course.task.encode()])
     order = rng.permutation(len(made.returns))
     cut = round(len(order) * (1.0 - HELD_OUT))
@@ -88,7 +96,9 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     truth = made.returns[pool]
     features, unseen = made.features(pool), made.features(held)
     test = _some_pairs(len(held), TEST_PAIRS, rng)
-    first = stratified_pairs(truth, max(LATE, course.first), rng)[: course.first]
+    known = made.quality[pool]
+    ranked = Quartiles(quartiles(known), np.zeros(len(pool), int)) if course.prior else None
+    first = stratified_pairs(known, max(LATE, course.first), rng)[: course.first]
     said = np.random.default_rng([course.seed, len(course.teacher)])
     pairs, labels, found = first[:0], np.empty(0), []
     model: Any = None
@@ -99,7 +109,7 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
             new = next_pairs(model, features, pairs, labels, count - len(pairs), course.strategy, course.seed, rng)
         pairs = np.concatenate([pairs, new])
         labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
-        model = fit(features, pairs, labels, course.seed)
+        model = fit(features, pairs, labels, course.seed, ranked)
         if count in LABELS:
             found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
     return found
@@ -140,13 +150,13 @@ def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(every[rng.permutation(len(every))[:count]], axis=1)
 
 
-def stratified_pairs(truth: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, 2), drawn as the bootstrap batch is, from quartiles of the return, in random order."""
+def stratified_pairs(quality: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 2), drawn as the bootstrap batch is, from quartiles of the quality, in random order."""
     from importer.pairs.sampling import sample_pairs
     from preference.config import Strata
     from preference.records import Stratum, Trajectory
 
-    quartile = 1 + 4 * truth.argsort().argsort() // len(truth)
+    quartile = 1 + 4 * quality.argsort().argsort() // len(quality)
     pool = [Trajectory(str(i), "bench", i, "scripted", "bench", quartile=int(q)) for i, q in enumerate(quartile)]
     shares = Strata()
     strata: dict[Stratum, float] = {"adjacent": shares.adjacent, "same": shares.same, "distant": shares.distant}
@@ -166,9 +176,11 @@ def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.G
     return np.array([{"left": 1.0, "right": 0.0, "equal": 0.5}[answer.side] for answer in said if answer])
 
 
-def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, quartiles: Any = None) -> Any:
+def fit(
+    features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, quartiles: Any = None, **changes: Any
+) -> Any:
     """The product's model on all answers but 15 %; it looks at frames where the features have some, and learns from
-    quartiles only where they are given."""
+    quartiles only where they are given. `changes` are settings other than the defaults."""
     from ml_backend.loop.spec import PROJECTION
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
@@ -176,7 +188,7 @@ def fit(features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, q
 
     sizes = {name: getattr(features[0], name).shape[1] for name in ("frames", "actions", "state")}
     inputs = [name for name, size in sizes.items() if size]
-    settings: dict[str, Any] = SETTINGS | {"inputs": inputs}
+    settings: dict[str, Any] = SETTINGS | {"inputs": inputs} | changes
     reward = Reward(**settings)
     actions, state = (tuple(f"{kind}{i}" for i in range(sizes[kind])) for kind in ("actions", "state"))
     spec = ModelSpec(

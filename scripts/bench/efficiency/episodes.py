@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+from efficiency.quality import quality
 
 SOURCES = ("expert", "novice", "policy_checkpoint_2")
 EVERY = 10
@@ -31,6 +33,8 @@ class Episodes:
     """(N, T, S) float32."""
     returns: np.ndarray
     """(N,) the simulator's."""
+    quality: np.ndarray
+    """(N,) what `robopref pool` makes of them."""
 
     def features(self, rows: np.ndarray) -> list[Any]:
         from ml_backend.reward.features import Features
@@ -41,11 +45,13 @@ class Episodes:
 
 def episodes(folder: Path, task: str, count: int, seed: int) -> Episodes:
     """`count` of them in random order; read where they have been made."""
-    path = folder / f"episodes-{task}-{count}-{seed}.npz"
+    path = folder / f"rollouts-{task}-{count}-{seed}.npz"
     if not path.exists():
         _make(path, task, count, seed)
     with np.load(path) as kept:
-        return Episodes(kept["actions"][:, ::EVERY], kept["states"][:, ::EVERY], kept["returns"])
+        states = kept["states"]
+        known = quality(states, kept["arrived"], successes=True)
+        return Episodes(kept["actions"][:, ::EVERY], states[:, ::EVERY], kept["returns"], known)
 
 
 def _make(path: Path, task: str, count: int, seed: int) -> None:
@@ -68,4 +74,5 @@ def _make(path: Path, task: str, count: int, seed: int) -> None:
             actions=np.stack([one.actions for one in made]),
             states=np.stack([one.states for one in made]),
             returns=np.array([float(one.rewards.sum()) for one in made]),
+            arrived=np.array([one.arrived for one in made]),
         )

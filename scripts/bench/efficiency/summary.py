@@ -74,7 +74,7 @@ def lead(curves: Curves, strategy: str, task: str, teacher: str) -> tuple[float,
     from scipy.stats import t
 
     differences = [
-        float(np.mean(curve[1:] - curves[replace(course, strategy="uniform", first=START)][1:]))
+        float(np.mean(curve[1:] - curves[replace(course, strategy="uniform", first=START, prior=True)][1:]))
         for course, curve in curves.items()
         if (course.task, course.teacher, course.arm) == (task, teacher, strategy)
     ]

@@ -107,16 +107,12 @@ def check_tasks(tasks: list[str], pictures: bool) -> None:
     check(tasks, video=pictures)
 
 
-def first_row(one: Rollout) -> int:
-    return int(one.success.argmax()) if one.success.any() else ROWS
-
-
 def gathered(rollouts: list[Rollout], frames: list[np.ndarray]) -> Pool:
     return Pool(
         np.stack([one.states for one in rollouts]),
         np.stack([one.actions for one in rollouts]),
         np.stack([one.rewards for one in rollouts]),
-        np.array([first_row(one) for one in rollouts]),
+        np.array([one.arrived for one in rollouts]),
         np.array([one.source for one in rollouts]),
         np.stack(frames),
     )
