@@ -13,7 +13,8 @@ a task's figure is the mean over the seeds. Progress's form was chosen on one se
 two seeds of that and four more tasks, none of them among these.
 
 Every result is kept in the folder: a run that was killed goes on. Success and progress depend on no label and no
-reward: `--outcomes` measures them alone, with the same figures, in a tenth of the time.
+reward, and rewards on neither: `--only outcomes` and `--only rewards` measure these alone, with the same figures, in a
+fraction of the time.
 """
 
 from __future__ import annotations
@@ -148,8 +149,13 @@ def fit(
     return train_model(features, pairs, split, spec, reward, seed=seed, known=known)
 
 
-def measure(made: Episodes, seed: int, outcomes: bool) -> dict[str, float]:
-    """Every figure of one task and seed, or those of success and progress alone."""
+def ask(truth: np.ndarray, count: int, seed: int, noise_free: bool) -> tuple[np.ndarray, ...]:
+    a, b, label = noisy_pairs(truth, count, seed)
+    return a, b, (truth[a] > truth[b]).astype(float) if noise_free else label
+
+
+def measure(made: Episodes, seed: int, only: str, count: int, noise_free: bool) -> dict[str, float]:
+    """Every figure of one task and seed, or those that `--only` names."""
     import ml_backend.reward.train as training
     from ml_backend.reward.features import Features
     from ml_backend.reward.model import RewardModel
@@ -160,9 +166,14 @@ def measure(made: Episodes, seed: int, outcomes: bool) -> dict[str, float]:
     pool, held = order[:cut], order[cut:]
     truth, features = made.rewards.sum(axis=1), made.features
     seen, unseen = [features[i] for i in pool], [features[i] for i in held]
-    labels, known, hidden = noisy_pairs(truth[pool], LABELS, seed), made.known(pool), Reward().hidden
-    if outcomes:
-        return judged(made, held, fit(seen, labels, seed, hidden, known, epochs=1).model.score_steps(unseen), None)
+    labels, known, hidden = ask(truth[pool], count, seed, noise_free), made.known(pool), Reward().hidden
+    if only == "outcomes":
+        return judged(made, held, fit(seen, labels, seed, hidden, known, epochs=1).model.score_steps(unseen), only)
+    if only == "rewards":
+        model = fit(seen, labels, seed, hidden, []).model
+        found = judged(made, held, model.score_steps(unseen), only)
+        right = float(np.mean(labels[2] == (truth[pool][labels[0]] > truth[pool][labels[1]])))
+        return found | {"accuracy": accuracy(model.score(unseen)[0], truth[held]), "labels that are right": right}
     began = time.process_time()
     model = fit(seen, labels, seed, hidden, known).model
     middle = time.process_time()
@@ -176,20 +187,25 @@ def measure(made: Episodes, seed: int, outcomes: bool) -> dict[str, float]:
     prefixes = [Features(f.frames[:n], f.actions[:n], f.state[:n]) for f in unseen for n in range(1, steps + 1)]
     so_far = whole.score(prefixes)[0].reshape(len(held), steps)
     found = {"seconds": middle - began, "seconds, trajectory": ended - middle}
-    found |= judged(made, held, model.score_steps(unseen), so_far)
-    i, j = np.triu_indices(len(held), 1)
-    right = truth[held][i] > truth[held][j]
-    for label, rewards in {"accuracy": model.score(unseen)[0], "accuracy, trajectory": whole.score(unseen)[0]}.items():
-        found[label] = float(np.mean((rewards[i] > rewards[j]) == right))
+    found |= judged(made, held, model.score_steps(unseen), only, so_far)
+    for label, one in {"accuracy": model, "accuracy, trajectory": whole}.items():
+        found[label] = accuracy(one.score(unseen)[0], truth[held])
     return found
 
 
-def judged(made: Episodes, held: np.ndarray, said: list[Any], so_far: np.ndarray | None) -> dict[str, float]:
+def accuracy(rewards: np.ndarray, truth: np.ndarray) -> float:
+    i, j = np.triu_indices(len(truth), 1)
+    return float(np.mean((rewards[i] > rewards[j]) == (truth[i] > truth[j])))
+
+
+def judged(
+    made: Episodes, held: np.ndarray, said: list[Any], only: str, so_far: np.ndarray | None = None
+) -> dict[str, float]:
     """What is said of each step against the truth, beside a clock and beside rewards of prefixes.
 
     Args:
         said: Of each episode of `held`.
-        so_far: (held, S) rewards of prefixes; None: success and progress alone are judged, beside a clock.
+        so_far: (held, S) rewards of prefixes.
     """
     from scipy import stats
     from sklearn.metrics import average_precision_score
@@ -201,18 +217,19 @@ def judged(made: Episodes, held: np.ndarray, said: list[Any], so_far: np.ndarray
         "progress": lambda x, y: correlations.kendalltau(x, y).statistic,
     }
     ramp = np.tile(np.arange(len(made.rows)), (len(held), 1))
-    ours = {"rewards": np.stack([one.rewards.mean(axis=0) for one in said])}
-    ours |= {name: np.stack([one.outcomes[name].mean(axis=0) for one in said]) for name in ("success", "progress")}
+    ours = {}
+    if only != "outcomes":
+        ours["rewards"] = np.stack([one.rewards.mean(axis=0) for one in said])
+    if only != "rewards":
+        ours |= {name: np.stack([one.outcomes[name].mean(axis=0) for one in said]) for name in ("success", "progress")}
     against = {"rewards": made.step_rewards[held], "success": made.done[held], "progress": -made.distance[held]}
     found = {}
-    for name, true in against.items():
-        others = {"": ours[name], "ramp": ramp}
+    for name, own in ours.items():
+        others = {"": own, "ramp": ramp}
         if so_far is not None:
             others["prefixes"] = np.diff(so_far, axis=1, prepend=0.0) if name == "rewards" else so_far
-        elif name == "rewards":
-            continue
         for who, values in others.items():
-            found[f"{name}, {who}" if who else name] = float(judge[name](values.ravel(), true.ravel()))
+            found[f"{name}, {who}" if who else name] = float(judge[name](values.ravel(), against[name].ravel()))
     return found
 
 
@@ -234,12 +251,14 @@ def scoring(folder: Path, count: int) -> float:
     return time.perf_counter() - start
 
 
-def kept(folder: Path, task: str, seed: int, outcomes: bool) -> dict[str, float]:
+def kept(folder: Path, task: str, seed: int, only: str, count: int, noise_free: bool) -> dict[str, float]:
     from preference.artifacts import replacing
 
-    path = folder / f"{task}-{seed}{'-outcomes' if outcomes else ''}.json"
+    labels = str(count) * (count != LABELS)
+    words = (task, str(seed), only, labels, "noise-free" * noise_free)
+    path = folder / f"{'-'.join(filter(None, words))}.json"
     if not path.exists():
-        found = measure(episodes(folder, task), seed, outcomes)
+        found = measure(episodes(folder, task), seed, only, count, noise_free)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(found))
     return json.loads(path.read_text())
@@ -256,7 +275,7 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, bool]:
               + f"{np.mean([row[name] for row in rows]):>10.3f}")  # fmt: skip
         if name in TARGETS:
             reached[name] = bool(min(c.mean() for c in cells) > TARGETS[name])
-    if "accuracy" not in rows[0]:
+    if "accuracy, trajectory" not in rows[0]:
         return reached
     ahead = np.array([row["accuracy"] - row["accuracy, trajectory"] for row in rows])
     error = float(ahead.std(ddof=1) / np.sqrt(len(ahead))) if len(ahead) > 1 else float("nan")
@@ -274,20 +293,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="Keeps episodes and results; default: thrown away.")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--labels", type=int, default=LABELS)
+    parser.add_argument(
+        "--noise-free", action="store_true", help="Labels follow the returns without noise or mistakes."
+    )
     parser.add_argument("--scored", type=int, default=SCORED, help="Cached trajectories to score; 0 = none.")
     parser.add_argument("--quick", action="store_true", help="One task, two seeds, 1,000 trajectories to score.")
-    parser.add_argument("--outcomes", action="store_true", help="Success and progress alone; nothing is scored.")
+    parser.add_argument(
+        "--only", choices=("rewards", "outcomes"), default="", help="These alone; nothing is scored for its speed."
+    )
     asked = parser.parse_args()
     if asked.quick:
         asked.tasks, asked.seeds, asked.scored = asked.tasks[:1], 2, 1000
-    asked.scored *= not asked.outcomes
+    asked.scored *= not asked.only
     with tempfile.TemporaryDirectory() as name:
         folder = asked.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         found = {task: [] for task in asked.tasks}
         for seed in range(asked.seeds):
             for task, own in found.items():
-                own.append(kept(folder, task, seed, asked.outcomes))
+                own.append(kept(folder, task, seed, asked.only, asked.labels, asked.noise_free))
                 print(
                     f"{task}, seed {seed}: {json.dumps({k: round(v, 3) for k, v in own[-1].items()})}", file=sys.stderr
                 )
