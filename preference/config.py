@@ -7,7 +7,7 @@ A field's docstring is its description: `robopref init` writes it as a comment, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,8 +16,10 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -35,6 +37,17 @@ def _fits_a_header(secret: SecretStr) -> SecretStr:
 
 HeaderSecret = Annotated[SecretStr, AfterValidator(_fits_a_header)]
 """One that HTTP carries; Label Studio, browsers and we would each encode other characters in another way."""
+
+
+IMAGE_SIZES = (32, 1024)
+"""Smaller pictures are less than one cell of most networks' maps; larger ones are more than a robot's camera sees."""
+
+
+def _an_image(size: int) -> int:
+    low, high = IMAGE_SIZES
+    if size and not low <= size <= high:
+        raise ValueError(f"found {size}, expected {low} to {high} pixels, or 0 for the network's own size")
+    return size
 
 
 class Section(BaseModel):
@@ -370,6 +383,9 @@ class Reward(Section):
     weights: str = "imagenet"
     """`imagenet`, `none` (a fixed random network) or a local file. If ImageNet weights cannot be downloaded, training
     says so and continues with `none`."""
+    image_size: Annotated[int, AfterValidator(_an_image)] = 0
+    """Pixels of the square that a frame is resized to for the encoder, 32 to 1024; 0 = the network's own, such as 224,
+    or 518 for DINOv2, which a CPU encodes slowly. A vision transformer takes multiples of its patch size."""
     inputs: Annotated[list[Literal["frames", "actions", "state"]], Field(min_length=1)] = ["frames", "actions", "state"]
     sample_fps: Annotated[float, Field(gt=0)] = 5.0
     """Frames per second that the model sees."""
@@ -415,6 +431,11 @@ class Reward(Section):
     """No model is trained on fewer. Differs from the protocol, which has no smallest sample: fewer leave three pairs
     to test on."""
     finetune: Finetune = Finetune()
+
+    @model_serializer(mode="wrap")
+    def _without_size(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A size that is not set is left out, so that models of before there was the setting keep their keys."""
+        return {name: value for name, value in plain(self).items() if value or name != "image_size"}
 
 
 class Active(Section):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from labeling_config import STUDIO_VERSION
 from labeling_config.contract import MISSING_CLIP, preference_of
-from ml_backend.reward.encoder_weights import WITHOUT_A_HUB
+from ml_backend.reward.encoder_weights import WITHOUT_A_HUB, own_size
 from preference.config_file import outside_protocol
 from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
 from preference.records import AssignmentView
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from importer.studio.client import LabelStudio
 
 LOW_DISK = 2_000_000_000
+LARGE_FRAME = 384
+"""Pixels of a side: more takes a CPU at least three times as long as the usual 224."""
 MOST_NAMED = 10
 """Clips that are named in one sentence."""
 
@@ -38,7 +40,8 @@ class Finding:
 
 
 def examine(config_path: Path) -> list[Finding]:
-    """Check packages, settings, disk, datasets, database, Label Studio, ML backend and weights, in this order."""
+    """Check packages, settings, disk, datasets, database, Label Studio, ML backend, encoder and
+    weights, in this order."""
     findings = list(_packages())
     if not config_path.exists():
         return [
@@ -56,7 +59,8 @@ def examine(config_path: Path) -> list[Finding]:
             Finding("note", f"{schema} is not of this version.", "Update it with `robopref init --schema`.")
         )
     for look in (
-        _protocol, _disk, _datasets, _workers, _database, _people, _clip_store, _label_studio, _backend, _weights
+        _protocol, _disk, _datasets, _workers, _database, _people, _clip_store, _label_studio, _backend, _encoder,
+        _weights,
     ):  # fmt: skip
         try:
             findings.extend(look(ws))
@@ -231,6 +235,28 @@ def _backend(ws: Workspace) -> Iterator[Finding]:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             said = f"What answers at {url} is not Robopref's ML backend."
             yield Finding("bad", said, f"Correct {setting} in robopref.toml, or stop the other program.")
+
+
+def _encoder(ws: Workspace) -> Iterator[Finding]:
+    """Of the next training; its weights are not downloaded."""
+    reward = ws.config.reward
+    if "frames" not in reward.inputs or not installed("timm"):
+        return
+    from ml_backend.loop.features import assumed
+    from ml_backend.reward.encoder import load
+    from ml_backend.reward.encoder_weights import resolve_weights
+
+    weights = "none" if reward.weights == "imagenet" else reward.weights
+    settings = resolve_weights(reward.encoder, weights, reward.image_size)
+    if reward.image_size:
+        load(settings)
+    side = reward.image_size or (settings.image_size if reward.weights != "imagenet" else own_size(reward.encoder))
+    yield Finding("good", f"Encoder {reward.encoder}: frames are resized to {side} x {side} pixels.")
+    if side > LARGE_FRAME:
+        fix = "reward.image_size makes frames smaller; a GPU encodes them as they are."
+        yield Finding("note", f"{reward.encoder} encodes {side} x {side} pixels, which is slow on a CPU.", fix)
+    if told := assumed(ws, settings):
+        yield Finding("note", told)
 
 
 def _weights(ws: Workspace) -> Iterator[Finding]:

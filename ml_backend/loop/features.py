@@ -32,6 +32,7 @@ from ml_backend.reward.features import (
     write_features,
 )
 from ml_backend.reward.layout import Layout, Placed, Robot
+from ml_backend.reward.preprocessing import assumed_preprocessing
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import ADOPTED, Trajectory
@@ -124,7 +125,20 @@ class FeatureStore(Mapping[str, Features]):
 
 def encoder_settings(reward: Reward) -> EncoderSettings | None:
     """The encoder and the weights that it gets; None where the model does not look at frames."""
-    return resolve_weights(reward.encoder, reward.weights) if "frames" in reward.inputs else None
+    if "frames" not in reward.inputs:
+        return None
+    return resolve_weights(reward.encoder, reward.weights, reward.image_size)
+
+
+def assumed(ws: Workspace, encoder: EncoderSettings | None) -> str:
+    """What is assumed of how weights from elsewhere were trained; empty for those that were made here.
+
+    Raises:
+        ConfigError: they were trained with another preprocessing.
+    """
+    if encoder is None or Path(encoder.weights).is_relative_to(ws.root):
+        return ""
+    return assumed_preprocessing(encoder)
 
 
 @dataclass(frozen=True)

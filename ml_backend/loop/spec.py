@@ -103,6 +103,7 @@ def features_for(ws: Workspace, spec: ModelSpec, folder: Path) -> FeatureStore:
         update={
             "encoder": spec.encoder,
             "weights": weights_for(ws.config.reward, spec, folder),
+            "image_size": spec.image_size,
             "inputs": list(spec.inputs),
             "sample_fps": spec.sample_fps,
             "max_frames": spec.max_frames,

@@ -24,7 +24,7 @@ import pandas as pd
 
 from importer.pool import read_episode
 from importer.pool.video import clean_frames
-from ml_backend.loop.features import ENCODERS, OWN_ENCODER, encode_pool, encoder_settings
+from ml_backend.loop.features import ENCODERS, OWN_ENCODER, assumed, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
 from ml_backend.loop.spec import describe
@@ -63,6 +63,7 @@ def train(ws: Workspace) -> ModelVersion:
 
     Raises:
         NotReady: nothing is resolved, or too little.
+        ConfigError: the encoder's weights were trained with another preprocessing.
     """
     preferences = _labels(ws)
     encoder = encoder_settings(ws.config.reward)
@@ -162,6 +163,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
 
     started = time.monotonic()
     reward, seed = ws.config.reward, ws.config.seed
+    if told := assumed(ws, encoder):
+        remark(told)
     store = encode_pool(ws, ws.store.trajectories(), encoder)
     if encoder is not None and encoder.note:
         remark(f"{encoder.note}.")
@@ -261,7 +264,8 @@ def finetuned(ws: Workspace) -> Workspace | None:
 
     Raises:
         NotReady: nothing is resolved, or too little.
-        ConfigError: the model does not look at frames, or some are with those who made an adopted release.
+        ConfigError: the model does not look at frames, or some are with those who made an adopted release; or the
+            encoder's weights were trained with another preprocessing.
     """
     from ml_backend.reward.finetune import finetune, step_count
 
@@ -271,6 +275,8 @@ def finetuned(ws: Workspace) -> Workspace | None:
         raise ConfigError(
             "--finetune trains the encoder, but the model does not use frames.", fix="Add frames to reward.inputs."
         )
+    if told := assumed(ws, encoder):
+        remark(told)
     preferences = _labels(ws)
     trajectories = ws.store.trajectories()
     if any(t.adopted for t in trajectories):

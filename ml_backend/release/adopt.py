@@ -43,7 +43,7 @@ from preference.records import ADOPTED, ModelVersion
 from preference.workspace import Workspace
 
 MODEL = "rm-0001"
-SHARED = ("encoder", "inputs", "sample_fps", "max_frames")
+SHARED = ("encoder", "image_size", "inputs", "sample_fps", "max_frames")
 """Settings of `reward` that the released features depend on."""
 
 

@@ -6,16 +6,26 @@ exception: the whole frame is resized and nothing is cropped, because in a robot
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml_backend.reward.checkpoint import reason
-from ml_backend.reward.encoder_weights import SEED, EncoderSettings, by_timms_names, pretrained_file, takes_any_size
+from ml_backend.reward.encoder_weights import (
+    SEED,
+    EncoderSettings,
+    by_timms_names,
+    own_size,
+    pretrained_file,
+    takes_any_size,
+)
 from preference.artifacts import replacing
-from preference.errors import DataError
+from preference.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -81,26 +91,63 @@ def load(settings: EncoderSettings, onnx: Path | None = None, threads: int = 0) 
         threads: Of ONNX Runtime; 0 = its own choice.
 
     Raises:
+        ConfigError: the network takes no frames of that size.
         DataError: the weights file is broken or belongs to another network, or the ONNX file is broken.
     """
-    import timm
     import torch
 
-    size_argument = {} if takes_any_size(settings.name) else {"img_size": settings.image_size}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        network: Any = timm.create_model(settings.name, pretrained=False, num_classes=0, **size_argument)  # pyright: ignore[reportArgumentType]
+    network = _network(settings)
     if settings.weights != "none":
         file = Path(settings.weights) if settings.weights != "imagenet" else pretrained_file(settings.name)
-        _load_weights(network, settings.name, file)
+        _load_weights(network, settings, file)
     module = _with_preprocessing(network.eval().requires_grad_(False), settings)
-    with torch.inference_mode():
-        size = module(torch.zeros(1, 8, 8, 3, dtype=torch.uint8)).shape[1]
+    try:
+        with torch.inference_mode():
+            shape = module(torch.zeros(1, 8, 8, 3, dtype=torch.uint8)).shape
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise _unfit(settings, reason(error)) from None
+    if len(shape) != 2:
+        message = f"reward.encoder: {settings.name} gives {tuple(shape[1:])} numbers for a picture."
+        raise ConfigError(message, fix="Name a network that gives one vector.")
     try:
         session = _session(str(onnx), threads) if onnx else None
     except Exception as error:  # ONNX Runtime has a class of error for each way of being broken
         raise DataError(f"{onnx} is broken: {str(error).splitlines()[0]}", fix="Delete it and run again.") from None
-    return Encoder(settings, module, int(size), session)
+    return Encoder(settings, module, int(shape[1]), session)
+
+
+def _network(settings: EncoderSettings) -> Any:
+    """With random weights, the same each time.
+
+    Raises:
+        ConfigError: it takes no frames of that size.
+    """
+    import timm
+    import torch
+
+    side = settings.image_size
+    size_argument = {} if takes_any_size(settings.name) else {"img_size": side}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            network: Any = timm.create_model(settings.name, pretrained=False, num_classes=0, **size_argument)  # pyright: ignore[reportArgumentType]
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise _unfit(settings, reason(error)) from None
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    patch = max(patch) if isinstance(patch, tuple) else int(patch)
+    below = side // patch * patch
+    if below < 2 * patch:
+        raise _unfit(settings, f"its patches have {patch} pixels, and a frame needs two by two", f"{2 * patch} or more")
+    if side % patch:
+        why = f"its patches have {patch} pixels, and {side} is not a multiple of that"
+        raise _unfit(settings, why, f"{below} or {below + patch}")
+    return network
+
+
+def _unfit(settings: EncoderSettings, why: str, instead: str = "another size") -> ConfigError:
+    own = f"0 for the network's own {own_size(settings.name)}"
+    message = f"reward.image_size = {settings.image_size} does not fit {settings.name}: {why.rstrip('.')}."
+    return ConfigError(message, fix=f"Set {instead}, or {own}." if instead else f"Set {own}.")
 
 
 def onnx_file(settings: EncoderSettings, folder: Path, frames: int) -> Path | None:
@@ -196,17 +243,42 @@ def _with_preprocessing(network: nn.Module, settings: EncoderSettings) -> nn.Mod
     return Pixels().eval()
 
 
-def _load_weights(network: nn.Module, name: str, file: Path) -> None:
+def _load_weights(network: nn.Module, settings: EncoderSettings, file: Path) -> None:
     """Copy the file's weights into the network; those of a classifier head, which it lacks, are ignored."""
     import timm.models
 
+    name, own = settings.name, network.state_dict()
     try:
         state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
-        state = by_timms_names(state, network.state_dict())
-        state = {k: v for k, v in state.items() if k in network.state_dict()}
-        missing = network.load_state_dict(state, strict=False).missing_keys
+        state = by_timms_names(state, own)
+        if not _fits(state, own) and (resize := _resize_of(name)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = resize(dict(state), network)
+        misfit = not _fits(state, own) and _fits_alone(state, settings)
+        state = {k: v for k, v in state.items() if k in own}
+        missing = [] if misfit else network.load_state_dict(state, strict=False).missing_keys
     except Exception as error:  # a broken or foreign file shows itself in many ways
         raise DataError(f"{file}: not weights of {name}, or truncated: {reason(error)}.", fix=WEIGHTS_FIX) from None
+    if misfit:
+        raise _unfit(settings, f"the weights in {file} are for its own size alone", instead="")
     if missing:
         first = f"{len(missing)} are missing, the first is {missing[0]!r}"
         raise DataError(f"{file}: not weights of {name}: {first}.", fix=WEIGHTS_FIX)
+
+
+def _fits(state: Mapping[str, Any], own: Mapping[str, torch.Tensor]) -> bool:
+    return all(value.shape == own[key].shape for key, value in state.items() if key in own)
+
+
+def _fits_alone(state: Mapping[str, Any], settings: EncoderSettings) -> bool:
+    """Whether they fit the network at its own size."""
+    return _fits(state, _network(replace(settings, image_size=own_size(settings.name))).state_dict())
+
+
+def _resize_of(name: str) -> Any:
+    """What timm, where it loads weights itself, interpolates position embeddings to another number of patches with."""
+    import timm.models
+
+    family = sys.modules[timm.models.model_entrypoint(name.partition(".")[0]).__module__]
+    return getattr(family, "checkpoint_filter_fn", None)

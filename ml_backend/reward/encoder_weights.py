@@ -49,6 +49,7 @@ class EncoderSettings:
     digest: str
     """Changes when the network's output would."""
     image_size: int
+    """Pixels of the square that frames are resized to."""
     note: str = ""
     """Why the weights are not those that were asked for; empty when they are."""
 
@@ -62,19 +63,21 @@ class Unreachable(UserError):
     """Pretrained weights are neither on this machine nor can they be downloaded."""
 
 
-def resolve_weights(name: str, weights: str) -> EncoderSettings:
+def resolve_weights(name: str, weights: str, image_size: int = 0) -> EncoderSettings:
     """Decide which weights are used, before any frame is read; pretrained ones are downloaded where need be.
 
     Args:
         name: timm's name of the network; it may carry a tag, as `resnet18.a1_in1k` does.
         weights: `imagenet`, `none`, or the path of a safetensors or torch file.
+        image_size: Of the square that frames are resized to; 0 = the network's own. Whether the network takes it shows
+            when it is made (`encoder.load`).
 
     Raises:
         ConfigError: timm knows no such network, or the weights file is missing.
     """
     check_name(name)
     if weights == "none":
-        return _random(name)
+        return _random(name, image_size)
     if weights == "imagenet":
         try:
             file = pretrained_file(name)
@@ -82,12 +85,12 @@ def resolve_weights(name: str, weights: str) -> EncoderSettings:
             note = (
                 f"ImageNet weights of {name} are unavailable ({error.message}); a fixed random network is used instead"
             )
-            return _random(name, f"{note}. {WITHOUT_A_HUB}")
-        return EncoderSettings(name, "imagenet", f"imagenet {sha256_of(file)[:16]}", _config_size(name))
+            return _random(name, image_size, f"{note}. {WITHOUT_A_HUB}")
+        return EncoderSettings(name, "imagenet", f"imagenet {sha256_of(file)[:16]}", image_size or own_size(name))
     path = Path(weights).expanduser()
     if not path.is_file():
         raise ConfigError(f"reward.weights: file not found: {weights!r}.", fix='Or use "imagenet" or "none".')
-    return EncoderSettings(name, str(path), f"file {sha256_of(path)[:16]}", _config_size(name))
+    return EncoderSettings(name, str(path), f"file {sha256_of(path)[:16]}", image_size or own_size(name))
 
 
 def check_name(name: str) -> None:
@@ -172,13 +175,14 @@ def _check_reachable(endpoint: str) -> None:
         raise Unreachable(reason) from None
 
 
-def _random(name: str, note: str = "") -> EncoderSettings:
-    size = min(RANDOM_SIZE, _config_size(name)) if takes_any_size(name) else _config_size(name)
-    return EncoderSettings(name, "none", f"none {SEED}", size, note)
-
-
-def _config_size(name: str) -> int:
+def own_size(name: str) -> int:
+    """Pixels of a side of the pictures that the network was made for."""
     import timm
 
     cfg = timm.get_pretrained_cfg(name)
     return int(cfg.input_size[-1]) if cfg is not None else 224
+
+
+def _random(name: str, image_size: int, note: str = "") -> EncoderSettings:
+    own = min(RANDOM_SIZE, own_size(name)) if takes_any_size(name) else own_size(name)
+    return EncoderSettings(name, "none", f"none {SEED}", image_size or own, note)

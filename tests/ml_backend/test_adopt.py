@@ -33,8 +33,9 @@ path = "theirs"
 [quality]
 flags = "protocol"
 [reward]
-encoder = "test_resnet"
+encoder = "test_vit"
 weights = "weights.pt"
+image_size = 64
 sample_fps = 2.0
 epochs = 3
 hidden = 4
@@ -80,14 +81,15 @@ def answer(ws, batch_id, people, count):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A release with an adjudicated label, a tie of views, somebody left out, and an encoder from a file."""
+    """A release with an adjudicated label, a tie of views, somebody left out, and an encoder from a file, for larger
+    frames than it is given."""
     import timm
     import torch
 
     folder = tmp_path_factory.mktemp("theirs")
     make_dataset(folder / "theirs", [Made(rows=30 + 2 * i, still=5, jerk=0.01 * i) for i in range(THEIRS)])
     torch.manual_seed(1)
-    torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), folder / "weights.pt")
+    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), folder / "weights.pt")
     (folder / "robopref.toml").write_text(CONFIG)
     ws = Workspace.open(folder / "robopref.toml")
     build_pool(ws)
