@@ -189,12 +189,12 @@ def _learned(ws: Workspace, trajectories: Sequence[Trajectory]) -> tuple[Pairs, 
 
 
 def trained_with(stored: Mapping[str, Any]) -> Reward:
-    """The settings as a training.json has them; where it does not name the quality, no model learned from it yet.
+    """The settings as a training.json has them; where it does not name the quality or the linear part, there was none.
 
     Raises:
         ValidationError: they are no settings of this version.
     """
-    return Reward.model_validate({"quality_prior": False} | dict(stored))
+    return Reward.model_validate({"quality_prior": False, "linear_until": 0} | dict(stored))
 
 
 def _settings_of(folder: Path) -> Mapping[str, object]:

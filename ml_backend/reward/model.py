@@ -1,6 +1,7 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
     inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP on each step → mean over steps
+                     → linear in each step's inputs and their squares (`linear`), added, with few labels
                      → summary → linear and radial features (`summary`), added                        → reward (K, B)
 
 The network's reward is a mean over steps (Christiano et al. 2017 take the sum), so each step's share of it is its own
@@ -29,6 +30,7 @@ from ml_backend.reward import checkpoint
 from ml_backend.reward.features import Features, Normalization, collate
 from ml_backend.reward.layers import temporal_layer, uniform
 from ml_backend.reward.layout import Layout, Robot
+from ml_backend.reward.linear import LinearSteps
 from ml_backend.reward.outcomes import HIDDEN, StepOutcomes
 from ml_backend.reward.summary import SummaryReward, shares, summarize
 from preference.errors import DataError
@@ -77,6 +79,8 @@ class ModelSpec:
     """Radial features."""
     summary: bool = False
     """Whether there is a part on summaries beside the network."""
+    linear: bool = False
+    """Whether there is a linear part of the steps beside the network."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
     outcome_inputs: tuple[str, ...] = ()
@@ -182,6 +186,7 @@ class RewardModel(nn.Module):
         self.summary = None
         if spec.summary:
             self.summary = SummaryReward(spec.width, spec.centres, spec.radial, members)
+        self.linear = LinearSteps(spec.width, members) if spec.linear else None
         self.outcomes = self.make_outcomes(spec.outcomes) if spec.outcomes else None
 
     def forward(
@@ -197,7 +202,9 @@ class RewardModel(nn.Module):
         """
         inputs = self.normalize(frames, actions, state)
         rewards = self.rewards(self.embed(inputs, mask))
-        return rewards if self.summary is None else rewards + self.summary(inputs, mask)
+        for part in filter(None, (self.linear, self.summary)):
+            rewards = rewards + part(inputs, mask)
+        return rewards
 
     def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """The inputs that the model uses, each about standard normal over the pool it was trained on: (B, T, F).
@@ -244,7 +251,9 @@ class RewardModel(nn.Module):
     def step_rewards(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Each step's part of the reward, (K, B, T); they add up to it, and are 0 beyond a trajectory's end."""
         found = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
-        return found if self.summary is None else found + self.summary.steps(inputs, mask)
+        for part in filter(None, (self.linear, self.summary)):
+            found = found + part.steps(inputs, mask)
+        return found
 
     @torch.no_grad()
     def set_normalization(self, values: Normalization) -> None:
@@ -283,9 +292,24 @@ class RewardModel(nn.Module):
         self.summary = summary
         with torch.no_grad():
             summary.size *= weights[0]
-            # φ in place of the output, which is linear in it: what counts little is then little unsure, too
-            self.hidden_weight *= weights[1]
-            self.hidden_bias *= weights[1]
+            self._weigh(weights[1])
+
+    def add_linear(self, linear: LinearSteps, weights: tuple[float, float]) -> None:
+        """Add the linear part of the steps, each part times its weight.
+
+        Args:
+            weights: Of `linear` and of the network.
+        """
+        self.spec, self.linear = replace(self.spec, linear=True), linear
+        with torch.no_grad():
+            linear.size *= weights[0]
+            self._weigh(weights[1])
+
+    def _weigh(self, weight: float) -> None:
+        """Multiply the network's part: φ in place of the output, which is linear in it, so that what counts little is
+        little unsure, too."""
+        self.hidden_weight *= weight
+        self.hidden_bias *= weight
 
     @torch.no_grad()
     def centre(self, features: Sequence[Features]) -> None:
@@ -308,6 +332,8 @@ class RewardModel(nn.Module):
             self.task_scale[number] *= temperature / (by_task or {}).get(task, temperature)
         self.output_weight /= temperature
         self.offset /= temperature
+        if self.linear is not None:
+            self.linear.size /= temperature
         if self.summary is not None:
             self.summary.size /= temperature
             self.summary.slope /= temperature
@@ -370,8 +396,8 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def last_layer(self, features: Sequence[Features]) -> np.ndarray:
-        """(N, K·H + P) float64: φ of all members side by side and the P features of the part on summaries, scaled so
-        that the mean reward is linear in them; without those that no reward depends on."""
+        """(N, K·H + P) float64: φ of all members side by side and the P features of the other parts, scaled so that the
+        mean reward is linear in them; without those that no reward depends on."""
 
         def basis(*batch: torch.Tensor) -> torch.Tensor:
             inputs, mask = self.normalize(*batch[:3]), batch[3]
@@ -379,8 +405,7 @@ class RewardModel(nn.Module):
             if self.hidden_weight.any():
                 phi = self.embed(inputs, mask) / self.spec.members
                 parts.append(phi.transpose(0, 1).flatten(1))
-            if self.summary is not None:
-                parts.append(self.summary.basis(inputs, mask))
+            parts += [part.basis(inputs, mask) for part in (self.linear, self.summary) if part is not None]
             return torch.cat(parts, dim=1).unsqueeze(0)
 
         return self._in_batches(features, basis)[0]

@@ -221,7 +221,7 @@ def learn(
     phi = pool.double().numpy()
     kept = part.whiten.shape[1]
     blocks = [(phi.shape[1] - kept) // SUMMARIES] * SUMMARIES + ([kept] if kept else [])
-    unit = _unit(phi, blocks)
+    unit = unit_size(phi, blocks)
     if not linear:
         unit[: phi.shape[1] - kept] = 0.0
     phi = (phi - phi.mean(axis=0)) * unit
@@ -232,7 +232,7 @@ def learn(
     return unseen(phi, *rows, answers, found, fold)
 
 
-def _unit(phi: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
+def unit_size(phi: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
     """(P,) what each block is multiplied by, so that rewards of unit weights have variance 1 over the pool."""
     power = [part.var(axis=0).sum() for part in np.split(phi, np.cumsum(blocks)[:-1], axis=1)]
     return np.repeat([1.0 / np.sqrt(p) if p > 0 else 0.0 for p in power], blocks)

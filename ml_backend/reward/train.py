@@ -1,7 +1,8 @@
 """Training: features and preferences in, a reward model out.
 
-The network is fitted to all pairs but the test pairs. Where `reward.parts` names one, a simpler part is fitted too, and
-the two are added with weights that the same pairs choose:
+The network is fitted to all pairs but the test pairs. With fewer than `reward.linear_until` labels, a linear part of
+the steps (`linear`) counts beside it, and the fewer, the more. Where `reward.parts` names a simpler part, that is
+fitted instead, and the two are added with weights that the same pairs choose:
 
 - a Bayesian Bradley-Terry model on what summarizes a trajectory (`summary`, `evidence`), which is hard to beat with
   few labels;
@@ -33,11 +34,12 @@ from torch import nn
 from ml_backend.reward.dataset import Known, Pairs, Split
 from ml_backend.reward.evidence import Answers, fit_log_nu, stack
 from ml_backend.reward.features import Features, check_features, fit_normalization
+from ml_backend.reward.linear import learn_linear, means
 from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
 from ml_backend.reward.outcomes import MOST, OUTCOMES, Unseen, learn_outcomes, learnable, targets
 from ml_backend.reward.summary import SummaryReward, learn, measured
-from ml_backend.reward.weak import weak_pairs
+from ml_backend.reward.weak import WORTH, WeakPairs, weak_pairs
 from preference.config import Reward
 from preference.errors import NotReady
 
@@ -47,6 +49,9 @@ FOLDS = 5
 """Of trajectories, at least; with as many members as folds, a member learns from 64 % of the pairs."""
 FEWEST = 25
 """Labels without ties below which the simplest part is fitted alone."""
+
+NOTHING = 1e-6
+"""Log odds: a linear part whose rewards differ by less tells no trajectories apart."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Trained:
     reliability: dict[str, float] = field(default_factory=dict)
     """Annotator → probability that they mean what they say; empty unless it was learned."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Part → its weight: `simple`, `network`."""
+    """Part → its weight: `network`, and `simple` or `linear`."""
     attribution: dict[str, float] = field(default_factory=dict)
     """How much of the reward belongs to `steps`, to the `end`, and to neither (`spread`)."""
     outcomes: dict[str, Unseen] = field(default_factory=dict)
@@ -146,9 +151,14 @@ def train_model(
                 both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
                 nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
             model.spread_rest(features)
+        share = _linear_share(spec, reward, parts, len(run.labelled))
+        if share:
+            _add_linear(model, run, share, _answers(pairs, run.labelled, reward, reliability), seed)
         model.centre(features)
         outcomes = _outcomes(model, features, known, fold, seed)
     shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
+    if model.linear is not None:
+        shares = {"linear": share, "network": 1.0 - share}
     note = " ".join(filter(None, (about_people, about_parts)))
     attribution = model.attribution(features)
     told = weak.figures() if weak else {}
@@ -199,6 +209,46 @@ def _refit(model: RewardModel, data: Data, split: Split, reward: Reward, seed: i
         run.run_epoch()
     model.eval()
     return run.reliability()
+
+
+def _linear_share(spec: ModelSpec, reward: Reward, parts: Sequence[str], labels: int) -> float:
+    """What share of the reward is linear: it fades in proportion to the labels. None where `parts` has simple ones, or
+    where the model is told the task: what is good in one may be bad in another."""
+    if list(parts) != ["network"] or spec.task_columns or labels >= reward.linear_until:
+        return 0.0
+    return 1.0 - labels / reward.linear_until
+
+
+@torch.no_grad()
+def _add_linear(model: RewardModel, run: Training, share: float, answers: Answers, seed: int) -> None:
+    """Fit the linear part to what the network learned from, weak pairs included, and add it: of the network's size, so
+    that `share` is what it counts. Not where it tells no trajectories apart, as when all labels are ties."""
+    rows = run.a[run.labelled], run.b[run.labelled]
+    if run.weak:
+        answers = _with_weak(answers, len(run.labelled), run.weak)
+        rows = np.concatenate([rows[0], run.weak.better]), np.concatenate([rows[1], run.weak.worse])
+    seen = np.unique(np.concatenate(rows))
+    inputs, mask = run.inputs[seen], run.mask[seen]
+    rng = np.random.default_rng([seed, 5])
+    places = np.searchsorted(seen, rows[0]), np.searchsorted(seen, rows[1])
+    spec = model.spec
+    part = learn_linear(means(inputs, mask), places, answers, spec.relative, spec.members, rng)
+    own, network = (
+        float(rewards.mean(dim=0).std()) for rewards in (part(inputs, mask), model.rewards(model.embed(inputs, mask)))
+    )
+    if own > NOTHING:
+        model.add_linear(part, (share * network / own, 1.0 - share))
+
+
+def _with_weak(answers: Answers, pairs: int, weak: WeakPairs) -> Answers:
+    """What is said of so many pairs, and of the weak ones after them, which count as `WORTH` answers together."""
+    count = len(weak.better)
+    return Answers(
+        np.concatenate([answers.pair, pairs + np.arange(count)]),
+        np.concatenate([answers.label, np.ones(count)]),
+        np.concatenate([answers.weight, np.full(count, WORTH / count)]),
+        np.concatenate([answers.slip, np.full(count, weak.slip)]),
+    )
 
 
 def _usable_parts(reward: Reward, label: np.ndarray) -> tuple[list[str], str]:

@@ -21,7 +21,7 @@ SETTINGS = {
     "seed": 1, "inputs": ["actions", "state"], "projection": 0, "temporal": "mean", "hidden": 8, "members": 2,
     "ties": "soft", "margin": 0.3, "slip": 0.1, "reliability": "vote", "learning_rate": 0.02, "weight_decay": 1e-3,
     "batch_pairs": 64, "epochs": 12, "patience": 12, "parts": ["network"], "encoder_saw_labels": False, "outcomes": [],
-    "weak_pairs": {},
+    "weak_pairs": {}, "linear": False,
 }  # fmt: skip
 
 
@@ -96,10 +96,11 @@ def test_it_trains_what_the_release_was_trained_with(files, run, changes):
 
 def test_it_says_what_it_does_not_train(run):
     found, told = run(parts=["linear", "network"], outcomes=["progress"], encoder_saw_labels=True, epochs=1,
-                      weak_pairs={"pairs": 200, "labels": 10.0, "contradicted": 0.2})  # fmt: skip
+                      linear=True, weak_pairs={"pairs": 200, "labels": 10.0, "contradicted": 0.2})  # fmt: skip
     assert not found["result"]["trained_alike"]
     assert "NOT TRAINED HERE: the released reward's part on summaries (linear)" in told
     assert "NOT TRAINED HERE: what the released model learned from the pool's quality" in told
+    assert "NOT TRAINED HERE: the linear part of the released reward" in told
     assert "NOT TRAINED HERE: the encoder" in told and "NOT TRAINED HERE: progress" in told
 
 

@@ -33,6 +33,8 @@ if settings["encoder_saw_labels"]:
     print("NOT TRAINED HERE: the encoder, which was fine-tuned on the labels; its features are taken as they are.")
 if settings["weak_pairs"]:
     print("NOT TRAINED HERE: what the released model learned from the pool's quality, which counts as a few labels.")
+if settings["linear"]:
+    print("NOT TRAINED HERE: the linear part of the released reward, which counts while labels are few.")
 if settings["outcomes"]:
     print(f"NOT TRAINED HERE: {' and '.join(settings['outcomes'])}, which the released model says of each step.")
 torch.manual_seed(settings["seed"])
@@ -289,7 +291,7 @@ n = len(shipped)
 card = json.loads((folder / "validation.json").read_text())["ranking_accuracy"]
 low, high = (card["low"], card["high"]) if n else (0.0, 1.0)
 result = {
-    "trained_alike": not left_out and not settings["weak_pairs"],
+    "trained_alike": not left_out and not settings["linear"] and not settings["weak_pairs"],
     "test_pairs": n,
     "from_scratch": float(scratch.mean()) if n else None,
     "released_model": float(shipped.mean()) if n else None,

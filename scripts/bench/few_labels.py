@@ -1,0 +1,156 @@
+"""Claim: with 20 to 100 labels the reward is as good as the better of its two parts, the network and the linear model
+of the steps (`reward.linear_until`).
+
+Pools of 200 episodes of four Meta-World tasks, as in `quality_prior.py`: two of each task, one answered by the
+stochastic teacher and one by the teacher who makes mistakes, each with several draws of labels. A third of the episodes
+is held out, and accuracy is over pairs of these, against the true return. Every model learns from the pool's quality as
+well, as it does by default. What counts as an error is the standard error over pools. None of these pools had a part
+in the design, which was made on drawer-open-v3, faucet-open-v3, button-press-topdown-v3, plate-slide-v3 and
+window-close-v3.
+
+Pools and results are kept in the folder: a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from efficiency.course import TEST_PAIRS, answers, fit, stratified_pairs
+from efficiency.quality import quality
+from policies.pool import pool_of
+from quality_prior import HELD_OUT, TASKS, TEACHERS
+
+COUNTS, DRAWS = (20, 40, 60, 100), 3
+BOTH, NETWORK, LINEAR = "both, the default", "network alone", "linear part alone"
+ARMS = (BOTH, NETWORK, LINEAR)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One pool, and one draw of labels about it."""
+
+    features: list[Any]
+    labels: np.ndarray
+    pairs: np.ndarray
+    ranked: Any
+    """Quartiles of the quality."""
+    unseen: list[Any]
+    """Features of held-out episodes."""
+    truth: np.ndarray
+    """Their returns."""
+    test: np.ndarray
+    """(M, 2) pairs of them."""
+    seed: int
+
+    def train(self, count: int, **changes: Any) -> Any:
+        return fit(self.features, self.pairs[:count], self.labels[:count], self.seed, self.ranked, **changes)
+
+    def accuracy(self, model: Any) -> float:
+        rewards, (a, b) = model.score(self.unseen)[0], self.test.T
+        return float(np.mean((rewards[a] > rewards[b]) == (self.truth[a] > self.truth[b])))
+
+
+def drawn(folder: Path, task: str, seed: int, draw: int) -> Given:
+    from importer.pool.quality import quartiles
+    from ml_backend.reward.dataset import Quartiles
+
+    pool, teacher = pool_of(folder, task, seed, pictures=False), TEACHERS[seed]
+    rng = np.random.default_rng([seed, draw, *task.encode()])
+    order = rng.permutation(len(pool.returns))
+    own, held = order[HELD_OUT:], order[:HELD_OUT]
+    every = np.column_stack(np.triu_indices(HELD_OUT, 1))
+    test = every[rng.permutation(len(every))[:TEST_PAIRS]]
+    known = quality(pool.states, pool.arrived, successes=True)[own]
+    pairs = stratified_pairs(known, COUNTS[-1], rng)
+    labels = answers(teacher, pool.returns[own], pairs, np.random.default_rng([seed, draw, 9, len(teacher)]))
+    features, ranked = pool.features(), Quartiles(quartiles(known), np.zeros(len(own), int))
+    mine, others = [features[i] for i in own], [features[i] for i in held]
+    return Given(mine, labels, pairs, ranked, others, pool.returns[held], test, seed + 1000 * draw)
+
+
+def accuracies(given: Given, count: int) -> dict[str, float]:
+    """Arm → accuracy. The network in a reward of both is trained as it is alone, so one training gives all three."""
+    model = given.train(count)
+    linear, last = model.linear.size.clone(), model.output_weight.data
+    found = {BOTH: given.accuracy(model)}
+    model.linear.size.zero_()
+    found[NETWORK] = given.accuracy(model)
+    model.linear.size.copy_(linear)
+    last.zero_()
+    return found | {LINEAR: given.accuracy(model)}
+
+
+def kept(folder: Path, pool: tuple[str, int], draw: int, counts: list[int]) -> dict[str, list[float]]:
+    """Arm → accuracy at each of the counts; read where it has been measured."""
+    from preference.artifacts import replacing
+
+    found, given = [], None
+    for count in counts:
+        path = folder / f"few-labels-{pool[0]}-{pool[1]}-{draw}-{count}.json"
+        if not path.exists():
+            given = given or drawn(folder, *pool, draw)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(accuracies(given, count)) + "\n")
+        found.append(json.loads(path.read_text()))
+    return {arm: [one[arm] for one in found] for arm in ARMS}
+
+
+def seconds(given: Given, count: int) -> dict[str, float]:
+    """CPU time of a training without the linear part, and with it."""
+    found = {}
+    for name, changes in (("without", {"linear_until": 0}), ("with", {})):
+        started = time.process_time()
+        given.train(count, **changes)
+        found[name] = time.process_time() - started
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    folder = Path(tempfile.gettempdir()) / "robopref-few-labels"
+    parser.add_argument("--folder", type=Path, default=folder, help=f"Pools and results; default: {folder}.")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"Of labels, for each pool; default: {DRAWS}.")
+    parser.add_argument("--labels", type=int, nargs="+", choices=COUNTS, default=list(COUNTS), help="How many.")
+    parser.add_argument("--quick", action="store_true", help="The first task alone, one draw.")
+    parser.add_argument("--time", action="store_true", help="The CPU time of trainings on the first pool, and no more.")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    tasks, draws = (TASKS[:1], 1) if asked.quick else (TASKS, asked.draws)
+    pools = [(task, seed) for task in tasks for seed in TEACHERS]
+    if asked.time:
+        given = drawn(asked.folder, *pools[0], 0)
+        given.train(asked.labels[0])  # the first training also pays for imports
+        print(json.dumps({count: seconds(given, count) for count in asked.labels}))
+        return
+    courses = [[kept(asked.folder, pool, draw, asked.labels) for draw in range(draws)] for pool in pools]
+    values = {arm: np.array([np.mean([one[arm] for one in own], axis=0) for own in courses]) for arm in ARMS}
+    print(f"{'labels':<20}" + "".join(f"{count:>18}" for count in asked.labels))
+    figures, met = {}, True
+    for arm in ARMS:
+        print(f"{arm:<20}" + "".join(f"{value:>18.3f}" for value in values[arm].mean(axis=0)))
+        ahead = values[BOTH] - values[arm]
+        gain, error = ahead.mean(axis=0), ahead.std(axis=0, ddof=1) / np.sqrt(len(ahead))
+        met = met and bool(np.all(gain >= -error))
+        figures[arm] = {"accuracy": values[arm].mean(axis=0).round(4).tolist(), "both are ahead by":
+                        gain.round(4).tolist(), "error": error.round(4).tolist()}  # fmt: skip
+        if arm != BOTH:
+            cells = [f"{g:+.3f} ± {e:.3f}" for g, e in zip(gain, error, strict=True)]
+            print(f"{'  both minus it':<20}" + "".join(f"{cell:>18}" for cell in cells))
+    target = "behind neither part by more than a standard error, at any number of labels"
+    print(json.dumps({"name": "few_labels", "quick": asked.quick, "figures": figures, "target": target, "met": met}))
+    sys.exit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The linear part of the steps: it counts while labels are few, and the network takes over as they come in."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ml_maker import crowd, features, pairs_of, spec
+
+from importer.pool.quality import quartiles
+from ml_backend.release.onnx import Example, WholePath, export_onnx, parity
+from ml_backend.reward.dataset import Quartiles, Split
+from ml_backend.reward.features import collate
+from ml_backend.reward.linear import LinearSteps, means
+from ml_backend.reward.model import RewardModel
+from ml_backend.reward.train import train_model
+from preference.config import Reward
+
+REWARD = Reward(inputs=["actions", "state"], epochs=30, hidden=8, members=3)
+NONE = np.zeros(0, int)
+
+
+def fitted(count=40, seed=0, of=spec, pairs=None, **settings):
+    made, truth = features(count=60, seed=seed)
+    pairs = pairs_of(truth, count=count, seed=seed) if pairs is None else pairs(made, truth)
+    reward = REWARD.model_copy(update=settings)
+    trained = train_model(made, pairs, Split(np.arange(len(pairs)), NONE, NONE), of(hidden=8), reward, seed=seed)
+    return trained, made, truth
+
+
+def given(model, made):
+    """Normalized inputs and mask."""
+    frames, actions, state, mask = (torch.from_numpy(array) for array in collate(made))
+    return model.normalize(frames, actions, state), mask
+
+
+def parts_of(trained, made):
+    """Mean rewards of the linear part and of the network, each (N,)."""
+    inputs, mask = given(trained.model, made)
+    with torch.no_grad():
+        linear = trained.model.linear(inputs, mask).mean(dim=0)
+        return linear.numpy(), trained.model.rewards(trained.model.embed(inputs, mask)).mean(dim=0).numpy()
+
+
+@pytest.mark.parametrize(("labels", "until", "share"), [(40, 200, 0.8), (100, 200, 0.5), (40, 50, 0.2)])
+def test_it_counts_for_less_the_more_labels_there_are(labels, until, share):
+    trained, made, _ = fitted(labels, linear_until=until)
+    assert trained.weights == {"linear": pytest.approx(share), "network": pytest.approx(1 - share)}
+    pairs = pairs_of(features(count=60)[1], count=labels)
+    compared = np.unique(np.concatenate([pairs.a, pairs.b]))
+    linear, network = parts_of(trained, [made[i] for i in compared])
+    assert linear.std() / network.std() == pytest.approx(share / (1 - share), rel=0.01), "both are of one size"
+
+
+def test_from_linear_until_on_the_network_is_alone_and_as_it_was():
+    trained, made, _ = fitted(40, linear_until=40)
+    off, _, _ = fitted(40, linear_until=0)
+    assert trained.model.linear is None and not trained.model.spec.linear
+    assert trained.weights == {"simple": 0.0, "network": 1.0}
+    assert np.array_equal(trained.model.score(made)[1], off.model.score(made)[1])
+    on, _, _ = fitted(40, linear_until=41)
+    assert on.model.linear is not None and on.best_epoch == off.best_epoch, "the network is trained as without it"
+
+
+def test_named_parts_and_several_task_types_do_without():
+    assert fitted(parts=["linear", "network"])[0].model.linear is None
+
+    def told(**sizes):
+        return spec(task_types=("close", "open"), task_columns=True, **sizes)
+
+    made, truth = features(count=60)
+    made = [replace(item, state=np.pad(item.state, ((0, 0), (0, 2)))) for item in made]
+    pairs = pairs_of(truth, count=40)
+    trained = train_model(made, pairs, Split(np.arange(40), NONE, NONE), told(hidden=8), REWARD, seed=0)
+    assert trained.model.linear is None and trained.weights["network"] == 1.0
+
+
+def test_with_few_labels_it_orders_unseen_trajectories_better():
+    """What is good is to be near a place, so neither inputs nor their changes tell it, but their squares do."""
+
+    def near(made, truth):
+        return pairs_of(-(truth**2), count=20)
+
+    def right(seed, **settings):
+        trained, _, _ = fitted(20, seed, pairs=near, **settings)
+        unseen, truth = features(count=60, seed=seed + 100)
+        rewards, good = trained.model.score(unseen)[0], -(truth**2)
+        a, b = np.triu_indices(len(truth), 1)
+        return np.mean((rewards[a] > rewards[b]) == (good[a] > good[b]))
+
+    assert np.mean([right(seed) - right(seed, linear_until=0) for seed in range(6)]) > 0.02
+
+
+def test_it_is_linear_in_the_means_of_inputs_and_squares_and_padding_does_not_reach_it():
+    made, _ = features(count=5)
+    part = LinearSteps(5, 2)
+    part.size.copy_(torch.rand(10))
+    part.weight.copy_(torch.randn(2, 10))
+    model = RewardModel(spec())
+    model.action_scale.fill_(1.0)
+    model.state_scale.fill_(1.0)
+    inputs, mask = given(model, made)
+    for row, item in enumerate(made):
+        x = np.concatenate([item.actions, item.state], axis=1)
+        own = np.concatenate([x.mean(axis=0), (x**2).mean(axis=0)])
+        assert np.allclose(means(inputs, mask)[row], own, atol=1e-5)
+        assert np.allclose(part(inputs, mask)[:, row], part.weight.numpy() @ (part.size.numpy() * own), atol=1e-5)
+    steps = part.steps(inputs, mask)
+    assert torch.allclose(steps.sum(dim=2), part(inputs, mask), atol=1e-5)
+    assert not steps[:, ~mask].any()
+
+
+def test_all_that_scores_has_it_and_its_parts_of_steps_add_up(tmp_path):
+    trained, made, _ = fitted()
+    model = trained.model
+    before = model.score(made)[1]
+    model.cool(1.7)
+    rewards, members = model.score(made)
+    assert np.allclose(members, before / 1.7, atol=1e-5)
+    assert np.allclose(members.mean(axis=1), 0, atol=1e-4)
+    steps = np.array([found.rewards.sum(axis=1) for found in model.score_steps(made)]).T
+    assert np.abs(steps - members).max() < 1e-5
+    assert trained.attribution["steps"] == 1.0
+    phi = model.last_layer(made)
+    assert phi.shape == (60, 3 * 8 + 10)
+    phi, rewards = phi - phi.mean(0), rewards - rewards.mean()
+    assert np.abs(rewards - phi @ np.linalg.lstsq(phi, rewards, rcond=None)[0]).max() < 1e-3
+    model.save(tmp_path / "model.pt")
+    assert np.array_equal(RewardModel.load(tmp_path / "model.pt").score(made)[1], members)
+    whole = WholePath(model, None)
+    export_onnx(whole, model.spec, {}, tmp_path / "model.onnx", tmp_path / "kept.onnx")
+    examples = [Example(f"t{i}", np.zeros((len(x), 0)), x.actions, x.state) for i, x in enumerate(made[:5])]
+    assert max(parity(tmp_path / "model.onnx", whole, model.spec, examples).values()) < 1e-4
+
+
+def test_where_all_answers_are_equal_there_is_none():
+    def ties(made, truth):
+        pairs = pairs_of(truth, count=30)
+        return replace(pairs, label=np.full(30, 0.5))
+
+    trained, made, _ = fitted(pairs=ties)
+    assert trained.model.linear is None and np.isfinite(trained.model.score(made)[0]).all()
+
+
+def test_it_learns_from_weak_pairs_and_from_single_answers_too():
+    def weak(made, truth):
+        return replace(pairs_of(truth, count=20), quartiles=Quartiles(quartiles(truth), np.zeros(60, int)))
+
+    def alone(made, truth):
+        return pairs_of(truth, count=20)
+
+    def said(made, truth):
+        return crowd(truth, rights=(0.95, 0.95, 0.05), count=60)[0]
+
+    def closeness(found):
+        trained, made, truth = found
+        return np.corrcoef(parts_of(trained, made)[0], truth)[0, 1]
+
+    found = fitted(pairs=weak)
+    assert found[0].weak["pairs"] > 0 and math.isclose(sum(found[0].weights.values()), 1.0)
+    assert closeness(found) > closeness(fitted(pairs=alone))
+    answered = fitted(pairs=said, reliability="crowd_bt")
+    assert answered[0].reliability["ann2"] < answered[0].reliability["ann0"] and closeness(answered) > 0.8
