@@ -23,7 +23,7 @@ from importer.pool import Failure, failure_of, files_of, files_read, find_datase
 from importer.pool.manifest import write_failures
 from importer.pool.video import clean_frames, sample_rows
 from ml_backend.reward.encoder import Encoder, load, onnx_file
-from ml_backend.reward.encoder_weights import EncoderSettings, resolve_weights
+from ml_backend.reward.encoder_weights import EncoderSettings, assumed_preprocessing, resolve_weights
 from ml_backend.reward.features import (
     FeatureFiles,
     Features,
@@ -32,7 +32,6 @@ from ml_backend.reward.features import (
     write_features,
 )
 from ml_backend.reward.layout import Layout, Placed, Robot
-from ml_backend.reward.preprocessing import assumed_preprocessing
 from preference.config import Pool, Reward
 from preference.errors import DataError, UserError
 from preference.records import ADOPTED, Trajectory

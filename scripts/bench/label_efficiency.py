@@ -41,11 +41,14 @@ QUICK: dict[str, Any] = {"tasks": TASKS[:1], "seeds": 2, "strategies": ("uniform
 LEAST = 1.3
 
 
-def courses(tasks: tuple[str, ...], seeds: int, strategies: tuple[str, ...], until: int) -> list[Course]:
-    """By seed first, so that a run that was stopped has whole seeds."""
+def courses(
+    tasks: tuple[str, ...], seeds: int, strategies: tuple[str, ...], until: int, *, unaided: bool = True
+) -> list[Course]:
+    """By seed first, so that a run that was stopped has whole seeds; `unaided` adds what does without the prior."""
     arms = [(strategy, START, True) for strategy in strategies]
     arms += [(Active().strategy, first, True) for first in (EARLY, LATE) if first != START]
-    arms += [(strategy, START, False) for strategy in dict.fromkeys(("uniform", Active().strategy))]
+    if unaided:
+        arms += [(strategy, START, False) for strategy in dict.fromkeys(("uniform", Active().strategy))]
     return [
         Course(task, teacher, strategy, seed, first, until, prior)
         for seed in range(seeds)
@@ -126,6 +129,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=kept, help=f"Episodes and results; default: {kept}.")
     parser.add_argument("--quick", action="store_true", help="One task, two seeds, uniform and the default.")
     parser.add_argument("--tasks", nargs="+", help=f"Default: {' '.join(TASKS)}; with --quick {QUICK['tasks'][0]}.")
+    only = "Only these, without the arms that have no quality prior; uniform has to be one. Default: all."
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, help=only)
     parser.add_argument("--seeds", type=int, help=f"Default: {SEEDS}; with --quick {QUICK['seeds']}.")
     parser.add_argument("--until", type=int, choices=LABELS[1:], default=LABELS[-1], help="The last number of labels.")
     parser.add_argument("--processes", type=int, default=PROCESSES)
@@ -134,7 +139,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = QUICK if asked.quick else {"tasks": TASKS, "seeds": SEEDS, "strategies": STRATEGIES}
     tasks, seeds = tuple(asked.tasks or chosen["tasks"]), asked.seeds or chosen["seeds"]
-    wanted = courses(tasks, seeds, chosen["strategies"], asked.until)
+    if asked.strategies and "uniform" not in asked.strategies:
+        parser.error("--strategies: uniform is what the others are compared with")
+    named = tuple(asked.strategies or chosen["strategies"])
+    wanted = courses(tasks, seeds, named, asked.until, unaided=not asked.strategies)
     curves = measure(folder, wanted, asked.processes)
     found = figures(curves, list(dict.fromkeys(course.arm for course in wanted)))
     (folder / "table.md").write_text(table(found) + "\n", encoding="utf-8")

@@ -7,8 +7,7 @@ import pytest
 import timm
 
 from ml_backend.loop.features import assumed
-from ml_backend.reward.encoder_weights import resolve_weights
-from ml_backend.reward.preprocessing import assumed_preprocessing
+from ml_backend.reward.encoder_weights import assumed_preprocessing, resolve_weights
 from preference.errors import ConfigError
 from preference.workspace import Workspace
 from robopref.doctor import examine

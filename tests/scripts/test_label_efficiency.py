@@ -133,3 +133,5 @@ def test_the_arms_are_the_strategies_and_two_without_the_prior():
     arms = [one.arm for one in courses(("push",), 1, ("uniform", "v_optimal"), LABELS[-1]) if one.teacher == "mistake"]
     assert arms[:2] == ["uniform", "v_optimal"] and len(set(arms)) == len(arms)
     assert arms[-2:] == ["uniform, no quality prior", "v_optimal, no quality prior"]
+    named = courses(("push",), 1, ("uniform",), LABELS[-1], unaided=False)
+    assert {one.arm for one in named} == {"uniform", "v_optimal, rounds from 160"}
