@@ -23,7 +23,9 @@ def file(tmp_path):
 
 def hub_says(file, name, **other):
     """config.json as timm writes it for the hub."""
-    cfg = timm.get_pretrained_cfg(name).to_dict() | other
+    known = timm.get_pretrained_cfg(name)
+    assert known is not None
+    cfg = known.to_dict() | other
     (file.parent / "config.json").write_text(
         json.dumps({"architecture": name.partition(".")[0], "pretrained_cfg": cfg})
     )
