@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preference.artifacts import check_writable
-from preference.config import Bucket, Config
+from preference.config import Bucket, Config, is_server
 from preference.config_file import load_config
 from preference.errors import UserError
 from preference.work import Workers
@@ -53,7 +53,8 @@ class Workspace:
         except OSError as error:
             raise UserError(f"The work folder {workspace.root} cannot be created: {error.strerror}.") from None
         check_writable(workspace.root, "The work folder")
-        for file in (workspace.root / SQLITE, *workspace.root.glob("*.lock")):
+        own = [] if is_server(workspace.database) else [workspace.root / SQLITE]
+        for file in (*own, *workspace.root.glob("*.lock")):
             if file.exists():  # one command run by root is enough to leave files that their user may not write
                 check_writable(file, "The file", whole=workspace.root)
         return workspace

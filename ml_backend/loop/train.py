@@ -284,8 +284,8 @@ def finetuned(ws: Workspace) -> Workspace | None:
             "--finetune trains the encoder on videos, and the adopted release has none.",
             fix="Run `robopref train` without it: the release's encoder stays as it is.",
         )
-    # the encoder learns from labels alone, so no quartile names its file
-    labels_alone = reward.model_copy(update={"quality_prior": False})
+    # the encoder learns from labels alone, so neither quartiles nor the linear part name its file
+    labels_alone = reward.model_copy(update={"quality_prior": False, "linear_until": 0})
     pairs = labelled_pairs(ws, preferences, trajectories, labels_alone)
     split = split_pairs(pair_keys(preferences), ws.config.seed)
     out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest, labels_alone)}.pt"

@@ -133,8 +133,9 @@ def _network(settings: EncoderSettings) -> Any:
             network: Any = timm.create_model(settings.name, pretrained=False, num_classes=0, **size_argument)  # pyright: ignore[reportArgumentType]
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise _unfit(settings, reason(error)) from None
-    patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
-    patch = max(patch) if isinstance(patch, tuple) else int(patch)
+    if side == own_size(settings.name):  # SigLIP's 384 is no multiple of its 14, and it takes it
+        return network
+    patch = _patch(network)
     below = side // patch * patch
     if below < 2 * patch:
         raise _unfit(settings, f"its patches have {patch} pixels, and a frame needs two by two", f"{2 * patch} or more")
@@ -142,6 +143,14 @@ def _network(settings: EncoderSettings) -> Any:
         why = f"its patches have {patch} pixels, and {side} is not a multiple of that"
         raise _unfit(settings, why, f"{below} or {below + patch}")
     return network
+
+
+def _patch(network: Any) -> int:
+    """Pixels of its patches; 1 where it has none, or they overlap."""
+    embed = getattr(network, "patch_embed", None)
+    size, stride = getattr(embed, "patch_size", 1), getattr(getattr(embed, "proj", None), "stride", None)
+    size = size if isinstance(size, tuple) else (int(size),) * 2
+    return max(size) if stride == size else 1
 
 
 def _unfit(settings: EncoderSettings, why: str, instead: str = "another size") -> ConfigError:

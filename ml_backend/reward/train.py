@@ -151,7 +151,8 @@ def train_model(
                 both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
                 nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
             model.spread_rest(features)
-        share = _linear_share(spec, reward, parts, len(run.labelled))
+        said = pairs.label[run.labelled]
+        share = _linear_share(spec, reward, parts, int((said != 0.5).sum()) if reward.ties == "drop" else len(said))
         if share:
             _add_linear(model, run, share, _answers(pairs, run.labelled, reward, reliability), seed)
         model.centre(features)

@@ -9,7 +9,7 @@ at the protocol's 160, and uniform pairs and the default strategy do without `re
 read off the mean curve, made to rise; intervals are over seeds. `Behind` means that the mean accuracy over all rounds
 is lower than uniform's with 95 % certainty (paired by seed, Student's t): six seeds cannot tell smaller differences,
 and among nine cells one may be lower by chance. The rules' settings were chosen on drawer-open-v3, which is none of the
-three tasks, with other seeds.
+three tasks, with other seeds; that `v_optimal` is the default, in a trial with an earlier network on these three.
 
 Each course's result is kept in the folder: a run that was killed goes on. It also gets table.md and curves.png.
 """

@@ -122,6 +122,16 @@ def test_a_size_that_does_not_fit_names_the_network_and_what_does(name, size, to
     assert fix in error.value.fix
 
 
+def test_the_networks_own_size_is_never_refused(monkeypatch):
+    """SigLIP's So400m has 384 pixels and patches of 14: the last two rows and columns are not looked at."""
+    monkeypatch.setattr("ml_backend.reward.encoder.own_size", lambda _name: 100)
+    assert load(resolve_weights("vit_tiny_patch16_224", "none", 100)).settings.image_size == 100
+
+
+def test_where_patches_overlap_any_size_fits():
+    assert load(resolve_weights("pvt_v2_b0", "none", 64)).settings.image_size == 64
+
+
 def test_weights_that_cannot_be_fitted_to_the_size_say_so(tmp_path):
     file = weights_of("levit_128s", tmp_path)
     assert load(resolve_weights("levit_128s", str(file))).size == 384

@@ -139,3 +139,18 @@ def test_a_file_that_root_left_in_ones_own_work_folder_is_said_too(config, tmp_p
     finally:
         os.seteuid(0)
     assert f"chown --recursive 65534 {work})" in caught.value.fix
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_database_file_of_before_stands_in_nobodys_way_on_postgresql(config, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    let_others_in(tmp_path)
+    (work / "robopref.db").touch(mode=0o600)
+    os.chown(work, 65534, 65534)
+    monkeypatch.setenv("ROBOPREF_DATABASE_URL", "postgresql://robopref@127.0.0.1:1/robopref")
+    os.seteuid(65534)
+    try:
+        assert Workspace.open(config).root == work
+    finally:
+        os.seteuid(0)
