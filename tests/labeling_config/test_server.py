@@ -7,11 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from disk_maker import as_nobody
 
 from labeling_config import STUDIO_VERSION, server
 from preference.errors import UserError
@@ -82,14 +82,8 @@ def test_a_data_folder_that_is_missing_or_full_is_named(told, tmp_path, monkeypa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_volume_of_another_user_is_said_with_both_users(told, tmp_path):
-    above = [folder for folder in tmp_path.parents if folder.is_relative_to(tempfile.gettempdir())][:-1]
-    for folder in (tmp_path, *above):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
+    with as_nobody(tmp_path):
         assert "belongs to user 0, and this runs as user 65534" in refused(told)
-    finally:
-        os.seteuid(0)
 
 
 def test_a_port_that_is_taken_is_said_before_gunicorn_tries(told):

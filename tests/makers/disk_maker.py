@@ -1,6 +1,7 @@
 """A small disk, a full one, and a folder that other users may enter."""
 
 import contextlib
+import os
 import resource
 import subprocess
 import tempfile
@@ -47,3 +48,14 @@ def let_others_in(folder):
         if each == Path(tempfile.gettempdir()):
             return
         each.chmod(0o755)
+
+
+@contextlib.contextmanager
+def as_nobody(folder):
+    """This process as user 65534, who may enter `folder`; only root can become another user."""
+    let_others_in(folder)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import sqlalchemy as sa
-from disk_maker import let_others_in
+from disk_maker import as_nobody
 
 from preference.config_file import load_config, studio_database
 from preference.errors import ConfigError, StoreError, UserError
@@ -114,13 +114,11 @@ def test_links_for_people_start_with_the_public_address(config, monkeypatch):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_work_folder_of_another_user_is_said_with_both_users(config, tmp_path):
     (tmp_path / "work").mkdir()
-    let_others_in(tmp_path)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(UserError, match=r"The work folder .* belongs to user 0, .* as user 65534") as caught:
-            Workspace.open(config)
-    finally:
-        os.seteuid(0)
+    with (
+        as_nobody(tmp_path),
+        pytest.raises(UserError, match=r"The work folder .* belongs to user 0, .* as user 65534") as caught,
+    ):
+        Workspace.open(config)
     assert f"chown --recursive 65534 {tmp_path / 'work'}" in caught.value.fix
 
 
@@ -129,15 +127,13 @@ def test_a_work_folder_of_another_user_is_said_with_both_users(config, tmp_path)
 def test_a_file_that_root_left_in_ones_own_work_folder_is_said_too(config, tmp_path, left):
     work = tmp_path / "work"
     work.mkdir()
-    let_others_in(tmp_path)
     (work / left).touch(mode=0o600)
     os.chown(work, 65534, 65534)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(UserError, match=rf"The file .*{left} belongs to user 0, .* as user 65534") as caught:
-            Workspace.open(config)
-    finally:
-        os.seteuid(0)
+    with (
+        as_nobody(tmp_path),
+        pytest.raises(UserError, match=rf"The file .*{left} belongs to user 0, .* as user 65534") as caught,
+    ):
+        Workspace.open(config)
     assert f"chown --recursive 65534 {work})" in caught.value.fix
 
 
@@ -145,12 +141,8 @@ def test_a_file_that_root_left_in_ones_own_work_folder_is_said_too(config, tmp_p
 def test_a_database_file_of_before_stands_in_nobodys_way_on_postgresql(config, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
-    let_others_in(tmp_path)
     (work / "robopref.db").touch(mode=0o600)
     os.chown(work, 65534, 65534)
     monkeypatch.setenv("ROBOPREF_DATABASE_URL", "postgresql://robopref@127.0.0.1:1/robopref")
-    os.seteuid(65534)
-    try:
+    with as_nobody(tmp_path):
         assert Workspace.open(config).root == work
-    finally:
-        os.seteuid(0)

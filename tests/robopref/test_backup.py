@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from disk_maker import let_others_in, small_disk
+from disk_maker import as_nobody, small_disk
 
 from preference.artifacts import write_text
 from preference.errors import DataError, DiskFull, NotReady, StoreError, UserError
@@ -282,64 +282,52 @@ def test_no_space_for_a_backup_names_its_folder(project: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_of_another_user_is_said_with_both_users(project: Path, tmp_path: Path) -> None:
-    let_others_in(tmp_path)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(
-            UserError, match=r"The folder for backups .* belongs to user 0, and this runs as user 65534"
-        ):
-            back_up(project, tmp_path / "a.tar", Studio())
-    finally:
-        os.seteuid(0)
+    with (
+        as_nobody(tmp_path),
+        pytest.raises(UserError, match=r"The folder for backups .* belongs to user 0, and this runs as user 65534"),
+    ):
+        back_up(project, tmp_path / "a.tar", Studio())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_file_that_only_another_user_may_read_is_named_and_no_archive_is_left(project: Path, tmp_path: Path) -> None:
-    let_others_in(tmp_path)
     (tmp_path / "kept").mkdir()
     key = project.parent / "label_studio" / ".env"
     for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
         os.chown(path, 0 if path == key else 65534, -1)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(UserError, match=rf"{key} belongs to user 0, and this runs as user 65534, who may not read"):
-            back_up(project, tmp_path / "kept" / "a.tar", beside(project))
-    finally:
-        os.seteuid(0)
+    with (
+        as_nobody(tmp_path),
+        pytest.raises(UserError, match=rf"{key} belongs to user 0, and this runs as user 65534, who may not read"),
+    ):
+        back_up(project, tmp_path / "kept" / "a.tar", beside(project))
     assert list((tmp_path / "kept").iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("closed", ["label_studio", "label_studio/media", "work/reports"])
 def test_a_folder_that_only_another_user_may_open_is_named(project: Path, tmp_path: Path, closed: str) -> None:
-    let_others_in(tmp_path)
     (tmp_path / "kept").mkdir()
     folder = project.parent / closed
     folder.mkdir(exist_ok=True)
     for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
         os.chown(path, 0 if path == folder else 65534, -1)
     folder.chmod(0o700)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(UserError, match=rf"{folder} belongs to user 0, and this runs as user 65534"):
-            back_up(project, tmp_path / "kept" / "a.tar", Studio.of(project, None, ""))
-    finally:
-        os.seteuid(0)
+    with (
+        as_nobody(tmp_path),
+        pytest.raises(UserError, match=rf"{folder} belongs to user 0, and this runs as user 65534"),
+    ):
+        back_up(project, tmp_path / "kept" / "a.tar", Studio.of(project, None, ""))
     assert list((tmp_path / "kept").iterdir()) == []
 
 
 @contextmanager
 def another_user(project: Path, tmp_path: Path) -> Iterator[Path]:
     """This process as user 65534, who owns the project; yields a folder of theirs for backups."""
-    let_others_in(tmp_path)
     (tmp_path / "kept").mkdir()
     for path in (tmp_path / "kept", project.parent, *project.parent.rglob("*")):
         os.chown(path, 65534, -1)
-    os.seteuid(65534)
-    try:
+    with as_nobody(tmp_path):
         yield tmp_path / "kept"
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
