@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import pytest
 from process_maker import processes_of, until
-from studio_maker import answer, copy_studio, plan, serve, sign_in
+from studio_maker import answer, copy_studio, plan, serve, sign_in, tables
 
 from importer.studio.push import push
 from preference.config_file import load_config
@@ -262,7 +262,8 @@ def test_the_settings_name_a_port_of_the_service_and_the_service_gets_it(config)
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_its_first_start_it_starts_when_run_again(config):
+def test_killed_in_the_middle_of_its_first_start_it_starts_when_run_again(config, empty_studio):
+    """And has the tables that the other tests' Label Studio was made with."""
     command = [sys.executable, "-m", "robopref", "up", "-c", str(config)]
     database = config.parent / "label_studio" / "label_studio.sqlite3"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
@@ -274,6 +275,7 @@ def test_killed_in_the_middle_of_its_first_start_it_starts_when_run_again(config
         again = run(config)
         assert again.returncode == 0, again.stderr
         assert "password" in again.stderr
+        assert tables(database.parent) == tables(empty_studio)
     finally:
         run(config, "--stop")
 
