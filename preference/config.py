@@ -396,9 +396,10 @@ class Reward(Section):
     parts, the labels choose the weights. On people's answers about a robot the network alone was slightly ahead of all
     three together (docs/reward_model.md)."""
     linear_until: Annotated[int, Field(ge=0)] = 100
-    """With n labels to learn from, fewer than these, a linear model of the steps is 1 − n/linear_until of the reward,
-    and the network the rest; 0 = never. With so few labels it is ahead of the network (docs/reward_model.md). Not used
-    if a model knows several task types, or if `parts` names others than the network."""
+    """A linear model of the steps is part of the reward, and labels choose how much it counts. Before they are looked
+    at, it is expected to be 1 − n/linear_until of the reward with n labels, and the network the rest; 0 = no linear
+    part. With few labels it is ahead of the network, with more both together are (docs/reward_model.md). Not used if a
+    model sees no state, or knows several task types, or if `parts` names others than the network."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
     """The layer that looks at a step: by itself (`mean`), with its two neighbours (`conv1d`), or with all others
     (`transformer`). The reward is the mean over the steps."""

@@ -251,9 +251,9 @@ def _write_training(source: Source, folder: Path) -> None:
     settings |= {"projection": spec.projection, "inputs": list(spec.inputs), "seed": source.ws.config.seed}
     settings |= {"model_version": source.record.version, "model_sha256": sha256_of(source.model_file)}
     settings |= {"weak_pairs": source.validation.get("weak_pairs", {})}
-    settings |= {"linear": spec.linear}
     settings |= {"outcomes": list(spec.outcomes), "encoder_saw_labels": source.validation.get("encoder_saw_labels")}
     told = read_json(source.model_file.with_name("training.json"))
+    settings["linear"] = told.get("weights", {}).get("linear", 0.0)
     # where annotators could not be told apart, the votes were fitted
     settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
     settings["simulated"] = sorted(source.names[a.annotator_id] for a in source.annotators if a.teacher)

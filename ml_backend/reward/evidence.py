@@ -29,7 +29,7 @@ SETTLED = 1e-2
 FLAT = 1e-8
 ENOUGH = 1e-4
 """Nats: less is no improvement."""
-PRIOR, PRIOR_SD = 0.5, 0.5
+PRIOR_SD = 0.5
 """Of both weights, for parts of one size."""
 
 NU_RANGE = (0.01, 20.0)
@@ -125,34 +125,44 @@ def slipped(x: np.ndarray, answers: Answers) -> tuple[float, np.ndarray, np.ndar
     return float(answers.weight @ loss), slopes, curvatures
 
 
-def stack(simple: np.ndarray, network: np.ndarray, answers: Answers) -> tuple[float, float]:
-    """Weights of a reward's two parts.
+def stack(
+    simple: np.ndarray, network: np.ndarray, answers: Answers, prior: tuple[float, float] = (0.5, 0.5)
+) -> tuple[float, float]:
+    """Weights of a reward's two parts, which are at one size.
 
     Stacking (Wolpert 1992) with weights of at least 0 (Breiman 1996), on the likelihood of the answers. A normal prior
-    says that both count alike: with few labels the mean of the two is hardly behind the better one, whichever that is.
+    says what they are before any answer: with few labels the mean of the two is hardly behind the better one, whichever
+    that is. Where the answers bear out neither, it is all there is.
 
     Args:
         simple: (N,) r_a − r_b of each pair, by a simple part that did not see it.
         network: (N,) the same of the network; nan where it saw the pair.
+        prior: The weights' mean, of `simple` and of `network`; their standard deviation is `PRIOR_SD`.
     """
     from scipy.optimize import minimize
 
     known = np.isfinite(network)
-    spread = float(network[known].std()) if known.any() else 0.0
-    if spread == 0.0:
+    if not known.any() or network[known].std() == 0.0:
         return 1.0, 0.0
-    # The prior is about parts of one size; an early network's differences are small
-    scale = float(simple[known].std()) / spread
-    both = np.column_stack([simple, scale * np.where(known, network, 0.0)])
+    both = np.column_stack([simple, np.where(known, network, 0.0)])
     kept = Answers(answers.pair, answers.label, answers.weight * known[answers.pair], answers.slip)
+    mean = np.array(prior)
 
     def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
         loss, slope, _ = slipped(both @ w, kept)
-        away = (w - PRIOR) / PRIOR_SD**2
-        return loss + 0.5 * float(away @ (w - PRIOR)), both.T @ slope + away
+        away = (w - mean) / PRIOR_SD**2
+        return loss + 0.5 * float(away @ (w - mean)), both.T @ slope + away
 
-    found: Any = minimize(cost, np.full(2, PRIOR), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
-    return float(found.x[0]), float(found.x[1]) * scale
+    found: Any = minimize(cost, mean, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
+    return (float(found.x[0]), float(found.x[1])) if found.x.sum() > ENOUGH else prior
+
+
+def ratio(simple: np.ndarray, network: np.ndarray) -> float:
+    """What the network's differences (N,), nan where they are not known, are multiplied by to be of the simple part's
+    size: those of an early network are small. 1 where it has none."""
+    known = np.isfinite(network)
+    spread = float(network[known].std()) if known.any() else 0.0
+    return float(simple[known].std()) / spread if spread else 1.0
 
 
 def fit_log_nu(x: np.ndarray, label: np.ndarray) -> float:

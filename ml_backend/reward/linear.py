@@ -2,8 +2,8 @@
 
 A step's reward is linear in its inputs and in their squares, so a trajectory's is linear in the means of both: it
 knows what is high, what is low, and what is far from the middle. The prior's variances are chosen by evidence
-(`evidence`). With few labels this is better than the network, whose best epoch is then a guess; with many it is worse,
-since most of what people see in a step is neither linear nor square. So it counts for less and less.
+(`evidence`). With few labels this is better than the network, whose best epoch is then a guess; with many the network
+sees what is neither linear nor square, and what the linear part still adds is for the labels to say.
 
 Importing this module imports torch: do it inside the function that needs it.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ml_backend.reward.evidence import Answers, fit
+from ml_backend.reward.evidence import Answers, fit, unseen
 from ml_backend.reward.summary import shares, unit_size
 
 BLOCKS = 2
@@ -68,15 +68,20 @@ def learn_linear(
     rows: tuple[np.ndarray, np.ndarray],
     answers: Answers,
     relative: np.ndarray,
+    fold: np.ndarray,
     members: int,
     rng: np.random.Generator,
-) -> LinearSteps:
+) -> tuple[LinearSteps, np.ndarray]:
     """Fit to what is said of M pairs, and draw the members.
 
     Args:
         phi: (N, 2F) `means` of some trajectories.
         rows: (M,) and (M,) which of them are a and b.
         relative: (F,) bool: inputs that keep their size relative to each other.
+        fold: (N,) of each trajectory.
+
+    Returns:
+        The part, and (M,) r_a − r_b of the pairs, where the reward of a trajectory comes from a fit without its fold.
     """
     part, blocks = LinearSteps(len(relative), members), [len(relative)] * BLOCKS
     x = phi.double()
@@ -87,8 +92,9 @@ def learn_linear(
     scale = torch.where(sd > 1e-4, 1.0 / sd.clamp(min=1e-4), torch.zeros_like(sd)).flatten()
     x, scale = (x * scale).numpy(), scale.numpy()
     unit = unit_size(x[np.unique(np.concatenate(rows))], blocks)
-    found = fit((x[rows[0]] - x[rows[1]]) * unit, answers, blocks)
+    x = (x - x.mean(axis=0)) * unit
+    found = fit(x[rows[0]] - x[rows[1]], answers, blocks)
     prior = np.sqrt(found.variance)
     part.size.copy_(torch.from_numpy(scale * unit * prior))
     part.weight.copy_(torch.from_numpy(found.draws(members, rng) / prior))
-    return part
+    return part, unseen(x, *rows, answers, found, fold)

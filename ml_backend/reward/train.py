@@ -1,7 +1,8 @@
 """Training: features and preferences in, a reward model out.
 
-The network is fitted to all pairs but the test pairs. With fewer than `reward.linear_until` labels, a linear part of
-the steps (`linear`) counts beside it, and the fewer, the more. Where `reward.parts` names a simpler part, that is
+The network is fitted to all pairs but the test pairs, and a linear part of the steps (`linear`) beside it, if the model
+sees the robot's state. What the two count, the same pairs choose; before any answer the linear part is 1 −
+n/`reward.linear_until` of the reward with n labels. Where `reward.parts` names a simpler part, that is
 fitted instead, and the two are added with weights that the same pairs choose:
 
 - a Bayesian Bradley-Terry model on what summarizes a trajectory (`summary`, `evidence`), which is hard to beat with
@@ -32,7 +33,7 @@ import torch
 from torch import nn
 
 from ml_backend.reward.dataset import Known, Pairs, Split
-from ml_backend.reward.evidence import Answers, fit_log_nu, stack
+from ml_backend.reward.evidence import Answers, fit_log_nu, ratio, stack
 from ml_backend.reward.features import Features, check_features, fit_normalization
 from ml_backend.reward.linear import learn_linear, means
 from ml_backend.reward.model import ModelSpec, RewardModel
@@ -145,21 +146,25 @@ def train_model(
         if set(parts) - {"network"}:
             answers = _answers(pairs, run.labelled, reward, reliability)
             part, simple = _summary(model, features, run, parts, answers, fold, seed)
-            weights = stack(simple, unseen, answers) if "network" in parts else (1.0, 0.0)
+            if "network" in parts:
+                size = ratio(simple, unseen)
+                weights = stack(simple, size * unseen, answers)
+                weights = weights[0], weights[1] * size
+            else:
+                weights = 1.0, 0.0
             model.combine(part, weights)
             if reward.ties == "davidson":
                 both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
                 nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
             model.spread_rest(features)
-        said = pairs.label[run.labelled]
-        share = _linear_share(spec, reward, parts, int((said != 0.5).sum()) if reward.ties == "drop" else len(said))
-        if share:
-            _add_linear(model, run, share, _answers(pairs, run.labelled, reward, reliability), seed)
+        shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
+        if _with_linear(spec, reward, parts):
+            answers, said = _answers(pairs, run.labelled, reward, reliability), pairs.label[run.labelled]
+            labels = np.count_nonzero(said != 0.5) if reward.ties == "drop" else len(said)
+            expected = max(0.0, 1.0 - labels / reward.linear_until)
+            shares = _add_linear(model, run, unseen, fold[data.used], answers, expected, seed)
         model.centre(features)
         outcomes = _outcomes(model, features, known, fold, seed)
-    shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
-    if model.linear is not None:
-        shares = {"linear": share, "network": 1.0 - share}
     note = " ".join(filter(None, (about_people, about_parts)))
     attribution = model.attribution(features)
     told = weak.figures() if weak else {}
@@ -212,33 +217,53 @@ def _refit(model: RewardModel, data: Data, split: Split, reward: Reward, seed: i
     return run.reliability()
 
 
-def _linear_share(spec: ModelSpec, reward: Reward, parts: Sequence[str], labels: int) -> float:
-    """What share of the reward is linear: it fades in proportion to the labels. None where `parts` has simple ones, or
-    where the model is told the task: what is good in one may be bad in another."""
-    if list(parts) != ["network"] or spec.task_columns or labels >= reward.linear_until:
-        return 0.0
-    return 1.0 - labels / reward.linear_until
+def _with_linear(spec: ModelSpec, reward: Reward, parts: Sequence[str]) -> bool:
+    """Whether a linear part of the steps is in the reward: not where `parts` has simple ones, where the model sees no
+    state (a frame's components are hardly linear in what people see), or where it is told the task (what is good in one
+    may be bad in another)."""
+    return reward.linear_until > 0 and list(parts) == ["network"] and "state" in spec.inputs and not spec.task_columns
 
 
 @torch.no_grad()
-def _add_linear(model: RewardModel, run: Training, share: float, answers: Answers, seed: int) -> None:
-    """Fit the linear part to what the network learned from, weak pairs included, and add it: of the network's size, so
-    that `share` is what it counts. Not where it tells no trajectories apart, as when all labels are ties."""
-    rows = run.a[run.labelled], run.b[run.labelled]
+def _add_linear(
+    model: RewardModel,
+    run: Training,
+    unseen: np.ndarray,
+    fold: np.ndarray,
+    answers: Answers,
+    expected: float,
+    seed: int,
+) -> dict[str, float]:
+    """Fit the linear part to what the network learned from, weak pairs included, and add it with the weight that the
+    answers choose. Not where it tells no trajectories apart, as when all labels are ties.
+
+    Args:
+        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory.
+        fold: (U,) of each trajectory that may be compared.
+        expected: Its share before any answer.
+
+    Returns:
+        Part → its share.
+    """
+    rows, said = (run.a[run.labelled], run.b[run.labelled]), answers
     if run.weak:
-        answers = _with_weak(answers, len(run.labelled), run.weak)
+        said = _with_weak(answers, len(run.labelled), run.weak)
         rows = np.concatenate([rows[0], run.weak.better]), np.concatenate([rows[1], run.weak.worse])
     seen = np.unique(np.concatenate(rows))
     inputs, mask = run.inputs[seen], run.mask[seen]
     rng = np.random.default_rng([seed, 5])
     places = np.searchsorted(seen, rows[0]), np.searchsorted(seen, rows[1])
-    spec = model.spec
-    part = learn_linear(means(inputs, mask), places, answers, spec.relative, spec.members, rng)
+    relative, members = model.spec.relative, model.spec.members
+    part, by_linear = learn_linear(means(inputs, mask), places, said, relative, fold[seen], members, rng)
     own, network = (
         float(rewards.mean(dim=0).std()) for rewards in (part(inputs, mask), model.rewards(model.embed(inputs, mask)))
     )
-    if own > NOTHING:
-        model.add_linear(part, (share * network / own, 1.0 - share))
+    if own <= NOTHING:
+        return {"network": 1.0}
+    size = own / max(network, NOTHING)
+    linear, rest = stack(by_linear[: len(unseen)], size * unseen, answers, (expected, 1.0 - expected))
+    model.add_linear(part, (linear, rest * size))
+    return {"linear": linear / (linear + rest), "network": rest / (linear + rest)}
 
 
 def _with_weak(answers: Answers, pairs: int, weak: WeakPairs) -> Answers:

@@ -1,5 +1,5 @@
 """Claim: with 20 to 100 labels the reward is as good as the better of its two parts, the network and the linear model
-of the steps (`reward.linear_until`).
+of the steps (`reward.linear_until`), whose weights the labels choose.
 
 Pools of 200 episodes of four Meta-World tasks, as in `quality_prior.py`: two of each task, one answered by the
 stochastic teacher and one by the teacher who makes mistakes, each with several draws of labels. A third of the episodes

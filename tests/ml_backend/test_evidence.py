@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml_backend.reward.evidence import HYPERPRIOR, Answers, Posterior, fit, fit_log_nu, slipped, stack, unseen
+from ml_backend.reward.evidence import HYPERPRIOR, Answers, Posterior, fit, fit_log_nu, ratio, slipped, stack, unseen
 
 
 def answers_to(d, weights, rng, slip=0.1):
@@ -91,11 +91,14 @@ def test_few_labels_weigh_both_parts_alike_and_many_as_they_are_worth():
     assert weights[0] < 0.2 and weights[1] > 0.6
     few = Answers(*(getattr(said, name)[:10] for name in ("pair", "label", "weight", "slip")))
     one, other = stack(simple[:10], network[:10], few)
-    assert 0.5 < one * simple[:10].std() / (other * network[:10].std()) < 2
+    assert 0.5 < one / other < 2
+    one, other = stack(simple[:10], network[:10], few, (0.9, 0.1))
+    assert one > 2 * other, "what is expected before they are looked at"
     noise = rng.normal(0, 0.01, 2000)
-    assert stack(network, noise, said)[1] * noise.std() < 0.1 * network.std(), (
-        "nothing for noise, however small its scale"
-    )
+    size = ratio(network, noise)
+    assert (size * noise).std() == pytest.approx(network.std())
+    assert stack(network, size * noise, said)[1] < 0.1, "nothing for noise, brought to one size"
+    assert stack(-truth, -network, said, (0.7, 0.3)) == (0.7, 0.3), "the answers bear out neither"
     assert stack(simple, np.full(2000, math.nan), said) == (1.0, 0.0)
     assert min(stack(network, -network, said)) >= 0
 

@@ -1,4 +1,4 @@
-"""The linear part of the steps: it counts while labels are few, and the network takes over as they come in."""
+"""The linear part of the steps: much while labels are few, and then what the labels say."""
 
 import math
 from dataclasses import replace
@@ -21,8 +21,8 @@ REWARD = Reward(inputs=["actions", "state"], epochs=30, hidden=8, members=3)
 NONE = np.zeros(0, int)
 
 
-def fitted(count=40, seed=0, of=spec, pairs=None, **settings):
-    made, truth = features(count=60, seed=seed)
+def fitted(count=40, seed=0, of=spec, pairs=None, pool=features, **settings):
+    made, truth = pool(count=60, seed=seed)
     pairs = pairs_of(truth, count=count, seed=seed) if pairs is None else pairs(made, truth)
     reward = REWARD.model_copy(update=settings)
     trained = train_model(made, pairs, Split(np.arange(len(pairs)), NONE, NONE), of(hidden=8), reward, seed=seed)
@@ -43,24 +43,58 @@ def parts_of(trained, made):
         return linear.numpy(), trained.model.rewards(trained.model.embed(inputs, mask)).mean(dim=0).numpy()
 
 
-@pytest.mark.parametrize(("labels", "until", "share"), [(40, 200, 0.8), (100, 200, 0.5), (40, 50, 0.2)])
-def test_it_counts_for_less_the_more_labels_there_are(labels, until, share):
-    trained, made, _ = fitted(labels, linear_until=until)
-    assert trained.weights == {"linear": pytest.approx(share), "network": pytest.approx(1 - share)}
-    pairs = pairs_of(features(count=60)[1], count=labels)
-    compared = np.unique(np.concatenate([pairs.a, pairs.b]))
-    linear, network = parts_of(trained, [made[i] for i in compared])
-    assert linear.std() / network.std() == pytest.approx(share / (1 - share), rel=0.01), "both are of one size"
+def near_a_place(made, truth):
+    """What is good is to be near a place, so neither inputs nor their changes tell it, but their squares do."""
+    return -(truth**2)
 
 
-def test_from_linear_until_on_the_network_is_alone_and_as_it_was():
-    trained, made, _ = fitted(40, linear_until=40)
+def same_sign(count, seed):
+    """What is good is that two values have the same sign: neither inputs nor their squares say so."""
+    made, first = features(count, seed)
+    second = np.random.default_rng([seed, 1]).normal(size=count)
+    made = [
+        replace(item, state=item.state + np.array([0, y, 0], np.float32)) for item, y in zip(made, second, strict=True)
+    ]
+    return made, np.sign(first * second) + 0.01 * first
+
+
+def asked(count, good=None):
+    return lambda made, truth: pairs_of(truth if good is None else good(made, truth), count=count)
+
+
+def test_labels_choose_what_it_counts():
+    def share(count, **of):
+        return np.mean([fitted(seed=seed, pairs=asked(count, of.get("good")), pool=of.get("pool", features))[0]
+                        .weights["linear"] for seed in range(3)])  # fmt: skip
+
+    assert share(20, good=near_a_place) > 0.7, "few labels say little, and it is expected to be right"
+    assert share(400, good=near_a_place) > 0.2, "what it can tell it still tells where the network sees much, too"
+    assert share(200, pool=same_sign) < 0.1 < share(20, pool=same_sign), "and what it cannot, labels say"
+
+
+def test_both_parts_are_brought_to_one_size():
+    trained, made, truth = fitted(40)
+    pairs = pairs_of(truth, count=40)
+    linear, network = parts_of(trained, [made[i] for i in np.unique(np.concatenate([pairs.a, pairs.b]))])
+    share = trained.weights["linear"]
+    assert sum(trained.weights.values()) == pytest.approx(1.0) and 0.3 < share < 0.9
+    assert linear.std() / network.std() == pytest.approx(share / (1 - share), rel=0.01)
+
+
+def test_without_it_the_network_is_alone_and_trained_as_beside_it():
     off, _, _ = fitted(40, linear_until=0)
-    assert trained.model.linear is None and not trained.model.spec.linear
-    assert trained.weights == {"simple": 0.0, "network": 1.0}
-    assert np.array_equal(trained.model.score(made)[1], off.model.score(made)[1])
-    on, _, _ = fitted(40, linear_until=41)
-    assert on.model.linear is not None and on.best_epoch == off.best_epoch, "the network is trained as without it"
+    assert off.model.linear is None and not off.model.spec.linear
+    assert off.weights == {"simple": 0.0, "network": 1.0}
+    on, _, _ = fitted(40)
+    assert on.model.linear is not None and on.best_epoch == off.best_epoch
+    parts = [on.model.hidden_weight, off.model.hidden_weight]
+    sizes = [float(part.norm()) for part in parts]
+    assert torch.allclose(parts[0] / sizes[0], parts[1] / sizes[1], atol=1e-6)
+
+
+def test_a_model_that_sees_no_state_does_without():
+    trained, _, _ = fitted(40, of=lambda **sizes: spec(inputs=("actions",), **sizes), inputs=["actions"])
+    assert trained.model.linear is None and trained.weights["network"] == 1.0
 
 
 def test_named_parts_and_several_task_types_do_without():
@@ -77,13 +111,8 @@ def test_named_parts_and_several_task_types_do_without():
 
 
 def test_with_few_labels_it_orders_unseen_trajectories_better():
-    """What is good is to be near a place, so neither inputs nor their changes tell it, but their squares do."""
-
-    def near(made, truth):
-        return pairs_of(-(truth**2), count=20)
-
     def right(seed, **settings):
-        trained, _, _ = fitted(20, seed, pairs=near, **settings)
+        trained, _, _ = fitted(20, seed, pairs=asked(20, near_a_place), **settings)
         unseen, truth = features(count=60, seed=seed + 100)
         rewards, good = trained.model.score(unseen)[0], -(truth**2)
         a, b = np.triu_indices(len(truth), 1)

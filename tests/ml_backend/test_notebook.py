@@ -21,7 +21,7 @@ SETTINGS = {
     "seed": 1, "inputs": ["actions", "state"], "projection": 0, "temporal": "mean", "hidden": 8, "members": 2,
     "ties": "soft", "margin": 0.3, "slip": 0.1, "reliability": "vote", "learning_rate": 0.02, "weight_decay": 1e-3,
     "batch_pairs": 64, "epochs": 12, "patience": 12, "parts": ["network"], "encoder_saw_labels": False, "outcomes": [],
-    "weak_pairs": {}, "linear": False,
+    "weak_pairs": {}, "linear": 0.0,
 }  # fmt: skip
 
 
@@ -84,8 +84,9 @@ def run(files, capsys):
 def test_it_trains_what_the_release_was_trained_with(files, run, changes):
     found, told = run(**changes)
     with torch.no_grad():
-        rewards = sum(member(found["inputs"], found["mask"]) for member in found["members"]).numpy()
-    assert np.corrcoef(rewards, np.load(files / "truth.npy"))[0, 1] > 0.8
+        rewards = sum(member(found["inputs"], found["mask"]) for member in found["members"])
+    assert torch.equal(rewards, found["reward"])
+    assert np.corrcoef(rewards.numpy(), np.load(files / "truth.npy"))[0, 1] > 0.8
     assert found["result"]["trained_alike"] and "NOT TRAINED" not in told
     kinds = {"mean": "NoneType", "conv1d": "Convolution", "transformer": "Attention"}
     assert type(found["members"][0].temporal).__name__ == kinds[changes["temporal"]]
@@ -94,13 +95,20 @@ def test_it_trains_what_the_release_was_trained_with(files, run, changes):
         assert right[0] > 0.8 and right[3] < right[0] - 0.3, "who answers the opposite is found out"
 
 
+def test_a_reward_with_a_linear_part_gets_one_here_too(files, run):
+    found, told = run(temporal="mean", linear=0.9, epochs=1)
+    truth = np.load(files / "truth.npy")
+    assert np.corrcoef(found["reward"].numpy(), truth)[0, 1] > 0.8, "the network of one epoch would not"
+    assert abs(float(found["reward"].std()) - 1.0) < 0.2, "both parts are of one size"
+    assert found["result"]["trained_alike"] and "NOT TRAINED" not in told
+
+
 def test_it_says_what_it_does_not_train(run):
     found, told = run(parts=["linear", "network"], outcomes=["progress"], encoder_saw_labels=True, epochs=1,
-                      linear=True, weak_pairs={"pairs": 200, "labels": 10.0, "contradicted": 0.2})  # fmt: skip
+                      weak_pairs={"pairs": 200, "labels": 10.0, "contradicted": 0.2})  # fmt: skip
     assert not found["result"]["trained_alike"]
     assert "NOT TRAINED HERE: the released reward's part on summaries (linear)" in told
     assert "NOT TRAINED HERE: what the released model learned from the pool's quality" in told
-    assert "NOT TRAINED HERE: the linear part of the released reward" in told
     assert "NOT TRAINED HERE: the encoder" in told and "NOT TRAINED HERE: progress" in told
 
 
