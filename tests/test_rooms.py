@@ -1,6 +1,7 @@
 """The house: no import goes in a circle, ml_backend stays small, and each adapter is one file."""
 
 import ast
+import functools
 import re
 import tomllib
 from graphlib import CycleError, TopologicalSorter
@@ -11,12 +12,26 @@ from paths import MAKERS, ROOT
 ROOMS = ("preference", "labeling_config", "importer", "qc_reports", "ml_backend", "robopref")
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def nodes(path):
+    return list(ast.walk(parsed(path)))
+
+
+@functools.cache
 def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The packages that a file imports."""
+    found = set()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0]
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def modules():
@@ -31,7 +46,7 @@ def modules():
 
 def imports_of_ours(path, known):
     """Modules of ours that a file imports, wherever the statement stands: in functions and for types only as well."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in nodes(ROOT / path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
@@ -131,7 +146,7 @@ def test_environment_variables_are_read_in_one_place():
 
 def calls(path, name):
     """Calls of `torch.load`, say, with their keyword arguments."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
             yield {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
 
@@ -152,8 +167,7 @@ def test_there_is_no_assert_on_input_in_the_rooms():
     found = []
     for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):
-            tree = ast.walk(ast.parse(path.read_text()))
-            found += [f"{path.name}:{node.lineno}" for node in tree if isinstance(node, ast.Assert)]
+            found += [f"{path.name}:{node.lineno}" for node in nodes(path) if isinstance(node, ast.Assert)]
     assert found == []
 
 
@@ -161,12 +175,9 @@ def test_no_test_file_imports_another():
     """What several of them need is a fixture in conftest.py or a function in tests/makers, on pytest's path."""
     files = sorted((ROOT / "tests").rglob("*.py"))
     others = {path.stem for path in files if path.parent != MAKERS} | {"tests"}
-    assert [path.name for path in files if others & set(imports_of(path))] == []
+    assert [path.name for path in files if others & imports_of(path)] == []
     assert [
-        path.name
-        for path in files
-        for statement in ast.parse(path.read_text()).body
-        if ast.unparse(statement).startswith("sys.path")
+        path.name for path in files for statement in parsed(path).body if ast.unparse(statement).startswith("sys.path")
     ] == []
 
 
