@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from preference import garbage
 from preference.config import CONFIG_NAME
 from preference.errors import UserError, explained
 from preference.work import console, terminal
@@ -25,6 +26,7 @@ class Stages(TyperGroup):
     """Users' mistakes become one clear message, Ctrl-C a calm one; bugs keep their traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        garbage.look_seldom()
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -28,6 +28,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from preference import garbage
 from preference.artifacts import told_when_full
 from preference.errors import UserError
 from preference.tls import authorities
@@ -241,6 +242,7 @@ def _end_with_parent(lifeline: int) -> None:
 
 def _run() -> None:
     """The child's side."""
+    garbage.look_seldom()
     _, lifeline, module, *arguments = sys.argv
     threading.Thread(target=_end_with_parent, args=(int(lifeline),), daemon=True).start()
     sys.argv = [module, *arguments]

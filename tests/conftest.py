@@ -18,10 +18,12 @@ from studio_maker import copy_studio, kept_studio
 from tables_maker import quick_upgrade
 
 from importer.studio.users import annotator_session
+from preference import garbage
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
 from preference.workspace import Workspace
 from robopref.child import claim_port
 
+garbage.look_seldom()
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 """Tests share their machine with servers and browsers: how long an example takes there says nothing."""
