@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml_backend.reward.model import ModelSpec
 
 PROJECTION = 16
-"""Principal components of the frame features that the model sees: with a few hundred labels, more only memorize."""
+"""Numbers that the model sees of a frame: with a few hundred labels, more only memorize."""
 FIX = "A release is continued with the robot that it was made with: pool only that one, or begin a project of your own."
 
 

@@ -61,7 +61,7 @@ FILES = {
     "reward_model.pt": "the same for PyTorch: head, encoder and description, loadable with weights_only",
     "inference.py": "scores trajectories; needs only numpy and onnxruntime",
     "INPUT_FORMAT.md": "the expected format of images, actions and state",
-    "features.npz": "frame features, actions and state of the compared trajectories, for the notebook",
+    "features.npz": "frame features and their projection, actions, state of compared trajectories, for the notebook",
     "reproduce.ipynb": "trains a model from scratch on the labels and tests it on the held-out pairs",
     "training.json": "the settings that the model was trained with, for the notebook",
     "validation.html": "can the model be trusted? Accuracy, calibration, probes, filmstrips of the best and worst",
@@ -268,7 +268,8 @@ def _write_features(source: Source, path: Path) -> None:
     """features.npz: what the notebook trains on, so that it needs neither videos nor the encoder.
 
     All trajectories one after the other, in the order of `trajectory_ids`; the rows of trajectory i are
-    `offsets[i]:offsets[i + 1]`. numpy dates the members of an npz 1980, so the bytes do not vary.
+    `offsets[i]:offsets[i + 1]`. The projection of the frames was measured on the whole pool, so it comes along.
+    numpy dates the members of an npz 1980, so the bytes do not vary.
     """
     items = [source.features[name] for name in source.compared]
     np.savez_compressed(
@@ -278,6 +279,8 @@ def _write_features(source: Source, path: Path) -> None:
         frames=np.concatenate([item.frames for item in items]),
         actions=np.concatenate([item.actions for item in items]),
         state=np.concatenate([item.state for item in items]),
+        frame_mean=source.model.frame_mean.numpy(),
+        frame_projection=source.model.frame_projection.numpy(),
         action_names=np.array(source.spec.action_names, dtype=np.str_),
         state_names=np.array(source.spec.state_names, dtype=np.str_),
     )

@@ -7,7 +7,6 @@ and scales by. Pure numpy.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, overload
 
 import numpy as np
 
+from ml_backend.reward.projection import fit_projection
 from preference.artifacts import replacing
 from preference.errors import DataError
 
@@ -30,7 +30,7 @@ HEADER = 1024
 """Bytes within which a file's header ends."""
 PARTS = ("frames", "actions", "state")
 FITTED_FRAMES = 20_000
-"""Frames that the principal components are fitted on; more change them by less than the labels' noise."""
+"""Frames that their projection is fitted on, of whole trajectories."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Normalization:
     frame_mean: np.ndarray
     """(D,) float32."""
     frame_projection: np.ndarray
-    """(D, P) float32: principal directions, all scaled alike, so that the first component has variance 1."""
+    """(D, P) float32, of `projection.fit_projection`."""
     action_mean: np.ndarray
     """(A,) float32."""
     action_scale: np.ndarray
@@ -147,18 +147,18 @@ def collate(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray, np.nd
 def fit_normalization(
     features: Sequence[Features], projection: int, rng: np.random.Generator, views: int = 1
 ) -> Normalization:
-    """Means, scales and principal directions over the steps of the pool; no label is looked at.
+    """Means, scales and the frames' projection, over the steps of the pool; no label is looked at.
 
     Args:
-        projection: P, how many principal components of the frame features are kept, of all views together.
-        rng: Draws the frames that they are fitted on, where the pool has more than enough.
-        views: Each has its own components.
+        projection: P, how many features of a frame are kept, of all views together.
+        rng: Draws the trajectories that it is fitted on, where the pool has more than enough.
+        views: Each has its own.
     """
     # copies: a view would keep its file open
     both = [(np.array(item.actions), np.array(item.state)) for item in features]
     action_mean, action_scale = _standardization([actions for actions, _ in both])
     state_mean, state_scale = _standardization([state for _, state in both])
-    frame_mean, directions = _principal(_some_frames(features, rng), projection, views)
+    frame_mean, directions = fit_projection(*_some_frames(features, rng), projection, views)
     return Normalization(frame_mean, directions, action_mean, action_scale, state_mean, state_scale)
 
 
@@ -207,17 +207,17 @@ def check_features(
             )
 
 
-def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> np.ndarray:
-    """(≤ FITTED_FRAMES, D) float32; only those are read from the disk."""
-    ends = np.cumsum([len(item) for item in features])
-    if ends[-1] <= FITTED_FRAMES:
-        return np.concatenate([item.frames for item in features]).astype(np.float32)
-    drawn = np.sort(rng.choice(ends[-1], FITTED_FRAMES, replace=False))
-    parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
-    starts = [0, *ends[:-1]]
-    return np.concatenate(
-        [item.frames[rows - start] for item, rows, start in zip(features, parts, starts, strict=True) if len(rows)]
-    ).astype(np.float32)
+def _some_frames(features: Sequence[Features], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) float32 of whole trajectories, and how many each has; only those are read from the disk.
+
+    Whole ones, since what is slow shows only in frames that follow each other.
+    """
+    lengths = np.array([len(item) for item in features])
+    drawn = np.arange(len(features))
+    if lengths.sum() > FITTED_FRAMES:
+        order = rng.permutation(len(features))
+        drawn = np.sort(order[: max(1, np.searchsorted(np.cumsum(lengths[order]), FITTED_FRAMES, side="right"))])
+    return np.concatenate([features[i].frames for i in drawn.tolist()]).astype(np.float32), lengths[drawn]
 
 
 def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -229,58 +229,6 @@ def _standardization(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarra
     constant = sd <= 1e-6 * np.maximum(1.0, np.abs(mean))
     scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, sd))
     return mean.astype(np.float32), scale.astype(np.float32)
-
-
-_last: tuple[str, tuple[np.ndarray, np.ndarray]] | None = None
-"""Digest of the last frames that `_principal` was given, and its result. Validation fits many models on one pool, and
-with 1280 features per frame the eigenvectors took as long as a fifth of a fit."""
-
-
-def _principal(frames: np.ndarray, projection: int, views: int) -> tuple[np.ndarray, np.ndarray]:
-    """`_directions` of each view, computed once for calls with the same arguments in a row."""
-    global _last
-    content = repr((frames.shape, projection, views)).encode() + np.ascontiguousarray(frames).data
-    digest = hashlib.sha256(content).hexdigest()
-    if _last is None or _last[0] != digest:
-        _last = digest, _of_each_view(frames, projection, views)
-    return _last[1]
-
-
-def _of_each_view(frames: np.ndarray, projection: int, views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means (V·D,) and directions (V·D, P), in which each view has P / V components of its own frames."""
-    mean, directions = np.zeros(frames.shape[1], np.float32), np.zeros((frames.shape[1], projection), np.float32)
-    size, kept = frames.shape[1] // views, projection // views
-    for view in range(views):
-        place, columns = slice(view * size, (view + 1) * size), slice(view * kept, (view + 1) * kept)
-        own = frames[:, place]
-        own = own[np.isfinite(own).all(axis=1)]
-        if len(own):
-            mean[place], directions[place, columns] = _directions(own, kept)
-    return mean, directions
-
-
-def _directions(frames: np.ndarray, projection: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and directions (D, P); directions beyond the rank are 0, and so are all of constant frames.
-
-    Components keep their relative size, which is a prior: what varies little in the pictures is believed to matter
-    little. On 260 of the benchmark's episodes (442 pairs to train on, 12 steps, hidden 32, no bootstrap; ten seeds that
-    it does not use) a random network's frames, scaled to variance 1 each, gave 0.862; as they are, 0.871; none, 0.867.
-    """
-    size = frames.shape[1]
-    if size == 0:
-        return np.zeros(0, np.float32), np.zeros((0, projection), np.float32)
-    mean = frames.mean(axis=0, dtype=np.float64)
-    centred = frames.astype(np.float64) - mean
-    variance, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(frames)))
-    order = np.argsort(variance)[::-1][:projection]
-    variance, vectors = variance[order], vectors[:, order]
-    # eigenvectors have no sign of their own: fix it, so that the same pool gives the same projection everywhere
-    vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(order))] < 0, -1.0, 1.0)
-    kept = variance > 1e-9 * max(1.0, float(np.abs(mean).max()) ** 2)
-    directions = np.zeros((size, projection))
-    if kept.any():
-        directions[:, : len(order)][:, kept] = vectors[:, kept] / np.sqrt(variance[0])
-    return mean.astype(np.float32), directions.astype(np.float32)
 
 
 def _header(file: BinaryIO) -> tuple[np.dtype, int, int]:

@@ -68,7 +68,7 @@ class ModelSpec:
     hidden: int
     members: int
     projection: int
-    """Principal components of the frame features that are looked at."""
+    """Numbers of a frame that are looked at, of all views together (`projection.fit_projection`)."""
     task_types: tuple[str, ...] = ()
     """What it has seen; rewards mean something within one of them only."""
     encoder_digest: str = ""
@@ -120,7 +120,7 @@ class ModelSpec:
 
     @property
     def relative(self) -> np.ndarray:
-        """(F,) bool: inputs that keep their size relative to each other, as principal components do."""
+        """(F,) bool: inputs that keep their size relative to each other, as what is seen of a frame does."""
         return np.array([name == "frames" for name in self.columns])
 
     @classmethod

@@ -29,7 +29,7 @@ SETTINGS = {
 def files(tmp_path_factory):
     """What a release's notebook reads, of a pool whose reward is known; one annotator of four answers the opposite."""
     folder = tmp_path_factory.mktemp("release")
-    made, truth = features(count=30)
+    made, truth = features(count=30, frame_size=4)
     pairs, names = crowd(truth, rights=(0.98, 0.95, 0.9, 0.05), count=240)
     split = split_pairs(pairs.pair_ids, 0)
     part = {i: name for name in ("train", "validation", "test") for i in getattr(split, name).tolist()}
@@ -52,6 +52,8 @@ def files(tmp_path_factory):
         trajectory_ids=np.array([f"t{i}" for i in range(len(made))]),
         offsets=np.cumsum([0, *map(len, made)]),
         **{name: np.concatenate([getattr(item, name) for item in made]) for name in ("frames", "actions", "state")},
+        frame_mean=np.arange(4.0),
+        frame_projection=np.eye(4)[:, 1:3],
     )
     np.save(folder / "truth.npy", truth)
     lines = [f"t{i},{value}" for i, value in enumerate(truth)]
@@ -101,6 +103,15 @@ def test_a_reward_with_a_linear_part_gets_one_here_too(files, run):
     assert np.corrcoef(found["reward"].numpy(), truth)[0, 1] > 0.8, "the network of one epoch would not"
     assert abs(float(found["reward"].std()) - 1.0) < 0.2, "both parts are of one size"
     assert found["result"]["trained_alike"] and "NOT TRAINED" not in told
+
+
+def test_it_sees_of_a_frame_what_the_model_sees(files, run):
+    found, _ = run(inputs=["frames"], epochs=1)
+    with np.load(files / "features.npz") as file:
+        frames = file["frames"].astype(float)
+    assert np.allclose(found["steps"], (frames[:, 1:3] - [1.0, 2.0]).clip(-5, 5))
+    found["data"]["frames"][0] = np.nan
+    assert not found["projected"](found["data"]["frames"])[0].any(), "a missing camera is the mean"
 
 
 def test_it_says_what_it_does_not_train(run):

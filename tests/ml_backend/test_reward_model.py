@@ -25,35 +25,6 @@ def model(temporal="conv1d", frame_size=0, **changes):
     return network.eval(), made
 
 
-def test_components_of_the_frames_keep_their_relative_size_and_constant_ones_are_0():
-    rng = np.random.default_rng(0)
-    made, _ = features(count=200, frame_size=3)
-    sizes = np.array([4.0, 1.0, 0.0])
-    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    made = [
-        replace(item, frames=(rng.normal(size=(len(item), 3)) * sizes @ rotation + 7.0).astype(np.float32))
-        for item in made
-    ]
-    found = fit_normalization(made, 3, rng)
-    components = (np.concatenate([item.frames for item in made]) - found.frame_mean) @ found.frame_projection
-    assert np.allclose(components.std(axis=0), sizes / 4.0, atol=0.02)
-    still = [replace(item, frames=np.ones_like(item.frames)) for item in made]
-    assert not fit_normalization(still, 3, rng).frame_projection.any()
-
-
-def test_models_of_one_pool_share_the_components_of_its_frames(monkeypatch):
-    made, _ = features(count=20, frame_size=7)
-    solved = []
-    eigh = np.linalg.eigh
-    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: solved.append(len(matrix)) or eigh(matrix))
-    rng = np.random.default_rng(0)
-    first, second = fit_normalization(made, 3, rng), fit_normalization(made, 3, rng)
-    assert np.array_equal(first.frame_projection, second.frame_projection) and solved == [7]
-    other = fit_normalization(made[:10], 3, rng)
-    assert solved == [7, 7] and not np.array_equal(first.frame_projection, other.frame_projection)
-    assert fit_normalization(made[:10], 2, rng).frame_projection.shape == (7, 2)
-
-
 TEMPORAL = ["mean", "conv1d", "transformer"]
 
 

@@ -41,8 +41,9 @@ settings
 # %% [markdown]
 # ## Features
 #
-# One row per step: the frame's features (reduced to principal components), the actions and the state, each about
-# standard normal. A trajectory's rows are `offsets[i]:offsets[i + 1]`.
+# One row per step: the frame's features, projected as the released model does (onto the directions that change least
+# from a frame to the next; no label was looked at), the actions and the state, each about standard normal. A
+# trajectory's rows are `offsets[i]:offsets[i + 1]`.
 # %%
 with np.load(folder / "features.npz") as file:
     data = {name: file[name] for name in file.files}
@@ -57,15 +58,13 @@ def standardized(values):
     return np.nan_to_num(scaled, nan=0.0)
 
 
-def principal(values, count):
-    """(rows, count): the first principal components, all scaled so that the first has variance 1."""
-    centred = np.nan_to_num(values - np.nanmean(values, axis=0), nan=0.0)  # nan: a camera that is missing
-    variance, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    return centred @ vectors[:, ::-1][:, :count] / math.sqrt(variance[-1])
+def projected(values):
+    """(rows, count): the few numbers of a frame that the model looks at; nan: a camera that is missing."""
+    return np.nan_to_num(values - data["frame_mean"], nan=0.0) @ data["frame_projection"]
 
 
 parts = {
-    "frames": lambda: principal(data["frames"].astype(np.float64), settings["projection"]),
+    "frames": lambda: projected(data["frames"].astype(np.float64)),
     "actions": lambda: standardized(data["actions"].astype(np.float64)),
     "state": lambda: standardized(data["state"].astype(np.float64)),
 }
