@@ -34,7 +34,7 @@ def without_some_tasks(inputs: torch.Tensor, tasks: int, rng: np.random.Generato
 
 def temporal_layer(kind: str, width: int, hidden: int, members: int, generator: torch.Generator | None) -> nn.Module:
     """The layer of that name: steps (B, T, F) and their mask in, (K, B, T, P) out, with K = 1 where all members
-    see the same; `.size` is P.
+    see the same; `.size` is P. With (B, C) `chosen` steps, (K, B, C, P): what the layer makes of these, at less cost.
 
     Nothing of a trajectory's length reaches the result by itself: steps beyond its end are left out, the convolution
     repeats the first and the last step instead of seeing zeros there, and the transformer knows only how far apart two
@@ -60,8 +60,8 @@ class Mean(nn.Module):
         super().__init__()
         self.size = width
 
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return inputs.unsqueeze(0)
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        return at(inputs, chosen).unsqueeze(0)
 
 
 class Convolution(nn.Module):
@@ -76,13 +76,13 @@ class Convolution(nn.Module):
         self.weight = uniform((members, KERNEL * width, hidden), KERNEL * width, generator)
         self.bias = nn.Parameter(torch.zeros(members, 1, hidden))
 
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
         before = torch.cat([inputs[:, :1], inputs[:, :-1]], dim=1)
         after = torch.cat([inputs[:, 1:], inputs[:, -1:]], dim=1)
         goes_on = torch.cat([mask[:, 1:], mask[:, -1:]], dim=1).unsqueeze(-1)
-        seen = torch.cat([before, inputs, torch.where(goes_on, after, inputs)], dim=-1)
+        seen = at(torch.cat([before, inputs, torch.where(goes_on, after, inputs)], dim=-1), chosen)
         found = torch.baddbmm(self.bias, seen.flatten(0, 1).expand(self.members, -1, -1), self.weight)
-        return torch.relu_(found).unflatten(1, inputs.shape[:2])
+        return torch.relu_(found).unflatten(1, seen.shape[:2])
 
 
 class Transformer(nn.Module):
@@ -98,7 +98,7 @@ class Transformer(nn.Module):
         self.widen = uniform((members, hidden, 2 * hidden), hidden, generator)
         self.narrow = uniform((members, 2 * hidden, hidden), 2 * hidden, generator)
 
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
         batch, steps = inputs.shape[0], inputs.shape[1]
         x = torch.matmul(inputs.flatten(0, 1), self.enter)  # (K, B·T, H)
         q, k, v = (self._split(part, batch, steps) for part in torch.matmul(_norm(x), self.attend).chunk(3, dim=-1))
@@ -107,11 +107,17 @@ class Transformer(nn.Module):
         found = (weights.softmax(dim=-1) @ v).transpose(2, 3).reshape(self.members, batch * steps, self.size)
         x = x + torch.matmul(found, self.merge)
         x = x + torch.matmul(torch.relu(torch.matmul(_norm(x), self.widen)), self.narrow)
-        return x.reshape(self.members, batch, steps, self.size)
+        x = x.reshape(self.members, batch, steps, self.size)
+        return x if chosen is None else x[:, torch.arange(batch).unsqueeze(1), chosen]
 
     def _split(self, x: torch.Tensor, batch: int, steps: int) -> torch.Tensor:
         """(K, B·T, H) → (K, B, heads, T, H / heads)."""
         return x.reshape(self.members, batch, steps, self.heads, self.size // self.heads).transpose(2, 3)
+
+
+def at(values: torch.Tensor, chosen: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, ...) at the (B, C) chosen steps of each trajectory, (B, C, ...); without a choice, all of it."""
+    return values if chosen is None else values[torch.arange(len(values)).unsqueeze(1), chosen]
 
 
 def uniform(shape: tuple[int, ...], inputs: int, generator: torch.Generator | None) -> nn.Parameter:

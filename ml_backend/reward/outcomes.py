@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ml_backend.reward.dataset import Known, average_precision
-from ml_backend.reward.layers import temporal_layer, uniform, without_some_tasks
+from ml_backend.reward.layers import at, temporal_layer, uniform, without_some_tasks
 from preference.bradley_terry import sigmoid
 
 OUTCOMES = ("progress", "success")
@@ -48,6 +48,10 @@ BESIDE = 0.5
 """Standard deviation of how far a trajectory is beside itself in a training step, in the input's own. On those tasks
 and seeds Kendall's tau of progress with the true distance was, at width 32, 0.696 with 0.3 and 150 steps, 0.708 with
 0.3 and 100, 0.712 with 0.5 and 100; at width 64, 0.708 with 0.5 and 150, 0.713 with 0.5 and 100."""
+OF_EACH = 8
+"""Steps of each trajectory that one optimizer step looks at, drawn at random: neighbours say nearly the same. All of 38
+take 2.8 times as long. With four seeds of those tasks, Kendall's tau was 0.716 with all and 0.713 with 8, and the area
+under precision and recall of success 0.968 both times."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,13 @@ class StepOutcomes(nn.Module):
         """Calibrated probabilities (K, B, T, O) from (B, T, F) normalized inputs and (B, T)."""
         return torch.sigmoid(self.logits(inputs, mask) / self.temperature + self.shift)
 
-    def logits(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(K, B, T, O) before calibration."""
+    def logits(self, inputs: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """(K, B, T, O) before calibration, or (K, B, C, O) at (B, C) `chosen` steps."""
         members = len(self.hidden_weight)
         inputs = inputs * self.seen
-        found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask).expand(members, -1, -1, -1)
+        found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask, chosen).expand(members, -1, -1, -1)
         phi = torch.relu(torch.baddbmm(self.hidden_bias, found.flatten(1, 2), self.hidden_weight))
-        return torch.baddbmm(self.output_bias, phi, self.output_weight).unflatten(1, inputs.shape[:2])
+        return torch.baddbmm(self.output_bias, phi, self.output_weight).unflatten(1, found.shape[1:3])
 
 
 def learnable(known: Sequence[Known]) -> tuple[str, ...]:
@@ -160,16 +164,18 @@ def learn_outcomes(
     kept = torch.from_numpy(fold != np.arange(len(part.hidden_weight))[:, None])
     optimizer = torch.optim.Adam(part.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    lengths = mask.sum(dim=1).numpy()
     size = BESIDE * inputs[mask].std(dim=0, unbiased=False)
     size[len(size) - tasks :] = 0.0
     order = np.concatenate([rng.permutation(len(inputs)) for _ in range(-(-STEPS * BATCH // len(inputs)))])
     for some in order[: STEPS * BATCH].reshape(STEPS, BATCH):
         rows = torch.from_numpy(some)
-        longest = int(mask[rows].sum(dim=1).max())
+        longest = int(lengths[some].max())
         seen = without_some_tasks(_beside(inputs[rows, :longest], size, rng), tasks, rng)
-        logits = part.logits(seen, mask[rows, :longest])
-        weight = (there[rows, :longest] * kept[:, rows, None, None]).to(logits.dtype)
-        wanted = y[rows, :longest].expand_as(logits)
+        chosen = torch.from_numpy(rng.integers(lengths[some, None], size=(len(some), OF_EACH)))
+        logits = part.logits(seen, mask[rows, :longest], chosen)
+        weight = (at(there[rows], chosen) * kept[:, rows, None, None]).to(logits.dtype)
+        wanted = at(y[rows], chosen).expand_as(logits)
         loss = binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
         optimizer.zero_grad()
         (len(kept) * loss / weight.sum().clamp(min=1.0)).backward()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ml_maker import features, pairs_of, spec
 from paths import ROOT
 
@@ -42,7 +43,7 @@ def journeys(count=60, seed=0):
 def trained(known, made, truth, **changes):
     pairs = pairs_of(truth)
     own = REWARD.model_copy(update=changes)
-    plan = spec(hidden=8, members=own.members)
+    plan = spec(hidden=8, members=own.members, temporal=own.temporal)
     return train_model(made, pairs, split_pairs(pairs.pair_ids, 0), plan, own, seed=0, known=known)
 
 
@@ -84,6 +85,26 @@ def test_progress_and_success_are_about_the_state_and_not_about_who_drives():
     model = trained(known, made, truth).model
     driven = [Features(one.frames, one.actions[::-1].copy(), one.state) for one in made]
     both = zip(model.score_steps(made), model.score_steps(driven), strict=True)
+    assert all(np.array_equal(a.outcomes[n], b.outcomes[n]) for a, b in both for n in ("progress", "success"))
+
+
+@pytest.mark.parametrize("temporal", ["mean", "conv1d", "transformer"])
+def test_a_few_steps_chosen_of_each_trajectory_get_what_they_get_among_all(temporal):
+    part = RewardModel(spec(temporal=temporal)).new_outcomes(("progress", "success"))
+    rng = np.random.default_rng(0)
+    inputs = torch.from_numpy(rng.normal(size=(4, 9, 5)).astype(np.float32))
+    lengths = np.array([9, 5, 1, 7])
+    mask = torch.arange(9) < torch.from_numpy(lengths)[:, None]
+    chosen = rng.integers(lengths[:, None], size=(4, 6))
+    every, some = part.logits(inputs, mask), part.logits(inputs, mask, torch.from_numpy(chosen))
+    assert torch.allclose(some, every[:, np.arange(4)[:, None], chosen], atol=1e-5)
+
+
+@pytest.mark.parametrize("temporal", ["conv1d", "transformer"])
+def test_the_same_seed_gives_the_same_progress_and_success(temporal):
+    made, truth, known = journeys(30)
+    first, second = (trained(known, made, truth, temporal=temporal).model.score_steps(made) for _ in range(2))
+    both = zip(first, second, strict=True)
     assert all(np.array_equal(a.outcomes[n], b.outcomes[n]) for a, b in both for n in ("progress", "success"))
 
 
