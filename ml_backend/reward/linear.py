@@ -41,7 +41,11 @@ class LinearSteps(nn.Module):
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rewards (K, B) from (B, T, F) normalized inputs and (B, T)."""
-        return torch.matmul(self.weight, self.basis(inputs, mask).transpose(0, 1))
+        return self.of_means(means(inputs, mask))
+
+    def of_means(self, phi: torch.Tensor) -> torch.Tensor:
+        """Rewards (K, B) from (B, 2F) `means`."""
+        return torch.matmul(self.weight, (phi * self.size).transpose(0, 1))
 
     def basis(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, 2F) in which the rewards are linear, each column at its prior's standard deviation."""

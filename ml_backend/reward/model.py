@@ -1,7 +1,7 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
     inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP on each step → mean over steps
-                     → linear in each step's inputs and their squares (`linear`), added, with few labels
+                     → linear in each step's inputs and their squares (`linear`), added
                      → summary → linear and radial features (`summary`), added                        → reward (K, B)
 
 The network's reward is a mean over steps (Christiano et al. 2017 take the sum), so each step's share of it is its own

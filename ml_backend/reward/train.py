@@ -221,7 +221,7 @@ def _with_linear(spec: ModelSpec, reward: Reward, parts: Sequence[str]) -> bool:
     """Whether a linear part of the steps is in the reward: not where `parts` has simple ones, where the model sees no
     state (a frame's components are hardly linear in what people see), or where it is told the task (what is good in one
     may be bad in another)."""
-    return reward.linear_until > 0 and list(parts) == ["network"] and "state" in spec.inputs and not spec.task_columns
+    return reward.linear_until > 0 and list(parts) == ["network"] and "state" in spec.columns and not spec.task_columns
 
 
 @torch.no_grad()
@@ -250,17 +250,16 @@ def _add_linear(
         said = _with_weak(answers, len(run.labelled), run.weak)
         rows = np.concatenate([rows[0], run.weak.better]), np.concatenate([rows[1], run.weak.worse])
     seen = np.unique(np.concatenate(rows))
-    inputs, mask = run.inputs[seen], run.mask[seen]
+    found = [(means(x, there), model.rewards(model.embed(x, there))) for x, there in run.chunks(seen)]
+    phi, network = torch.cat([one for one, _ in found]), torch.cat([one for _, one in found], dim=1)
     rng = np.random.default_rng([seed, 5])
     places = np.searchsorted(seen, rows[0]), np.searchsorted(seen, rows[1])
     relative, members = model.spec.relative, model.spec.members
-    part, by_linear = learn_linear(means(inputs, mask), places, said, relative, fold[seen], members, rng)
-    own, network = (
-        float(rewards.mean(dim=0).std()) for rewards in (part(inputs, mask), model.rewards(model.embed(inputs, mask)))
-    )
+    part, by_linear = learn_linear(phi, places, said, relative, fold[seen], members, rng)
+    own, other = (float(rewards.mean(dim=0).std()) for rewards in (part.of_means(phi), network))
     if own <= NOTHING:
         return {"network": 1.0}
-    size = own / max(network, NOTHING)
+    size = own / max(other, NOTHING)
     linear, rest = stack(by_linear[: len(unseen)], size * unseen, answers, (expected, 1.0 - expected))
     model.add_linear(part, (linear, rest * size))
     return {"linear": linear / (linear + rest), "network": rest / (linear + rest)}

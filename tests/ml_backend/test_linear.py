@@ -92,9 +92,34 @@ def test_without_it_the_network_is_alone_and_trained_as_beside_it():
     assert torch.allclose(parts[0] / sizes[0], parts[1] / sizes[1], atol=1e-6)
 
 
-def test_a_model_that_sees_no_state_does_without():
-    trained, _, _ = fitted(40, of=lambda **sizes: spec(inputs=("actions",), **sizes), inputs=["actions"])
+def stateless(count, seed):
+    made, truth = features(count, seed)
+    return [replace(item, state=item.state[:, :0]) for item in made], truth
+
+
+@pytest.mark.parametrize(
+    ("changes", "pool"), [({"inputs": ("actions",)}, features), ({"state_names": ()}, stateless)],
+    ids=["the settings leave it out", "no dataset has one"],
+)  # fmt: skip
+def test_a_model_that_sees_no_state_does_without(changes, pool):
+    trained, _, _ = fitted(40, of=lambda **sizes: spec(**changes, **sizes), pool=pool)
     assert trained.model.linear is None and trained.weights["network"] == 1.0
+
+
+def test_it_is_fitted_to_some_trajectories_at_a_time(monkeypatch):
+    """All at once, 10,000 of them would take more than a gigabyte."""
+    whole, made, _ = fitted(40)
+    sizes = []
+
+    def counted(inputs, mask):
+        sizes.append(len(inputs))
+        return means(inputs, mask)
+
+    monkeypatch.setattr("ml_backend.reward.train.means", counted)
+    monkeypatch.setattr("ml_backend.reward.network.CHUNK", 7)
+    trained, _, _ = fitted(40)
+    assert max(sizes) == 7 and sum(sizes) > 30
+    assert np.allclose(trained.model.score(made)[1], whole.model.score(made)[1], atol=1e-4)
 
 
 def test_named_parts_and_several_task_types_do_without():

@@ -41,9 +41,8 @@ settings
 # %% [markdown]
 # ## Features
 #
-# One row per step: the frame's features, projected as the released model does (onto the directions that change least
-# from a frame to the next; no label was looked at), the actions and the state, each about standard normal. A
-# trajectory's rows are `offsets[i]:offsets[i + 1]`.
+# One row per step: the frame's features, projected as the released model does (onto directions that were found without
+# a label), the actions and the state, each about standard normal. A trajectory's rows are `offsets[i]:offsets[i + 1]`.
 # %%
 with np.load(folder / "features.npz") as file:
     data = {name: file[name] for name in file.files}
