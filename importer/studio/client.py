@@ -75,7 +75,7 @@ class LabelStudio:
 
     def version(self) -> str:
         """The server's version; empty where it is not Label Studio. Asked without a token: anybody may know it."""
-        address, trust_env = f"{self.url}/api/version", by_proxy(self.url)
+        address, trust_env = f"{self.url}/api/version/", by_proxy(self.url)
         with self._errors("read its version"):
             answer = httpx.get(
                 address, timeout=self._timeout, follow_redirects=True, trust_env=trust_env,
@@ -285,14 +285,18 @@ class LabelStudio:
         params |= {"page_size": PAGE} | ({"query": json.dumps(query)} if query else {})
         number, seen, total = 1, 0, 1
         while seen < total:
-            answer = self._send("list tasks", "GET", "api/tasks", params={**params, "page": number})
+            answer = self._send("list tasks", "GET", "api/tasks/", params={**params, "page": number})
             yield answer["tasks"]
             number, seen, total = number + 1, seen + len(answer["tasks"]), answer["total"]
             if not answer["tasks"]:
                 return
 
     def _send(self, what: str, method: str, path: str, **options: Any) -> Any:
-        """One request past the SDK's typed methods, which are slow on long lists or know no such address."""
+        """One request past the SDK's typed methods, which are slow on long lists or know no such address.
+
+        Args:
+            path: With the slash at its end where Label Studio's own has one, or it looks for a second address first.
+        """
         from label_studio_sdk.core.api_error import ApiError
 
         http = self._client._client_wrapper.httpx_client

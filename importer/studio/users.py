@@ -29,7 +29,7 @@ def admin_session(base_url: str, token: str) -> httpx.Client:
         fix = "Make a new one under Account & Settings."
         with _client(base_url) as visitor:
             body = {"refresh": token}
-            answer = _ask(visitor, "POST", "/api/token/refresh", "refresh the access token", fix=fix, json=body)
+            answer = _ask(visitor, "POST", "/api/token/refresh/", "refresh the access token", fix=fix, json=body)
         kind, token = "Bearer", answer.json()["access"]
     return _client(base_url, headers={"Authorization": f"{kind} {token}"})
 

@@ -33,7 +33,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         server.asked += 1
         address = urlsplit(self.path)
-        if server.down or address.path != "/api/tasks":
+        if server.down or address.path != "/api/tasks/":
             return self._reply(503 if server.down else 404, {})
         (item,) = json.loads(parse_qs(address.query)["query"][0])["filters"]["items"]
         assert (item["filter"], item["operator"]) == ("filter:tasks:id", "in_list")
