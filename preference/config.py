@@ -397,7 +397,7 @@ class Reward(Section):
     three together (docs/reward_model.md)."""
     linear_until: Annotated[int, Field(ge=0)] = 100
     """A linear model of the steps is part of the reward, and labels choose how much it counts. Before they are looked
-    at, it is expected to be 1 − n/linear_until of the reward with n labels, and the network the rest; 0 = no linear
+    at, it is expected to be 1 − (n/linear_until)² of the reward with n labels, and the network the rest; 0 = no linear
     part. With few labels it is ahead of the network, with more both together are (docs/reward_model.md). Not used if a
     model sees no state, or knows several task types, or if `parts` names others than the network."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"

@@ -132,7 +132,8 @@ def stack(
 
     Stacking (Wolpert 1992) with weights of at least 0 (Breiman 1996), on the likelihood of the answers. A normal prior
     says what they are before any answer: with few labels the mean of the two is hardly behind the better one, whichever
-    that is. Where the answers bear out neither, it is all there is.
+    that is. Where the answers bear out neither, it is all there is; where the network has no differences, the simple
+    part is.
 
     Args:
         simple: (N,) r_a − r_b of each pair, by a simple part that did not see it.

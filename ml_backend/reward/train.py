@@ -1,9 +1,9 @@
 """Training: features and preferences in, a reward model out.
 
 The network is fitted to all pairs but the test pairs, and a linear part of the steps (`linear`) beside it, if the model
-sees the robot's state. What the two count, the same pairs choose; before any answer the linear part is 1 −
-n/`reward.linear_until` of the reward with n labels. Where `reward.parts` names a simpler part, that is
-fitted instead, and the two are added with weights that the same pairs choose:
+sees the robot's state. What the two count, the same pairs choose; before any answer the linear part is expected to be
+1 − (n/`reward.linear_until`)² of the reward with n labels. Where `reward.parts` names a simpler part, that is fitted
+instead, and the two are added with weights that the same pairs choose:
 
 - a Bayesian Bradley-Terry model on what summarizes a trajectory (`summary`, `evidence`), which is hard to beat with
   few labels;
@@ -161,7 +161,7 @@ def train_model(
         if _with_linear(spec, reward, parts):
             answers, said = _answers(pairs, run.labelled, reward, reliability), pairs.label[run.labelled]
             labels = np.count_nonzero(said != 0.5) if reward.ties == "drop" else len(said)
-            expected = max(0.0, 1.0 - labels / reward.linear_until)
+            expected = max(0.0, 1.0 - (labels / reward.linear_until) ** 2)
             shares = _add_linear(model, run, unseen, fold[data.used], answers, expected, seed)
         model.centre(features)
         outcomes = _outcomes(model, features, known, fold, seed)

@@ -110,15 +110,20 @@ def fragments(store: Any, ids: list[str]) -> list[Any]:
 
 
 def ours(
-    ws: Any, store: Any, features: Any, inputs: tuple[str, ...], parts: list[str], pairs: Any, split: Any, seed: int
-) -> Any:
-    """Rewards by the reward model with the default settings, looking at `inputs` alone, of these parts."""
+    ws: Any, store: Any, features: Any, inputs: tuple[str, ...], parts: list[str], pairs: Any, split: Any, seed: int,
+    alone: bool = False,
+) -> Any:  # fmt: skip
+    """Rewards by the reward model with the default settings, looking at `inputs` alone, of these parts.
+
+    Args:
+        alone: Without the linear part of the steps.
+    """
     from ml_backend.loop.spec import describe
     from ml_backend.reward.train import train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     spec = replace(describe(ws, store, trajectories), inputs=inputs)
-    reward = ws.config.reward.model_copy(update={"parts": parts})
+    reward = ws.config.reward.model_copy(update={"parts": parts} | ({"linear_until": 0} if alone else {}))
     return train_model(features, pairs, split, spec, reward, seed=seed).model.score(features)[0]
 
 
@@ -220,7 +225,7 @@ def run(
         rewards["all parts"] = every
         for part in PARTS:
             rewards[f"part: {part} alone"] = ours(
-                ws, store, features, tuple(FULL.split(", ")), [part], pairs, split, seed
+                ws, store, features, tuple(FULL.split(", ")), [part], pairs, split, seed, alone=True
             )
         rewards["floor: duration"] = -np.array([t.duration_s for t in trajectories])
         rewards["floor: quality score"] = np.array([t.quality for t in trajectories])
