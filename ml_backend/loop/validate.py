@@ -22,9 +22,8 @@ from ml_backend.loop.models import trained_with
 from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
-from ml_backend.reward.features import Features
+from ml_backend.reward.features import Features, FeatureViews
 from ml_backend.reward.model import RewardModel
-from ml_backend.reward.segments import FeatureViews
 from ml_backend.validation.accuracy import fit_folds
 from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve

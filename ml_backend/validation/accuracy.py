@@ -25,10 +25,9 @@ import numpy as np
 
 from importer.pairs.batches import REPLACEMENT
 from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajectory_folds
-from ml_backend.reward.features import FeatureFiles, Features
+from ml_backend.reward.features import FeatureFiles, Features, FeatureViews
 from ml_backend.reward.layout import Placed
 from ml_backend.reward.model import ModelSpec
-from ml_backend.reward.segments import FeatureViews
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.reward.weak import seen_an_epoch
 from ml_backend.validation.ceiling import noise_ceiling

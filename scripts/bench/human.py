@@ -54,7 +54,7 @@ class Door:
 
     @cached_property
     def features(self) -> Any:
-        from ml_backend.reward.segments import Segment, segment_features
+        from ml_backend.reward.features import Segment, segment_features
 
         names = list(map(str, self.episodes))
         pieces = zip(self.episode.tolist(), self.start.tolist(), strict=True)

@@ -9,9 +9,8 @@ from ml_maker import crowd, features, pairs_of, spec
 
 from ml_backend.reward import checkpoint
 from ml_backend.reward.dataset import Split, index_pairs, ranking_accuracy, split_pairs
-from ml_backend.reward.features import collate
+from ml_backend.reward.features import Segment, collate, segment_features
 from ml_backend.reward.model import RewardModel
-from ml_backend.reward.segments import Segment, segment_features
 from ml_backend.reward.summary import summarize
 from ml_backend.reward.train import FEWEST, train_model
 from preference.config import Reward
