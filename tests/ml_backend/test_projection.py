@@ -11,12 +11,12 @@ from ml_backend.reward.projection import fit_projection
 SIZE = 30
 
 
-def pool(count=40, steps=20, seed=0):
+def pool(count=40, steps=20, seed=0, size=1.0):
     """Frames (count, steps, SIZE) of strong noise in all directions but one, in which a trajectory moves from one place
-    to another; and that slow signal (count, steps)."""
+    to another; and that slow signal (count, steps), `size` times as large."""
     rng = np.random.default_rng(seed)
     begin, end = 0.3 * rng.normal(size=(2, count, 1))
-    signal = begin + (end - begin) * np.linspace(0.0, 1.0, steps)
+    signal = size * (begin + (end - begin) * np.linspace(0.0, 1.0, steps))
     values = np.concatenate([signal[:, :, None], rng.normal(size=(count, steps, SIZE - 1))], axis=2)
     rotation = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))[0]
     return (values @ rotation).astype(np.float32), signal
@@ -53,6 +53,14 @@ def test_a_slow_signal_of_little_variance_comes_first_and_no_principal_component
     components = (np.concatenate(list(frames)) - mean) @ directions
     assert likeness(slow[:, 0], signal) > 0.95
     assert max(likeness(components[:, i], signal) for i in range(2)) < 0.3
+
+
+def test_what_hardly_varies_is_not_enlarged_however_slow_it_is():
+    frames, signal = pool(size=0.01)
+    assert max(likeness(column, signal) for column in projected(frames).T) < 0.3
+    shrunk = np.concatenate([frames[:, :, :1], 1e-3 * frames[:, :, 1:]], axis=2)
+    for found, expected in zip(fit(shrunk), principal(shrunk), strict=True):
+        assert np.array_equal(found, expected), "one direction alone varies enough, and two are kept"
 
 
 def test_the_slowest_has_variance_1_and_quicker_ones_less():
