@@ -13,8 +13,7 @@ def find_browser() -> str | None:
         own = playwright.chromium.executable_path
     if Path(own).exists():
         return own
-    # the one without windows first: a page of Label Studio costs it 2.0 s of CPU, and the other 2.6
-    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
         if found := shutil.which(name):
             return found
     return None

@@ -40,8 +40,6 @@ LONGEST = (
 )  # fmt: skip
 """The second and the third need no Label Studio: the first one's data folder is made meanwhile."""
 MAKERS = Path(__file__).parent / "makers"
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-"""The first has no windows, and takes a quarter less CPU for a page."""
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -218,12 +216,10 @@ def chromium():
     """A browser to drive: Playwright's own Chromium, or the system's."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as driver:
-        found = [driver.chromium.executable_path, *map(shutil.which, BROWSERS)]
+        found = [driver.chromium.executable_path, *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
         program = next((path for path in found if path and Path(path).exists()), None)
         if program is None:
-            pytest.skip(
-                "No Chromium; get it with `playwright install chromium` or `apt-get install chromium-headless-shell`"
-            )
+            pytest.skip("No Chromium; get it with `playwright install chromium` or `apt-get install chromium`")
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         browser.new_context, browser.new_page = _patient(browser.new_context), _patient(browser.new_page)
         yield browser
