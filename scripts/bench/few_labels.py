@@ -4,9 +4,9 @@ of the steps (`reward.linear_until`), whose weights the labels choose.
 Pools of 200 episodes of four Meta-World tasks, as in `quality_prior.py`: two of each task, one answered by the
 stochastic teacher and one by the teacher who makes mistakes, each with several draws of labels. A third of the episodes
 is held out, and accuracy is over pairs of these, against the true return. Every model learns from the pool's quality as
-well, as it does by default. What counts as an error is the standard error over pools. None of these pools had a part
-in the design, which was made on drawer-open-v3, faucet-open-v3, button-press-topdown-v3, plate-slide-v3 and
-window-close-v3.
+well, as it does by default. What counts as an error is the standard error over pools. The design was made on other
+pools, of drawer-open-v3, faucet-open-v3, button-press-topdown-v3, plate-slide-v3 and window-close-v3, and on people's
+answers. These pools were looked at, with other labels, when four forms of the share before any label were compared.
 
 Pools and results are kept in the folder: a run that was killed goes on.
 """
