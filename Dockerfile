@@ -52,6 +52,7 @@ COPY labeling_config labeling_config
 COPY importer importer
 COPY qc_reports qc_reports
 COPY ml_backend ml_backend
+COPY release release
 COPY robopref robopref
 RUN pip install --no-deps --no-build-isolation . && python -m compileall -q /usr/local/lib/python3.11/site-packages/robopref
 ENV HOME=/tmp HF_HOME=/data/cache/huggingface TORCH_HOME=/data/cache/torch MPLCONFIGDIR=/tmp/matplotlib

@@ -26,7 +26,7 @@ from robopref.supervisor import Project
 from robopref.up import LONGEST_STOP_S, launch, stop
 
 if TYPE_CHECKING:
-    from ml_backend.release.build import ReleaseResult
+    from release.build import ReleaseResult
 
 POOL = Path(__file__).resolve().parent.parent / "examples" / "pool"
 NEEDED_BYTES = 1_000_000_000
@@ -225,8 +225,8 @@ def _validate(ws: Workspace) -> None:
 
 def _release(ws: Workspace) -> ReleaseResult:
     """1.0.0, or if a person has answered since then, the version that the changes call for."""
-    from ml_backend.release.build import VersionTaken, build_release
-    from ml_backend.release.versions import released
+    from release.build import VersionTaken, build_release
+    from release.versions import released
 
     version = str(max(released(ws.releases, ws.config.name), default="1.0.0"))
     while True:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from importer.pool.inspect import Inspection
     from ml_backend.loop.rounds import RoundResult
     from ml_backend.ranking import Choice
-    from ml_backend.release.archive import VerifyResult
+    from release.archive import VerifyResult
     from robopref.backup import BackupResult
     from robopref.doctor import Finding
     from robopref.init import Started

@@ -13,7 +13,7 @@ from preference.workspace import Workspace
 from robopref.show import counted
 
 if TYPE_CHECKING:
-    from ml_backend.release.build import ReleaseResult
+    from release.build import ReleaseResult
 
 
 def summarize(ws: Workspace, seconds: dict[str, float], release: ReleaseResult) -> dict[str, Any]:

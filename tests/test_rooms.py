@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 from paths import MAKERS, ROOT
 
-ROOMS = ("preference", "labeling_config", "importer", "qc_reports", "ml_backend", "robopref")
+ROOMS = ("preference", "labeling_config", "importer", "qc_reports", "ml_backend", "release", "robopref")
 
 
 @functools.cache
@@ -96,8 +96,8 @@ def test_circle_finds_one():
 def test_ml_backend_stays_small():
     """Room by room a newcomer looks through it; each `__init__.py` counts."""
     files = [path for path in modules().values() if path.parts[0] == "ml_backend"]
-    assert len(files) <= 64
-    assert len({path.parent for path in files}) <= 8
+    assert len(files) <= 46
+    assert len({path.parent for path in files}) <= 6
 
 
 def importers(library):
@@ -140,7 +140,7 @@ def test_environment_variables_are_read_in_one_place():
             text = path.read_text()
             if "os.environ.get" in text or "os.getenv" in text:
                 readers.append(str(path.relative_to(ROOT)))
-    on_their_own = ("labeling_config/plugin/", "ml_backend/label_studio_ml/")  # run without the rest of Robopref
+    on_their_own = "labeling_config/plugin/"  # runs without the rest of Robopref
     assert [path for path in readers if not path.startswith(on_their_own)] == ["preference/config_file.py"]
 
 

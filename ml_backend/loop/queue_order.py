@@ -27,7 +27,7 @@ from preference.workspace import Workspace
 LAST = 1_000_000
 """The place of a task that is not ours, or is already answered: after everything else."""
 PREDICTIONS = "predictions.json"
-"""In the work folder: what `publish` writes and ml_backend/label_studio_ml reads."""
+"""In the work folder: what `publish` writes and integrations/label_studio_ml reads."""
 
 log = logging.getLogger("robopref.queue")
 

@@ -25,7 +25,6 @@ from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
 from ml_backend.reward.features import Features, FeatureViews
 from ml_backend.reward.model import RewardModel
 from ml_backend.validation.accuracy import fit_folds
-from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import learning_curve
 from ml_backend.validation.other_rewards import OURS, Scores, clock, read_scores, side_by_side
 from ml_backend.validation.page import film_strips, shown_rows, write_page
@@ -46,6 +45,7 @@ from preference.errors import DataError, NotReady, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import remark
 from preference.workspace import Workspace
+from qc_reports.agreement.ceiling import noise_ceiling
 from qc_reports.answers import join
 
 PAGE, PROPOSED = "validation.html", "proposed_pairs.csv"

@@ -4,7 +4,6 @@
 | --- | --- |
 | `accuracy` | ranking accuracy, cross-validation, tiers |
 | `temperature` | are its probabilities true, and what makes them so |
-| `ceiling` | what a perfect model would score on these labels |
 | `probes` | can the reward be had without the behaviour, and pairs that teach otherwise |
 | `learning_curve` | what more comparisons would bring, and when to stop |
 | `other_rewards` | another reward's scores as a file; ours and others' on the same held-out pairs |

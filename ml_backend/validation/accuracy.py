@@ -30,7 +30,6 @@ from ml_backend.reward.layout import Placed
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import Trained, train_model
 from ml_backend.reward.weak import seen_an_epoch
-from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.learning_curve import TARGETS
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
 from ml_backend.validation.temperature import Temperatures, calibrated, calibration, slip_of, temperatures
@@ -38,6 +37,7 @@ from preference.config import Reward
 from preference.errors import UserError
 from preference.records import Preference, Trajectory
 from preference.work import HERE, Workers, parallel_map
+from qc_reports.agreement.ceiling import noise_ceiling
 from qc_reports.answers import Answered
 
 DRAWS = 1000

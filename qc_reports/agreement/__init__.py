@@ -4,5 +4,6 @@
 - `parts.parts(answers, ...)`: alpha by task type, stratum, tiers, quartiles and over time.
 - `contested.contested_pairs(answers, ...)`: the pairs on which answers differ most.
 - `pair_model.fit_pairs(votes, ...)`: Dawid-Skene with difficulty (Dawid & Skene 1979).
+- `ceiling.noise_ceiling(preferences, answers, ...)`: what a model that is always right would score on these labels.
 - `exact_tests`: binomial tests and intervals, false discoveries (Benjamini & Hochberg 1995), change points.
 """

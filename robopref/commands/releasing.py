@@ -15,7 +15,7 @@ from robopref.init import write_config
 from robopref.show_status import follow, then
 
 if TYPE_CHECKING:
-    from ml_backend.release.hub import Gate
+    from release.hub import Gate
 
 release_app = typer.Typer(cls=Stages)
 app.add_typer(release_app, name="release", rich_help_panel=RELEASE)
@@ -31,7 +31,7 @@ def release(
     """Package preferences, manifest, reward model, inference script, card and notebook."""
     if context.invoked_subcommand is not None:
         return
-    from ml_backend.release import build_release
+    from release import build_release
 
     if not version:
         raise typer.BadParameter("required, for instance 1.2.0", param_hint="--version")
@@ -48,7 +48,7 @@ def release_verify(
 
     Archives are not unpacked. Example: `robopref release verify robopref-drawers-1.2.0.tar.gz`
     """
-    from ml_backend.release import verify_release
+    from release import verify_release
 
     show.verified(verify_release(path), json)
     where = "Unpack it first; its README.md" if path.is_file() else f"README.md in {path}"
@@ -72,7 +72,7 @@ def release_push(
 
     Example: `robopref release push robopref-drawers-1.2.0 --dataset lab/drawers --model lab/drawers-reward`
     """
-    from ml_backend.release.hub import push_release
+    from release.hub import push_release
 
     if gated not in ("", "auto", "manual"):
         raise typer.BadParameter(f"expected auto or manual, found {gated!r}", param_hint="--gated")
@@ -97,7 +97,7 @@ def adopt(
     Example: `robopref adopt robopref-drawers-1.0.0 --dataset ../datasets/our_drawers`
     """
     from importer.pool.inspect import dataset_at, inspect
-    from ml_backend.release import adopt as adoption
+    from release import adopt as adoption
 
     received = adoption.open_release(release)
     own = inspect(dataset_at(Path(dataset))) if dataset else None
@@ -142,7 +142,7 @@ def export_lerobot(
 
     Example: `robopref export lerobot ../datasets/kitchen_rewarded`
     """
-    from ml_backend.release.lerobot import export_lerobot as export
+    from release.lerobot import export_lerobot as export
 
     ws = Workspace.open(config)
     made = export(ws, folder, dataset=dataset, column=column, copy=copy, best=best, next_reward=next_reward)
@@ -163,7 +163,7 @@ def export_dpo(
 
     Example: `robopref export dpo pairs.jsonl`
     """
-    from ml_backend.release.preferences import export_dpo as export
+    from release.preferences import export_dpo as export
 
     ws = Workspace.open(config)
     show.record(export(ws, file), json)

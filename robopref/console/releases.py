@@ -43,7 +43,7 @@ def facts(ws: Workspace, asked: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _made(ws: Workspace) -> list[Made]:
-    from ml_backend.release.versions import released
+    from release.versions import released
 
     found = []
     for version, folder in reversed(released(ws.releases, ws.config.name).items()):
@@ -72,7 +72,7 @@ def _newest(log: str) -> str:
 
 def _suggested(ws: Workspace) -> str:
     """A minor version above the newest; a build that calls for another one says so."""
-    from ml_backend.release.versions import released
+    from release.versions import released
 
     known = list(released(ws.releases, ws.config.name))
     return str(known[-1].bump_minor()) if known else "1.0.0"
@@ -91,7 +91,7 @@ def _wanted(pressed: Pressed) -> str:
 
 
 def _build(ws: Workspace, pressed: Pressed) -> str:
-    from ml_backend.release import build_release
+    from release import build_release
 
     made = build_release(ws, _wanted(pressed))
     return " ".join([f"{made.version} was built: {made.pairs} labelled pairs.", *made.changes])
@@ -99,7 +99,7 @@ def _build(ws: Workspace, pressed: Pressed) -> str:
 
 def _can_build(ws: Workspace, pressed: Pressed) -> None:
     needs("torch", "onnx", "onnxruntime", "nbformat", "semver")
-    from ml_backend.release.versions import parse_version, released
+    from release.versions import parse_version, released
 
     version = parse_version(_wanted(pressed))
     if version in released(ws.releases, ws.config.name):
@@ -109,7 +109,7 @@ def _can_build(ws: Workspace, pressed: Pressed) -> None:
 
 
 def _verify(ws: Workspace, pressed: Pressed) -> str:
-    from ml_backend.release import verify_release
+    from release import verify_release
 
     found = verify_release(archive(ws, pressed.subject))
     if found.ok:

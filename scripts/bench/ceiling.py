@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ml_backend.validation.ceiling import noise_ceiling
 from preference.records import Answer, Pair
+from qc_reports.agreement.ceiling import noise_ceiling
 from qc_reports.answers import Answered
 from qc_reports.resolution.vote import resolve
 

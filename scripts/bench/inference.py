@@ -21,12 +21,12 @@ import onnxruntime
 import torch
 
 from ml_backend.loop.spec import PROJECTION
-from ml_backend.release import onnx
 from ml_backend.reward.encoder import export, load
 from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec, RewardModel
 from preference.config import Clips, Reward
+from release import onnx
 
 ROWS, SIDE, ACTIONS, STATE = 64, 240, 4, 8
 TEMPLATE = Path(onnx.__file__).parent / "templates" / "inference.py"

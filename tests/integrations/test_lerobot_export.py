@@ -12,9 +12,9 @@ from export_maker import make_workspace
 from lerobot_environment import environment
 from paths import ROOT, SAMPLE_POOL
 
-from ml_backend.release.lerobot import export_lerobot
 from ml_backend.reward.model import RewardModel
 from preference.config import Dataset
+from release.lerobot import export_lerobot
 
 
 @pytest.fixture

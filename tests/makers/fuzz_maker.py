@@ -26,11 +26,11 @@ from mcap_maker import make_mcap
 from importer.pairs.pair_file import read_pairs
 from importer.pool import hdf5, read_episode, read_pool
 from importer.pool.video import clean_frames
-from ml_backend.release.archive import verify_release, write_archive, write_sums
 from preference.artifacts import read_csv, read_json, read_jsonl
 from preference.config import Clips, Dataset, Pool
 from preference.errors import UserError, installed
 from qc_reports.report.judgments_file import read_judgments_csv
+from release.archive import verify_release, write_archive, write_sums
 
 MEMORY = 2 << 30
 """Bytes of RLIMIT_DATA; the tests' machines have at least twice as much."""

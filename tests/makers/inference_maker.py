@@ -5,6 +5,6 @@ from typing import Any
 
 from paths import ROOT
 
-_spec: Any = spec_from_file_location("inference", ROOT / "ml_backend" / "release" / "templates" / "inference.py")
+_spec: Any = spec_from_file_location("inference", ROOT / "release" / "templates" / "inference.py")
 inference: Any = module_from_spec(_spec)
 _spec.loader.exec_module(inference)

@@ -19,7 +19,7 @@ from paths import ROOT
 
 from robopref.child import claim_port
 
-FOLDER = ROOT / "ml_backend" / "label_studio_ml"
+FOLDER = ROOT / "integrations" / "label_studio_ml"
 ARCHIVE = next(word for word in (FOLDER / "Dockerfile").read_text().split() if word.endswith(".tar.gz"))
 CLONE = ROOT.parent / "shared" / "label-studio-ml-backend"
 SOURCE = os.environ.get("LABEL_STUDIO_ML_SOURCE") or str(CLONE if CLONE.is_dir() else ARCHIVE)

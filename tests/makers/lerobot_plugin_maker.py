@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from ml_maker import features, spec
 
-from ml_backend.release.onnx import Example, WholePath, contract_of
-from ml_backend.release.safetensors import write_safetensors
 from ml_backend.reward.encoder import load
 from ml_backend.reward.encoder_weights import resolve_weights
 from ml_backend.reward.model import RewardModel
 from preference.config import Clips
+from release.onnx import Example, WholePath, contract_of
+from release.safetensors import write_safetensors
 
 CAMERA = "observation.images.front"
 COLUMNS = {

@@ -163,7 +163,7 @@ def exported(tmp_path, **changes):
     """A model of two robots and two tasks as the release has it, and the trajectories that it was normalized by."""
     from inference_maker import inference
 
-    from ml_backend.release.onnx import WholePath, contract_of, export_onnx
+    from release.onnx import WholePath, contract_of, export_onnx
 
     own = spec(
         robots=(("arm", 2, 3), ("hand", 5, 1)), action_names=tuple("abcdefg"), state_names=tuple("wxyz"),
@@ -180,7 +180,7 @@ def exported(tmp_path, **changes):
 
 
 def test_a_release_takes_each_robots_own_arrays_and_the_tasks_name_and_says_what_it_does_not_know(tmp_path):
-    from ml_backend.release.onnx import Example, WholePath, parity
+    from release.onnx import Example, WholePath, parity
 
     inference, released, model, own, recorded = exported(tmp_path)
     arm, hand = recorded
@@ -208,7 +208,7 @@ def test_a_release_takes_each_robots_own_arrays_and_the_tasks_name_and_says_what
 
 
 def test_the_check_of_a_released_graph_sees_every_output_and_what_a_missing_task_or_robot_gives(tmp_path):
-    from ml_backend.release.onnx import Example, WholePath, output_names, parity
+    from release.onnx import Example, WholePath, output_names, parity
 
     _, _, model, own, (arm, hand) = exported(tmp_path, outcomes=("progress", "success"))
     examples = [Example("a", np.zeros((7, 0)), arm.actions, arm.state, (), 0, 1)]
@@ -243,7 +243,7 @@ def test_the_check_of_a_released_graph_sees_every_output_and_what_a_missing_task
 
 
 def test_the_check_of_a_graph_of_several_cameras_leaves_out_each():
-    from ml_backend.release.onnx import Example, _odd_ones
+    from release.onnx import Example, _odd_ones
 
     own = spec(inputs=("frames", "actions"), cameras=("front", "wrist"), frame_size=8, projection=2)
     front, wrist = np.ones((3, 9, 12, 3), np.uint8), np.ones((3, 10, 9, 3), np.uint8)
@@ -280,8 +280,8 @@ def test_a_pool_of_two_cameras_and_two_robots_is_encoded_described_and_scored_by
     from importer.pool.build import build_pool
     from ml_backend.loop.features import encode_pool
     from ml_backend.loop.spec import describe, features_for
-    from ml_backend.release.gather import _columns
     from preference.workspace import Workspace
+    from release.gather import _columns
 
     folder = make_folder(tmp_path / "d", {name: Made(rows=30, task="reach") for name in "ab"})
     write_video(folder / "a" / "wrist.mp4", 30)

@@ -9,13 +9,13 @@ import torch
 from ml_maker import crowd, features, pairs_of, spec
 
 from importer.pool.quality import quartiles
-from ml_backend.release.onnx import Example, WholePath, export_onnx, parity
 from ml_backend.reward.dataset import Quartiles, Split
 from ml_backend.reward.features import collate
 from ml_backend.reward.linear import LinearSteps, means
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.train import train_model
 from preference.config import Reward
+from release.onnx import Example, WholePath, export_onnx, parity
 
 REWARD = Reward(inputs=["actions", "state"], epochs=30, hidden=8, members=3)
 NONE = np.zeros(0, int)

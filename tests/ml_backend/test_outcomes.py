@@ -215,7 +215,7 @@ def test_the_step_of_completion_follows_from_the_span_that_people_see():
 
 
 def test_the_released_graph_gives_every_row_its_part_and_its_outcomes(tmp_path):
-    from ml_backend.release.onnx import WholePath, export_onnx, output_names
+    from release.onnx import WholePath, export_onnx, output_names
 
     made, truth, known = journeys()
     model = trained(known, made, truth).model
@@ -225,7 +225,7 @@ def test_the_released_graph_gives_every_row_its_part_and_its_outcomes(tmp_path):
     }
     contract = {"inputs": ["actions", "state"], "sample_fps": 5.0, "max_frames": 64, "columns": {}, **ranges}
     export_onnx(WholePath(model, None), model.spec, contract, tmp_path / "reward_model.onnx", tmp_path / "graph.onnx")
-    place = importlib.util.spec_from_file_location("released", ROOT / "ml_backend/release/templates/inference.py")
+    place = importlib.util.spec_from_file_location("released", ROOT / "release/templates/inference.py")
     assert place and place.loader
     inference = importlib.util.module_from_spec(place)
     place.loader.exec_module(inference)

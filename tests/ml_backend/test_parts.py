@@ -187,7 +187,7 @@ def test_a_segment_beyond_its_trajectory_is_named(segment, words):
 
 
 def test_all_parts_leave_as_one_onnx_graph_that_computes_what_the_model_does(tmp_path):
-    from ml_backend.release.onnx import Example, WholePath, export_onnx, parity
+    from release.onnx import Example, WholePath, export_onnx, parity
 
     trained, made, *_ = fitted()
     whole = WholePath(trained.model, None)

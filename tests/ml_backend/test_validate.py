@@ -13,12 +13,12 @@ from ml_backend.reward.dataset import Quartiles, index_pairs, pair_folds, split_
 from ml_backend.reward.layout import Placed
 from ml_backend.reward.train import train_model
 from ml_backend.validation.accuracy import accuracy, fit_folds, tiers, validate
-from ml_backend.validation.ceiling import noise_ceiling
 from ml_backend.validation.temperature import calibration
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import Pair
 from preference.work import HERE, Workers
+from qc_reports.agreement.ceiling import noise_ceiling
 from qc_reports.answers import Answered
 from qc_reports.resolution.vote import resolve
 

@@ -14,7 +14,7 @@ from preference import listeners, work
 from preference.errors import UserError
 from preference.work import Crash, Workers, in_a_process, parallel_map
 
-ROOMS = ("preference", "importer", "qc_reports", "ml_backend", "robopref", "labeling_config")
+ROOMS = ("preference", "importer", "qc_reports", "ml_backend", "release", "robopref", "labeling_config")
 ONLY_LINUX = {
     "fcntl", "prctl", "sched_getaffinity", "sched_setaffinity", "posix_fallocate", "posix_fadvise", "copy_file_range",
     "splice", "memfd_create", "eventfd", "pidfd_open", "epoll", "inotify", "setns", "unshare", "getrandom", "O_DIRECT",

@@ -37,7 +37,7 @@ def test_every_colour_of_the_palette_has_a_dark_one():
     assert names and names == set(re.findall(r"--[a-z]+", dark.split("@media")[0]))
 
 
-@pytest.mark.parametrize("room", ["preference", "labeling_config", "qc_reports", "ml_backend"])
+@pytest.mark.parametrize("room", ["preference", "labeling_config", "qc_reports", "ml_backend", "release"])
 def test_templates_take_their_colours_from_the_palette(room):
     for path in files(room).rglob("*.jinja"):
         assert not re.search(r"color: *#|background: *#", path.read_text()), f"{path} has a colour of its own"

@@ -14,9 +14,9 @@ from werkzeug.serving import make_server
 from importer.simulate.answering import simulate
 from labeling_config.contract import CONSOLE
 from ml_backend.loop.worker import Worker
-from ml_backend.release import verify_release
 from preference.embedded import Servers, write_servers
 from preference.workspace import Workspace
+from release import verify_release
 from robopref.child import claim_port
 from robopref.console import handle
 from robopref.service import create_app

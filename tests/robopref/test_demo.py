@@ -164,8 +164,8 @@ def test_the_active_round_asked_what_the_model_wanted_and_made_it_train_again(su
 
 
 def test_the_release_is_whole_and_says_which_weights_were_used(finished, summary):
-    from ml_backend.release import verify_release
     from ml_backend.reward.encoder_weights import packaged_file
+    from release import verify_release
 
     archive = Path(summary["release"]["path"])
     assert verify_release(archive).ok

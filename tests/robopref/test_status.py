@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from importer.calibration.build import build, retest
 from importer.pairs.annotators import add_annotators
 from ml_backend.loop import train as stages
-from ml_backend.release.gather import gather
 from preference.artifacts import write_json
 from preference.config import Config
 from preference.config_file import outside_protocol
@@ -20,6 +19,7 @@ from preference.errors import NotReady, UserError
 from preference.records import Batch, Certification, Judgment, Pair, Preference, Review, Trajectory
 from preference.workspace import Workspace
 from qc_reports.certification import Effort
+from release.gather import gather
 from robopref.cli import app
 from robopref.show_checks import certifications
 from robopref.status import next_step, owed

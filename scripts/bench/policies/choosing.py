@@ -14,7 +14,7 @@ TEMPERATURE, MOST = 0.5, 20.0
 
 def best(rewards: np.ndarray) -> np.ndarray:
     """(N,) 1 for the best 30 %, else 0, as `robopref export lerobot --best 0.3` marks them."""
-    from ml_backend.release.lerobot import best_of_each
+    from release.lerobot import best_of_each
 
     return best_of_each(rewards, [""] * len(rewards), SHARE).astype(float)
 

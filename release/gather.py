@@ -25,9 +25,6 @@ from ml_backend.loop.models import trained_with
 from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import fingerprint
 from ml_backend.loop.validate import PAGE, validate_model
-from ml_backend.release.onnx import Example
-from ml_backend.release.preferences import RETRAIN, labelled, own_names, preference_table, pseudonyms, read_split
-from ml_backend.release.safetensors import CONFIG
 from ml_backend.reward.encoder import Encoder, load
 from ml_backend.reward.layout import UNSEEN
 from ml_backend.reward.model import ModelSpec, RewardModel
@@ -50,6 +47,9 @@ from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 from qc_reports.qc import check
 from qc_reports.report.batch_report import BatchReport
+from release.onnx import Example
+from release.preferences import RETRAIN, labelled, own_names, preference_table, pseudonyms, read_split
+from release.safetensors import CONFIG
 
 PARITY_EXAMPLES = 4
 """Real trajectories on which the exported graph is compared with torch, including the shortest and the longest."""

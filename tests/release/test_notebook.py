@@ -16,7 +16,7 @@ from ml_backend.reward import losses
 from ml_backend.reward.dataset import split_pairs
 from ml_backend.reward.layers import temporal_layer
 
-NOTEBOOK = ROOT / "ml_backend" / "release" / "templates" / "reproduce.py"
+NOTEBOOK = ROOT / "release" / "templates" / "reproduce.py"
 SETTINGS = {
     "seed": 1, "inputs": ["actions", "state"], "projection": 0, "temporal": "mean", "hidden": 8, "members": 2,
     "ties": "soft", "margin": 0.3, "slip": 0.1, "reliability": "vote", "learning_rate": 0.02, "weight_decay": 1e-3,

@@ -8,14 +8,14 @@ import tarfile
 
 import pytest
 
-from ml_backend.release.archive import MOST_FILES, SMALL, verify_release, write_archive, write_sums
+from release.archive import MOST_FILES, SMALL, verify_release, write_archive, write_sums
 
 MEMORY = 128 << 20
 """Bytes that verifying may take beside what Python and its packages take."""
 VERIFY = """
 import resource, sys
 from pathlib import Path
-from ml_backend.release.archive import verify_release
+from release.archive import verify_release
 taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_DATA, (taken + int(sys.argv[2]),) * 2)
 print(*verify_release(Path(sys.argv[1])).problems, sep="\\n")

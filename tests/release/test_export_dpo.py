@@ -11,10 +11,10 @@ from export_maker import add_model, make_workspace, put_labels
 from lerobot_maker import Made, make_dataset
 from typer.testing import CliRunner
 
-from ml_backend.release.preferences import export_dpo
 from preference.config import Dataset
 from preference.errors import NotReady, UserError
 from preference.workspace import Workspace
+from release.preferences import export_dpo
 
 EPISODES = 12
 

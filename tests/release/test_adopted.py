@@ -13,13 +13,13 @@ from importer.pairs.sampling import UNIFORM
 from importer.pool.manifest import read_manifest, write_manifest
 from importer.simulate import answering
 from ml_backend.loop import spec as description
-from ml_backend.release import adopt, gather
-from ml_backend.release.adopted_answers import read_tables
 from ml_backend.reward.dataset import SPLITS, split_pairs
 from ml_backend.reward.layout import Robot
 from preference.config import Reward
 from preference.errors import DataError
 from preference.records import ADOPTED_FROM, AS_RELEASED, Annotator, Batch, Trajectory
+from release import adopt, gather
+from release.adopted_answers import read_tables
 
 
 def tables(folder, a="d-1", b="d-2", pair="p", batch="production-001", label=1.0, kind="production"):

@@ -10,11 +10,11 @@ import torch
 from export_maker import make_workspace
 from lerobot_maker import Made, make_dataset
 
-from ml_backend.release.lerobot import MARKER, export_lerobot
-from ml_backend.release.lerobot_tables import PROGRESS, write_progress
 from ml_backend.reward.model import RewardModel
 from preference.config import Dataset
 from preference.errors import DataError
+from release.lerobot import MARKER, export_lerobot
+from release.lerobot_tables import PROGRESS, write_progress
 
 
 def data_file(folder, number, first, episodes, progress, **more):

@@ -13,9 +13,9 @@ from inference_maker import inference
 from lerobot_maker import CAMERA, Made, make_dataset
 from ml_maker import features, spec
 
-from ml_backend.release.onnx import Example, WholePath, contract_of, export_onnx
 from ml_backend.reward.model import RewardModel
 from preference.config import Clips
+from release.onnx import Example, WholePath, contract_of, export_onnx
 
 COLUMNS = {"camera": "", "actions": [("action", [])], "state": [("observation.state", [])]}
 

@@ -28,7 +28,14 @@ from importer.pool.dataset import format_of, open_dataset
 from importer.pool.lerobot import read_info
 from importer.pool.video import sample_rows
 from ml_backend.loop.spec import features_for
-from ml_backend.release.lerobot_tables import (
+from ml_backend.reward.model import RewardModel
+from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
+from preference.config import Dataset
+from preference.errors import NotReady, UserError
+from preference.records import ModelVersion, Trajectory
+from preference.work import progress
+from preference.workspace import Workspace
+from release.lerobot_tables import (
     KEPT,
     NEXT,
     PROGRESS,
@@ -38,13 +45,6 @@ from ml_backend.release.lerobot_tables import (
     write_progress,
     write_table,
 )
-from ml_backend.reward.model import RewardModel
-from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
-from preference.config import Dataset
-from preference.errors import NotReady, UserError
-from preference.records import ModelVersion, Trajectory
-from preference.work import progress
-from preference.workspace import Workspace
 
 MARKER = "meta/robopref.json"
 """Says what the export was made from; written last, and what `export lerobot` recognizes its own folders by."""

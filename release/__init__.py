@@ -23,10 +23,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ml_backend.release.archive import VerifyResult, verify_release
+from release.archive import VerifyResult, verify_release
 
 if TYPE_CHECKING:
-    from ml_backend.release.build import ReleaseResult, VersionTaken, build_release
+    from release.build import ReleaseResult, VersionTaken, build_release
 
 __all__ = ["ReleaseResult", "VerifyResult", "VersionTaken", "build_release", "verify_release"]
 
@@ -34,6 +34,6 @@ __all__ = ["ReleaseResult", "VerifyResult", "VersionTaken", "build_release", "ve
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ml_backend.release import build  # which imports torch
+    from release import build  # which imports torch
 
     return getattr(build, name)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_backend.release.archive import SUMS, check_folder, files_of, parse_sums
-from ml_backend.release.safetensors import CONFIG, WEIGHTS
 from preference.artifacts import read_json
 from preference.errors import DataError, UserError
 from preference.pages import render
 from preference.work import progress
+from release.archive import SUMS, check_folder, files_of, parse_sums
+from release.safetensors import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -212,7 +212,7 @@ def _files(folder: Path, kind: str, contract: dict[str, Any], dataset: str, mode
     header = _front_matter(folder)
     validation = read_json(folder / "validation.json")
     card = render(
-        "ml_backend.release", "MODEL_CARD.md.jinja", contract=contract, dataset=dataset, model=model,
+        "release", "MODEL_CARD.md.jinja", contract=contract, dataset=dataset, model=model,
         license_lines=[line for line in header if line.startswith("license")] or ["license: other"],
         people="- expert-generated" in header, simulated="- machine-generated" in header,
         accuracy=validation["ranking_accuracy"], trusted=validation.get("trusted"),

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_backend.release.archive import verify_release, write_archive, write_sums
-from ml_backend.release.build import notebook, write_parquet
-from ml_backend.release.preferences import labelled, preference_table, pseudonyms, redacted
-from ml_backend.release.versions import Version, compare, folder_name, growth, parse_version
 from preference.artifacts import sha256_of, write_jsonl
 from preference.errors import DataError, NotReady, UserError
 from preference.records import Preference
+from release.archive import verify_release, write_archive, write_sums
+from release.build import notebook, write_parquet
+from release.preferences import labelled, preference_table, pseudonyms, redacted
+from release.versions import Version, compare, folder_name, growth, parse_version
 
 
 def preference(pair_id: str, label: float | None, **changes: object) -> Preference:

@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from pandas.api import types
 
 from importer.pairs.batches import REPLACEMENT
-from ml_backend.release.gather import Source
 from preference import formats
 from preference.artifacts import sha256_of, write_json, write_text
 from preference.pages import render
@@ -28,6 +27,7 @@ from preference.records import Trajectory
 from qc_reports.agreement.coefficients import krippendorff_alpha
 from qc_reports.answers import planned, votes
 from qc_reports.report.batch_report import BatchReport
+from release.gather import Source
 
 _INK, _GREY = "#3465a4", "#9aa5b1"
 _UNKNOWN = "not measured"
@@ -251,7 +251,7 @@ def write_croissant(folder: Path, facts: Mapping[str, Any], tables: Mapping[str,
 
 
 def _rendered(name: str, **values: Any) -> str:
-    return render("ml_backend.release", f"{name}.jinja", **values)
+    return render("release", f"{name}.jinja", **values)
 
 
 def _kind(column: pd.Series) -> str:

@@ -7,9 +7,9 @@ import pytest
 from hub_push_maker import TOKEN, Hub
 from lerobot_plugin_maker import write_model
 
-from ml_backend.release.archive import write_sums
-from ml_backend.release.hub import push_release
 from preference.errors import DataError, UserError
+from release.archive import write_sums
+from release.hub import push_release
 
 CARD = "---\npretty_name: Tiny\nlicense: apache-2.0\n---\n# Tiny\n"
 ACCURACY = {"value": 0.8, "low": 0.7, "high": 0.9, "pairs": 60}

@@ -25,13 +25,19 @@ from pyarrow import parquet
 
 from importer.pool.manifest import write_manifest
 from ml_backend.loop.validate import PAGE
-from ml_backend.release import onnx
-from ml_backend.release.archive import write_archive, write_sums
-from ml_backend.release.card import card_facts, plot_labels, plot_rewards, write_card, write_croissant
-from ml_backend.release.gather import Source, gather
-from ml_backend.release.preferences import judgment_table
-from ml_backend.release.safetensors import write_safetensors
-from ml_backend.release.versions import (
+from ml_backend.reward import checkpoint
+from preference.artifacts import read_json, replacing, sha256_of, write_csv, write_json, write_jsonl, write_text
+from preference.errors import UserError
+from preference.workspace import Workspace
+from qc_reports.report.files import write_folder
+from qc_reports.report.page import write_report
+from release import onnx
+from release.archive import write_archive, write_sums
+from release.card import card_facts, plot_labels, plot_rewards, write_card, write_croissant
+from release.gather import Source, gather
+from release.preferences import judgment_table
+from release.safetensors import write_safetensors
+from release.versions import (
     Changes,
     Version,
     compare,
@@ -42,12 +48,6 @@ from ml_backend.release.versions import (
     parse_version,
     released_before,
 )
-from ml_backend.reward import checkpoint
-from preference.artifacts import read_json, replacing, sha256_of, write_csv, write_json, write_jsonl, write_text
-from preference.errors import UserError
-from preference.workspace import Workspace
-from qc_reports.report.files import write_folder
-from qc_reports.report.page import write_report
 
 FILES = {
     "preferences.parquet": "the resolved label of each pair, with its split",
@@ -316,11 +316,11 @@ def _write_reports(source: Source, folder: Path) -> None:
 
 def _license(identifier: str) -> str:
     """The license's text where Robopref carries it, otherwise where to read it."""
-    text = files("ml_backend.release").joinpath("templates", "licenses", f"{Path(identifier).name}.txt")
+    text = files("release").joinpath("templates", "licenses", f"{Path(identifier).name}.txt")
     if text.is_file():
         return text.read_text(encoding="utf-8")
     return f"SPDX-License-Identifier: {identifier}\n\nThe text of the license: https://spdx.org/licenses/{identifier}.html\n"
 
 
 def _template(name: str) -> str:
-    return files("ml_backend.release").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("release").joinpath("templates", name).read_text(encoding="utf-8")

@@ -26,9 +26,6 @@ from ml_backend.loop.models import digests, trained_with
 from ml_backend.loop.spec import check_robot
 from ml_backend.loop.train import headline
 from ml_backend.loop.validate import PAGE
-from ml_backend.release.adopted_answers import note_of, put_answers, read_tables
-from ml_backend.release.archive import SUMS, check_folder, write_archive
-from ml_backend.release.versions import Version, folder_name, is_complete, parse_version
 from ml_backend.reward import checkpoint
 from ml_backend.reward.dataset import SPLITS
 from ml_backend.reward.encoder_weights import resolve_weights
@@ -41,6 +38,9 @@ from preference.errors import ConfigError, DataError, UserError
 from preference.formats import now
 from preference.records import ADOPTED, ModelVersion
 from preference.workspace import Workspace
+from release.adopted_answers import note_of, put_answers, read_tables
+from release.archive import SUMS, check_folder, write_archive
+from release.versions import Version, folder_name, is_complete, parse_version
 
 MODEL = "rm-0001"
 SHARED = ("encoder", "image_size", "inputs", "sample_fps", "max_frames")

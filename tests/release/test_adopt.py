@@ -12,9 +12,6 @@ from lerobot_maker import Made, make_dataset
 from importer.pool import build_pool
 from ml_backend.loop.spec import features_for
 from ml_backend.loop.train import train
-from ml_backend.release import adopt as adoption
-from ml_backend.release import adopted_answers, build_release, verify_release
-from ml_backend.release.archive import write_sums
 from ml_backend.reward.model import RewardModel
 from preference.adjudicated import copy_of
 from preference.config_file import load_config
@@ -23,6 +20,9 @@ from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Rev
 from preference.workspace import Workspace
 from qc_reports.qc import qc
 from qc_reports.resolve import resolve
+from release import adopt as adoption
+from release import adopted_answers, build_release, verify_release
+from release.archive import write_sums
 
 CONFIG = """
 name = "drawers"

@@ -21,10 +21,10 @@ from format_maker import make_lerobot_v2, make_robomimic
 from lerobot_maker import Made
 from paths import SAMPLE_POOL
 
-from ml_backend.release.lerobot import MARKER, best_of_each, export_lerobot, rewards_of
-from ml_backend.release.lerobot_tables import Added, Rewarded, check_free
 from preference.config import Clips, Dataset, Pool
 from preference.errors import DataError, NotReady, UserError
+from release.lerobot import MARKER, best_of_each, export_lerobot, rewards_of
+from release.lerobot_tables import Added, Rewarded, check_free
 
 EPISODES = 40
 """The first two files of the sample pool."""

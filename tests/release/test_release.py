@@ -18,14 +18,14 @@ from fresh_environment import make_environment, run_in
 from paths import SAMPLE_POOL
 from preference_maker import put_preferences
 
-from ml_backend.release import build_release, verify_release
-from ml_backend.release.card import card_facts
-from ml_backend.release.gather import gather
 from preference.config import Config, Dataset, SimulatedAnnotator
 from preference.errors import NotReady, UserError
 from preference.pages import render
 from preference.records import Annotator, Assignment, Batch, Certification, Judgment, Pair
 from preference.workspace import Workspace
+from release import build_release, verify_release
+from release.card import card_facts
+from release.gather import gather
 
 EMAIL = "carol.q@lab.example.org"
 PEOPLE = {"al": "al@annotators.example", "bo": "bo@annotators.example", EMAIL: EMAIL}
@@ -146,7 +146,7 @@ def few_episodes(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def examples(made):
-    from ml_backend.release.gather import gather
+    from release.gather import gather
 
     return gather(made).examples
 
@@ -243,7 +243,7 @@ def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_
     facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
 
     def card(**changes: object) -> str:
-        return render("ml_backend.release", "README.md.jinja", **(facts | changes))
+        return render("release", "README.md.jinja", **(facts | changes))
 
     tuned, local = card(weights="0123.10.pt", finetuned=True), card(weights="resnet18.safetensors")
     assert "fine-tuned on the training pairs, then frozen" in tuned and "trained end to end" in tuned
@@ -262,10 +262,10 @@ def test_a_card_without_any_people_claims_no_human_preferences(made):
     nobody = replace(source, annotators=[replace(a, teacher="good") for a in source.annotators])
     for given, human in ((source, True), (nobody, False)):
         facts = card_facts(given, version="1.0.0", parity=0.0, files={})
-        card = render("ml_backend.release", "README.md.jinja", **facts)
+        card = render("release", "README.md.jinja", **facts)
         assert (facts["title"] == "sample: human preferences over robot trajectories") is human
         for name in ("README.md", "CITATION.cff"):
-            assert ("- human" in render("ml_backend.release", f"{name}.jinja", **facts)) is human
+            assert ("- human" in render("release", f"{name}.jinja", **facts)) is human
         assert ("> **All 3 annotators are simulated**" in card) is not human
 
 
@@ -277,7 +277,7 @@ def test_a_license_that_the_hub_cannot_know_is_named_as_another(made):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(made.config, "release", own)
             facts = card_facts(gather(made), version="1.0.0", parity=0.0, files={})
-        header = yaml.safe_load(render("ml_backend.release", "README.md.jinja", **facts).split("---")[1])
+        header = yaml.safe_load(render("release", "README.md.jinja", **facts).split("---")[1])
         assert (header["license"], header["license_name"], header["license_link"]) == ("other", name, "LICENSE")
 
 
@@ -409,10 +409,10 @@ def test_croissant_lists_every_data_file_with_its_checksum(built):
 def test_onnx_and_torch_agree_on_real_trajectories(built, model, examples):
     import torch
 
-    from ml_backend.release.onnx import WholePath
     from ml_backend.reward.encoder import load
     from ml_backend.reward.encoder_weights import resolve_weights
     from ml_backend.reward.model import RewardModel
+    from release.onnx import WholePath
 
     assert built.parity <= 1e-4
     head = RewardModel.load(built.path / "reward_model.pt")
@@ -635,7 +635,7 @@ def test_another_release_of_the_same_version_is_refused_and_the_next_one_says_wh
 
 
 def test_a_failed_release_leaves_nothing_behind(ws, monkeypatch):
-    from ml_backend.release import build
+    from release import build
 
     def full(_source: object, _version: str, _changelog: str, folder: Path) -> float:
         (folder / "preferences.jsonl").write_text("half of it")
