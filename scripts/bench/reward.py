@@ -10,7 +10,9 @@ which ours learns as well. imitation 1.0.1 trains its BasicRewardNet, an ensembl
 evenly spaced steps, because it compares fragments of one length only; it runs in an environment of its own
 (`--peer-python`; made beside the pool where none is named). The linear model sees each trajectory's mean inputs. Our
 decay and slip were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are
-tuned here.
+tuned here. Errors are standard errors over seeds.
+
+Each seed's result is kept in the folder: a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from ml_backend.reward.encoder_weights import NETWORK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK, EPISODES, SIZE = "drawer-open-v3", 500, 128
-PAIRS, HELD_OUT, SEEDS = 1_000, 5_000, 3
+PAIRS, HELD_OUT, SEEDS = 1_000, 5_000, 6
 QUICK = {"pairs": 300, "seeds": 2}
 """Of the 60 episodes of the sample pool's first task."""
 STEPS, FULL = 32, "frames, actions, state"
@@ -199,72 +201,111 @@ def prepare(folder: Path, encoder: str, quick: bool) -> tuple[Any, Any]:
     return ws, encode_pool(ws, [t for t in trajectories if t.task_type == trajectories[0].task_type])
 
 
+class Bench:
+    """One task's trajectories, with their features and true returns."""
+
+    def __init__(self, folder: Path, encoder: str, python: Path | None, quick: bool) -> None:
+        self.folder, self.python = folder, python
+        self.ws, self.store = prepare(folder, encoder, quick)
+        self.trajectories = [t for t in self.ws.store.trajectories() if t.trajectory_id in self.store]
+        names = [t.trajectory_id for t in self.trajectories]
+        self.features, self.pieces = [self.store[name] for name in names], fragments(self.store, names)
+        self.truth = np.array([t.true_return for t in self.trajectories])
+        blind = f"frames ({encoder}, {self.store.encoder.shown}), actions"
+        self.looks = {
+            FULL: FULL,
+            "actions, state": "actions, state",
+            blind: "frames, actions",
+            "floor: actions": "actions",
+        }
+
+    def measure(self, count: int, seed: int) -> dict[str, tuple[float, float]]:
+        """What learned from `count` pairs → its accuracy and Spearman's correlation."""
+        from ml_backend.reward.dataset import Pairs, index_quartiles, split_pairs
+
+        a, b, label = noisy_pairs(self.truth, count, seed)
+        ids = tuple(f"p{i}" for i in range(count))
+        pairs = Pairs(ids, a, b, label, np.ones(count), quartiles=index_quartiles(self.trajectories))
+        split = split_pairs([f"{min(i, j)} {max(i, j)}" for i, j in zip(a, b, strict=True)], seed)
+
+        def rewards_of(inputs: str, parts: list[str], **changes: Any) -> Any:
+            looks = tuple(inputs.split(", "))
+            return ours(self.ws, self.store, self.features, looks, parts, pairs, split, seed, **changes)
+
+        reward = self.ws.config.reward
+        rewards = {name: rewards_of(inputs, reward.parts) for name, inputs in self.looks.items()}
+        rewards["all parts"] = rewards_of(FULL, list(PARTS))
+        for part in PARTS:
+            rewards[f"part: {part} alone"] = rewards_of(FULL, [part], alone=True)
+        rewards["floor: duration"] = -np.array([t.duration_s for t in self.trajectories])
+        rewards["floor: quality score"] = np.array([t.quality for t in self.trajectories])
+        rewards["linear"] = linear(self.features, pairs, split)
+        if self.python is not None:
+            rewards["imitation"] = imitation(self.python, self.pieces, pairs, split, reward.epochs, seed, self.folder)
+        return {name: judge(values, self.truth, a, b, seed) for name, values in rewards.items()}
+
+
 def run(
     folder: Path, encoder: str, python: Path | None, quick: bool, count: int, seeds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    from ml_backend.reward.dataset import Pairs, index_quartiles, split_pairs
+    """Every seed's figures; those that are there are read."""
+    from preference.artifacts import replacing
 
-    ws, store = prepare(folder, encoder, quick)
-    trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
-    features = [store[t.trajectory_id] for t in trajectories]
-    pieces = fragments(store, [t.trajectory_id for t in trajectories])
-    truth = np.array([t.true_return for t in trajectories])
-    blind = f"frames ({encoder}, {store.encoder.shown}), actions"
-    looks = {FULL: FULL, "actions, state": "actions, state", blind: "frames, actions", "floor: actions": "actions"}
-    found: dict[str, list[tuple[float, float]]] = {}
+    bench, found = Bench(folder, encoder, python, quick), {}
+    where = f"{encoder.replace('/', '-')}-{count}" + ("" if python else "-without-imitation")
     for seed in range(seeds):
-        a, b, label = noisy_pairs(truth, count, seed)
-        ids = tuple(f"p{i}" for i in range(count))
-        pairs = Pairs(ids, a, b, label, np.ones(count), quartiles=index_quartiles(trajectories))
-        split = split_pairs([f"{min(i, j)} {max(i, j)}" for i, j in zip(a, b, strict=True)], seed)
-        rewards = {
-            name: ours(ws, store, features, tuple(inputs.split(", ")), ws.config.reward.parts, pairs, split, seed)
-            for name, inputs in looks.items()
-        }
-        every = ours(ws, store, features, tuple(FULL.split(", ")), list(PARTS), pairs, split, seed)
-        rewards["all parts"] = every
-        for part in PARTS:
-            rewards[f"part: {part} alone"] = ours(
-                ws, store, features, tuple(FULL.split(", ")), [part], pairs, split, seed, alone=True
-            )
-        rewards["floor: duration"] = -np.array([t.duration_s for t in trajectories])
-        rewards["floor: quality score"] = np.array([t.quality for t in trajectories])
-        rewards["linear"] = linear(features, pairs, split)
-        if python is not None:
-            rewards["imitation"] = imitation(python, pieces, pairs, split, ws.config.reward.epochs, seed, folder)
-        for name, values in rewards.items():
-            found.setdefault(name, []).append(judge(values, truth, a, b, seed))
-    ws.store.close()
+        path = folder / f"reward-{where}-{seed}.json"
+        if not path.exists():
+            figures = bench.measure(count, seed)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(figures) + "\n")
+        for name, figures in json.loads(path.read_text()).items():
+            found.setdefault(name, []).append(tuple(figures))
+    bench.ws.store.close()
     return found
+
+
+def mean_error(values: Any) -> tuple[float, float]:
+    """Mean and standard error; the error of one value is not known."""
+    values = np.asarray(values)
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="Keeps pool and features for the next run; default: thrown away.")
+    parser.add_argument("--folder", type=Path, help="Keeps pool, features and results; default: thrown away.")
     parser.add_argument("--peer-python", default="", help="An interpreter that has imitation.")
     parser.add_argument("--encoder", default=NETWORK, help="timm's name; with ImageNet weights where they can be had.")
     parser.add_argument("--quick", action="store_true", help="The sample pool, 300 labels; imitation only if named.")
+    parser.add_argument("--seeds", type=int, help=f"Default: {SEEDS}; with --quick {QUICK['seeds']}.")
     asked = parser.parse_args()
     size = QUICK if asked.quick else {"pairs": PAIRS, "seeds": SEEDS}
+    if (seeds := asked.seeds or size["seeds"]) < 2:
+        parser.error("--seeds: errors are over seeds, so two at least")
     with tempfile.TemporaryDirectory() as name:
         folder = asked.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         folder = folder.resolve()
         python = None if asked.quick and not asked.peer_python else peer_python(asked.peer_python, folder)
-        found = run(folder, asked.encoder, python, asked.quick, size["pairs"], size["seeds"])
-    print(f"{'':<50}{'accuracy':>10}{'spearman':>10}   each seed's accuracy")
+        found = run(folder, asked.encoder, python, asked.quick, size["pairs"], seeds)
+    print(f"{'':<50}{'accuracy':>16}{'ours ahead by':>18}{'spearman':>10}   each seed's accuracy")
     figures = {}
     parts = [name for name in found if name.startswith("part")]
-    found["best of its parts"] = found[max(parts, key=lambda name: np.mean(found[name], axis=0)[0])]
+    found["best of its parts"] = found[max(parts, key=lambda name: mean_error([row[0] for row in found[name]])[0])]
+    mine = np.array(found[FULL])[:, 0]
     for label, rows in found.items():
-        accuracy, spearman = np.mean(rows, axis=0)
-        each = " ".join(f"{value:.3f}" for value, _ in rows)
-        print(f"{label:<50}{accuracy:>10.3f}{spearman:>10.3f}   {each}")
-        figures[label] = {"accuracy": round(float(accuracy), 4), "spearman": round(float(spearman), 4)}
-    best = figures[FULL]
+        each, spearman = np.array(rows).T
+        (accuracy, error), (ahead, unsure) = mean_error(each), mean_error(mine - each)
+        cells = f"{accuracy:.3f} ± {error:.3f}", f"{ahead:+.3f} ± {unsure:.3f}"
+        seen = " ".join(f"{value:.3f}" for value in each)
+        print(f"{label:<50}{cells[0]:>16}{cells[1]:>18}{spearman.mean():>10.3f}   {seen}")
+        found_here = {"accuracy": accuracy, "error": error, "ours_ahead": ahead, "ahead_error": unsure}
+        figures[label] = {k: round(v, 4) for k, v in found_here.items()} | {
+            "spearman": round(float(spearman.mean()), 4)
+        }
+    best, parts_best = figures[FULL], figures["best of its parts"]
     others = [row["accuracy"] for name, row in figures.items() if name.startswith(("floor", "linear", "imitation"))]
-    ahead = np.array([one[0] - other[0] for one, other in zip(found[FULL], found["best of its parts"], strict=True)])
-    level = ahead.mean() >= -ahead.std(ddof=1) / np.sqrt(len(ahead))
+    level = parts_best["ours_ahead"] >= -parts_best["ahead_error"]
     met = best["accuracy"] > max(others) and best["spearman"] > 0.85 and level
     target = "ahead of the peers and of the floors, level with the best of its parts, Spearman > 0.85"
     print(json.dumps({"name": "reward", "quick": asked.quick, "figures": figures, "target": target, "met": bool(met)}))
