@@ -9,7 +9,8 @@ import pytest
 from efficiency import course as course_module
 from efficiency.course import EARLY, LABELS, LATE, SETTINGS, Course, run
 from efficiency.episodes import Episodes
-from efficiency.summary import figures, lead, needed, saving
+from efficiency.first_release import first_release
+from efficiency.summary import compared, figures, lead, needed, reached, saving
 from label_efficiency import courses
 
 
@@ -135,3 +136,59 @@ def test_the_arms_are_the_strategies_and_two_without_the_prior():
     assert arms[-2:] == ["uniform, no quality prior", "v_optimal, no quality prior"]
     named = courses(("push",), 1, ("uniform",), LABELS[-1], unaided=False)
     assert {one.arm for one in named} == {"uniform", "v_optimal, rounds from 160"}
+
+
+def test_the_default_is_compared_with_what_other_labels_reached_also_between_two_readings():
+    made = curves(0.0)
+    level = (RISE[2] + RISE[3]) / 2
+    found = compared(made, "closest", lambda seeds: level, 200)
+    assert found["saving"] == pytest.approx(200 / ((LABELS[2] + LABELS[3]) / 2), abs=0.05)
+    assert found["labels_needed"] == pytest.approx(200 / found["saving"], abs=1)
+    assert found["saving_95"][0] <= found["saving"] <= found["saving_95"][1]
+    assert reached(RISE, LABELS[3]) == pytest.approx(RISE[3]) and reached(RISE, 165) == pytest.approx(level)
+    never = compared(made, "closest", lambda seeds: 1.0, 200)
+    assert (never["labels_needed"], never["saving"]) == (None, 0.0)
+
+
+RELEASE = {
+    "ml_backend/__init__.py": "",
+    "ml_backend/features.py": """
+from collections import namedtuple
+Features = namedtuple("Features", "frames actions state")
+""",
+    "ml_backend/dataset.py": "def Pairs(ids, a, b, label, weight): return a, b, label",
+    "ml_backend/reward_model.py": "def ModelSpec(*given, **named): return None",
+    "ml_backend/train.py": """
+import types, numpy as np
+def split_pairs(keys, seed): return len(keys)
+def train_model(features, pairs, split, spec, reward, *, seed):
+    a, b, label = pairs
+    assert (len(a), split, seed) == (200, 200, 3) and len({*map(frozenset, zip(a, b))}) == 200
+    rewards = np.array([one.state.mean() for one in features])
+    better = rewards[a] > rewards[b]
+    assert np.mean(better == (label > 0.5)) > 0.8
+    model = types.SimpleNamespace(score=lambda items: (np.array([one.state.mean() for one in items]), None))
+    return types.SimpleNamespace(model=model)
+""",
+    "preference/__init__.py": "",
+    "preference/config.py": """
+import types
+def Reward(inputs): return types.SimpleNamespace(temporal="mean", hidden=8, members=1)
+""",
+}
+"""What is called of a release, with the mean state as its reward."""
+
+
+def test_the_first_release_runs_by_its_own_code_and_once(tmp_path):
+    for name, text in RELEASE.items():
+        path = tmp_path / "release" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    rng = np.random.default_rng(0)
+    returns = rng.normal(100, 10, 60)
+    states = np.repeat(returns[:, None, None], 6, axis=1).astype(np.float32)
+    made = {"push": Episodes(np.zeros((60, 6, 2), np.float32), states, returns, returns)}
+    wanted = [Course("push", "mistake", strategy, 3) for strategy in ("uniform", "v_optimal")]
+    found = first_release(tmp_path, tmp_path / "release", wanted, made, 1)
+    assert found == {wanted[0]: 1.0}, "one model for all strategies, tested on held-out episodes"
+    assert first_release(tmp_path, tmp_path / "gone", wanted, made, 1) == found

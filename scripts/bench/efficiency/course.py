@@ -29,6 +29,8 @@ ROUND = 50
 """Pairs of a round."""
 LABELS = tuple(range(EARLY, 300, ROUND))
 """Where accuracy is read."""
+UNIFORM = 200
+"""Labels of pairs at random for whose accuracy the default's labels are counted as well."""
 TEST_PAIRS = 4_000
 TEACHERS = {"stochastic": "noisy", "mistake": "mistake", "ties": "equal"}
 """Their names in `importer.simulate.teachers`: β = 3 per standard deviation of the return; 10 % of answers wrong;
@@ -90,12 +92,9 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     from ml_backend.reward.dataset import Quartiles
 
     rng = np.random.default_rng([course.seed, *course.task.encode()])
-    order = rng.permutation(len(made.returns))
-    cut = round(len(order) * (1.0 - HELD_OUT))
-    pool, held = order[:cut], order[cut:]
+    pool, held, test = deal(len(made.returns), rng)
     truth = made.returns[pool]
     features, unseen = made.features(pool), made.features(held)
-    test = _some_pairs(len(held), TEST_PAIRS, rng)
     known = made.quality[pool]
     ranked = Quartiles(quartiles(known), np.zeros(len(pool), int)) if course.prior else None
     first = stratified_pairs(known, max(LATE, course.first), rng)[: course.first]
@@ -111,8 +110,15 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
         labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
         model = fit(features, pairs, labels, course.seed, ranked)
         if count in LABELS:
-            found.append(_accuracy(model.score(unseen)[0], made.returns[held], test))
+            found.append(accuracy(model.score(unseen)[0], made.returns[held], test))
     return found
+
+
+def deal(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which episodes may be compared, which are held out, and the pairs of these (M, 2) that a model is tested on."""
+    order = rng.permutation(count)
+    cut = round(count * (1.0 - HELD_OUT))
+    return order[:cut], order[cut:], some_pairs(count - cut, TEST_PAIRS, rng)
 
 
 def next_pairs(
@@ -144,7 +150,7 @@ def next_pairs(
     return rng.permuted(np.array([[int(name) for name in choice.trajectories] for choice in chosen]), axis=1)
 
 
-def _some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def some_pairs(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, 2) different pairs."""
     every = np.column_stack(np.triu_indices(n, 1))
     return rng.permuted(every[rng.permutation(len(every))[:count]], axis=1)
@@ -226,6 +232,6 @@ def scores(model: Any, features: list[Any], pairs: np.ndarray, labels: np.ndarra
     )
 
 
-def _accuracy(rewards: np.ndarray, truth: np.ndarray, test: np.ndarray) -> float:
+def accuracy(rewards: np.ndarray, truth: np.ndarray, test: np.ndarray) -> float:
     a, b = test.T
     return float(np.mean((rewards[a] > rewards[b]) == (truth[a] > truth[b])))
