@@ -127,22 +127,24 @@ def _with_database(code: str, url: str, folder: Path) -> subprocess.CompletedPro
         "LATEST_VERSION_CHECK": "false",
         "POSTGRE_PASSWORD": found.password or "", "POSTGRE_HOST": found.host or "", "POSTGRE_PORT": str(found.port),
     }  # fmt: skip
-    run = [sys.executable, "-c", f"import sys\nfrom labeling_config import server\n{code}"]
+    seldom = "from preference import garbage\ngarbage.look_seldom()"
+    run = [sys.executable, "-c", f"import sys\n{seldom}\nfrom labeling_config import server\n{code}"]
     return subprocess.run(run, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_newer_label_studios_tables_and_a_wrong_password_are_one_line(database_url, tmp_path):
     pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
-    check = "try: server.check_database()\nexcept server.UserError as e: sys.stdout.write(str(e))"
-    empty = _with_database(check, database_url, tmp_path)
-    assert (empty.stdout, empty.returncode) == ("", 0), empty.stderr
-    import psycopg
-
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE django_migrations (id bigserial, app text, name text, applied timestamptz)")
-        connection.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('tasks', '9999_new', now())")
-    newer = _with_database(check, database_url, tmp_path)
+    check = "try: server.check_database()\nexcept server.UserError as e: sys.stdout.write(str(e))\n"
+    upgrade = f"""
+import psycopg
+with psycopg.connect({database_url!r}, autocommit=True) as connection:
+    connection.execute("CREATE TABLE django_migrations (id bigserial, app text, name text, applied timestamptz)")
+    connection.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('tasks', '9999_new', now())")
+sys.stdout.write("upgraded: ")
+"""
+    newer = _with_database(check + upgrade + check, database_url, tmp_path)
+    assert newer.stdout.startswith("upgraded: ") and newer.returncode == 0, newer.stderr
     assert "A newer Label Studio" in newer.stdout and "tasks.9999_new" in newer.stdout, newer.stderr
     assert newer.stdout.count("\n") == 0
     nobody = _with_database(

@@ -1,5 +1,7 @@
 """ONNX Runtime gives the features of torch, and every way of encoding fills one cache."""
 
+import functools
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,11 +54,17 @@ def elsewhere(ws, folder):
     return other
 
 
+@functools.cache
+def exported(name):
+    """The network as ONNX; making it takes two seconds."""
+    return encoder.export(load(resolve_weights(name, "none")))
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_onnx_runtime_gives_the_features_of_torch_to_a_thousandth(tmp_path, name):
     settings = resolve_weights(name, "none")
     plain = load(settings)
-    (tmp_path / "encoder.onnx").write_bytes(encoder.export(plain))
+    (tmp_path / "encoder.onnx").write_bytes(exported(name))
     expected = plain.encode(PICTURES).astype(float)
     found = load(settings, onnx=tmp_path / "encoder.onnx").encode(PICTURES).astype(float)
     assert np.abs(found - expected).max() < 1e-3 * expected.std()
@@ -66,13 +74,12 @@ def test_a_convolutional_network_is_exported_once_and_never_for_a_few_frames(tmp
     settings = resolve_weights("test_resnet", "none")
     assert encoder.onnx_file(settings, tmp_path, frames=10) is None
     assert list(tmp_path.iterdir()) == []
-    exported = []
-    export = encoder.export
-    monkeypatch.setattr(encoder, "export", lambda given: exported.append(given) or export(given))
+    graph, exports = exported("test_resnet"), []
+    monkeypatch.setattr(encoder, "export", lambda given: exports.append(given) or graph)
     first = encoder.onnx_file(settings, tmp_path, frames=10_000)
     assert first is not None
     assert encoder.onnx_file(settings, tmp_path, frames=10) == first
-    assert len(exported) == 1
+    assert len(exports) == 1
     assert encoder.onnx_file(resolve_weights("test_vit", "none"), tmp_path, frames=10_000) is None
     first.write_bytes(first.read_bytes()[:100])
     with pytest.raises(DataError, match=r"\.onnx is broken"):
@@ -106,8 +113,17 @@ def test_a_gpus_way_of_encoding_gives_the_same_features(ws, tmp_path, monkeypatc
         assert np.array_equal(found[name].frames, expected[name].frames)
 
 
+@pytest.fixture
+def ray():
+    """Of one core: each has a process, and each process loads PyTorch."""
+    ray = pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
+    ray.init(num_cpus=1, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("ray")
 def test_features_made_on_ray_are_the_same(ws, tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="pip install 'robopref[scale]'")
     trajectories = ws.store.trajectories()
     expected = encode_pool(ws, trajectories)
     monkeypatch.setattr(encoding, "IN_PROCESS", 0)
