@@ -8,6 +8,7 @@ never replaced by different contents under the same version.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pyarrow import parquet
 from importer.pool.manifest import write_manifest
 from ml_backend.loop.validate import PAGE
 from ml_backend.reward import checkpoint
+from ml_backend.reward.linear import PROGRESS
 from preference.artifacts import read_json, replacing, sha256_of, write_csv, write_json, write_jsonl, write_text
 from preference.errors import UserError
 from preference.workspace import Workspace
@@ -254,6 +256,9 @@ def _write_training(source: Source, folder: Path) -> None:
     settings |= {"outcomes": list(spec.outcomes), "encoder_saw_labels": source.validation.get("encoder_saw_labels")}
     told = read_json(source.model_file.with_name("training.json"))
     settings["linear"] = told.get("weights", {}).get("linear", 0.0)
+    settings["linear_in"] = ["inputs"] * spec.linear + ["progress"] * spec.progress
+    means, sds = zip(*PROGRESS, strict=True)
+    settings["progress"] = [statistics.mean(means), math.sqrt(statistics.pvariance(means) + sds[0] ** 2)]
     # where annotators could not be told apart, the votes were fitted
     settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
     settings["simulated"] = sorted(source.names[a.annotator_id] for a in source.annotators if a.teacher)
@@ -269,9 +274,14 @@ def _write_features(source: Source, path: Path) -> None:
 
     All trajectories one after the other, in the order of `trajectory_ids`; the rows of trajectory i are
     `offsets[i]:offsets[i + 1]`. The projection of the frames was measured on the whole pool, so it comes along.
-    numpy dates the members of an npz 1980, so the bytes do not vary.
+    Where progress counts in the reward, so does each trajectory's mean progress. numpy dates the members of an npz
+    1980, so the bytes do not vary.
     """
     items = [source.features[name] for name in source.compared]
+    said = {}
+    if source.spec.progress:
+        dense = source.model.score_steps(items)
+        said["progress"] = np.array([one.outcomes["progress"].mean() for one in dense], np.float32)
     np.savez_compressed(
         path,
         trajectory_ids=np.array(source.compared),
@@ -283,6 +293,7 @@ def _write_features(source: Source, path: Path) -> None:
         frame_projection=source.model.frame_projection.numpy(),
         action_names=np.array(source.spec.action_names, dtype=np.str_),
         state_names=np.array(source.spec.state_names, dtype=np.str_),
+        **said,
     )
 
 

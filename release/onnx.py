@@ -125,10 +125,8 @@ class WholePath(nn.Module):
             rest = state.new_zeros((batch, steps, len(spec.state_names))) if state is unused else state
             state = torch.cat([rest, own], dim=-1)
         seen, mask = self.head.normalize(features, given.get("actions", unused), state), given["mask"]
-        steps = self.head.step_rewards(seen, mask)
-        found = [steps.sum(dim=2), steps]
-        if self.head.outcomes is not None:
-            found += self.head.outcomes(seen, mask).unbind(dim=3)
+        said = self.head.dense(seen, mask)
+        found = [said["rewards"].sum(dim=2), *said.values()]
         return tuple(value for one in found for value in (one.mean(dim=0), one.std(dim=0, unbiased=False)))
 
 

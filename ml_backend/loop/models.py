@@ -194,7 +194,7 @@ def trained_with(stored: Mapping[str, Any]) -> Reward:
     Raises:
         ValidationError: they are no settings of this version.
     """
-    return Reward.model_validate({"quality_prior": False, "linear_until": 0} | dict(stored))
+    return Reward.model_validate({"quality_prior": False, "progress_prior": False, "linear_until": 0} | dict(stored))
 
 
 def _settings_of(folder: Path) -> Mapping[str, object]:

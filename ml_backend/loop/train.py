@@ -49,7 +49,7 @@ from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 
-RECIPE = 8
+RECIPE = 9
 """Part of every fingerprint: raise it when the same labels and settings give another model."""
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -210,6 +210,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         seed=seed,
         strategies={pair.pair_id: pair.strategy for pair in asked},
         answers=join(ws.store.judgments(), ws.store.assignments(calibration=False)),
+        known=outcomes.known,
         workers=ws.workers,
     )
     figures["outcomes"] = {name: asdict(one) for name, one in trained.outcomes.items()}
@@ -232,7 +233,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
         write_json(folder / "split.json", parts)
         settings = {"reward": reward.model_dump(), "seed": seed, "encoder_digest": spec.encoder_digest}
         settings |= {"curves": trained.curves, "reliability": trained.reliability}
-        settings |= {"weights": trained.weights, "attribution": trained.attribution, "note": trained.note}
+        settings |= {"weights": trained.weights, "progress": trained.progress, "attribution": trained.attribution}
+        settings |= {"note": trained.note}
         write_json(folder / "training.json", settings)
         write_json(folder / "validation.json", figures)
         table = {"trajectory_id": ids, "reward": rewards.tolist(), "member_sd": members.std(axis=0).tolist()}
@@ -285,7 +287,7 @@ def finetuned(ws: Workspace) -> Workspace | None:
             fix="Run `robopref train` without it: the release's encoder stays as it is.",
         )
     # the encoder learns from labels alone, so neither quartiles nor the linear part name its file
-    labels_alone = reward.model_copy(update={"quality_prior": False, "linear_until": 0})
+    labels_alone = reward.model_copy(update={"quality_prior": False, "progress_prior": False, "linear_until": 0})
     pairs = labelled_pairs(ws, preferences, trajectories, labels_alone)
     split = split_pairs(pair_keys(preferences), ws.config.seed)
     out = ws.root / ENCODERS / f"{fingerprint(ws, preferences, encoder.digest, labels_alone)}.pt"

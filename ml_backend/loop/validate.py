@@ -20,6 +20,7 @@ from importer.pool import read_episode
 from importer.pool.video import sample_rows
 from ml_backend.loop.models import trained_with
 from ml_backend.loop.spec import features_for
+from ml_backend.loop.success import known_outcomes
 from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
 from ml_backend.reward.features import Features, FeatureViews
@@ -89,14 +90,16 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, agains
     theirs = _theirs(against, [trajectories[i] for i in held])
     rewards, members = model.score(features)
     rng = np.random.default_rng(told["seed"])
+    known = known_outcomes(ws, trajectories, [len(item) for item in features], model.spec.sample_fps).known
 
     def accuracies(parts: list[np.ndarray], numbers: list[int]) -> list[float]:
         splits = [_with_some(part, split.test) for part in parts]
         seeds = [told["seed"] + number for number in numbers]
         label = pairs.label[split.test]
         found = fit_folds(
-            features, pairs, model.spec, reward, splits, seeds, workers=ws.workers, description="Learning curve"
-        )
+            features, pairs, model.spec, reward, splits, seeds, known, workers=ws.workers,
+            description="Learning curve",
+        )  # fmt: skip
         return [share_right(differences, label) for differences in found]
 
     grippers, speeds = _recorded(ws, trajectories, model)

@@ -3,7 +3,7 @@ by how much it counts beside another model (`stack`).
 
 Each block's weights have a normal prior whose variance the labels choose by the Laplace evidence (MacKay 1992;
 Rasmussen and Williams 2006, ch. 3 and 5), under a log-normal hyperprior: evidence alone overfits below a hundred
-labels. Answers are slips with a known probability. Pure numpy.
+labels. Of other columns a prior is known beforehand. Answers are slips with a known probability. Pure numpy.
 """
 
 from __future__ import annotations
@@ -58,8 +58,12 @@ class Posterior:
     """(P,)"""
     precision: np.ndarray
     """(P, P)"""
+    centre: np.ndarray
+    """(P,) mean of the prior, 0 within blocks."""
     variance: np.ndarray
     """(P,) of the prior, the same within a block."""
+    log_evidence: float = 0.0
+    """Of the answers and the variances (Laplace's approximation), up to a constant."""
 
     def draws(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, P) samples, shifted so that their mean is the posterior's: a mean over them loses nothing."""
@@ -70,25 +74,42 @@ class Posterior:
         return self.mean + (spread - spread.mean(axis=0)) * math.sqrt(count / (count - 1))
 
 
-def fit(difference: np.ndarray, answers: Answers, blocks: Sequence[int]) -> Posterior:
+def fit(
+    difference: np.ndarray, answers: Answers, blocks: Sequence[int], told: Sequence[tuple[float, float]] = ()
+) -> Posterior:
     """The posterior at the variances that the labels make most likely.
 
     Args:
         difference: (N, P) features of a minus features of b of each pair.
-        blocks: Columns of each block, in order; they add up to P. Within a block, columns are at one scale.
+        blocks: Columns of each block, in order. Within a block, columns are at one scale.
+        told: Mean and standard deviation of the prior of each column after the blocks.
     """
     block = np.repeat(np.arange(len(blocks)), blocks)
-    log_v = np.full(len(blocks), HYPERPRIOR[0])
-    w = np.zeros(len(block))
-    for _ in range(ROUNDS):
-        w, precision = _most_likely(difference, answers, w, np.exp(-log_v)[block])
-        variance = np.diag(np.linalg.inv(precision))
-        step = _evidence_step(log_v, *(np.bincount(block, x, len(blocks)) for x in (w**2, variance, np.ones(len(w)))))
+    log_v, free = np.full(len(blocks), HYPERPRIOR[0]), len(block)
+    centre = np.concatenate([np.zeros(free), [mean for mean, _ in told]])
+    known = np.array([sd**2 for _, sd in told])
+    w = centre
+    for _ in range(ROUNDS if blocks else 0):
+        w, precision = _most_likely(difference, answers, w, _prior(log_v[block], known, centre))
+        spread = np.diag(np.linalg.inv(precision))[:free]
+        sums = (np.bincount(block, x, len(blocks)) for x in (w[:free] ** 2, spread, np.ones(free)))
+        step = _evidence_step(log_v, *sums)
         log_v = log_v + step
         if np.abs(step).max() < SETTLED:
             break
-    w, precision = _most_likely(difference, answers, w, np.exp(-log_v)[block])
-    return Posterior(w, precision, np.exp(log_v)[block])
+    _, variance = prior = _prior(log_v[block], known, centre)
+    w, precision = _most_likely(difference, answers, w, prior)
+    found = -slipped(difference @ w, answers)[0] - 0.5 * float(np.sum((w - centre) ** 2 / variance))
+    found -= 0.5 * float(np.log(variance).sum() + np.linalg.slogdet(precision)[1])
+    found -= 0.5 * float(np.sum(((log_v - HYPERPRIOR[0]) / HYPERPRIOR[1]) ** 2))
+    return Posterior(w, precision, centre, variance, found)
+
+
+def likelihoods(found: Sequence[Posterior]) -> np.ndarray:
+    """How probable each of several priors is after the answers, if all were equally so before; they add up to 1."""
+    log = np.array([one.log_evidence for one in found])
+    p = np.exp(log - log.max())
+    return p / p.sum()
 
 
 def unseen(
@@ -106,7 +127,8 @@ def unseen(
     rewards, d = np.zeros(len(phi)), phi[a] - phi[b]
     for number in np.unique(fold):
         kept = ((fold[a] != number) & (fold[b] != number))[answers.pair]
-        w, _ = _most_likely(d, replace(answers, weight=answers.weight * kept), found.mean, 1.0 / found.variance)
+        left = replace(answers, weight=answers.weight * kept)
+        w, _ = _most_likely(d, left, found.mean, (found.centre, found.variance))
         rewards[fold == number] = phi[fold == number] @ w
     return rewards[a] - rewards[b]
 
@@ -176,22 +198,30 @@ def fit_log_nu(x: np.ndarray, label: np.ndarray) -> float:
     return float(found.x)
 
 
-def _most_likely(d: np.ndarray, answers: Answers, w: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _prior(log_v: np.ndarray, known: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance, (P,) each."""
+    return centre, np.concatenate([np.exp(log_v), known])
+
+
+def _most_likely(
+    d: np.ndarray, answers: Answers, w: np.ndarray, prior: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights (P,) and the posterior's precision (P, P), by Fisher scoring with halved steps.
 
     Args:
         d: (N, P)
         w: Where to start.
-        prior: (P,) precision of the prior.
+        prior: Mean and variance, (P,) each.
     """
+    centre, precision = prior[0], 1.0 / prior[1]
 
     def cost(at: np.ndarray) -> float:
-        return slipped(d @ at, answers)[0] + 0.5 * float(prior @ at**2)
+        return slipped(d @ at, answers)[0] + 0.5 * float(precision @ (at - centre) ** 2)
 
     now = cost(w)
     for _ in range(NEWTON):
         _, slope, curvature = slipped(d @ w, answers)
-        step = np.linalg.solve(_precision(d, curvature, prior), d.T @ slope + prior * w)
+        step = np.linalg.solve(_precision(d, curvature, precision), d.T @ slope + precision * (w - centre))
         size = 1.0
         while (then := cost(w - size * step)) > now and size > FLAT:
             size *= 0.5
@@ -200,7 +230,7 @@ def _most_likely(d: np.ndarray, answers: Answers, w: np.ndarray, prior: np.ndarr
             w, now = w - size * step, then
         if gain < ENOUGH:
             break
-    return w, _precision(d, slipped(d @ w, answers)[2], prior)
+    return w, _precision(d, slipped(d @ w, answers)[2], precision)
 
 
 def _precision(d: np.ndarray, curvature: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The reward model: frame features, actions and state of a trajectory in, one reward per ensemble member out.
 
     inputs (B, T, F) → temporal layer (`mean`, `conv1d` or `transformer`) → 2-layer MLP on each step → mean over steps
-                     → linear in each step's inputs and their squares (`linear`), added
+                     → linear in each step's inputs, their squares and progress (`linear`), added
                      → summary → linear and radial features (`summary`), added                        → reward (K, B)
 
 The network's reward is a mean over steps (Christiano et al. 2017 take the sum), so each step's share of it is its own
@@ -31,7 +31,7 @@ from ml_backend.reward.features import Features, Normalization, collate
 from ml_backend.reward.layers import temporal_layer, uniform
 from ml_backend.reward.layout import Layout, Robot
 from ml_backend.reward.linear import LinearSteps
-from ml_backend.reward.outcomes import HIDDEN, StepOutcomes
+from ml_backend.reward.outcomes import HIDDEN, PROGRESS, StepOutcomes
 from ml_backend.reward.summary import SummaryReward, shares, summarize
 from preference.errors import DataError
 
@@ -80,7 +80,9 @@ class ModelSpec:
     summary: bool = False
     """Whether there is a part on summaries beside the network."""
     linear: bool = False
-    """Whether there is a linear part of the steps beside the network."""
+    """Whether there is a part that is linear in the steps' inputs beside the network."""
+    progress: bool = False
+    """Whether the steps' progress counts in the reward."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
     outcome_inputs: tuple[str, ...] = ()
@@ -186,7 +188,9 @@ class RewardModel(nn.Module):
         self.summary = None
         if spec.summary:
             self.summary = SummaryReward(spec.width, spec.centres, spec.radial, members)
-        self.linear = LinearSteps(spec.width, members) if spec.linear else None
+        self.linear = None
+        if spec.linear or spec.progress:
+            self.linear = LinearSteps(spec.width if spec.linear else 0, spec.progress, members)
         self.outcomes = self.make_outcomes(spec.outcomes) if spec.outcomes else None
 
     def forward(
@@ -202,8 +206,10 @@ class RewardModel(nn.Module):
         """
         inputs = self.normalize(frames, actions, state)
         rewards = self.rewards(self.embed(inputs, mask))
-        for part in filter(None, (self.linear, self.summary)):
-            rewards = rewards + part(inputs, mask)
+        if self.linear is not None:
+            rewards = rewards + self.linear(inputs, mask, self.progress(inputs, mask))
+        if self.summary is not None:
+            rewards = rewards + self.summary(inputs, mask)
         return rewards
 
     def normalize(self, frames: torch.Tensor, actions: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
@@ -248,12 +254,26 @@ class RewardModel(nn.Module):
         found = torch.bmm(phi.reshape(members, -1, size), self.output_weight.unsqueeze(2))
         return (found.squeeze(2) - self.offset.unsqueeze(1)).reshape(phi.shape[:-1])
 
-    def step_rewards(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Each step's part of the reward, (K, B, T); they add up to it, and are 0 beyond a trajectory's end."""
-        found = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
-        for part in filter(None, (self.linear, self.summary)):
-            found = found + part.steps(inputs, mask)
-        return found
+    def progress(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """(B, T) of each step, where it counts in the reward; the members' mean, for each of them was taught by other
+        trajectories."""
+        if not self.spec.progress or self.outcomes is None:
+            return None
+        return self.outcomes(inputs, mask)[..., self.outcomes.names.index(PROGRESS)].mean(dim=0)
+
+    def dense(self, inputs: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What is said of each step, (K, B, T) each: `rewards`, which add up to the trajectory's and are 0 beyond its
+        end, and each outcome."""
+        outcomes = {}
+        if self.outcomes is not None:
+            outcomes = dict(zip(self.outcomes.names, self.outcomes(inputs, mask).unbind(dim=3), strict=True))
+        rewards = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
+        if self.linear is not None:
+            progress = outcomes[PROGRESS].mean(dim=0) if self.spec.progress else None
+            rewards = rewards + self.linear.steps(inputs, mask, progress)
+        if self.summary is not None:
+            rewards = rewards + self.summary.steps(inputs, mask)
+        return {"rewards": rewards} | outcomes
 
     @torch.no_grad()
     def set_normalization(self, values: Normalization) -> None:
@@ -300,7 +320,8 @@ class RewardModel(nn.Module):
         Args:
             weights: Of `linear` and of the network.
         """
-        self.spec, self.linear = replace(self.spec, linear=True), linear
+        self.spec = replace(self.spec, linear=linear.width > 0, progress=linear.counts_progress)
+        self.linear = linear
         with torch.no_grad():
             linear.size *= weights[0]
             self._weigh(weights[1])
@@ -350,14 +371,11 @@ class RewardModel(nn.Module):
         found = []
         for start in range(0, len(features), SCORE_BATCH):
             batch = [torch.from_numpy(array) for array in collate(features[start : start + SCORE_BATCH])]
-            inputs, mask = self.normalize(*batch[:3]), batch[3]
-            parts = {"": self.step_rewards(inputs, mask)}
-            if self.outcomes is not None:
-                parts |= dict(zip(self.outcomes.names, self.outcomes(inputs, mask).unbind(dim=3), strict=True))
-            arrays = {name: values.double().numpy() for name, values in parts.items()}
-            for row, steps in enumerate(mask.sum(dim=1).tolist()):
+            said = self.dense(self.normalize(*batch[:3]), batch[3])
+            arrays = {name: values.double().numpy() for name, values in said.items()}
+            for row, steps in enumerate(batch[3].sum(dim=1).tolist()):
                 own = {name: values[:, row, :steps] for name, values in arrays.items()}
-                found.append(Dense(own.pop(""), own))
+                found.append(Dense(own.pop("rewards"), own))
         return found
 
     @torch.no_grad()
@@ -405,7 +423,10 @@ class RewardModel(nn.Module):
             if self.hidden_weight.any():
                 phi = self.embed(inputs, mask) / self.spec.members
                 parts.append(phi.transpose(0, 1).flatten(1))
-            parts += [part.basis(inputs, mask) for part in (self.linear, self.summary) if part is not None]
+            if self.linear is not None:
+                parts.append(self.linear.basis(inputs, mask, self.progress(inputs, mask)))
+            if self.summary is not None:
+                parts.append(self.summary.basis(inputs, mask))
             return torch.cat(parts, dim=1).unsqueeze(0)
 
         return self._in_batches(features, basis)[0]

@@ -161,7 +161,7 @@ class Training:
         """(N,) r_a − r_b of the labelled pairs, each reward by members that learned nothing about its trajectory; nan
         where there is none."""
         rows = self.labelled
-        parts = [self.model.rewards(self.model.embed(x, there)) for x, there in self.chunks(self.compared)]
+        parts = [self.model.rewards(self.model.embed(x, there)) for x, there, _ in self.chunks(self.compared)]
         found = torch.cat(parts, dim=1).double().numpy()
         rewards = np.full((len(found), len(self.lengths)), math.nan)
         rewards[:, self.compared] = found
@@ -173,12 +173,12 @@ class Training:
         own = np.where(count > 0, (centred * self.unseen_by).sum(axis=0) / np.maximum(count, 1), math.nan)
         return own[self.a[rows]] - own[self.b[rows]]
 
-    def chunks(self, rows: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Inputs and mask of these trajectories, some at a time, cut at the longest of them."""
+    def chunks(self, rows: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        """Inputs, mask and rows of these trajectories, some at a time, cut at the longest of them."""
         for start in range(0, len(rows), CHUNK):
             some = rows[start : start + CHUNK]
             longest = int(self.lengths[some].max())
-            yield self.inputs[some, :longest], self.mask[some, :longest]
+            yield self.inputs[some, :longest], self.mask[some, :longest], some
 
     def reliability(self) -> dict[str, float]:
         """Annotator → η, the probability that they mean what they say, mean over members; empty without Crowd-BT."""

@@ -31,7 +31,8 @@ from ml_backend.reward.dataset import Known, average_precision
 from ml_backend.reward.layers import at, temporal_layer, uniform, without_some_tasks
 from preference.bradley_terry import sigmoid
 
-OUTCOMES = ("progress", "success")
+PROGRESS = "progress"
+OUTCOMES = (PROGRESS, "success")
 FEWEST = 5
 """Trajectories that succeeded, below which neither is learned; and that did not, below which success is not."""
 CHUNK = 256
@@ -182,6 +183,18 @@ def learn_outcomes(
         optimizer.step()
         schedule.step()
     return _calibrate(part, inputs, mask, y, there, ~kept)
+
+
+@torch.no_grad()
+def unseen_progress(part: StepOutcomes, inputs: torch.Tensor, mask: torch.Tensor, knew: np.ndarray) -> torch.Tensor:
+    """(B, T) progress by the members that did not learn from the trajectory; by all where each of them did.
+
+    Args:
+        knew: (K, B) bool: which member learned from which.
+    """
+    said = part(inputs, mask)[..., part.names.index(PROGRESS)]
+    counts = torch.from_numpy(~knew | knew.all(axis=0)).to(said.dtype)
+    return (said * (counts / counts.sum(dim=0)).unsqueeze(2)).sum(dim=0)
 
 
 def _beside(inputs: torch.Tensor, size: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """Training: features and preferences in, a reward model out.
 
-The network is fitted to all pairs but the test pairs, and a linear part of the steps (`linear`) beside it, if the model
-sees the robot's state. What the two count, the same pairs choose; before any answer the linear part is expected to be
-1 − (n/`reward.linear_until`)² of the reward with n labels. Where `reward.parts` names a simpler part, that is fitted
-instead, and the two are added with weights that the same pairs choose:
+The network is fitted to all pairs but the test pairs, and a linear part of the steps (`linear`) beside it: of their
+inputs, if the model sees the robot's state, and of their progress, if trajectories are known to have succeeded
+(`outcomes`). What the two count, the same pairs choose; before any answer the linear part is expected to be
+1 − (n/`reward.linear_until`)² of the reward with n labels; with progress that takes twice as many to fall to 0. Where
+`reward.parts` names a simpler part, that is fitted instead, and the two are added with weights that the same pairs
+choose:
 
 - a Bayesian Bradley-Terry model on what summarizes a trajectory (`summary`, `evidence`), which is hard to beat with
   few labels;
@@ -35,10 +37,19 @@ from torch import nn
 from ml_backend.reward.dataset import Known, Pairs, Split
 from ml_backend.reward.evidence import Answers, fit_log_nu, ratio, stack
 from ml_backend.reward.features import Features, check_features, fit_normalization
-from ml_backend.reward.linear import learn_linear, means
+from ml_backend.reward.linear import LinearSteps, learn_linear
 from ml_backend.reward.model import ModelSpec, RewardModel
 from ml_backend.reward.network import Data, Training, inputs_of, prepare
-from ml_backend.reward.outcomes import MOST, OUTCOMES, Unseen, learn_outcomes, learnable, targets
+from ml_backend.reward.outcomes import (
+    MOST,
+    OUTCOMES,
+    PROGRESS,
+    Unseen,
+    learn_outcomes,
+    learnable,
+    targets,
+    unseen_progress,
+)
 from ml_backend.reward.summary import SummaryReward, learn, measured
 from ml_backend.reward.weak import WORTH, WeakPairs, weak_pairs
 from preference.config import Reward
@@ -50,7 +61,13 @@ FOLDS = 5
 """Of trajectories, at least; with as many members as folds, a member learns from 64 % of the pairs."""
 FEWEST = 25
 """Labels without ties below which the simplest part is fitted alone."""
+ALONE = 50
+"""Labels below which the linear part is the reward, if progress counts in it. On seven Meta-World tasks it was 0.008
+ahead of both parts with 34 labels."""
 
+LONGER = 2
+"""Times as many labels as `reward.linear_until` until nothing is expected of a linear part in which progress counts.
+On seven Meta-World tasks twice as many gave 0.009, 0.002 and 0.012 more accuracy with 20, 40 and 100 labels."""
 NOTHING = 1e-6
 """Log odds: a linear part whose rewards differ by less tells no trajectories apart."""
 
@@ -73,6 +90,8 @@ class Trained:
     """How much of the reward belongs to `steps`, to the `end`, and to neither (`spread`)."""
     outcomes: dict[str, Unseen] = field(default_factory=dict)
     """How good `progress` and `success` are, those of them that could be learned."""
+    progress: float = 0.0
+    """Log odds that progress counts in the reward: between a trajectory of progress 1 throughout and one of 0."""
     weak: dict[str, float] = field(default_factory=dict)
     """Of the weak pairs: how many `pairs`, how many `labels` they count as together, and the share that labels are
     taken to have `contradicted`; empty where none were learned from."""
@@ -104,7 +123,8 @@ def train_model(
         names: trajectory_ids, for messages; default: the places in `features`.
         groups: What is left out together to judge the parts, such as all segments of one trajectory; default: each by
             itself.
-        known: Of each trajectory, whether and when it succeeded: what progress and success are learned from.
+        known: Of each trajectory, whether and when it succeeded: what progress and success are learned from, and
+            through progress the reward.
         checkpoint: Written after each epoch; where it exists, training goes on from there.
         on_epoch: Called with how many epochs were done: 1 after each, more at the start where some had been.
         on_curves: Called after each epoch with its number and its figures.
@@ -121,7 +141,7 @@ def train_model(
     parts, about_parts = _usable_parts(reward, pairs.label[np.concatenate([split.train, split.validation])])
     with _one_thread():
         rng = np.random.default_rng(seed)
-        spec = replace(spec, summary=False, centres=0, radial=0)
+        spec = replace(spec, summary=False, centres=0, radial=0, linear=False, progress=False, outcomes=())
         model = RewardModel(spec, torch.Generator().manual_seed(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng, max(1, len(spec.cameras))))
         weak = weak_pairs(pairs, split, reward.ties, np.random.default_rng([seed, 4])) if "network" in parts else None
@@ -157,29 +177,47 @@ def train_model(
                 both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
                 nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
             model.spread_rest(features)
+        told = _told_to_reward(known, pairs, split)
+        outcomes, knew = _outcomes(model, features, told, fold, seed)
         shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
-        if _with_linear(spec, reward, parts):
+        part = _linear_part(model, reward, parts)
+        if part is not None:
             answers, said = _answers(pairs, run.labelled, reward, reliability), pairs.label[run.labelled]
             labels = np.count_nonzero(said != 0.5) if reward.ties == "drop" else len(said)
-            expected = max(0.0, 1.0 - (labels / reward.linear_until) ** 2)
-            shares = _add_linear(model, run, unseen, fold[data.used], answers, expected, seed)
+            until = reward.linear_until * (LONGER if part.counts_progress else 1)
+            expected = max(0.0, 1.0 - (labels / until) ** 2)
+            if part.counts_progress and labels < ALONE:
+                unseen = np.full(len(unseen), np.nan)
+            used = data.used
+            shares = _add_linear(model, part, run, unseen, fold[used], knew[:, used], answers, expected, seed)
         model.centre(features)
-        outcomes = _outcomes(model, features, known, fold, seed)
     note = " ".join(filter(None, (about_people, about_parts)))
     attribution = model.attribution(features)
-    told = weak.figures() if weak else {}
+    quality = weak.figures() if weak else {}
+    counted = model.linear.progress if model.linear is not None else 0.0
     return Trained(
-        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, told, note
-    )
+        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, counted,
+        quality, note,
+    )  # fmt: skip
+
+
+def _told_to_reward(known: Sequence[Known], pairs: Pairs, split: Split) -> list[Known]:
+    """Without the success of trajectories that are compared in test pairs alone: what is said of trajectories that were
+    never seen stays true."""
+    learned = np.concatenate([split.train, split.validation])
+    seen, tested = (np.concatenate([pairs.a[rows], pairs.b[rows]]) for rows in (learned, split.test))
+    kept_back = set(np.setdiff1d(tested, seen).tolist())
+    return [Known(None, None, one.task) if row in kept_back else one for row, one in enumerate(known)]
 
 
 def _outcomes(
     model: RewardModel, features: Sequence[Features], known: Sequence[Known], fold: np.ndarray, seed: int
-) -> dict[str, Unseen]:
-    """Progress and success for `model`, as far as so many known trajectories teach them."""
-    names = learnable(known)
+) -> tuple[dict[str, Unseen], np.ndarray]:
+    """Progress and success for `model`, as far as so many known trajectories teach them; and (K, N) bool, which member
+    learned from which trajectory."""
+    names, knew = learnable(known), np.zeros((model.spec.members, len(features)), bool)
     if not names:
-        return {}
+        return {}, knew
     rng = np.random.default_rng([seed, 3])
     told = rng.permutation([row for row, one in enumerate(known) if one.success is not None])
     rows = np.sort(told[:MOST])
@@ -191,7 +229,8 @@ def _outcomes(
     part = model.new_outcomes(names, torch.Generator().manual_seed(seed))
     found = learn_outcomes(part, inputs, mask, target, fold[rows], rng, len(model.spec.layout.tasks))
     model.add_outcomes(part.eval())
-    return found
+    knew[:, rows] = fold[rows] != np.arange(len(knew))[:, None]
+    return found, knew
 
 
 def _folds(groups: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:
@@ -217,19 +256,28 @@ def _refit(model: RewardModel, data: Data, split: Split, reward: Reward, seed: i
     return run.reliability()
 
 
-def _with_linear(spec: ModelSpec, reward: Reward, parts: Sequence[str]) -> bool:
-    """Whether a linear part of the steps is in the reward: not where `parts` has simple ones, where the model sees no
-    state (a frame's components are hardly linear in what people see), or where it is told the task (what is good in one
-    may be bad in another)."""
-    return reward.linear_until > 0 and list(parts) == ["network"] and "state" in spec.columns and not spec.task_columns
+def _linear_part(model: RewardModel, reward: Reward, parts: Sequence[str]) -> LinearSteps | None:
+    """A linear part of the steps, not fitted yet; None where `parts` has simple ones, or nothing is linear.
+
+    Inputs count in it unless the model sees no state (a frame's components are hardly linear in what people see), or is
+    told the task (what is good in one may be bad in another).
+    """
+    spec = model.spec
+    if reward.linear_until == 0 or list(parts) != ["network"]:
+        return None
+    inputs = "state" in spec.columns and not spec.task_columns
+    progress = reward.progress_prior and PROGRESS in spec.outcomes
+    return LinearSteps(spec.width if inputs else 0, progress, spec.members) if inputs or progress else None
 
 
 @torch.no_grad()
 def _add_linear(
     model: RewardModel,
+    part: LinearSteps,
     run: Training,
     unseen: np.ndarray,
     fold: np.ndarray,
+    knew: np.ndarray,
     answers: Answers,
     expected: float,
     seed: int,
@@ -238,8 +286,10 @@ def _add_linear(
     answers choose. Not where it tells no trajectories apart, as when all labels are ties.
 
     Args:
-        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory.
+        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory; all nan where the network
+            is not to count.
         fold: (U,) of each trajectory that may be compared.
+        knew: (K, U) bool: which member's progress learned from it.
         expected: Its share before any answer.
 
     Returns:
@@ -250,12 +300,17 @@ def _add_linear(
         said = _with_weak(answers, len(run.labelled), run.weak)
         rows = np.concatenate([rows[0], run.weak.better]), np.concatenate([rows[1], run.weak.worse])
     seen = np.unique(np.concatenate(rows))
-    found = [(means(x, there), model.rewards(model.embed(x, there))) for x, there in run.chunks(seen)]
-    phi, network = torch.cat([one for one, _ in found]), torch.cat([one for _, one in found], dim=1)
-    rng = np.random.default_rng([seed, 5])
+    phi, network = [], []
+    for x, there, own in run.chunks(seen):
+        progress = None
+        if part.counts_progress and model.outcomes is not None:
+            progress = unseen_progress(model.outcomes, x, there, knew[:, own])
+        phi.append(part.means(x, there, progress))
+        network.append(model.rewards(model.embed(x, there)))
+    phi, network = torch.cat(phi), torch.cat(network, dim=1)
     places = np.searchsorted(seen, rows[0]), np.searchsorted(seen, rows[1])
-    relative, members = model.spec.relative, model.spec.members
-    part, by_linear = learn_linear(phi, places, said, relative, fold[seen], members, rng)
+    rng = np.random.default_rng([seed, 5])
+    by_linear = learn_linear(part, phi, places, said, model.spec.relative, fold[seen], rng)
     own, other = (float(rewards.mean(dim=0).std()) for rewards in (part.of_means(phi), network))
     if own <= NOTHING:
         return {"network": 1.0}

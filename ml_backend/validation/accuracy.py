@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from importer.pairs.batches import REPLACEMENT
-from ml_backend.reward.dataset import Pairs, Split, pair_folds, right, trajectory_folds
+from ml_backend.reward.dataset import Known, Pairs, Split, pair_folds, right, trajectory_folds
 from ml_backend.reward.features import FeatureFiles, Features, FeatureViews
 from ml_backend.reward.layout import Placed
 from ml_backend.reward.model import ModelSpec
@@ -59,12 +59,14 @@ def validate(
     seed: int,
     strategies: Mapping[str, str] | None = None,
     answers: Sequence[Answered] = (),
+    known: Sequence[Known] = (),
     workers: Workers = HERE,
 ) -> dict[str, Any]:
     """All figures of one model.
 
     Args:
         answers: Of which `preferences` were made, for the noise ceiling.
+        known: Of each trajectory, whether and when it succeeded, as the model knew it.
         features: Of `trajectories`, in the same order; `pairs` index into both.
         strata: pair_id → stratum.
         strategies: pair_id → the selection rule that chose it; empty or missing for stratified pairs.
@@ -80,12 +82,13 @@ def validate(
     fitted = np.sort(np.concatenate([split.train, split.validation]))
     crossed, unseen = pair_folds(fitted, rng, same), trajectory_folds(pairs, len(trajectories), rng)
     splits = [*crossed, *unseen]
-    found = fit_folds(features, pairs, trained.model.spec, reward, splits, [seed] * len(splits), workers=workers)
+    seeds, spec = [seed] * len(splits), trained.model.spec
+    found = fit_folds(features, pairs, spec, reward, splits, seeds, known, workers=workers)
     differences = np.full(len(pairs), math.nan)
     for fold, own in zip(crossed, found, strict=False):
         differences[fold.test] = own * _unit(rewards[compared(pairs)], reward)
     differences[split.test] = rewards[test.a] - rewards[test.b]
-    known = np.isfinite(differences)  # of fewer than three pairs to learn from, no fold can be left out
+    judged = np.isfinite(differences)  # of fewer than three pairs to learn from, no fold can be left out
     of_pair = np.array([tasks[i] for i in pairs.a])
     apart = trained.model.tasks_apart
     cooled = calibrated(differences, pairs.label, of_pair, [*crossed, split], reward, apart)
@@ -97,7 +100,7 @@ def validate(
         "by_stratum": _by(test, rewards, [strata.get(pair_id, "") for pair_id in test.pair_ids], rng),
         "by_task_type": _by(test, rewards, [tasks[i] for i in test.a], rng),
         "ties_in_test": int((test.label == 0.5).sum()),
-        "cross_validated": accuracy(right(differences[known], pairs.label[known]), rng),
+        "cross_validated": accuracy(right(differences[judged], pairs.label[judged]), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
         "calibration": calibration(cooled, pairs.label, slip_of(reward)) | {"temperature": divided.shared},
         "by_task": by_task(cooled, pairs.label, of_pair, divided, reward, rng) if multi else {},
@@ -197,9 +200,12 @@ class _Fit:
     pairs: Pairs
     spec: ModelSpec
     reward: Reward
+    known: Sequence[Known]
 
     def __call__(self, fold: Fold) -> tuple[int, np.ndarray]:
-        trained = train_model(self.features, self.pairs, fold.split, self.spec, self.reward, seed=fold.seed)
+        trained = train_model(
+            self.features, self.pairs, fold.split, self.spec, self.reward, seed=fold.seed, known=self.known
+        )
         rows = compared(self.pairs)
         rewards, _ = trained.model.score([self.features[i] for i in rows])
         test = self.pairs.take(fold.split.test)
@@ -225,6 +231,7 @@ def fit_folds(
     reward: Reward,
     splits: Sequence[Split],
     seeds: Sequence[int],
+    known: Sequence[Known] = (),
     *,
     workers: Workers = HERE,
     description: str = "Validating",
@@ -246,7 +253,7 @@ def fit_folds(
         whole = whole.whole if isinstance(whole, FeatureViews) else whole.recorded
     files = whole.paths if isinstance(whole, FeatureFiles) else ()
     workers = HERE if few else workers
-    fit = _Fit(features, pairs, spec, reward)
+    fit = _Fit(features, pairs, spec, reward, known)
     for _, result in parallel_map(fit, folds, workers=workers, description=description, reads=files):
         if isinstance(result, UserError):
             raise result

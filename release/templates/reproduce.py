@@ -36,6 +36,8 @@ if settings["weak_pairs"]:
     print("NOT TRAINED HERE: what the released model learned from the pool's quality, which counts as a few labels.")
 if settings["outcomes"]:
     print(f"NOT TRAINED HERE: {' and '.join(settings['outcomes'])}, which the released model says of each step.")
+    if "progress" in settings["linear_in"]:
+        print("Progress counts in the reward: below it is taken as the released model says it.")
 torch.manual_seed(settings["seed"])
 settings
 # %% [markdown]
@@ -277,8 +279,10 @@ with torch.no_grad():
 # %% [markdown]
 # ## The linear part
 #
-# So much of the released reward (`linear` in `training.json`) is linear in the means of a trajectory's inputs and of
-# their squares. Its penalty is what is best on the validation pairs; the released model has a prior of each.
+# So much of the released reward (`linear` in `training.json`) is linear in means over a trajectory's steps: of the
+# inputs and their squares, of progress, or of both (`linear_in`). The penalty on inputs and squares is what is best on
+# the validation pairs; the released model has a prior of each. Progress is the released model's, and so is the prior of
+# what it counts, a mean and a standard deviation.
 # %%
 
 
@@ -292,13 +296,14 @@ def linear_loss(weights, part):
 
 
 def fit_linear(penalty):
-    """(2F,) weights of the columns of `basis`."""
-    weights = torch.zeros(basis.shape[1], requires_grad=True)
+    """The weights of the columns of `basis`."""
+    weights = expected.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        loss = (train[3] * linear_loss(weights, train)).sum() + penalty * (weights**2).sum()
+        prior = torch.where(firmness > 0, firmness, penalty) * (weights - expected) ** 2
+        loss = (train[3] * linear_loss(weights, train)).sum() + prior.sum()
         loss.backward()
         return loss
 
@@ -307,7 +312,16 @@ def fit_linear(penalty):
 
 
 if settings["linear"]:
-    basis = standard((torch.cat([inputs, inputs**2], dim=2) * mask).sum(1) / mask.sum(1))
+    columns = []
+    if "inputs" in settings["linear_in"]:
+        columns.append(standard((torch.cat([inputs, inputs**2], dim=2) * mask).sum(1) / mask.sum(1)))
+    if "progress" in settings["linear_in"]:
+        columns.append(torch.tensor(data["progress"], dtype=torch.float32).unsqueeze(1))
+    basis = torch.cat(columns, dim=1)
+    expected, firmness = torch.zeros(2, basis.shape[1])
+    if "progress" in settings["linear_in"]:
+        expected[-1], sd = settings["progress"]
+        firmness[-1] = 0.5 / sd**2
     watched = validation if len(validation[0]) else train
     fits = [fit_linear(penalty) for penalty in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)]
     best = min(fits, key=lambda weights: float(linear_loss(weights, watched).mean()))

@@ -13,8 +13,8 @@ a task's figure is the mean over the seeds. Progress's form was chosen on one se
 two seeds of that and four more tasks, none of them among these.
 
 Every result is kept in the folder: a run that was killed goes on. Success and progress depend on no label and no
-reward, and rewards on neither: `--only outcomes` and `--only rewards` measure these alone, with the same figures, in a
-fraction of the time.
+reward: `--only outcomes` and `--only rewards` measure these alone, with the same figures, in a fraction of the time.
+Rewards count progress (`reward.progress_prior`); what progress alone gets as a reward of steps stands beside them.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def measure(made: Episodes, seed: int, only: str, count: int, noise_free: bool) 
     if only == "outcomes":
         return judged(made, held, fit(seen, labels, seed, hidden, known, epochs=1).model.score_steps(unseen), only)
     if only == "rewards":
-        model = fit(seen, labels, seed, hidden, []).model
+        model = fit(seen, labels, seed, hidden, known).model
         found = judged(made, held, model.score_steps(unseen), only)
         right = float(np.mean(labels[2] == (truth[pool][labels[0]] > truth[pool][labels[1]])))
         return found | {"accuracy": accuracy(model.score(unseen)[0], truth[held]), "labels that are right": right}
@@ -227,6 +227,8 @@ def judged(
     found = {}
     for name, own in ours.items():
         others = {"": own, "ramp": ramp}
+        if name == "rewards":
+            others["progress"] = np.stack([one.outcomes["progress"].mean(axis=0) for one in said])
         if so_far is not None:
             others["prefixes"] = np.diff(so_far, axis=1, prepend=0.0) if name == "rewards" else so_far
         for who, values in others.items():

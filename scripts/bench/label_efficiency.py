@@ -3,16 +3,17 @@ over three Meta-World tasks, three teachers and six seeds, and is behind uniform
 
 Courses as a project runs by default, from the first answer on: stratified pairs until the first round, then rounds of
 50 pairs with their tenth of audit pairs, by the product's own training and ranking on states and actions of scripted
-episodes. Strata and the quality prior are those of the quality that `robopref pool` computes, never of the return;
-accuracy is over pairs of held-out episodes, against the true return. Beside the defaults, rounds start at 40 labels and
-at the protocol's 160, and uniform pairs and the default strategy do without `reward.quality_prior`. Labels needed are
-read off the mean curve, made to rise; intervals are over seeds. `Behind` means that the mean accuracy over all rounds
-is lower than uniform's with 95 % certainty (paired by seed, Student's t): six seeds cannot tell smaller differences,
-and among nine cells one may be lower by chance. The labels that the default needs are also counted for what uniform
-drawing reaches with 200, and, where a checkout of release 0.1.0 is named, for what that release's model reaches with
-200 uniform pairs; no course is read before 40 labels, so no saving is above 5 there. The rules' settings were chosen on
-drawer-open-v3, which is none of the three tasks, with other seeds; that `v_optimal` is the default, in a trial with an
-earlier network on these three.
+episodes. The pool knows which episodes succeeded, and the model learns from that through progress and the pool's
+quality; strata are of that quality, which `robopref pool` computes, never of the return; accuracy is over pairs of
+held-out episodes, against the true return. Beside the defaults, rounds start at 40 labels and at the protocol's 160,
+and uniform pairs and the default strategy do without what is known of success. Labels needed are read off the mean
+curve, made to rise; intervals are over seeds. `Behind` means that the mean accuracy over all rounds is lower than
+uniform's with 95 % certainty (paired by seed, Student's t): six seeds cannot tell smaller differences, and among nine
+cells one may be lower by chance. The labels that the default needs are also counted for what uniform drawing reaches
+with 200, and, where a checkout of release 0.1.0 is named, for what that release's model reaches with 200 uniform pairs;
+no course is read before 40 labels, so no saving is above 5 there. The rules' settings were chosen on drawer-open-v3,
+which is none of the three tasks, with other seeds; that `v_optimal` is the default, in a trial with an earlier network
+on these three.
 
 Each course's result is kept in the folder: a run that was killed goes on. It also gets table.md and curves.png.
 """
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=kept, help=f"Episodes and results; default: {kept}.")
     parser.add_argument("--quick", action="store_true", help="One task, two seeds, uniform and the default.")
     parser.add_argument("--tasks", nargs="+", help=f"Default: {' '.join(TASKS)}; with --quick {QUICK['tasks'][0]}.")
-    only = "Only these, without the arms that have no quality prior; uniform has to be one. Default: all."
+    only = "Only these, without the arms that know nothing of success; uniform has to be one. Default: all."
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, help=only)
     parser.add_argument("--seeds", type=int, help=f"Default: {SEEDS}; with --quick {QUICK['seeds']}.")
     parser.add_argument("--until", type=int, choices=LABELS[1:], default=LABELS[-1], help="The last number of labels.")

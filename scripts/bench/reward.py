@@ -1,15 +1,16 @@
 """Claims: on 500 Meta-World episodes of one task from five sources, with 1,000 noisy preferences (β = 3 per standard
 deviation of the return, 10 % mistakes), the reward model at its defaults is ahead of a linear model, of imitation's
-preference trainer and of three floors: actions alone, duration alone, the quality score alone; and no further behind
-the best of its own parts, each alone, than a standard error.
+preference trainer and of four floors: actions alone, duration alone, the quality score alone, progress alone; and no
+further behind the best of its own parts, each alone, than a standard error.
 
-Ours is the product: its features, its 70/15/15 split and every setting of robopref.toml, so it learns a little from the
-pool's quality too, which here knows of success but not of the return. The peers get the same pairs and the same help:
-slips and weight decay, chosen with the learning rate (imitation) or the penalty (linear) by the validation pairs, from
-which ours learns as well. imitation 1.0.1 trains its BasicRewardNet, an ensemble of one, on each trajectory as 32
-evenly spaced steps, because it compares fragments of one length only; it runs in an environment of its own
-(`--peer-python`; made beside the pool where none is named). The linear model sees each trajectory's mean inputs. Our
-decay and slip were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are
+Ours is the product: its features, its 70/15/15 split and every setting of robopref.toml, so it learns from the success
+that the dataset knows of (never from the return), through progress and a little through the pool's quality; `success
+unknown` is ours without. The peers get the same pairs and the same help: each step's progress, as our model says it,
+among their inputs, and slips and weight decay, chosen with the learning rate (imitation) or the penalty (linear) by the
+validation pairs, from which ours learns as well. imitation 1.0.1 trains its BasicRewardNet, an ensemble of one, on each
+trajectory as 32 evenly spaced steps, because it compares fragments of one length only; it runs in an environment of its
+own (`--peer-python`; made beside the pool where none is named). The linear model sees each trajectory's mean inputs.
+Our decay and slip were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are
 tuned here. Errors are standard errors over seeds.
 
 Each seed's result is kept in the folder: a run that was killed goes on.
@@ -100,33 +101,30 @@ def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, 
     return float(right.mean()), float(statistic.statistic)
 
 
-def fragments(store: Any, ids: list[str]) -> list[Any]:
+def fragments(features: Any, progress: list[np.ndarray]) -> list[Any]:
+    """Steps of each trajectory with its progress among the state."""
     from ml_backend.reward.features import Features
 
     found = []
-    for name in ids:
-        item = store[name]
+    for item, own in zip(features, progress, strict=True):
         rows = np.linspace(0, len(item) - 1, STEPS).round().astype(int)
-        found.append(Features(item.frames[rows], item.actions[rows], item.state[rows]))
+        state = np.column_stack([item.state, own]).astype(np.float32)
+        found.append(Features(item.frames[rows], item.actions[rows], state[rows]))
     return found
 
 
 def ours(
-    ws: Any, store: Any, features: Any, inputs: tuple[str, ...], parts: list[str], pairs: Any, split: Any, seed: int,
-    alone: bool = False,
+    ws: Any, store: Any, features: Any, inputs: tuple[str, ...], pairs: Any, split: Any, seed: int, known: Any,
+    **changes: Any,
 ) -> Any:  # fmt: skip
-    """Rewards by the reward model with the default settings, looking at `inputs` alone, of these parts.
-
-    Args:
-        alone: Without the linear part of the steps.
-    """
+    """The reward model with the default settings but for `changes`, looking at `inputs` alone."""
     from ml_backend.loop.spec import describe
     from ml_backend.reward.train import train_model
 
     trajectories = [t for t in ws.store.trajectories() if t.trajectory_id in store]
     spec = replace(describe(ws, store, trajectories), inputs=inputs)
-    reward = ws.config.reward.model_copy(update={"parts": parts} | ({"linear_until": 0} if alone else {}))
-    return train_model(features, pairs, split, spec, reward, seed=seed).model.score(features)[0]
+    reward = ws.config.reward.model_copy(update=changes)
+    return train_model(features, pairs, split, spec, reward, seed=seed, known=known).model
 
 
 def misfit(rewards: np.ndarray, pairs: Any, rows: np.ndarray, slip: float) -> float:
@@ -135,11 +133,16 @@ def misfit(rewards: np.ndarray, pairs: Any, rows: np.ndarray, slip: float) -> fl
     return float(-np.mean(np.log(slip + (1 - 2 * slip) / (1 + np.exp(-x)) + 1e-12)))
 
 
-def linear(features: Any, pairs: Any, split: Any) -> np.ndarray:
-    """The penalty and the slip are those that do best on the pairs to stop by."""
+def linear(features: Any, progress: np.ndarray, pairs: Any, split: Any) -> np.ndarray:
+    """The penalty and the slip are those that do best on the pairs to stop by.
+
+    Args:
+        progress: (N,) the mean of each trajectory.
+    """
     from scipy.optimize import minimize
 
-    x = np.array([np.concatenate([item.actions.mean(axis=0), item.state.mean(axis=0)]) for item in features])
+    means = np.array([np.concatenate([item.actions.mean(axis=0), item.state.mean(axis=0)]) for item in features])
+    x = np.column_stack([means, progress])
     x = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 1e-9, x.std(axis=0), 1.0)
 
     def fitted(penalty: float, slip: float) -> np.ndarray:
@@ -205,18 +208,20 @@ class Bench:
     """One task's trajectories, with their features and true returns."""
 
     def __init__(self, folder: Path, encoder: str, python: Path | None, quick: bool) -> None:
+        from ml_backend.loop.success import known_outcomes
+
         self.folder, self.python = folder, python
         self.ws, self.store = prepare(folder, encoder, quick)
         self.trajectories = [t for t in self.ws.store.trajectories() if t.trajectory_id in self.store]
-        names = [t.trajectory_id for t in self.trajectories]
-        self.features, self.pieces = [self.store[name] for name in names], fragments(self.store, names)
+        self.features = [self.store[t.trajectory_id] for t in self.trajectories]
+        steps, fps = [len(item) for item in self.features], self.ws.config.reward.sample_fps
+        self.known = known_outcomes(self.ws, self.trajectories, steps, fps).known
         self.truth = np.array([t.true_return for t in self.trajectories])
         blind = f"frames ({encoder}, {self.store.encoder.shown}), actions"
         self.looks = {
             FULL: FULL,
             "actions, state": "actions, state",
             blind: "frames, actions",
-            "floor: actions": "actions",
         }
 
     def measure(self, count: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -228,20 +233,25 @@ class Bench:
         pairs = Pairs(ids, a, b, label, np.ones(count), quartiles=index_quartiles(self.trajectories))
         split = split_pairs([f"{min(i, j)} {max(i, j)}" for i, j in zip(a, b, strict=True)], seed)
 
-        def rewards_of(inputs: str, parts: list[str], **changes: Any) -> Any:
+        def model_of(inputs: str, known: Any = self.known, **changes: Any) -> Any:
             looks = tuple(inputs.split(", "))
-            return ours(self.ws, self.store, self.features, looks, parts, pairs, split, seed, **changes)
+            return ours(self.ws, self.store, self.features, looks, pairs, split, seed, known, **changes)
 
-        reward = self.ws.config.reward
-        rewards = {name: rewards_of(inputs, reward.parts) for name, inputs in self.looks.items()}
-        rewards["all parts"] = rewards_of(FULL, list(PARTS))
-        for part in PARTS:
-            rewards[f"part: {part} alone"] = rewards_of(FULL, [part], alone=True)
+        models = {name: model_of(inputs) for name, inputs in self.looks.items()}
+        progress = [one.outcomes["progress"].mean(axis=0) for one in models[FULL].score_steps(self.features)]
+        mean = np.array([one.mean() for one in progress])
+        models["success unknown"] = model_of(FULL, known=(), quality_prior=False)
+        models["all parts"] = model_of(FULL, parts=list(PARTS))
+        models |= {f"part: {part} alone": model_of(FULL, parts=[part], linear_until=0) for part in PARTS}
+        models["floor: actions"] = model_of("actions", known=())
+        rewards = {name: model.score(self.features)[0] for name, model in models.items()}
         rewards["floor: duration"] = -np.array([t.duration_s for t in self.trajectories])
         rewards["floor: quality score"] = np.array([t.quality for t in self.trajectories])
-        rewards["linear"] = linear(self.features, pairs, split)
+        rewards["floor: progress"] = mean
+        rewards["linear"] = linear(self.features, mean, pairs, split)
         if self.python is not None:
-            rewards["imitation"] = imitation(self.python, self.pieces, pairs, split, reward.epochs, seed, self.folder)
+            epochs, pieces = self.ws.config.reward.epochs, fragments(self.features, progress)
+            rewards["imitation"] = imitation(self.python, pieces, pairs, split, epochs, seed, self.folder)
         return {name: judge(values, self.truth, a, b, seed) for name, values in rewards.items()}
 
 

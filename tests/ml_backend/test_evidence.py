@@ -36,8 +36,8 @@ def log_evidence(d, said, blocks, log_v):
     block = np.repeat(np.arange(len(blocks)), blocks)
     from ml_backend.reward.evidence import _most_likely
 
-    prior = np.exp(-np.asarray(log_v))[block]
-    w, precision = _most_likely(d, said, np.zeros(len(block)), prior)
+    prior, zero = np.exp(-np.asarray(log_v))[block], np.zeros(len(block))
+    w, precision = _most_likely(d, said, zero, (zero, 1.0 / prior))
     laplace = -slipped(d @ w, said)[0] - 0.5 * prior @ w**2
     laplace += 0.5 * np.log(prior).sum() - 0.5 * np.linalg.slogdet(precision)[1]
     return laplace - 0.5 * (((np.asarray(log_v) - HYPERPRIOR[0]) / HYPERPRIOR[1]) ** 2).sum()
@@ -54,11 +54,26 @@ def test_a_block_that_tells_something_gets_a_variance_and_one_that_tells_nothing
         assert log_evidence(d, said, [20, 20], best + away) < log_evidence(d, said, [20, 20], best) + 0.5
 
 
+def test_a_column_with_a_prior_of_its_own_keeps_it_until_answers_say_otherwise():
+    rng = np.random.default_rng(0)
+    d = rng.normal(size=(400, 5))
+    truth = np.array([1.0, -1.0, 0.0, 0.5, -2.0])
+
+    def weight(count, told):
+        return fit(d[:count], answers_to(d[:count], truth, np.random.default_rng(1)), [4], [told]).mean[4]
+
+    assert weight(0, (3.0, 1.0)) == pytest.approx(3.0), "no answer"
+    assert weight(10, (3.0, 1.0)) > weight(400, (3.0, 1.0)) and abs(weight(400, (3.0, 1.0)) + 2.0) < 0.7
+    assert weight(10, (3.0, 0.01)) == pytest.approx(3.0, abs=0.01), "as firmly as it is told"
+    alone = fit(d[:, 4:], answers_to(d, truth, rng), [], [(0.0, 10.0)])
+    assert abs(alone.mean[0] + 1.5) < 0.5 and alone.variance.tolist() == [100.0], "it needs no block"
+
+
 def test_members_spread_as_the_posterior_does_and_their_mean_is_its_mean():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(4, 4))
     precision = a @ a.T + np.eye(4)
-    posterior = Posterior(np.arange(4.0), precision, np.ones(4))
+    posterior = Posterior(np.arange(4.0), precision, np.zeros(4), np.ones(4))
     drawn = posterior.draws(4000, rng)
     assert np.allclose(drawn.mean(axis=0), np.arange(4.0))
     assert np.allclose(np.cov(drawn.T), np.linalg.inv(precision), atol=0.05)

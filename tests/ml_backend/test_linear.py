@@ -11,7 +11,7 @@ from ml_maker import crowd, features, pairs_of, spec
 from importer.pool.quality import quartiles
 from ml_backend.reward.dataset import Quartiles, Split
 from ml_backend.reward.features import collate
-from ml_backend.reward.linear import LinearSteps, means
+from ml_backend.reward.linear import LinearSteps
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.train import train_model
 from preference.config import Reward
@@ -39,7 +39,7 @@ def parts_of(trained, made):
     """Mean rewards of the linear part and of the network, each (N,)."""
     inputs, mask = given(trained.model, made)
     with torch.no_grad():
-        linear = trained.model.linear(inputs, mask).mean(dim=0)
+        linear = trained.model.linear(inputs, mask, None).mean(dim=0)
         return linear.numpy(), trained.model.rewards(trained.model.embed(inputs, mask)).mean(dim=0).numpy()
 
 
@@ -108,17 +108,19 @@ def test_a_model_that_sees_no_state_does_without(changes, pool):
 
 def test_it_is_fitted_to_some_trajectories_at_a_time(monkeypatch):
     """All at once, 10,000 of them would take more than a gigabyte."""
+    monkeypatch.setattr(RewardModel, "centre", lambda *_: None)  # which scores as many as there are
     whole, made, _ = fitted(40)
-    sizes = []
+    sizes, means = [], LinearSteps.means
 
-    def counted(inputs, mask):
+    def counted(part, inputs, mask, progress):
         sizes.append(len(inputs))
-        return means(inputs, mask)
+        return means(part, inputs, mask, progress)
 
-    monkeypatch.setattr("ml_backend.reward.train.means", counted)
+    monkeypatch.setattr(LinearSteps, "means", counted)
     monkeypatch.setattr("ml_backend.reward.network.CHUNK", 7)
     trained, _, _ = fitted(40)
     assert max(sizes) == 7 and sum(sizes) > 30
+    monkeypatch.setattr(LinearSteps, "means", means)
     assert np.allclose(trained.model.score(made)[1], whole.model.score(made)[1], atol=1e-4)
 
 
@@ -146,22 +148,28 @@ def test_with_few_labels_it_orders_unseen_trajectories_better():
     assert np.mean([right(seed) - right(seed, linear_until=0) for seed in range(6)]) > 0.02
 
 
-def test_it_is_linear_in_the_means_of_inputs_and_squares_and_padding_does_not_reach_it():
+@pytest.mark.parametrize(("width", "counts"), [(5, False), (5, True), (0, True)])
+def test_it_is_linear_in_the_means_of_its_columns_and_padding_does_not_reach_it(width, counts):
     made, _ = features(count=5)
-    part = LinearSteps(5, 2)
-    part.size.copy_(torch.rand(10))
-    part.weight.copy_(torch.randn(2, 10))
+    part = LinearSteps(width, counts, 2)
+    part.size.copy_(torch.rand(2 * width + counts))
+    part.weight.copy_(torch.randn(2, 2 * width + counts))
     model = RewardModel(spec())
     model.action_scale.fill_(1.0)
     model.state_scale.fill_(1.0)
     inputs, mask = given(model, made)
+    progress = torch.rand(mask.shape) if counts else None
     for row, item in enumerate(made):
         x = np.concatenate([item.actions, item.state], axis=1)
-        own = np.concatenate([x.mean(axis=0), (x**2).mean(axis=0)])
-        assert np.allclose(means(inputs, mask)[row], own, atol=1e-5)
-        assert np.allclose(part(inputs, mask)[:, row], part.weight.numpy() @ (part.size.numpy() * own), atol=1e-5)
-    steps = part.steps(inputs, mask)
-    assert torch.allclose(steps.sum(dim=2), part(inputs, mask), atol=1e-5)
+        own = np.concatenate([x.mean(axis=0), (x**2).mean(axis=0)])[: 2 * width]
+        if progress is not None:
+            own = np.append(own, progress[row, : len(item)].mean())
+        assert np.allclose(part.means(inputs, mask, progress)[row], own, atol=1e-5)
+        assert np.allclose(
+            part(inputs, mask, progress)[:, row], part.weight.numpy() @ (part.size.numpy() * own), atol=1e-5
+        )
+    steps = part.steps(inputs, mask, progress)
+    assert torch.allclose(steps.sum(dim=2), part(inputs, mask, progress), atol=1e-5)
     assert not steps[:, ~mask].any()
 
 

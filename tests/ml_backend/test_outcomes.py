@@ -12,7 +12,7 @@ from ml_maker import features, pairs_of, spec
 from paths import ROOT
 
 from ml_backend.loop.success import done_step, known_outcomes
-from ml_backend.reward.dataset import Known, split_pairs
+from ml_backend.reward.dataset import Known, Split, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.outcomes import FEWEST, fit_platt, learnable, targets
@@ -125,11 +125,83 @@ def test_a_model_of_an_earlier_version_tells_them_from_all_that_it_saw_then(tmp_
     assert then is not None and then.seen.all() and then.hidden_bias.shape[-1] == 8
 
 
-def test_rewards_do_not_depend_on_what_is_known_of_success():
+def arrivals(known):
+    """What people say who prefer trajectories that arrive, the earlier the better."""
+    return np.array([10.0 - one.done if one.success else -1.0 - row / 100 for row, one in enumerate(known)])
+
+
+def ordered(model, of=1):
+    """How often of two trajectories that it has never seen the one that arrives has the higher reward."""
+    made, _, known = journeys(40, seed=of)
+    rewards, arrived = model.score(made)[0], np.array([one.success for one in known])
+    return np.mean(rewards[arrived][:, None] > rewards[~arrived])
+
+
+def fitted(known, made, truth, count, *, flipped=False, **changes):
+    """From so many answers, that say the better one or, `flipped`, the worse one."""
+    pairs, own = pairs_of(-truth if flipped else truth, count=count), REWARD.model_copy(update=changes)
+    split = Split(np.arange(count), np.zeros(0, int), np.zeros(0, int))
+    return train_model(made, pairs, split, spec(hidden=8), own, seed=0, known=known)
+
+
+def test_progress_orders_trajectories_before_answers_say_much():
+    made, _, known = journeys()
+    truth = arrivals(known)
+    with_it = fitted(known, made, truth, 8)
+    without = fitted(known, made, truth, 8, progress_prior=False)
+    assert with_it.progress > 2.0 and with_it.model.spec.progress
+    assert ordered(with_it.model) > max(0.95, ordered(without.model) + 0.05)
+    assert without.progress == 0.0 and not without.model.spec.progress and "progress" in without.outcomes
+
+
+def test_answers_that_say_the_opposite_end_it():
+    made, _, known = journeys()
+    found = fitted(known, made, arrivals(known), 40, flipped=True)
+    assert found.progress < 0.5 and ordered(found.model) < 0.3
+
+
+@pytest.mark.parametrize("changes", [{"progress_prior": False}, {"linear_until": 0}])
+def test_turned_off_or_where_nothing_is_known_rewards_do_not_depend_on_success(changes):
     made, truth, known = journeys(30)
-    with_it, without = trained(known, made, truth), trained((), made, truth)
+    with_it, without = (trained(told, made, truth, **changes) for told in (known, ()))
     assert np.array_equal(with_it.model.score(made)[1], without.model.score(made)[1])
-    assert without.outcomes == {} and without.model.score_steps(made)[0].outcomes == {}
+    unknown = trained((), made, truth)
+    assert unknown.outcomes == {} and unknown.progress == 0.0
+    assert unknown.model.score_steps(made)[0].outcomes == {}
+
+
+def test_what_is_compared_in_test_pairs_alone_teaches_nothing():
+    made, truth, known = journeys(30)
+    pairs = pairs_of(truth, count=60)
+    inner = np.flatnonzero((pairs.a < 25) & (pairs.b < 25))
+    split = Split(inner, np.zeros(0, int), np.setdiff1d(np.arange(60), inner))
+    others = [*known[:25], *(Known(not one.success, None if one.success else 2, "push") for one in known[25:])]
+    first, second = (train_model(made, pairs, split, spec(hidden=8), REWARD, seed=0, known=k) for k in (known, others))
+    assert first.progress and np.array_equal(first.model.score(made)[1], second.model.score(made)[1])
+
+
+@pytest.mark.parametrize("tasks", [{"task_types": ("close", "open"), "task_columns": True}, {"state_names": ()}])
+def test_it_counts_alone_where_inputs_do_not_count_linearly(tasks, tmp_path):
+    made, _, known = journeys()
+    if "task_types" in tasks:
+        columns = np.eye(2, dtype=np.float32)[[0, 1] * 30]
+        made = [replace(one, state=np.concatenate([one.state, np.tile(own, (len(one), 1))], axis=1))
+                for one, own in zip(made, columns, strict=True)]  # fmt: skip
+    else:  # what the state said is said by an action
+        made = [replace(one, actions=one.state[:, :2].copy(), state=one.state[:, :0]) for one in made]
+    pairs = pairs_of(arrivals(known), count=20)
+    split = Split(np.arange(20), np.zeros(0, int), np.zeros(0, int))
+    found = train_model(made, pairs, split, spec(hidden=8, **tasks), REWARD, seed=0, known=known)
+    assert found.model.spec.progress and not found.model.spec.linear and found.progress > 0
+    assert found.model.linear is not None and found.model.linear.size.shape == (1,)
+    rewards = found.model.score(made)[1]
+    steps = np.array([one.rewards.sum(axis=1) for one in found.model.score_steps(made)]).T
+    assert np.abs(steps - rewards).max() < 1e-5
+    found.model.save(tmp_path / "model.pt")
+    assert np.array_equal(RewardModel.load(tmp_path / "model.pt").score(made)[1], rewards)
+    phi = found.model.last_layer(made)
+    phi, rewards = phi - phi.mean(0), rewards.mean(axis=0) - rewards.mean()
+    assert np.abs(rewards - phi @ np.linalg.lstsq(phi, rewards, rcond=None)[0]).max() < 1e-3
 
 
 def test_one_member_alone_is_calibrated_on_a_fold_that_it_did_not_see():

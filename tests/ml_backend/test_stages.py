@@ -154,7 +154,7 @@ def test_a_model_says_what_it_learned_from_the_pools_quality_and_other_quartiles
 def test_a_learning_curve_is_fitted_as_its_model_was_whatever_the_file_says_now(ws, monkeypatch):
     seen = []
 
-    def fitted(features, pairs, spec, reward, splits, seeds, **_):
+    def fitted(features, pairs, spec, reward, splits, seeds, known, **_):
         seen.append((pairs.quartiles is not None, reward.quality_prior))
         return [np.ones(len(split.test)) for split in splits]
 

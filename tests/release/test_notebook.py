@@ -21,7 +21,7 @@ SETTINGS = {
     "seed": 1, "inputs": ["actions", "state"], "projection": 0, "temporal": "mean", "hidden": 8, "members": 2,
     "ties": "soft", "margin": 0.3, "slip": 0.1, "reliability": "vote", "learning_rate": 0.02, "weight_decay": 1e-3,
     "batch_pairs": 64, "epochs": 12, "patience": 12, "parts": ["network"], "encoder_saw_labels": False, "outcomes": [],
-    "weak_pairs": {}, "linear": 0.0,
+    "weak_pairs": {}, "linear": 0.0, "linear_in": ["inputs"], "progress": [5.0, 3.3],
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def files(tmp_path_factory):
         **{name: np.concatenate([getattr(item, name) for item in made]) for name in ("frames", "actions", "state")},
         frame_mean=np.arange(4.0),
         frame_projection=np.eye(4)[:, 1:3],
+        progress=0.5 + np.tanh(truth) / 2,
     )
     np.save(folder / "truth.npy", truth)
     lines = [f"t{i},{value}" for i, value in enumerate(truth)]
@@ -103,6 +104,15 @@ def test_a_reward_with_a_linear_part_gets_one_here_too(files, run):
     assert np.corrcoef(found["reward"].numpy(), truth)[0, 1] > 0.8, "the network of one epoch would not"
     assert abs(float(found["reward"].std()) - 1.0) < 0.2, "both parts are of one size"
     assert found["result"]["trained_alike"] and "NOT TRAINED" not in told
+
+
+@pytest.mark.parametrize("columns", [["progress"], ["inputs", "progress"]])
+def test_progress_counts_as_much_as_labels_say_of_what_is_expected(run, columns):
+    found, _ = run(temporal="mean", linear=1.0, epochs=1, linear_in=columns)
+    assert found["basis"].shape[1] == (11 if "inputs" in columns else 1)
+    assert found["best"][-1] > 4.0 and found["result"]["trained_alike"], "labels say the same as progress"
+    firm, _ = run(temporal="mean", linear=1.0, epochs=1, linear_in=columns, progress=[-2.0, 0.001])
+    assert abs(float(firm["best"][-1]) + 2.0) < 0.1, "what is told firmly stays"
 
 
 def test_it_sees_of_a_frame_what_the_model_sees(files, run):

@@ -551,8 +551,8 @@ def test_inference_scores_a_video_with_actions(infer, with_readers, model, examp
     files = ["--video", "clip.mp4", "--actions", "actions.npy", "--state", "state.npy"]
     code, said, errors = infer(with_readers, *files, "--json")
     assert code == 0, errors
-    expected = model[1].score(e.frames, e.actions, e.state)
-    assert json.loads(said)["reward"] == pytest.approx(expected, abs=0.02)
+    expected, *others = (model[1].score(e.frames, e.actions, e.state) for e in examples)
+    assert json.loads(said)["reward"] == pytest.approx(expected, abs=0.01 * np.std([expected, *others]))
 
 
 def test_inference_takes_the_columns_that_the_model_was_trained_on(model, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from efficiency import course as course_module
 from efficiency.course import EARLY, LABELS, LATE, SETTINGS, Course, run
-from efficiency.episodes import Episodes
+from efficiency.episodes import Episodes, successes
 from efficiency.first_release import first_release
 from efficiency.summary import compared, figures, lead, needed, reached, saving
 from label_efficiency import courses
@@ -19,6 +19,7 @@ class Scorer:
         return np.zeros(len(features)), None
 
 
+UNKNOWN = successes(np.full(60, 12), 12)
 RISE = np.linspace(0.70, 0.88, len(LABELS))
 
 
@@ -69,7 +70,7 @@ def test_a_course_is_run_once_and_better_than_chance(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     quality = rng.normal(0, 1, 60)
     states = rng.normal(0, 0.3, (60, 6, 2)).astype(np.float32) + quality[:, None, None].astype(np.float32)
-    made = Episodes(rng.normal(0, 1, (60, 6, 2)).astype(np.float32), states, 100 + 10 * quality, quality)
+    made = Episodes(rng.normal(0, 1, (60, 6, 2)).astype(np.float32), states, 100 + 10 * quality, quality, UNKNOWN)
     course = Course("push", "ties", "d_optimal", 0)
     run(course, tmp_path, made)
     first = course.path(tmp_path).read_text()
@@ -85,7 +86,9 @@ def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_
     monkeypatch.setattr(course_module, "fit", lambda features, pairs, *rest: asked.append(pairs) or Scorer())
     monkeypatch.setattr(course_module, "next_pairs", lambda *given: np.full((given[4], 2), -1))
     rng = np.random.default_rng(0)
-    made = Episodes(np.zeros((60, 6, 2)), np.zeros((60, 6, 2)), 100 + rng.normal(0, 10, 60), rng.normal(0, 1, 60))
+    made = Episodes(
+        np.zeros((60, 6, 2)), np.zeros((60, 6, 2)), 100 + rng.normal(0, 10, 60), rng.normal(0, 1, 60), UNKNOWN
+    )
     for first, reads in ((EARLY, len(LABELS)), (LATE, len(LABELS) + 1)):
         asked.clear()
         assert len(course_module.accuracies(Course("push", "mistake", "uniform", 0, first), made)) == len(LABELS)
@@ -99,23 +102,31 @@ def test_rounds_start_where_the_course_says_and_share_what_was_asked_before(tmp_
 def test_the_default_learns_from_the_pools_quality_and_an_arm_does_without(tmp_path, monkeypatch):
     given = []
 
-    def fit(features, pairs, labels, seed, quartiles):
-        given.append((pairs, quartiles))
+    def fit(features, pairs, labels, seed, quartiles, known):
+        given.append((pairs, quartiles, known))
         return Scorer()
 
     monkeypatch.setattr(course_module, "fit", fit)
     monkeypatch.setattr(course_module, "next_pairs", lambda *given: np.full((given[4], 2), -1))
     rng = np.random.default_rng(0)
-    quality = rng.permutation(60).astype(float)
-    made = Episodes(np.zeros((60, 6, 2)), np.arange(720.0).reshape(60, 6, 2), rng.normal(100, 10, 60), quality)
+    quality, arrived = rng.permutation(60).astype(float), rng.integers(13, size=60)
+    made = Episodes(
+        np.zeros((60, 6, 2)),
+        np.arange(720.0).reshape(60, 6, 2),
+        rng.normal(100, 10, 60),
+        quality,
+        successes(arrived, 12),
+    )
     course = Course("push", "mistake", "uniform", 0, until=LABELS[0])
     course_module.accuracies(course, made)
     without = replace(course, prior=False)
     course_module.accuracies(without, made)
-    (pairs, known), (same, nothing) = given
-    assert nothing is None and np.array_equal(pairs, same), "both are asked the same first pairs"
+    (pairs, known, success), (same, nothing, none) = given
+    assert nothing is None and none == [] and np.array_equal(pairs, same), "both are asked the same first pairs"
+    pool = np.random.default_rng([0, *b"push"]).permutation(60)[:40]
+    assert [one.success for one in success] == (arrived[pool] < 12).tolist()
     assert np.bincount(known.quartile).tolist() == [0, 10, 10, 10, 10]
-    own = quality[np.random.default_rng([0, *b"push"]).permutation(60)[:40]]
+    own = quality[pool]
     assert np.all(np.diff(known.quartile[own.argsort()]) >= 0), "quartiles are those of the quality"
     apart = np.abs(known.quartile[pairs[:, 0]] - known.quartile[pairs[:, 1]])
     assert np.mean(apart >= 2) == pytest.approx(0.3, abs=0.03), "and the first pairs are stratified by them"
@@ -125,15 +136,15 @@ def test_the_default_learns_from_the_pools_quality_and_an_arm_does_without(tmp_p
 def test_savings_without_the_prior_are_against_uniform_pairs_with_it():
     made = curves(0.0)
     bare = {replace(one, prior=False): curve - 0.02 for one, curve in made.items()}
-    found = figures(made | bare, ["uniform", "uniform, no quality prior"])
-    assert found["uniform, no quality prior"]["behind"] == ["push mistake"]
-    assert found["uniform, no quality prior"]["saving"] < found["uniform"]["saving"]
+    found = figures(made | bare, ["uniform", "uniform, success unknown"])
+    assert found["uniform, success unknown"]["behind"] == ["push mistake"]
+    assert found["uniform, success unknown"]["saving"] < found["uniform"]["saving"]
 
 
 def test_the_arms_are_the_strategies_and_two_without_the_prior():
     arms = [one.arm for one in courses(("push",), 1, ("uniform", "v_optimal"), LABELS[-1]) if one.teacher == "mistake"]
     assert arms[:2] == ["uniform", "v_optimal"] and len(set(arms)) == len(arms)
-    assert arms[-2:] == ["uniform, no quality prior", "v_optimal, no quality prior"]
+    assert arms[-2:] == ["uniform, success unknown", "v_optimal, success unknown"]
     named = courses(("push",), 1, ("uniform",), LABELS[-1], unaided=False)
     assert {one.arm for one in named} == {"uniform", "v_optimal, rounds from 160"}
 
@@ -187,8 +198,13 @@ def test_the_first_release_runs_by_its_own_code_and_once(tmp_path):
     rng = np.random.default_rng(0)
     returns = rng.normal(100, 10, 60)
     states = np.repeat(returns[:, None, None], 6, axis=1).astype(np.float32)
-    made = {"push": Episodes(np.zeros((60, 6, 2), np.float32), states, returns, returns)}
+    made = {"push": Episodes(np.zeros((60, 6, 2), np.float32), states, returns, returns, UNKNOWN)}
     wanted = [Course("push", "mistake", strategy, 3) for strategy in ("uniform", "v_optimal")]
     found = first_release(tmp_path, tmp_path / "release", wanted, made, 1)
     assert found == {wanted[0]: 1.0}, "one model for all strategies, tested on held-out episodes"
     assert first_release(tmp_path, tmp_path / "gone", wanted, made, 1) == found
+
+
+def test_a_dataset_says_at_which_step_an_episode_was_done():
+    told = successes(np.array([0, 1, 10, 45, 50]), 50)
+    assert [(one.success, one.done) for one in told] == [(True, 0), (True, 1), (True, 1), (True, 4), (False, None)]

@@ -38,7 +38,7 @@ equal where
 the returns differ by less than a tenth of their mean."""
 HELD_OUT = 1 / 3
 """Of the episodes: never seen in a comparison."""
-WITHOUT = ", no quality prior"
+WITHOUT = ", success unknown"
 SETTINGS: dict[str, Any] = {"inputs": ["actions", "state"]}
 """Beside the defaults: there are no pictures."""
 
@@ -56,7 +56,7 @@ class Course:
     until: int = LABELS[-1]
     """The last number of labels at which accuracy is read."""
     prior: bool = True
-    """Whether the pool's quality is learned from (`reward.quality_prior`)."""
+    """Whether the model learns from success, through progress and the pool's quality."""
 
     @property
     def arm(self) -> str:
@@ -95,9 +95,10 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
     pool, held, test = deal(len(made.returns), rng)
     truth = made.returns[pool]
     features, unseen = made.features(pool), made.features(held)
-    known = made.quality[pool]
-    ranked = Quartiles(quartiles(known), np.zeros(len(pool), int)) if course.prior else None
-    first = stratified_pairs(known, max(LATE, course.first), rng)[: course.first]
+    computed = made.quality[pool]
+    ranked = Quartiles(quartiles(computed), np.zeros(len(pool), int)) if course.prior else None
+    known = [made.known[i] for i in pool] if course.prior else []
+    first = stratified_pairs(computed, max(LATE, course.first), rng)[: course.first]
     said = np.random.default_rng([course.seed, len(course.teacher)])
     pairs, labels, found = first[:0], np.empty(0), []
     model: Any = None
@@ -108,7 +109,7 @@ def accuracies(course: Course, made: Episodes) -> list[float]:
             new = next_pairs(model, features, pairs, labels, count - len(pairs), course.strategy, course.seed, rng)
         pairs = np.concatenate([pairs, new])
         labels = np.concatenate([labels, answers(course.teacher, truth, new, said)])
-        model = fit(features, pairs, labels, course.seed, ranked)
+        model = fit(features, pairs, labels, course.seed, ranked, known)
         if count in LABELS:
             found.append(accuracy(model.score(unseen)[0], made.returns[held], test))
     return found
@@ -183,10 +184,11 @@ def answers(teacher: str, truth: np.ndarray, pairs: np.ndarray, rng: np.random.G
 
 
 def fit(
-    features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, quartiles: Any = None, **changes: Any
-) -> Any:
+    features: list[Any], pairs: np.ndarray, labels: np.ndarray, seed: int, quartiles: Any = None, known: Any = (),
+    **changes: Any,
+) -> Any:  # fmt: skip
     """The product's model on all answers but 15 %; it looks at frames where the features have some, and learns from
-    quartiles only where they are given. `changes` are settings other than the defaults."""
+    quartiles and success only where they are given. `changes` are settings other than the defaults."""
     from ml_backend.loop.spec import PROJECTION
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
@@ -203,7 +205,7 @@ def fit(
     )  # fmt: skip
     labelled, split = _labelled(pairs, labels, seed)
     labelled = replace(labelled, quartiles=quartiles)
-    return train_model(features, labelled, split, spec, reward, seed=seed).model
+    return train_model(features, labelled, split, spec, reward, seed=seed, known=known).model
 
 
 def _labelled(pairs: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Any, Any]:

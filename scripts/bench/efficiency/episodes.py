@@ -35,12 +35,26 @@ class Episodes:
     """(N,) the simulator's."""
     quality: np.ndarray
     """(N,) what `robopref pool` makes of them."""
+    known: list[Any]
+    """What a dataset says of their success."""
 
     def features(self, rows: np.ndarray) -> list[Any]:
         from ml_backend.reward.features import Features
 
         none = np.zeros((self.actions.shape[1], 0), np.float16)
         return [Features(none, self.actions[i], self.states[i]) for i in rows]
+
+
+def successes(arrived: np.ndarray, rows: int) -> list[Any]:
+    """What a dataset says of the success of trajectories.
+
+    Args:
+        arrived: (N,) the first row in which each was done; `rows` = never.
+    """
+    from ml_backend.reward.dataset import Known
+
+    steps = [min(-(-row // EVERY), (rows - 1) // EVERY) for row in arrived.tolist()]
+    return [Known(row < rows, step if row < rows else None) for row, step in zip(arrived.tolist(), steps, strict=True)]
 
 
 def episodes(folder: Path, task: str, count: int, seed: int) -> Episodes:
@@ -50,8 +64,9 @@ def episodes(folder: Path, task: str, count: int, seed: int) -> Episodes:
         _make(path, task, count, seed)
     with np.load(path) as kept:
         states = kept["states"]
-        known = quality(states, kept["arrived"], successes=True)
-        return Episodes(kept["actions"][:, ::EVERY], states[:, ::EVERY], kept["returns"], known)
+        computed = quality(states, kept["arrived"], successes=True)
+        known = successes(kept["arrived"], states.shape[1])
+        return Episodes(kept["actions"][:, ::EVERY], states[:, ::EVERY], kept["returns"], computed, known)
 
 
 def _make(path: Path, task: str, count: int, seed: int) -> None:
