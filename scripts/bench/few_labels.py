@@ -1,5 +1,5 @@
 """Claim: with 20 to 100 labels the reward is as good as the better of its two parts, the network and the linear model
-of the steps (`reward.linear_until`), whose weights the labels choose.
+of the steps (`reward.linear_until`), whose weights the labels choose; `--labels` asks for up to 1,000.
 
 Pools of 200 episodes of four Meta-World tasks, as in `quality_prior.py`: two of each task, one answered by the
 stochastic teacher and one by the teacher who makes mistakes, each with several draws of labels. A third of the episodes
@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -35,7 +36,11 @@ from efficiency.quality import quality
 from policies.pool import pool_of
 from quality_prior import HELD_OUT, TASKS, TEACHERS
 
+from ml_backend.reward.evidence import stack
+
 COUNTS, DRAWS = (20, 40, 60, 100), 3
+MOST = 1_000
+"""Labels that can be asked for; the first 100 pairs are the same however many there are."""
 BOTH, NETWORK, LINEAR = "both, the default", "network alone", "linear part alone"
 UNKNOWN, PROGRESS = "success unknown", "floor: progress"
 ARMS = (BOTH, NETWORK, LINEAR, UNKNOWN, PROGRESS)
@@ -81,7 +86,7 @@ def drawn(folder: Path, task: str, seed: int, draw: int) -> Given:
     every = np.column_stack(np.triu_indices(HELD_OUT, 1))
     test = every[rng.permutation(len(every))[:TEST_PAIRS]]
     computed = quality(pool.states, pool.arrived, successes=True)[own]
-    pairs = stratified_pairs(computed, COUNTS[-1], rng)
+    pairs = with_more(stratified_pairs(computed, COUNTS[-1], rng), stratified_pairs(computed, MOST, rng))[:MOST]
     labels = answers(teacher, pool.returns[own], pairs, np.random.default_rng([seed, draw, 9, len(teacher)]))
     features, ranked = pool.features(), Quartiles(quartiles(computed), np.zeros(len(own), int))
     mine, others = [features[i] for i in own], [features[i] for i in held]
@@ -89,14 +94,27 @@ def drawn(folder: Path, task: str, seed: int, draw: int) -> Given:
     return Given(mine, labels, pairs, ranked, known, others, pool.returns[held], test, seed + 1000 * draw)
 
 
+def with_more(first: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(M, 2) the first pairs, and those of the others that are not among them."""
+    known = {frozenset(pair) for pair in first.tolist()}
+    return np.concatenate([first, [pair for pair in others.tolist() if frozenset(pair) not in known]])
+
+
 def accuracies(given: Given, count: int) -> dict[str, float]:
-    """Arm → accuracy."""
-    model = given.train(count)
-    rewards = {BOTH: model.score(given.unseen)[0], NETWORK: given.train(count, linear_until=0).score(given.unseen)[0]}
+    """Arm → accuracy. Both parts are trained at one size, and what labels chose them to count, they count here: with
+    many labels a part may count nothing, and could not be judged alone."""
+    from ml_backend.reward import train
+
+    chosen: list[tuple[float, float]] = []
+    with mock.patch.object(train, "stack", lambda *told: chosen.append(stack(*told)) or (1.0, 1.0)):
+        model = given.train(count)
+    whole, rewards = model.score(given.unseen)[0], {NETWORK: given.train(count, linear_until=0).score(given.unseen)[0]}
     rewards[PROGRESS] = np.array([one.outcomes["progress"].mean() for one in model.score_steps(given.unseen)])
     rewards[UNKNOWN] = replace(given, ranked=None, known=[]).train(count).score(given.unseen)[0]
     model.output_weight.data.zero_()
     rewards[LINEAR] = model.score(given.unseen)[0]
+    ((of_linear, of_network),) = chosen
+    rewards[BOTH] = of_linear * rewards[LINEAR] + of_network * (whole - rewards[LINEAR])
     return {arm: given.accuracy(values) for arm, values in rewards.items()}
 
 
@@ -130,10 +148,13 @@ def main() -> None:
     folder = Path(tempfile.gettempdir()) / "robopref-few-labels"
     parser.add_argument("--folder", type=Path, default=folder, help=f"Pools and results; default: {folder}.")
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"Of labels, for each pool; default: {DRAWS}.")
-    parser.add_argument("--labels", type=int, nargs="+", choices=COUNTS, default=list(COUNTS), help="How many.")
+    few = f"How many, {COUNTS[0]} to {MOST}; default: {' '.join(map(str, COUNTS))}."
+    parser.add_argument("--labels", type=int, nargs="+", default=list(COUNTS), help=few)
     parser.add_argument("--quick", action="store_true", help="The first task alone, one draw.")
     parser.add_argument("--time", action="store_true", help="The CPU time of trainings on the first pool, and no more.")
     asked = parser.parse_args()
+    if not all(COUNTS[0] <= count <= MOST for count in asked.labels):
+        parser.error(f"--labels: from {COUNTS[0]} to {MOST}")
     asked.folder.mkdir(parents=True, exist_ok=True)
     tasks, draws = (TASKS[:1], 1) if asked.quick else (TASKS, asked.draws)
     pools = [(task, seed) for task in tasks for seed in TEACHERS]
