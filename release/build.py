@@ -8,7 +8,6 @@ never replaced by different contents under the same version.
 from __future__ import annotations
 
 import hashlib
-import math
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from pyarrow import parquet
 from importer.pool.manifest import write_manifest
 from ml_backend.loop.validate import PAGE
 from ml_backend.reward import checkpoint
-from ml_backend.reward.linear import PROGRESS
+from ml_backend.reward.linear import EITHER
 from preference.artifacts import read_json, replacing, sha256_of, write_csv, write_json, write_jsonl, write_text
 from preference.errors import UserError
 from preference.workspace import Workspace
@@ -257,8 +256,7 @@ def _write_training(source: Source, folder: Path) -> None:
     told = read_json(source.model_file.with_name("training.json"))
     settings["linear"] = told.get("weights", {}).get("linear", 0.0)
     settings["linear_in"] = ["inputs"] * spec.linear + ["progress"] * spec.progress
-    means, sds = zip(*PROGRESS, strict=True)
-    settings["progress"] = [statistics.mean(means), math.sqrt(statistics.pvariance(means) + sds[0] ** 2)]
+    settings["progress"] = EITHER
     # where annotators could not be told apart, the votes were fitted
     settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
     settings["simulated"] = sorted(source.names[a.annotator_id] for a in source.annotators if a.teacher)
@@ -280,8 +278,7 @@ def _write_features(source: Source, path: Path) -> None:
     items = [source.features[name] for name in source.compared]
     said = {}
     if source.spec.progress:
-        dense = source.model.score_steps(items)
-        said["progress"] = np.array([one.outcomes["progress"].mean() for one in dense], np.float32)
+        said["progress"] = source.model.mean_progress(items).astype(np.float32)
     np.savez_compressed(
         path,
         trajectory_ids=np.array(source.compared),

@@ -84,12 +84,13 @@ class PoolScores:
 def fit_design(model: RewardModel, features: Sequence[Features], pairs: Pairs, slip: float, seed: int) -> Design | None:
     """What a small Bayesian model of the labels knows of the pool, so that `v_optimal` can tell what is worth asking.
 
-    A Bradley-Terry model on summaries of the trajectories, linear and radial, whose posterior is exact enough to plan
-    by and takes a second to fit. It is never released and scores nothing: the reward model is what learns from the
-    answers. It chooses better pairs for the network than the network's own last layer does.
+    A Bradley-Terry model on summaries of the trajectories, linear and radial, and on progress where the reward counts
+    it, whose posterior is exact enough to plan by and takes a second to fit. It is never released and scores nothing:
+    the reward model is what learns from the answers. It chooses better pairs for the network than the network's own
+    last layer does.
 
     Args:
-        model: Normalizes the inputs, and is not asked for anything else.
+        model: Normalizes the inputs and says the progress, and is not asked for anything else.
         pairs: The labels, without test pairs: what is asked next must not depend on these.
         slip: Probability that an answer says the opposite.
 
@@ -98,8 +99,9 @@ def fit_design(model: RewardModel, features: Sequence[Features], pairs: Pairs, s
     """
     import torch
 
-    from ml_backend.reward.evidence import Answers
-    from ml_backend.reward.summary import learn, measured
+    from ml_backend.reward.evidence import Answers, fit
+    from ml_backend.reward.linear import EITHER
+    from ml_backend.reward.summary import measured, unit_size
 
     if (pairs.label != 0.5).sum() < FEWEST:
         return None
@@ -107,12 +109,15 @@ def fit_design(model: RewardModel, features: Sequence[Features], pairs: Pairs, s
     raw = torch.from_numpy(model.summaries(features))
     compared = np.unique(np.concatenate([pairs.a, pairs.b]))
     part = measured(raw, compared, model.spec.relative, 1, rng, kernel=True)
-    basis = part.features(raw)
+    phi = part.features(raw).double().numpy()
+    phi *= unit_size(phi, part.blocks)
+    if model.spec.progress:
+        phi = np.column_stack([phi, model.mean_progress(features)])
+    phi -= phi.mean(axis=0)
     count = len(pairs)
     answers = Answers(np.arange(count), pairs.label, pairs.weight, np.full(count, slip))
-    learn(part, basis, (pairs.a, pairs.b), answers, np.zeros(len(raw), int), rng, linear=True)
-    phi = (basis * part.size).double().numpy()
-    return Design(phi, phi @ part.weight[0].double().numpy())
+    found = fit(phi[pairs.a] - phi[pairs.b], answers, part.blocks, [EITHER] * model.spec.progress)
+    return Design(phi * np.sqrt(found.variance), phi @ found.mean)
 
 
 def pair_score(reward_a: float, reward_b: float) -> float:

@@ -28,6 +28,8 @@ PROGRESS = ((0.0, 3.3), (10.0, 3.3))
 """Mean and standard deviation of what progress counts, in log odds between a trajectory of progress 1 throughout and
 one of 0, if it means nothing and if people prefer it. Mean progress has a standard deviation of 0.2 to 0.36 over pools
 in which some succeed, so the second is about 3 log odds for each, as much as the simulated annotators' own noise."""
+EITHER = (5.0, 6.0)
+"""Mean and standard deviation of the two together, where one prior has to do."""
 
 
 class LinearSteps(nn.Module):

@@ -436,6 +436,18 @@ class RewardModel(nn.Module):
         """(N, 4F) float64, what summarizes each trajectory."""
         return self._in_batches(features, lambda *x: summarize(self.normalize(*x[:3]), x[3]).unsqueeze(0))[0]
 
+    @torch.no_grad()
+    def mean_progress(self, features: Sequence[Features]) -> np.ndarray:
+        """(N,) float64, of each trajectory; only of a model whose reward counts progress."""
+
+        def progress(*batch: torch.Tensor) -> torch.Tensor:
+            inputs, mask = self.normalize(*batch[:3]), batch[3]
+            own = self.progress(inputs, mask)
+            assert own is not None
+            return (own * shares(mask, own.dtype)).sum(dim=1, keepdim=True).unsqueeze(0)
+
+        return self._in_batches(features, progress)[0, :, 0]
+
     def _in_batches(self, features: Sequence[Features], function: Any) -> np.ndarray:
         """`function` over padded batches, as (K, N, ...); each trajectory is read once."""
         parts = []

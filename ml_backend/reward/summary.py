@@ -62,6 +62,12 @@ class SummaryReward(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
+    @property
+    def blocks(self) -> list[int]:
+        """Columns of each block of `features`."""
+        radial = self.whiten.shape[1]
+        return [len(self.mean) // SUMMARIES] * SUMMARIES + ([radial] if radial else [])
+
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rewards (K, B) from (B, T, F) normalized inputs and (B, T)."""
         return torch.matmul(self.weight, self.basis(inputs, mask).transpose(0, 1))
@@ -219,13 +225,11 @@ def learn(
         linear: Whether the summaries themselves count, beside the radial features.
     """
     phi = pool.double().numpy()
-    kept = part.whiten.shape[1]
-    blocks = [(phi.shape[1] - kept) // SUMMARIES] * SUMMARIES + ([kept] if kept else [])
-    unit = unit_size(phi, blocks)
+    unit = unit_size(phi, part.blocks)
     if not linear:
-        unit[: phi.shape[1] - kept] = 0.0
+        unit[: len(part.mean)] = 0.0
     phi = (phi - phi.mean(axis=0)) * unit
-    found = fit(phi[rows[0]] - phi[rows[1]], answers, blocks)
+    found = fit(phi[rows[0]] - phi[rows[1]], answers, part.blocks)
     sd = np.sqrt(found.variance)
     part.size.copy_(torch.from_numpy(unit * sd))
     part.weight.copy_(torch.from_numpy(found.draws(part.weight.shape[0], rng) / sd))

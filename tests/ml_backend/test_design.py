@@ -12,6 +12,7 @@ from ml_backend.ranking import fit_design
 from ml_backend.ranking.scores import FEWEST
 from ml_backend.reward.dataset import pair_keys, ranking_accuracy, split_pairs
 from ml_backend.reward.features import fit_normalization
+from ml_backend.reward.linear import EITHER, LinearSteps
 from ml_backend.reward.model import RewardModel
 from preference.config import Config
 from preference.records import Preference, Trajectory
@@ -33,6 +34,19 @@ def test_its_rewards_order_pairs_it_did_not_see_and_are_linear_in_phi():
     assert ranking_accuracy(rewards, pairs.take(split.test)) > 0.8
     weights = np.linalg.lstsq(phi, rewards, rcond=None)[0]
     assert np.allclose(phi @ weights, rewards, atol=1e-6)
+
+
+def test_where_the_reward_counts_progress_so_does_it():
+    made, truth = features(frame_size=0)
+    pairs = pairs_of(truth)
+    model = fresh(made)
+    bare = fit_design(model, made, pairs, 0.1, 0)
+    model.add_outcomes(model.new_outcomes(("progress",), torch.Generator().manual_seed(0)))
+    model.add_linear(LinearSteps(0, True, model.spec.members), (1.0, 1.0))
+    design = fit_design(model, made, pairs, 0.1, 0)
+    progress = np.array([one.outcomes["progress"].mean() for one in model.score_steps(made)])
+    assert design.phi.shape[1] == bare.phi.shape[1] + 1
+    assert np.allclose(design.phi[:, -1], EITHER[1] * (progress - progress.mean()), atol=1e-5)
 
 
 def test_with_too_few_labels_or_only_ties_it_says_nothing():
