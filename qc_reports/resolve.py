@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from preference.adjudicated import decisions
@@ -92,6 +93,28 @@ def resolve_labels(ws: Workspace) -> Resolved:
     write_jsonl(ws.preferences, preferences)
     write_json(ws.reports / RESOLUTION, resolution)
     return Resolved(preferences, out)
+
+
+def outcomes_said(ws: Workspace) -> Mapping[str, tuple[bool, bool]]:
+    """trajectory_id → whether most annotators who were asked for its outcome say success, not where half do; and
+    whether several were asked. Only judgments that count for labels do here, and each person once."""
+    answered = [judgment for judgment in ws.store.judgments() if judgment.questions.get("outcome")]
+    if not answered:
+        return {}
+    held, out = set_aside_now(ws)
+    views = {view.assignment.assignment_id: view for view in ws.store.assignments(calibration=False)}
+    votes: dict[str, dict[str, bool]] = defaultdict(dict)
+    for judgment in answered:
+        if (view := views.get(judgment.assignment_id)) is None:
+            continue
+        batch = view.assignment.batch_id
+        if batch in held or (batch, judgment.annotator_id) in out:
+            continue
+        for letter, word in judgment.questions["outcome"].items():
+            name = view.pair.trajectory_a_id if letter == "A" else view.pair.trajectory_b_id
+            votes[name][judgment.annotator_id] = word == "success"
+    found = {name: list(own.values()) for name, own in votes.items()}
+    return {name: (sum(own) * 2 > len(own), len(own) > 1) for name, own in found.items() if sum(own) * 2 != len(own)}
 
 
 def lost(ws: Workspace) -> list[Pair]:

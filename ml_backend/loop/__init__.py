@@ -3,8 +3,7 @@
 | file | idea |
 | --- | --- |
 | `features` | what can be seen of the pool: one cached file per trajectory |
-| `spec` | a model's description, and the pool as a model of that description sees it |
-| `success` | which trajectories succeeded, and when, by dataset and annotators |
+| `spec` | a model's description, the pool as a model of that description sees it, and what is known of its success |
 | `train` | labels and features in, a validated and registered model out |
 | `models` | which model is in use, promoting and rolling back, what it says of the pool |
 | `validate` | the stage: probes, learning curve, verdict, page |

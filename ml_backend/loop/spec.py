@@ -1,23 +1,28 @@
-"""A model's description (`ModelSpec`), from the pool that it will learn from; and the pool as such a model sees it.
+"""A model's description (`ModelSpec`), from the pool that it will learn from; the pool as such a model sees it; what is
+known of its success.
 
 Where a release was adopted (`robopref adopt`), a robot's columns must be those that the release's model knows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from importer.pool import feature_names_of, find_dataset
 from ml_backend.loop.features import OWN_ENCODER, FeatureStore, encode_pool, encoder_settings
+from ml_backend.reward.dataset import Known
 from ml_backend.reward.layout import UNSEEN, Robot, known_task, robots_among
 from preference.artifacts import confined
-from preference.config import Reward
+from preference.config import Config, Reward
 from preference.errors import DataError, NotReady
 from preference.records import ADOPTED, Trajectory
 from preference.work import remark
 from preference.workspace import Workspace
+from qc_reports.resolve import outcomes_said
 
 if TYPE_CHECKING:
     from ml_backend.reward.model import ModelSpec
@@ -207,3 +212,69 @@ def check_robot(release: str, spec: ModelSpec, where: str, robot: Robot, names: 
                 f"{', '.join(released)}.",
                 fix=FIX,
             )
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What is known of a pool."""
+
+    known: list[Known]
+    """In the order of the trajectories."""
+    by_people: int
+    """How many are known from the annotators alone."""
+    contradictory: list[str]
+    """trajectory_ids of which the dataset and most annotators say the opposite; neither is learned from."""
+
+    @property
+    def words(self) -> str:
+        """About contradictions; empty without."""
+        if not self.contradictory:
+            return ""
+        first, more = self.contradictory[0], len(self.contradictory)
+        return (
+            f"Of {more} trajectories the dataset and most annotators say the opposite about success, the first is "
+            f"{first}: nothing is learned from their success. Correct the dataset's success, or the answers."
+        )
+
+
+def known_outcomes(
+    ws: Workspace, trajectories: Sequence[Trajectory], steps: Sequence[int], sample_fps: float
+) -> Outcomes:
+    """
+    Args:
+        steps: How many steps the model sees of each trajectory.
+        sample_fps: Of the model.
+    """
+    told = outcomes_said(ws)
+    known, contradictory, by_people = [], [], 0
+    for t, count in zip(trajectories, steps, strict=True):
+        people, several = told.get(t.trajectory_id, (None, False))
+        success = people if t.success is None else t.success
+        by_people += t.success is None and people is not None
+        if several and success != people:
+            contradictory.append(t.trajectory_id)
+            success = None
+        done = done_step(t, count, sample_fps, ws.config) if success and t.success else None
+        known.append(Known(success, done, t.task_type))
+    return Outcomes(known, by_people, contradictory)
+
+
+def done_step(t: Trajectory, steps: int, sample_fps: float, config: Config) -> int | None:
+    """The first step at or after the completion of a trajectory that succeeded; None where the time is not known.
+
+    It is told from the trimmed span, which ends `clips.after_s` after completion, or with the episode; in the latter
+    case from the duration, which begins `clips.before_s` after the span does.
+    """
+    clips, length_s = config.clips, t.start_s + t.seen_s
+    if t.end_s < length_s - 1e-6:
+        completion = t.end_s - clips.after_s
+    elif t.start_s > 0 and math.isfinite(t.duration_s):
+        completion = t.start_s + clips.before_s + t.duration_s
+    else:
+        return None
+    if completion >= length_s - 1e-6:
+        return None
+    # a long trajectory is sampled more thinly than at the model's rate
+    thin = steps >= config.reward.max_frames
+    rate = min(sample_fps, max(steps - 1, 1) / max(t.seen_s, 1e-6)) if thin else sample_fps
+    return min(max(math.ceil((completion - t.start_s) * rate - 1e-6), 0), steps - 1)

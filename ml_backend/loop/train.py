@@ -27,8 +27,7 @@ from importer.pool.video import clean_frames
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, assumed, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
 from ml_backend.loop.queue_order import publish, rewards_in_use
-from ml_backend.loop.spec import describe
-from ml_backend.loop.success import known_outcomes, said
+from ml_backend.loop.spec import describe, known_outcomes
 from ml_backend.reward.dataset import (
     SPLITS,
     Pairs,
@@ -48,6 +47,7 @@ from preference.records import ModelVersion, Preference, Trajectory
 from preference.work import console, progress, remark
 from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
+from qc_reports.resolve import outcomes_said
 
 RECIPE = 9
 """Part of every fingerprint: raise it when the same labels and settings give another model."""
@@ -115,7 +115,7 @@ def fingerprint(
     # what the model sees of each dataset, and what says when a trajectory was done
     columns = [dataset.columns.model_dump(exclude={"robot"}) for dataset in ws.config.pool.dataset]
     done = [ws.config.clips.before_s, ws.config.clips.after_s, [t.duration_s for t in ws.store.trajectories()]]
-    told += [columns, done, sorted(said(ws).items())]
+    told += [columns, done, sorted(outcomes_said(ws).items())]
     told += [[t.quartile for t in ws.store.trajectories()]] if learns_quality(reward) else []
     text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,8 +19,7 @@ from importer.pairs.sampling import asked
 from importer.pool import read_episode
 from importer.pool.video import sample_rows
 from ml_backend.loop.models import trained_with
-from ml_backend.loop.spec import features_for
-from ml_backend.loop.success import known_outcomes
+from ml_backend.loop.spec import features_for, known_outcomes
 from ml_backend.loop.train import labelled_pairs
 from ml_backend.reward.dataset import SPLITS, Pairs, Split, share_right
 from ml_backend.reward.features import Features, FeatureViews

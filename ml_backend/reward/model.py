@@ -438,13 +438,12 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def mean_progress(self, features: Sequence[Features]) -> np.ndarray:
-        """(N,) float64, of each trajectory; only of a model whose reward counts progress."""
+        """(N,) float64, of each trajectory; 0 where it does not count in the reward."""
 
         def progress(*batch: torch.Tensor) -> torch.Tensor:
             inputs, mask = self.normalize(*batch[:3]), batch[3]
-            own = self.progress(inputs, mask)
-            assert own is not None
-            return (own * shares(mask, own.dtype)).sum(dim=1, keepdim=True).unsqueeze(0)
+            share, own = shares(mask, inputs.dtype), self.progress(inputs, mask)
+            return (share * (0.0 if own is None else own)).sum(dim=1, keepdim=True).unsqueeze(0)
 
         return self._in_batches(features, progress)[0, :, 0]
 

@@ -209,7 +209,7 @@ class Bench:
     """One task's trajectories, with their features and true returns."""
 
     def __init__(self, folder: Path, encoder: str, python: Path | None, quick: bool) -> None:
-        from ml_backend.loop.success import known_outcomes
+        from ml_backend.loop.spec import known_outcomes
 
         self.folder, self.python = folder, python
         self.ws, self.store = prepare(folder, encoder, quick)

@@ -11,7 +11,7 @@ import torch
 from ml_maker import features, pairs_of, spec
 from paths import ROOT
 
-from ml_backend.loop.success import done_step, known_outcomes
+from ml_backend.loop.spec import done_step, known_outcomes
 from ml_backend.reward.dataset import Known, Split, split_pairs
 from ml_backend.reward.features import Features
 from ml_backend.reward.model import RewardModel
@@ -244,7 +244,7 @@ def pool(*successes, judgments=()) -> Any:
 def aside(monkeypatch):
     """Batches that are held, and (batch, annotator) whose judgments do not count."""
     held, out = set(), set()
-    monkeypatch.setattr("ml_backend.loop.success.set_aside_now", lambda ws: (held, out))
+    monkeypatch.setattr("qc_reports.resolve.set_aside_now", lambda ws: (held, out))
     return held, out
 
 
