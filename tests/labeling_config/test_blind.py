@@ -179,9 +179,13 @@ def managers_view(ws, label_studio, read):
         def size(address):
             return len(manager.get(url + address).content)
 
+        shown = {}
+        for project in {v.assignment.project_id for v in ws.store.assignments("production-001")}:
+            tasks = manager.get(f"{url}/api/projects/{project}/tasks/?page_size=1000").json()
+            shown |= {task["id"]: task["data"] for task in tasks}
+
         def seen(task):
-            data = manager.get(f"{url}/api/tasks/{task}/").json()["data"]
-            return {**data, **{f"{side} bytes": size(data[f"video_{side}"]) for side in ("left", "right")}}
+            return shown[task] | {f"{side} bytes": size(shown[task][f"video_{side}"]) for side in ("left", "right")}
 
         return [{task: seen(task) for task in account} for account in read["production-001"]]
 
