@@ -402,10 +402,11 @@ class Reward(Section):
     network (docs/reward_model.md)."""
     linear_until: Annotated[int, Field(ge=0)] = 100
     """A linear model of the steps is part of the reward, and labels choose how much it counts. Before they are looked
-    at, it is expected to be 1 − (n/linear_until)² of the reward with n labels, and the network the rest; with progress
-    it takes twice as many labels until nothing is expected of it. 0 = no linear part. With few labels it is ahead of
-    the network, with more both together are (docs/reward_model.md). If a model sees no state, or knows several task
-    types, only progress is in it; it is not used if `parts` names others than the network."""
+    at, it is expected to be 1 − (n/linear_until)² of the reward with n labels, and the network the rest; with
+    progress it takes twice as many labels until nothing is expected of it, and with fewer than half of linear_until
+    it is the whole reward. 0 = no linear part. With few labels it is ahead of the network, with more both together
+    are (docs/reward_model.md). If a model sees no state, or knows several task types, only progress is in it; it is
+    not used if `parts` names others than the network."""
     temporal: Literal["mean", "conv1d", "transformer"] = "conv1d"
     """The layer that looks at a step: by itself (`mean`), with its two neighbours (`conv1d`), or with all others
     (`transformer`). The reward is the mean over the steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from preference.adjudicated import decisions
@@ -95,9 +95,13 @@ def resolve_labels(ws: Workspace) -> Resolved:
     return Resolved(preferences, out)
 
 
-def outcomes_said(ws: Workspace) -> Mapping[str, tuple[bool, bool]]:
+def outcomes_said(ws: Workspace, without: Collection[str] = ()) -> Mapping[str, tuple[bool, bool]]:
     """trajectory_id → whether most annotators who were asked for its outcome say success, not where half do; and
-    whether several were asked. Only judgments that count for labels do here, and each person once."""
+    whether several were asked. Only judgments that count for labels do here, and each person once.
+
+    Args:
+        without: pair_ids whose answers do not count.
+    """
     answered = [judgment for judgment in ws.store.judgments() if judgment.questions.get("outcome")]
     if not answered:
         return {}
@@ -108,7 +112,7 @@ def outcomes_said(ws: Workspace) -> Mapping[str, tuple[bool, bool]]:
         if (view := views.get(judgment.assignment_id)) is None:
             continue
         batch = view.assignment.batch_id
-        if batch in held or (batch, judgment.annotator_id) in out:
+        if batch in held or (batch, judgment.annotator_id) in out or view.pair.pair_id in without:
             continue
         for letter, word in judgment.questions["outcome"].items():
             name = view.pair.trajectory_a_id if letter == "A" else view.pair.trajectory_b_id

@@ -256,7 +256,7 @@ def _write_training(source: Source, folder: Path) -> None:
     told = read_json(source.model_file.with_name("training.json"))
     settings["linear"] = told.get("weights", {}).get("linear", 0.0)
     settings["linear_in"] = ["inputs"] * spec.linear + ["progress"] * spec.progress
-    settings["progress"] = EITHER
+    settings["progress_expected"] = EITHER
     # where annotators could not be told apart, the votes were fitted
     settings["reliability"] = "crowd_bt" if told.get("reliability") else "vote"
     settings["simulated"] = sorted(source.names[a.annotator_id] for a in source.annotators if a.teacher)

@@ -191,6 +191,7 @@ def _model(source: Source, parity: float) -> dict[str, Any]:
         "finetuned": v.get("encoder_saw_labels", False),
         "inputs": spec.inputs,
         "parameters": sum(p.numel() for p in source.model.parameters()),
+        "network_counts": bool(source.model.hidden_weight.any()),
         "ties": source.trained.ties,
         "weak": v.get("weak_pairs"),
         "accuracy": _interval(accuracy),

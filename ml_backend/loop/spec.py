@@ -7,7 +7,7 @@ Where a release was adopted (`robopref adopt`), a robot's columns must be those 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,14 +238,19 @@ class Outcomes:
 
 
 def known_outcomes(
-    ws: Workspace, trajectories: Sequence[Trajectory], steps: Sequence[int], sample_fps: float
+    ws: Workspace,
+    trajectories: Sequence[Trajectory],
+    steps: Sequence[int],
+    sample_fps: float,
+    without: Collection[str] = (),
 ) -> Outcomes:
     """
     Args:
         steps: How many steps the model sees of each trajectory.
         sample_fps: Of the model.
+        without: pair_ids whose answers do not count: the test pairs, for a reward learns from what is known here.
     """
-    told = outcomes_said(ws)
+    told = outcomes_said(ws, without)
     known, contradictory, by_people = [], [], 0
     for t, count in zip(trajectories, steps, strict=True):
         people, several = told.get(t.trajectory_id, (None, False))

@@ -49,7 +49,7 @@ from preference.workspace import Workspace
 from qc_reports.answers import Answered, join
 from qc_reports.resolve import outcomes_said
 
-RECIPE = 9
+RECIPE = 10
 """Part of every fingerprint: raise it when the same labels and settings give another model."""
 FRAMES_KEPT = 256
 """Trajectories whose frames stay in memory during fine-tuning: 40 frames of 240 x 240 are 7 MB."""
@@ -175,7 +175,8 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     store.require(name for p in preferences for name in (p.trajectory_a_id, p.trajectory_b_id))
     pairs = labelled_pairs(ws, preferences, trajectories, reward)
     split = split_pairs(pair_keys(preferences), seed)
-    outcomes = known_outcomes(ws, trajectories, [len(item) for item in features], spec.sample_fps)
+    tested = {pairs.pair_ids[i] for i in split.test}
+    outcomes = known_outcomes(ws, trajectories, [len(item) for item in features], spec.sample_fps, tested)
     if outcomes.words:
         remark(outcomes.words)
     version = f"rm-{len(ws.store.model_versions()) + 1:04d}"

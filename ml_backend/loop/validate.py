@@ -89,7 +89,8 @@ def validate_model(ws: Workspace, version: str = "", *, propose: int = 0, agains
     theirs = _theirs(against, [trajectories[i] for i in held])
     rewards, members = model.score(features)
     rng = np.random.default_rng(told["seed"])
-    known = known_outcomes(ws, trajectories, [len(item) for item in features], model.spec.sample_fps).known
+    lengths, tested = [len(item) for item in features], {pairs.pair_ids[i] for i in split.test}
+    known = known_outcomes(ws, trajectories, lengths, model.spec.sample_fps, tested).known
 
     def accuracies(parts: list[np.ndarray], numbers: list[int]) -> list[float]:
         splits = [_with_some(part, split.test) for part in parts]

@@ -207,7 +207,7 @@ class RewardModel(nn.Module):
         inputs = self.normalize(frames, actions, state)
         rewards = self.rewards(self.embed(inputs, mask))
         if self.linear is not None:
-            rewards = rewards + self.linear(inputs, mask, self.progress(inputs, mask))
+            rewards = rewards + self.linear(inputs, mask, self._counted(self.progress(inputs, mask), inputs))
         if self.summary is not None:
             rewards = rewards + self.summary(inputs, mask)
         return rewards
@@ -243,10 +243,14 @@ class RewardModel(nn.Module):
         found = self.temporal(inputs * mask.to(inputs.dtype).unsqueeze(-1), mask).expand(self.spec.members, -1, -1, -1)
         hidden = torch.baddbmm(self.hidden_bias.unsqueeze(1), found.flatten(1, 2), self.hidden_weight)
         phi = torch.relu_(hidden).unflatten(1, inputs.shape[:2])
+        return self._in_task_units(phi, inputs)
+
+    def _in_task_units(self, values: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Values of each step, (..., B, T, H), multiplied by the scale of its task."""
         if not len(self.task_scale):
-            return phi
+            return values
         own = inputs[..., -len(self.task_scale) :] / TASK_SIZE
-        return phi * (1.0 + own @ (self.task_scale - 1.0)).unsqueeze(-1)
+        return values * (1.0 + own @ (self.task_scale - 1.0)).unsqueeze(-1)
 
     def rewards(self, phi: torch.Tensor) -> torch.Tensor:
         """The network's part, (K, ...), from φ (K, ..., H); centred on the pool, which changes no difference."""
@@ -261,6 +265,11 @@ class RewardModel(nn.Module):
             return None
         return self.outcomes(inputs, mask)[..., self.outcomes.names.index(PROGRESS)].mean(dim=0)
 
+    def _counted(self, progress: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
+        """`progress` as the linear part counts it, at the scale of its task. With several tasks nothing else is in that
+        part."""
+        return None if progress is None else self._in_task_units(progress.unsqueeze(-1), inputs).squeeze(-1)
+
     def dense(self, inputs: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """What is said of each step, (K, B, T) each: `rewards`, which add up to the trajectory's and are 0 beyond its
         end, and each outcome."""
@@ -270,7 +279,7 @@ class RewardModel(nn.Module):
         rewards = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
         if self.linear is not None:
             progress = outcomes[PROGRESS].mean(dim=0) if self.spec.progress else None
-            rewards = rewards + self.linear.steps(inputs, mask, progress)
+            rewards = rewards + self.linear.steps(inputs, mask, self._counted(progress, inputs))
         if self.summary is not None:
             rewards = rewards + self.summary.steps(inputs, mask)
         return {"rewards": rewards} | outcomes
@@ -339,7 +348,7 @@ class RewardModel(nn.Module):
 
     @property
     def tasks_apart(self) -> tuple[str, ...]:
-        """The task types that can have a temperature of their own: where the network is alone."""
+        """The task types that can have a temperature of their own: where there is no part on summaries."""
         return self.spec.layout.tasks if self.summary is None else ()
 
     @torch.no_grad()
@@ -424,7 +433,8 @@ class RewardModel(nn.Module):
                 phi = self.embed(inputs, mask) / self.spec.members
                 parts.append(phi.transpose(0, 1).flatten(1))
             if self.linear is not None:
-                parts.append(self.linear.basis(inputs, mask, self.progress(inputs, mask)))
+                counted = self._counted(self.progress(inputs, mask), inputs)
+                parts.append(self.linear.basis(inputs, mask, counted))
             if self.summary is not None:
                 parts.append(self.summary.basis(inputs, mask))
             return torch.cat(parts, dim=1).unsqueeze(0)

@@ -61,10 +61,9 @@ FOLDS = 5
 """Of trajectories, at least; with as many members as folds, a member learns from 64 % of the pairs."""
 FEWEST = 25
 """Labels without ties below which the simplest part is fitted alone."""
-ALONE = 50
-"""Labels below which the linear part is the reward, if progress counts in it. On seven Meta-World tasks it was 0.008
-ahead of both parts with 34 labels."""
-
+ALONE = 0.5
+"""Of `reward.linear_until`: with fewer labels the linear part is the reward, if progress counts in it. On seven
+Meta-World tasks it was 0.008 ahead of both parts with 34 labels."""
 LONGER = 2
 """Times as many labels as `reward.linear_until` until nothing is expected of a linear part in which progress counts.
 On seven Meta-World tasks twice as many gave 0.009, 0.002 and 0.012 more accuracy with 20, 40 and 100 labels."""
@@ -90,13 +89,16 @@ class Trained:
     """How much of the reward belongs to `steps`, to the `end`, and to neither (`spread`)."""
     outcomes: dict[str, Unseen] = field(default_factory=dict)
     """How good `progress` and `success` are, those of them that could be learned."""
-    progress: float = 0.0
-    """Log odds that progress counts in the reward: between a trajectory of progress 1 throughout and one of 0."""
     weak: dict[str, float] = field(default_factory=dict)
     """Of the weak pairs: how many `pairs`, how many `labels` they count as together, and the share that labels are
     taken to have `contradicted`; empty where none were learned from."""
     note: str = ""
     """What a person should know of it: fewer labels than a part can use."""
+
+    @property
+    def progress(self) -> float:
+        """Log odds that progress counts in the reward: between a trajectory of progress 1 throughout and one of 0."""
+        return self.model.linear.progress if self.model.linear is not None else 0.0
 
 
 def train_model(
@@ -186,7 +188,7 @@ def train_model(
             labels = np.count_nonzero(said != 0.5) if reward.ties == "drop" else len(said)
             until = reward.linear_until * (LONGER if part.counts_progress else 1)
             expected = max(0.0, 1.0 - (labels / until) ** 2)
-            if part.counts_progress and labels < ALONE:
+            if part.counts_progress and labels < ALONE * reward.linear_until:
                 unseen = np.full(len(unseen), np.nan)
             used = data.used
             shares = _add_linear(model, part, run, unseen, fold[used], knew[:, used], answers, expected, seed)
@@ -194,11 +196,9 @@ def train_model(
     note = " ".join(filter(None, (about_people, about_parts)))
     attribution = model.attribution(features)
     quality = weak.figures() if weak else {}
-    counted = model.linear.progress if model.linear is not None else 0.0
     return Trained(
-        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, counted,
-        quality, note,
-    )  # fmt: skip
+        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, quality, note
+    )
 
 
 def _told_to_reward(known: Sequence[Known], pairs: Pairs, split: Split) -> list[Known]:

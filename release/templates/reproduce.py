@@ -281,8 +281,8 @@ with torch.no_grad():
 #
 # So much of the released reward (`linear` in `training.json`) is linear in means over a trajectory's steps: of the
 # inputs and their squares, of progress, or of both (`linear_in`). The penalty on inputs and squares is what is best on
-# the validation pairs; the released model has a prior of each. Progress is the released model's, and so is the prior of
-# what it counts, a mean and a standard deviation.
+# the validation pairs; the released model has a prior of each. Progress is the released model's. What it counts has one
+# normal prior here (`progress_expected`): the mean and the standard deviation of the released model's two together.
 # %%
 
 
@@ -320,7 +320,7 @@ if settings["linear"]:
     basis = torch.cat(columns, dim=1)
     expected, firmness = torch.zeros(2, basis.shape[1])
     if "progress" in settings["linear_in"]:
-        expected[-1], sd = settings["progress"]
+        expected[-1], sd = settings["progress_expected"]
         firmness[-1] = 0.5 / sd**2
     watched = validation if len(validation[0]) else train
     fits = [fit_linear(penalty) for penalty in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)]

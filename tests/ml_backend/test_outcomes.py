@@ -204,6 +204,38 @@ def test_it_counts_alone_where_inputs_do_not_count_linearly(tasks, tmp_path):
     assert np.abs(rewards - phi @ np.linalg.lstsq(phi, rewards, rcond=None)[0]).max() < 1e-3
 
 
+def test_each_task_is_divided_by_its_own_temperature_where_progress_counts():
+    made, _, known = journeys()
+    columns = np.eye(2, dtype=np.float32)[[0, 0, 1, 1] * 15]
+    made = [replace(one, state=np.concatenate([one.state, np.tile(own, (len(one), 1))], axis=1))
+            for one, own in zip(made, columns, strict=True)]  # fmt: skip
+    pairs, plan = pairs_of(arrivals(known), count=60), spec(hidden=8, task_types=("close", "open"), task_columns=True)
+    split = Split(np.arange(60), np.zeros(0, int), np.zeros(0, int))
+    found = train_model(made, pairs, split, plan, REWARD, seed=0, known=known)
+    before, said = found.model.score(made)[0], found.progress
+    found.model.cool(2.0, {"open": 4.0})
+    after, steps = found.model.score(made)[0], found.model.score_steps(made)
+    for column, temperature in enumerate((2.0, 4.0)):
+        own = columns[:, column] == 1.0
+        assert np.diff(after[own]) == pytest.approx(np.diff(before[own]) / temperature, abs=1e-5)
+    assert [one.rewards.mean(axis=0).sum() for one in steps] == pytest.approx(after, abs=1e-5)
+    assert said > 1.0 and found.progress == pytest.approx(said / 2.0), "what is told is of the model as it is now"
+
+
+def test_the_network_counts_from_half_of_linear_until_on():
+    made, _, known = journeys()
+    truth = arrivals(known)
+    assert fitted(known, made, truth, 8, linear_until=17).weights == {"linear": 1.0, "network": 0.0}
+    assert fitted(known, made, truth, 8, linear_until=16).weights["network"] > 0.0
+
+
+@pytest.mark.usefixtures("aside")
+def test_what_is_said_of_outcomes_in_test_pairs_teaches_nothing():
+    ws, made = pool(None, None, judgments=[said(0, "success", "failure")])
+    assert [one.success for one in known_outcomes(ws, made, [40, 40], 5.0, {"p1"}).known] == [True, False]
+    assert [one.success for one in known_outcomes(ws, made, [40, 40], 5.0, {"p0"}).known] == [None, None]
+
+
 def test_one_member_alone_is_calibrated_on_a_fold_that_it_did_not_see():
     made, truth, known = journeys()
     found = trained(known, made, truth, members=1)
@@ -227,7 +259,7 @@ def said(number, a, b):
 
 
 def pool(*successes, judgments=()) -> Any:
-    pair = SimpleNamespace(trajectory_a_id="t0", trajectory_b_id="t1")
+    pair = SimpleNamespace(pair_id="p0", trajectory_a_id="t0", trajectory_b_id="t1")
     views = [
         SimpleNamespace(assignment=SimpleNamespace(assignment_id=one.assignment_id, batch_id="b"), pair=pair)
         for one in judgments

@@ -21,7 +21,7 @@ SETTINGS = {
     "seed": 1, "inputs": ["actions", "state"], "projection": 0, "temporal": "mean", "hidden": 8, "members": 2,
     "ties": "soft", "margin": 0.3, "slip": 0.1, "reliability": "vote", "learning_rate": 0.02, "weight_decay": 1e-3,
     "batch_pairs": 64, "epochs": 12, "patience": 12, "parts": ["network"], "encoder_saw_labels": False, "outcomes": [],
-    "weak_pairs": {}, "linear": 0.0, "linear_in": ["inputs"], "progress": [5.0, 3.3],
+    "weak_pairs": {}, "linear": 0.0, "linear_in": ["inputs"], "progress_expected": [5.0, 3.3],
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_progress_counts_as_much_as_labels_say_of_what_is_expected(run, columns)
     found, _ = run(temporal="mean", linear=1.0, epochs=1, linear_in=columns)
     assert found["basis"].shape[1] == (11 if "inputs" in columns else 1)
     assert found["best"][-1] > 4.0 and found["result"]["trained_alike"], "labels say the same as progress"
-    firm, _ = run(temporal="mean", linear=1.0, epochs=1, linear_in=columns, progress=[-2.0, 0.001])
+    firm, _ = run(temporal="mean", linear=1.0, epochs=1, linear_in=columns, progress_expected=[-2.0, 0.001])
     assert abs(float(firm["best"][-1]) + 2.0) < 0.1, "what is told firmly stays"
 
 

@@ -255,6 +255,10 @@ def test_the_card_says_what_else_was_learned_from_and_claims_nothing_of_a_local_
     assert "200 pairs in the order of the pool's quality quartiles count as 10 labels together" in weak
     assert "people are taken to contradict that order in 31 %" in weak
     assert facts["finetuned"] is False and "The encoder has random weights" in card()
+    counted = replace(facts["model"], linear=False, progress=True)
+    alone, both = (card(model=counted, network_counts=counts) for counts in (False, True))
+    assert "linear in each step's progress, each part" in alone and "as likely that people prefer it" in alone
+    assert "this is the whole reward" in alone and "this is the whole reward" not in both
 
 
 def test_a_card_without_any_people_claims_no_human_preferences(made):
