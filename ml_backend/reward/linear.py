@@ -116,10 +116,11 @@ def learn_linear(
     priors = [[prior] for prior in PROGRESS] if part.counts_progress else [[]]
     found = [fit(x[rows[0]] - x[rows[1]], answers, blocks, prior) for prior in priors]
     p = likelihoods(found)
-    best = found[int(p.argmax())]
-    # the members spread as they do under the likelier prior
-    drawn = best.draws(len(part.weight), rng) - best.mean + np.tensordot(p, [one.mean for one in found], axes=1)
-    prior = np.sqrt(best.variance)
+    # so many members under each prior as it is probable; their mean is that of all
+    members = np.bincount(rng.choice(len(p), size=len(part.weight), p=p), minlength=len(p)).tolist()
+    drawn = np.concatenate([one.draws(count, rng) for one, count in zip(found, members, strict=True) if count])
+    drawn += np.tensordot(p, [one.mean for one in found], axes=1) - drawn.mean(axis=0)
+    prior = np.sqrt(found[int(p.argmax())].variance)
     part.size.copy_(torch.from_numpy(scale * prior))
     part.weight.copy_(torch.from_numpy(drawn / prior))
     return np.tensordot(p, [unseen(x, *rows, answers, one, fold) for one in found], axes=1)

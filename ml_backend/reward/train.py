@@ -283,7 +283,7 @@ def _add_linear(
     seed: int,
 ) -> dict[str, float]:
     """Fit the linear part to what the network learned from, weak pairs included, and add it with the weight that the
-    answers choose. Not where it tells no trajectories apart, as when all labels are ties.
+    answers choose. Not where it tells no trajectories apart, as when all labels are ties and progress does not count.
 
     Args:
         unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory; all nan where the network

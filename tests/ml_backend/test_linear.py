@@ -10,8 +10,9 @@ from ml_maker import crowd, features, pairs_of, spec
 
 from importer.pool.quality import quartiles
 from ml_backend.reward.dataset import Quartiles, Split
+from ml_backend.reward.evidence import Answers
 from ml_backend.reward.features import collate
-from ml_backend.reward.linear import LinearSteps
+from ml_backend.reward.linear import LinearSteps, learn_linear
 from ml_backend.reward.model import RewardModel
 from ml_backend.reward.train import train_model
 from preference.config import Reward
@@ -224,3 +225,21 @@ def test_it_learns_from_weak_pairs_and_from_single_answers_too():
     assert closeness(found) > closeness(fitted(pairs=alone))
     answered = fitted(pairs=said, reliability="crowd_bt")
     assert answered[0].reliability["ann2"] < answered[0].reliability["ann0"] and closeness(answered) > 0.8
+
+
+def test_members_differ_in_what_progress_counts_while_answers_have_not_decided_it():
+    rng, pairs = np.random.default_rng(0), np.arange(40).reshape(2, 20)
+    progress = torch.linspace(0, 1, 40, dtype=torch.float64)[torch.from_numpy(rng.permutation(40))].unsqueeze(1)
+    better = (progress[pairs[0], 0] > progress[pairs[1], 0]).double().numpy()
+
+    def counts(answers):
+        """Mean and standard deviation over members of what progress counts, after so many answers that prefer it."""
+        part, place = LinearSteps(0, True, 400), np.arange(answers)
+        said = Answers(place, better[:answers], np.ones(answers), np.full(answers, 0.1))
+        rows = (pairs[0, :answers], pairs[1, :answers])
+        learn_linear(part, progress, rows, said, np.zeros(0, bool), rng.integers(5, size=40), rng)
+        found = part.weight[:, 0] * part.size[0]
+        return float(found.mean()), float(found.std())
+
+    (few, unsure), (many, sure) = counts(1), counts(20)
+    assert many > few + 1.0 and unsure > 5.0 and sure < 4.5, "6 before any answer, 3.3 where one prior is left"
