@@ -242,6 +242,9 @@ def fit_folds(
     One training keeps one core busy, so several run at once, each in a process of its own; where they run changes no
     weight.
 
+    Args:
+        known: Of each trajectory, whether and when it succeeded; not looked at where the reward counts no progress.
+
     Raises:
         UserError: what `train_model` raises.
     """
@@ -253,7 +256,7 @@ def fit_folds(
         whole = whole.whole if isinstance(whole, FeatureViews) else whole.recorded
     files = whole.paths if isinstance(whole, FeatureFiles) else ()
     workers = HERE if few else workers
-    fit = _Fit(features, pairs, spec, reward, known)
+    fit = _Fit(features, pairs, spec, reward, known if spec.progress else ())
     for _, result in parallel_map(fit, folds, workers=workers, description=description, reads=files):
         if isinstance(result, UserError):
             raise result
