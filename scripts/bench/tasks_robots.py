@@ -3,7 +3,8 @@
 - tasks: the same 200 motions in Meta-World's drawer, judged once as opening and once as closing it: more than 0.9
   accuracy on held-out episodes of each, and less than 0.55 with the task withheld, where both have one and the same
   reward. Beside it a model of each task alone, from the same labels: what those labels are good for; and
-  effort alone, the best that a reward without the task can know.
+  effort alone, the best that a reward without the task can know. It is known which motions leave the drawer open or
+  closed, and since when, except of held-out episodes.
 - robots: Meta-World's Sawyer (4 actions, 11 state values) opening a drawer and Gymnasium's Pusher (7 actions, 23 state
   values, a seven-jointed arm that pushes a cylinder), trained together: each not behind a model of its own, of the same
   labels, by more than the standard error of the difference over seeds.
@@ -40,6 +41,8 @@ STRIDE = 4
 """Rows from step to step: 5 steps a second."""
 SCENE = 11
 """State values without the goal's position, which would tell the task."""
+SHUT = 0.2
+"""Of the drawer's way: so near to an end, it is open or closed."""
 EFFORT = 0.3
 """Standard deviations of effort that count in either task: what they share."""
 PUSHER_STEPS, SOURCES = 120, ("expert", "novice", "random")
@@ -170,6 +173,8 @@ class Member:
     truth: np.ndarray
     """(N,), higher is better."""
     robot: str = "sawyer"
+    known: Sequence[Any] = ()
+    """What a dataset says of their success; empty = nothing."""
 
 
 def noisy_labels(
@@ -205,7 +210,7 @@ def fitted(
         hidden: Share of the episodes whose first view the model never sees.
         labels: Of each task.
     """
-    from ml_backend.reward.dataset import Pairs, split_pairs
+    from ml_backend.reward.dataset import Known, Pairs, split_pairs
     from ml_backend.reward.features import Features
     from ml_backend.reward.layout import UNSEEN, Placed, Robot, robots_among
     from ml_backend.reward.model import ModelSpec
@@ -250,7 +255,13 @@ def fitted(
     pairs = Pairs(tuple(f"p{i}" for i in range(len(a))), a, b, y.astype(float), np.ones(len(a)))
     split = split_pairs([f"{i} {j}" for i, j in zip(a, b, strict=True)], seed)
     split = replace(split, train=np.concatenate([split.train, split.test]))  # held-out episodes are the test
-    model = train_model(Placed(recorded, spec.layout, kinds_of, tasks_of), pairs, split, spec, reward, seed=seed).model
+    held = np.concatenate(list(tests.values()))
+    told = [Known(None, None, task) for task in tasks for _ in members[task].truth]
+    for place, one in enumerate(one for task in tasks for one in members[task].known):
+        told[place] = told[place] if place in held else one
+    placed = Placed(recorded, spec.layout, kinds_of, tasks_of)
+    known = told if all(one.known for one in members.values()) else ()
+    model = train_model(placed, pairs, split, spec, reward, seed=seed, known=known).model
     found = []
     for shown in (tasks_of, [UNSEEN] * len(tasks_of)):
         rewards = model.score(Placed(recorded, spec.layout, kinds_of, shown))[0]
@@ -263,7 +274,25 @@ def opposite(pool: Pool) -> dict[str, Member]:
     opened = -np.array([state[:, 5].mean() for state in pool.state])
     effort = np.array([np.abs(actions).mean() for actions in pool.actions])
     opened, effort = ((values - values.mean()) / values.std() for values in (opened, effort))
-    return {"open": Member(pool, opened - EFFORT * effort), "close": Member(pool, -opened - EFFORT * effort)}
+    far, near = (float(np.quantile([edge(state[:, 5]) for state in pool.state], share))
+                 for edge, share in ((np.min, 0.05), (np.max, 0.95)))  # fmt: skip
+    known = {
+        task: [_success(np.abs(state[:, 5] - end) < SHUT * (near - far), task) for state in pool.state]
+        for task, end in (("open", far), ("close", near))
+    }
+    return {
+        "open": Member(pool, opened - EFFORT * effort, known=known["open"]),
+        "close": Member(pool, -opened - EFFORT * effort, known=known["close"]),
+    }
+
+
+def _success(there: np.ndarray, task: str) -> Any:
+    """Whether the drawer stands at its end when the episode ends, and since when."""
+    from ml_backend.reward.dataset import Known
+
+    away = np.flatnonzero(~there)
+    first = int(away[-1]) + 1 if len(away) else 0
+    return Known(first < len(there), first if first < len(there) else None, task)
 
 
 def both(first: Pool, second: Pool) -> Pool:
