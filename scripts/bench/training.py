@@ -68,13 +68,15 @@ def labelled_pairs() -> Any:
 
 
 def fast(features: Any) -> float:
-    from ml_backend.reward.dataset import split_pairs
+    """With the success of all episodes known, so progress and success are learned too."""
+    from ml_backend.reward.dataset import Known, split_pairs
     from ml_backend.reward.train import train_model
 
     spec, reward = settings()
     pairs = labelled_pairs()
     start = time.perf_counter()
-    trained = train_model(features, pairs, split_pairs(pairs.pair_ids, 0), spec, reward, seed=0)
+    known = [Known(number % 2 == 0) for number in range(len(features))]
+    trained = train_model(features, pairs, split_pairs(pairs.pair_ids, 0), spec, reward, seed=0, known=known)
     if trained.epochs != EPOCHS:
         raise RuntimeError(f"{trained.epochs} epochs were run")
     return time.perf_counter() - start
@@ -119,13 +121,15 @@ def scoring(features: Any) -> float:
     import torch
 
     from ml_backend.reward.features import fit_normalization
+    from ml_backend.reward.linear import LinearSteps
     from ml_backend.reward.model import RewardModel
-    from ml_backend.reward.summary import CENTRES, RADIAL
+    from ml_backend.reward.outcomes import OUTCOMES
 
     spec, _ = settings()
-    spec = replace(spec, summary=True, centres=CENTRES, radial=RADIAL)
     model = RewardModel(spec, torch.Generator().manual_seed(0))
     model.set_normalization(fit_normalization(features[:EPISODES], spec.projection, np.random.default_rng(0)))
+    model.add_outcomes(model.new_outcomes(OUTCOMES, torch.Generator().manual_seed(0)))
+    model.add_linear(LinearSteps(spec.width, True, spec.members), (1.0, 1.0))
     start = time.perf_counter()
     model.score(features)
     return time.perf_counter() - start
