@@ -267,6 +267,8 @@ class Annotators(Section):
     people: list[str] = []
     """E-mail addresses of the annotators."""
     simulated: list[SimulatedAnnotator] = []
+    """Simulated annotators, such as [{ id = "ann", teacher = "good" }]; `robopref simulate --help` lists the teachers.
+    They need a dataset with the simulator's return."""
     email_domain: str = "annotators.example"
     """Simulated annotators sign in as id@email_domain."""
     outside: Annotated[int, Field(ge=0)] = 0
@@ -281,6 +283,7 @@ class Bucket(Section):
     """A bucket of an S3-compatible store."""
 
     bucket: str = ""
+    """Empty = none."""
     prefix: str = ""
     """Folder in the bucket; use a different one for each project that shares the bucket."""
     endpoint: str = ""

@@ -126,7 +126,7 @@ def _table(section: BaseModel, prefix: str) -> list[str]:
         if isinstance(value, BaseModel):
             inner = f"{prefix}.{name}" if prefix else name
             tables += ["", f"[{inner}]", *_table(value, inner)]
-        elif not (isinstance(value, list) and name in ("dataset", "simulated")):
+        elif name != "dataset":
             comment = f"  # {' '.join(field.description.split())}" if field.description else ""
             lines.append(f"{name} = {_toml(value)}{comment}")
     return lines + tables
@@ -137,4 +137,8 @@ def _toml(value: Any) -> str:
         return "true"  # only fields of a dataset's entry have no default, and those are comments
     if isinstance(value, SecretStr):
         return '""'
+    if isinstance(value, BaseModel):
+        return "{ " + ", ".join(f"{name} = {_toml(getattr(value, name))}" for name in type(value).model_fields) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(item) for item in value)}]"
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

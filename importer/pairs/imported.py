@@ -175,9 +175,10 @@ def _said(path: Path, number: int, row: Mapping[str, str], pool: Mapping[str, Tr
     unknown = [name for name in (*UNSAID, "left") if not row.get(name)]
     values: dict[str, Any] = {name: value for name, value in UNSAID.items() if name in unknown}
     if "confidence" not in values:
-        if row["confidence"] not in [*"12345"]:
+        confidence = row["confidence"].removesuffix(".0")  # as pandas writes a column with gaps
+        if confidence not in [*"12345"]:
             raise refuse("confidence", "a whole number from 1 to 5, or nothing")
-        values["confidence"] = int(row["confidence"])
+        values["confidence"] = int(confidence)
     if "response_time_ms" not in values:
         values["response_time_ms"] = _milliseconds(row["response_time_ms"])
         if values["response_time_ms"] is None:

@@ -82,7 +82,7 @@ def build_pool(ws: Workspace) -> PoolResult:
     _store(ws, trajectories, known)
     draw_pool(ws.manifest.with_name("pool.png"), trajectories)
     write_manifest(ws.manifest, trajectories)
-    return replace(result, trajectories=trajectories)
+    return replace(result, trajectories=trajectories, notes=[*result.notes, *_telling_ids(trajectories, ws.config)])
 
 
 def _check_paths(config: Config) -> None:
@@ -145,7 +145,7 @@ def read_pool(config: Pool, clips: Clips, workers: Workers = HERE) -> PoolResult
             found.append(result)
     ranked, told = rank_pool(found, demonstrations=config.demonstrations, expert_share=config.expert_share)
     failures.sort(key=lambda f: (f.dataset, -1 if f.episode_index is None else f.episode_index))
-    return PoolResult(ranked, failures, [*notes, *_missing_views(config, ranked), *_telling_ids(ranked), *told])
+    return PoolResult(ranked, failures, [*notes, *_missing_views(config, ranked), *told])
 
 
 def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], list[str]]:
@@ -163,11 +163,11 @@ def _listed(datasets: Iterable[Dataset]) -> tuple[list[_Item], list[Failure], li
         notes += [f"{dataset.name}: {note}" for note in opened.reader.schema.notes]
         for index, name in opened.episodes.items():
             key = opened.trajectory_id(index)
-            owner = owners.setdefault(key, f"{dataset.name}, {name}")
-            if owner == f"{dataset.name}, {name}":
+            owner = owners.setdefault(key, f"{name!r} of {dataset.name!r}")
+            if owner == f"{name!r} of {dataset.name!r}":
                 items.append(_Item(dataset, index))
             else:
-                reason = f"{name!r} gives the id {key}, which {owner} already has; rename one of them"
+                reason = f"{name!r} gives the id {key}, which {owner} has already; rename one of them"
                 failures.append(failure_of(dataset.name, index, BadInput(dataset.path, "trajectory_id", reason)))
     return items, failures, notes
 
@@ -216,15 +216,21 @@ def _missing_views(config: Pool, trajectories: Sequence[Trajectory]) -> list[str
     return notes
 
 
-def _telling_ids(trajectories: Sequence[Trajectory]) -> list[str]:
-    """A trajectory's id is part of what annotators see on its clip."""
+def _telling_ids(trajectories: Sequence[Trajectory], config: Config) -> list[str]:
+    """Where annotators see a trajectory's id, in a clip's corner or its address, they see what it says."""
+    if config.clips.watermark == "trajectory_id":
+        where = 'with clips.watermark = "trajectory_id"'
+    elif config.label_studio.clips == "url":
+        where = 'with label_studio.clips = "url"'
+    else:
+        return []
     notes = []
     for dataset in sorted({t.dataset for t in trajectories}):
         ids = [t.trajectory_id for t in trajectories if t.dataset == dataset]
         words = [word for word in TELLING if any(word in key for key in ids)]
         if words:
             notes.append(
-                f"The ids of {dataset!r} appear on its clips and contain {words[0]!r}: give the dataset (or its "
-                "episodes) a neutral `name`, so that annotators judge only what they see."
+                f"Annotators see the ids of {dataset!r} {where}, and these contain {words[0]!r}: give the dataset (or "
+                "its episodes) a neutral name, so that annotators judge only the motion."
             )
     return notes

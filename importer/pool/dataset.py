@@ -124,7 +124,7 @@ class OpenDataset:
             file = self.reader.files(episode_index)[0]
         with guarded(file):
             episode = self.reader.read(episode_index)
-            return complete(episode, self.dataset, self.said.get(episode_index), self.reader.schema.robot)
+            return complete(episode, file, self.dataset, self.said.get(episode_index), self.reader.schema.robot)
 
     def index_of(self, trajectory: Trajectory) -> int:
         """Where the trajectory's episode is now: folders that came or went shift the numbers, never the ids.

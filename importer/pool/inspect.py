@@ -120,13 +120,14 @@ def _filled_in(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if not dataset.columns.camera and fixed and is_wrist(schema.cameras[0]):
         dataset = _with_columns(dataset, camera=fixed[:1])
     for _ in range(2):
-        _, trouble = first_good(open_dataset(dataset))
-        if not isinstance(trouble, BadInput):
-            break
-        if trouble.field == "fps" and not dataset.fps:
+        episode, troubles = _tried(open_dataset(dataset))
+        if episode:
+            break  # a guess is for all episodes, and what one of them lacks others may say
+        lacking = {trouble.field for trouble in troubles if isinstance(trouble, BadInput)}
+        if "fps" in lacking and not dataset.fps:
             dataset = dataset.model_copy(update={"fps": USUAL_RATE})
             notes.append(f"Nothing says how many rows there are per second. {USUAL_RATE:g} is a guess: correct fps.")
-        elif trouble.field == "task_type" and not dataset.task_type:
+        elif "task_type" in lacking and not dataset.task_type:
             dataset = dataset.model_copy(update={"task_type": dataset.name})
             notes.append("Nothing says what the task is. Only episodes of one task are compared: correct task_type.")
     return dataset, notes
@@ -148,20 +149,26 @@ def _likely_columns(schema: Schema) -> tuple[list[str], list[str]]:
 
 def first_good(opened: OpenDataset) -> tuple[Episode | None, UserError | None]:
     """The first episode that can be read, and what is wrong with the first one that cannot."""
-    trouble: UserError | None = None
+    episode, troubles = _tried(opened)
+    return episode, troubles[0] if troubles else None
+
+
+def _tried(opened: OpenDataset) -> tuple[Episode | None, list[UserError]]:
+    """The first episode that can be read, and what is wrong with those before it."""
+    troubles: list[UserError] = []
     for index in list(opened.episodes)[:TRIED]:
         try:
-            return opened.read(index), trouble
+            return opened.read(index), troubles
         except UserError as error:
-            trouble = trouble or error
+            troubles.append(error)
     # where the files of the first few are missing, try one whose files exist
     for index in opened.episodes:
         if all(file.exists() for file in opened.reader.files(index)):
             try:
-                return opened.read(index), trouble
+                return opened.read(index), troubles
             except UserError:
                 break
-    return None, trouble
+    return None, troubles
 
 
 def _roles(opened: OpenDataset, episode: Episode | None) -> list[Role]:

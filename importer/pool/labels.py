@@ -80,10 +80,11 @@ def assemble(index: int, rows: Rows, labels: Labels, views: Values[str, Video | 
     )
 
 
-def complete(episode: Episode, dataset: Dataset, said: Labels | None, robot: str = "") -> Episode:
+def complete(episode: Episode, file: Path, dataset: Dataset, said: Labels | None, robot: str = "") -> Episode:
     """`episode` with the sidecar's word and the entry of robopref.toml.
 
     Args:
+        file: The episode's first, which errors name.
         robot: What the dataset's metadata call the robot of all episodes.
 
     Raises:
@@ -93,7 +94,7 @@ def complete(episode: Episode, dataset: Dataset, said: Labels | None, robot: str
     task = said.task_type or dataset.task_type or episode.task_type
     if not task.strip():
         fix = "Set `task_type` of the dataset in robopref.toml."
-        raise BadInput(dataset.path, "task_type", f"episode {episode.episode_index} has no task", fix=fix)
+        raise BadInput(file, "task_type", "the episode has no task", fix=fix)
     texts = {
         "task_type": " ".join(task.split()),
         "source": said.source or episode.source or dataset.source or "unknown",
@@ -103,7 +104,7 @@ def complete(episode: Episode, dataset: Dataset, said: Labels | None, robot: str
     for name, value in texts.items():
         if value != printable(value):
             reason = f"expected at most {LONGEST_TEXT} characters that can be printed, found {printable(value)[:80]}"
-            raise BadInput(dataset.path, name, f"episode {episode.episode_index}: {reason}")
+            raise BadInput(file, name, reason)
     successes = (said.success, episode.success, dataset.success)
     return replace(
         episode,

@@ -18,14 +18,14 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, TypeGuard, TypeVar
 
 from importer.studio.queues import is_test
 from labeling_config.contract import BadAnswer, answer_of, preference_of
 from labeling_config.questions import answers_in
 from preference.logs import request_id, tell
-from preference.records import Annotator, Assignment, Judgment, Rejection
+from preference.records import SETTLED, Annotator, Assignment, Judgment, Rejection
 from preference.store import Store
 
 UNKNOWN_TASK = "unknown task"
@@ -48,9 +48,12 @@ class Recorded:
     new: int = 0
     updated: int = 0
     rejected: int = 0
+    closed: int = 0
+    """Pairs of a training that need no answer any more; Label Studio has them as skipped."""
 
     def __add__(self, other: Recorded) -> Recorded:
-        return Recorded(self.new + other.new, self.updated + other.updated, self.rejected + other.rejected)
+        mine, theirs = astuple(self), astuple(other)
+        return Recorded(*(one + another for one, another in zip(mine, theirs, strict=True)))
 
 
 def judge(annotation: Raw, assignment: Assignment | None, annotator: Annotator | None) -> Judgment | Rejection:
@@ -250,11 +253,13 @@ def _brought_by(request: str, rows: Iterable[Row], before: Mapping[int, dict[str
 def _changed(before: Mapping[int, dict[str, Any]], judgment: Judgment | None, refused: list[Rejection]) -> Recorded:
     was = next((row for row in before.values() if "preference" in row), None)
     said = {key: (row.get("reason"), *_version(row["raw"])) for key, row in before.items()}
-    rejected = sum(said.get(r.annotation_id) != (r.reason, *_version(r.raw)) for r in refused)
+    changed = [r for r in refused if said.get(r.annotation_id) != (r.reason, *_version(r.raw))]
+    closed = sum(r.reason == SETTLED for r in changed)
+    rejected = len(changed) - closed
     if judgment is None:
-        return Recorded(updated=int(was is not None), rejected=rejected)
+        return Recorded(updated=int(was is not None), rejected=rejected, closed=closed)
     same = said.get(judgment.annotation_id or 0) == (None, *_version(judgment.raw))
-    return Recorded(new=int(was is None), updated=int(was is not None and not same), rejected=rejected)
+    return Recorded(new=int(was is None), updated=int(was is not None and not same), rejected=rejected, closed=closed)
 
 
 def _newest(annotations: Iterable[Raw]) -> list[Raw]:

@@ -45,7 +45,7 @@ def status(ws: Workspace) -> dict[str, Any]:
     return {
         "name": ws.config.name,
         "judgments": ws.store.count_judgments(),
-        "rejected": ws.store.count_rejections(),
+        "rejected": ws.store.count_rejections(closed=False),
         "open": sum(ws.store.open_by_batch().values()),
         "batches": batches,
         "round": next((batch for batch in batches if batch["kind"] == "active"), None),

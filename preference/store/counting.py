@@ -31,8 +31,12 @@ class Counts(Database):
     def count_judgments(self) -> int:
         return self._count(t.judgments)
 
-    def count_rejections(self) -> int:
-        return self._count(t.rejected)
+    def count_rejections(self, *, closed: bool = True) -> int:
+        """
+        Args:
+            closed: Count the pairs of a training that need no answer any more as well.
+        """
+        return self._count(t.rejected, *([] if closed else [t.rejected.c.reason != SETTLED]))
 
     def answered(self) -> set[str]:
         """Ids of the assignments with a judgment."""
@@ -138,6 +142,6 @@ class Counts(Database):
         with self._reading() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
-    def _count(self, table: sa.Table) -> int:
+    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
         with self._reading() as connection:
-            return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            return connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()

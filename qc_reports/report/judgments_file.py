@@ -83,6 +83,7 @@ def read_judgments_csv(path: Path) -> list[Answered]:
             words = expected if isinstance(expected, str) else expected(line)
             raise DataError(f"{path}, line {line}, column {column}: found {cells[column][line]!r}, expected {words}.")
 
+    cells["confidence"] = cells["confidence"].str.removesuffix(".0")  # as pandas writes a column with gaps
     given = cells != ""
     again = given["duplicate_of"]
     milliseconds = pd.to_numeric(cells["response_time_ms"], errors="coerce")
@@ -90,8 +91,8 @@ def read_judgments_csv(path: Path) -> list[Answered]:
     refuse(~given["pair_id"], "pair_id", "an id")
     refuse(~given["annotator_id"], "annotator_id", "an id")
     refuse(~cells["preference"].isin(ANSWERS), "preference", "A, B or equal")
-    refuse(given["gold"] & ~cells["gold"].isin(ANSWERS), "gold", "A, B or equal")
-    refuse(given["left"] & ~cells["left"].isin(["A", "B"]), "left", "A or B")
+    refuse(given["gold"] & ~cells["gold"].isin(ANSWERS), "gold", "A, B, equal or nothing")
+    refuse(given["left"] & ~cells["left"].isin(["A", "B"]), "left", "A, B or nothing")
     refuse(given["confidence"] & ~cells["confidence"].isin([*"12345"]), "confidence",
            "a whole number from 1 to 5, or nothing")  # fmt: skip
     refuse(given["response_time_ms"] & ~milliseconds.between(0, np.inf, inclusive="left"), "response_time_ms",

@@ -12,7 +12,7 @@ from importer.studio.judgments import (
     rejudge_unknown,
     replace_annotations,
 )
-from labeling_config.contract import result_of
+from labeling_config.contract import result_of, settled_result
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Rejection, Trajectory
 from preference.store import Store
 
@@ -192,6 +192,14 @@ def test_a_skipped_task_that_is_answered_later_counts(store):
     assert replace_annotations(store, {100: [annotation(at=5)]}).new == 1
     assert len(store.judgments()) == 1
     assert not store.rejections()
+
+
+def test_a_training_pair_that_was_closed_is_not_counted_as_rejected(store):
+    closed = annotation(1, 100, was_cancelled=True, result=settled_result())
+    skipped = annotation(2, 101, was_cancelled=True, result=[])
+    recorded = replace_annotations(store, {100: [closed], 101: [skipped]})
+    assert (recorded.new, recorded.rejected, recorded.closed) == (0, 1, 1)
+    assert (store.count_rejections(), store.count_rejections(closed=False)) == (2, 1)
 
 
 def test_an_answer_that_is_made_unusable_is_no_judgment_any_more(store):

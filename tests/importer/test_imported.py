@@ -77,6 +77,14 @@ def test_what_the_file_does_not_say_is_unknown_and_no_number(ws, tmp_path):
     assert (ben.preference, ben.confidence, ben.response_time_ms, ben.left) == ("A", None, None, None)
 
 
+def test_a_confidence_as_pandas_writes_a_column_with_gaps_is_read(ws, tmp_path):
+    (a, b), *_ = twos(ws)
+    path = tmp_path / "full.csv"
+    path.write_text(f"trajectory_a_id,trajectory_b_id,annotator_id,preference,confidence\n{a},{b},anna,A,4.0\n")
+    import_judgments(ws, path)
+    assert [j.confidence for j in ws.store.judgments() if j.annotator_id == "full:anna"] == [4]
+
+
 def test_again_adds_nothing_and_more_answers_are_another_batch(ws, tmp_path):
     import_judgments(ws, study(ws, tmp_path))
     again = import_judgments(ws, study(ws, tmp_path))

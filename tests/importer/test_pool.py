@@ -134,10 +134,21 @@ def test_the_same_pool_gives_the_same_result_twice_and_with_processes(tmp_path: 
     assert [str(t) for t in first.trajectories] == [str(t) for t in second.trajectories]
 
 
-def test_a_name_that_gives_the_source_away_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("expert_demos", '[clips]\nwatermark = "trajectory_id"', True),
+        ("expert_demos", '[label_studio]\nclips = "url"\nclips_url = "http://127.0.0.1"', True),
+        ("expert_demos", "", False),
+        ("kitchen", '[clips]\nwatermark = "trajectory_id"', False),
+    ],
+)
+def test_a_name_that_gives_the_source_away_is_said_where_annotators_see_it(tmp_path, name, settings, said) -> None:
     root = make_dataset(tmp_path / "d", ONE)
-    assert "'expert'" in pool_of(root, name="expert_demos").notes[0]
-    assert not any("neutral" in note for note in pool_of(root, name="kitchen").notes)
+    file = tmp_path / "robopref.toml"
+    file.write_text(f'{settings}\n[[pool.dataset]]\npath = "{root}"\nname = "{name}"\n')
+    notes = build_pool(Workspace.open(file)).notes
+    assert any("neutral" in note and "'expert'" in note for note in notes) == said
 
 
 # -- what cannot be used -------------------------------------------------------------------------------------------

@@ -171,6 +171,13 @@ def test_a_broken_folder_is_one_clear_line_and_the_others_are_done(tmp_path: Pat
     assert said in str(failure) and failure.episode_index == 0
 
 
+def test_an_episode_without_a_task_is_named_by_its_file(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": Made(), "b": Made()})
+    (root / "a" / "meta.json").write_text("{}")
+    failure = only_failure(root)
+    assert (failure.file, failure.field) == (str(root / "a" / "arrays.npz"), "task_type")
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_folder_without_one_good_episode_says_how_many_were_tried_and_why_the_first_failed(tmp_path, count) -> None:
     make_folder(tmp_path, {f"e{i}": EPISODES[0] for i in range(count)})

@@ -54,6 +54,21 @@ def test_each_role_shows_where_it_is_and_what_the_first_episode_has_there(tmp_pa
     assert roles["force"].place == "" and "# force = " in found.toml and "not found" in found.toml
 
 
+def test_what_no_episode_says_is_guessed_although_the_first_episode_is_broken(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": EPISODES[0], "b": EPISODES[1]})
+    np.savez(root / "a" / "arrays.npz", action=np.full((50, 2), np.nan))
+    for meta in root.glob("*/meta.json"):
+        meta.unlink()
+    found = inspect(dataset_at(root))
+    assert found.dataset.task_type == "d" and "correct task_type" in found.notes[0]
+
+
+def test_a_task_is_not_guessed_for_all_where_only_the_first_episode_does_not_say_it(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": EPISODES[0], "b": EPISODES[1]})
+    (root / "a" / "meta.json").unlink()
+    assert inspect(dataset_at(root)).dataset.task_type == ""
+
+
 def test_a_gripper_that_was_not_recognized_is_proposed(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "d", {"one": EPISODES[0]})
     np.savez(root / "one" / "arrays.npz", action=np.zeros((50, 2)), gripper_width=np.linspace(0, 0.08, 50))

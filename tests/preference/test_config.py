@@ -76,6 +76,18 @@ def test_init_explains_each_setting_that_needs_it():
     assert "secret" not in text.split("\n")[4]
 
 
+def test_the_written_settings_name_every_field_and_keep_lists_of_tables():
+    def leaves(value, prefix=()):
+        if not isinstance(value, dict):
+            return {prefix}
+        return set().union(*(leaves(inner, (*prefix, name)) for name, inner in value.items()))
+
+    given = Config.model_validate({"annotators": {"simulated": [{"id": "ann", "teacher": "noisy"}]}})
+    read = tomllib.loads(config_text("[[pool.dataset]]\n", given))
+    assert leaves(read) >= leaves(given.model_dump(exclude={"file"}))
+    assert read["annotators"]["simulated"] == [{"id": "ann", "teacher": "noisy"}]
+
+
 def test_init_never_overwrites(tmp_path):
     path = write(tmp_path, "name = 'mine'")
     with pytest.raises(ConfigError, match="already exists"):

@@ -49,6 +49,11 @@ def test_every_known_column_is_used_and_others_are_left_aside_with_a_warning(csv
     assert f"{path}: ignored the column comment. Known: pair_id, annotator_id" in capsys.readouterr().err
 
 
+def test_a_confidence_as_pandas_writes_a_column_with_gaps_is_read(csv_file):
+    path = csv_file(f"{HEADER},confidence", "p1,x,A,3.0", "p2,x,B,")
+    assert [answer.confidence for answer in read_judgments_csv(path)] == [3, None]
+
+
 def test_a_spreadsheets_mark_windows_lines_blank_lines_and_spaces_are_read(csv_file):
     path = csv_file(HEADER + "\r", " p1 , x , A \r", "\r", "p2,x,B\r", encoding="utf-8-sig")
     assert [(a.pair_id, a.annotator_id, a.preference) for a in read_judgments_csv(path)] == [
@@ -73,10 +78,10 @@ def test_a_spreadsheets_mark_windows_lines_blank_lines_and_spaces_are_read(csv_f
         ([f"{HEADER},response_time_ms", "p1,x,A,nan"], "column response_time_ms: found 'nan'"),
         ([f"{HEADER},response_time_ms", "p1,x,A,3 s"], "column response_time_ms: found '3 s'"),
         ([f"{HEADER},confidence", "p1,x,A,6"], "column confidence: found '6', expected a whole number from 1 to 5"),
-        ([f"{HEADER},gold", "p1,x,A,tie"], "column gold: found 'tie', expected A, B or equal"),
+        ([f"{HEADER},gold", "p1,x,A,tie"], "column gold: found 'tie', expected A, B, equal or nothing"),
         ([f"{HEADER},gold", "p1,x,A,A", "p1,y,A,B"], "line 3, column gold: found 'B', expected 'A'"),
         ([f"{HEADER},duplicate_of", "p1,x,A,", "p2,y,A,p1"], "line 3, column duplicate_of: found 'p1'"),
-        ([f"{HEADER},left", "p1,x,A,left"], "column left: found 'left', expected A or B"),
+        ([f"{HEADER},left", "p1,x,A,left"], "column left: found 'left', expected A, B or nothing"),
         ([f"{HEADER},created_at", "p1,x,A,yesterday"], "column created_at: found 'yesterday'"),
         (["pair_id,annotator_id", "p1,x"], "line 1: the column 'preference' is missing; found pair_id, annotator_id"),
         ([HEADER.replace(",", ";"), "p1;x;A"], "line 1: the column 'pair_id' is missing.*separated by commas"),
