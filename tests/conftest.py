@@ -20,6 +20,8 @@ from tables_maker import quick_upgrade
 from importer.studio.users import annotator_session
 from preference import garbage
 from preference.records import Annotator, Assignment, Batch, Pair, Trajectory
+from preference.store import Store
+from preference.store.tables import metadata
 from preference.workspace import Workspace
 from robopref.child import claim_port
 
@@ -105,19 +107,53 @@ def _start_postgres(*, fsync=False):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
-    """An empty database of each kind."""
+    """A database of each kind with nothing but our tables in it; SQLite's come when it is opened."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'robopref.db'}"
         return
+    url = request.getfixturevalue("_postgres_tables")
+    yield url
+    _empty(url)
+
+
+@pytest.fixture(scope="session")
+def _postgres_tables(postgres):
+    """Of this process, emptied after each test: to make a database and its tables takes 0.4 s of CPU."""
+    with _postgres_database(postgres) as url:
+        Store.open(url).close()
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request, tmp_path):
+    """A database of each kind without tables, for one test."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'robopref.db'}"
+        return
+    with _postgres_database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _postgres_database(server):
     import psycopg
 
-    server = request.getfixturevalue("postgres")
     name = f"test_{os.urandom(6).hex()}"
     with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    yield f"postgresql://{server}/{name}"
-    with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
+        yield f"postgresql://{server}/{name}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _empty(url):
+    """End all connections, with the locks they hold, and delete all rows; TRUNCATE takes ten times as long."""
+    import psycopg
+
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE {others}")
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(f"DELETE FROM {table.name}")
 
 
 @pytest.fixture

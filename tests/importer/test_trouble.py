@@ -184,7 +184,7 @@ def test_what_a_template_lacks_is_named():
     assert missing_in("no xml") == ["everything: it is not XML"]
 
 
-def test_an_older_database_is_brought_up_to_date_with_all_its_rows(database_url):
+def test_an_older_database_is_brought_up_to_date_with_all_its_rows(empty_database_url):
     """Made by the first migration alone, with the rows of a small project."""
     import sqlalchemy as sa
     from alembic import command
@@ -194,7 +194,7 @@ def test_an_older_database_is_brought_up_to_date_with_all_its_rows(database_url)
     from preference.store import Store
     from preference.store.migrate import MIGRATIONS
 
-    engine = sa.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    engine = sa.create_engine(empty_database_url.replace("postgresql://", "postgresql+psycopg://"))
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
@@ -216,7 +216,7 @@ def test_an_older_database_is_brought_up_to_date_with_all_its_rows(database_url)
             "VALUES ('p', 'a', 'b', 'push', 'adjacent', 'production', 'production-001', '', '', '')"
         ))  # fmt: skip
     engine.dispose()
-    store = Store.open(database_url)
+    store = Store.open(empty_database_url)
     assert [t.trajectory_id for t in store.trajectories()] == ["a", "b"]
     assert [p.pair_id for p in store.pairs()] == ["p"] and store.batches()[0].notes == []
     store.put_trajectories([replace(store.trajectories()[0], episode_index=1), Trajectory("c", "d", 1, "x", "push")])

@@ -132,26 +132,26 @@ def _with_database(code: str, url: str, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(run, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_newer_label_studios_tables_and_a_wrong_password_are_one_line(database_url, tmp_path):
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+def test_a_newer_label_studios_tables_and_a_wrong_password_are_one_line(empty_database_url, tmp_path):
     pytest.importorskip("label_studio", reason="needs `pip install robopref[studio]`")
     check = "try: server.check_database()\nexcept server.UserError as e: sys.stdout.write(str(e))\n"
     upgrade = f"""
 import psycopg
-with psycopg.connect({database_url!r}, autocommit=True) as connection:
+with psycopg.connect({empty_database_url!r}, autocommit=True) as connection:
     connection.execute("CREATE TABLE django_migrations (id bigserial, app text, name text, applied timestamptz)")
     connection.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('tasks', '9999_new', now())")
 sys.stdout.write("upgraded: ")
 """
-    newer = _with_database(check + upgrade + check, database_url, tmp_path)
+    newer = _with_database(check + upgrade + check, empty_database_url, tmp_path)
     assert newer.stdout.startswith("upgraded: ") and newer.returncode == 0, newer.stderr
     assert "A newer Label Studio" in newer.stdout and "tasks.9999_new" in newer.stdout, newer.stderr
     assert newer.stdout.count("\n") == 0
     nobody = _with_database(
         check,
-        database_url.replace("//", "//nobody:x@", 1)
-        if "@" not in database_url
-        else database_url.replace(database_url.split("//")[1].split("@")[0], "nobody:x"),
+        empty_database_url.replace("//", "//nobody:x@", 1)
+        if "@" not in empty_database_url
+        else empty_database_url.replace(empty_database_url.split("//")[1].split("@")[0], "nobody:x"),
         tmp_path,
     )
     assert "POSTGRE_PASSWORD_FILE" in nobody.stdout and nobody.stdout.count("\n") == 0, nobody.stderr

@@ -265,13 +265,13 @@ def test_a_database_server_that_is_away_is_one_clear_message_without_the_passwor
     assert "s3cret" not in str(caught.value)
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses(database_url):
+def test_the_migrations_make_the_tables_that_the_code_uses(empty_database_url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     from preference.store.tables import metadata
 
-    store = Store.open(database_url)
+    store = Store.open(empty_database_url)
     with store.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     store.close()

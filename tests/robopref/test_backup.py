@@ -37,12 +37,12 @@ def judgment(number: int) -> Judgment:
 
 
 @pytest.fixture
-def project(tmp_path: Path, database_url: str) -> Path:
+def project(tmp_path: Path, empty_database_url: str) -> Path:
     """robopref.toml of a project with a batch of 200 assignments, two answers, a clip, and a Label Studio beside it."""
     root = tmp_path / "project"
     root.mkdir()
     config = root / "robopref.toml"
-    database = "" if database_url.startswith("sqlite") else f'database = "{database_url}"\n'
+    database = "" if empty_database_url.startswith("sqlite") else f'database = "{empty_database_url}"\n'
     config.write_text(f'name = "drill"\n{database}')
     ws = Workspace.open(config)
     ws.store.put_trajectories([Trajectory(f"t{i}", "d", i, "expert", "push") for i in range(201)])
@@ -72,10 +72,10 @@ def beside(config: Path) -> Studio:
     return Studio.of(config, None, "")
 
 
-def wipe(config: Path, database_url: str) -> None:
+def wipe(config: Path, empty_database_url: str) -> None:
     shutil.rmtree(config.parent)
-    if not database_url.startswith("sqlite"):
-        engine = sa.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    if not empty_database_url.startswith("sqlite"):
+        engine = sa.create_engine(empty_database_url.replace("postgresql://", "postgresql+psycopg://"))
         with engine.begin() as connection:
             connection.execute(sa.text("DROP SCHEMA public CASCADE"))
             connection.execute(sa.text("CREATE SCHEMA public"))
@@ -87,10 +87,10 @@ def tasks_of_studio(config: Path) -> list[tuple[int]]:
         return connection.execute("SELECT id FROM task").fetchall()
 
 
-def test_back_up_wipe_restore_go_on(project: Path, tmp_path: Path, database_url: str) -> None:
+def test_back_up_wipe_restore_go_on(project: Path, tmp_path: Path, empty_database_url: str) -> None:
     made = back_up(project, tmp_path / "b.tar", beside(project))
     assert stat.S_IMODE((tmp_path / "b.tar").stat().st_mode) == 0o600 and made.notes == []
-    wipe(project, database_url)
+    wipe(project, empty_database_url)
     restore(project, tmp_path / "b.tar", beside(project))
     ws = Workspace.open(project)
     assert [j.assignment_id for j in ws.store.judgments()] == ["x0", "x1"]
@@ -447,15 +447,15 @@ def rows(url: str, query: str) -> list:
     return found
 
 
-def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(database_url: str, tmp_path: Path) -> None:
-    old_database(database_url, "0004")
-    others_table(database_url)
-    store = Store.open(database_url)
+def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(empty_database_url: str, tmp_path: Path) -> None:
+    old_database(empty_database_url, "0004")
+    others_table(empty_database_url)
+    store = Store.open(empty_database_url)
     assert [batch.batch_id for batch in store.batches()] == ["production-001"]
     store.put_annotators([Annotator("ann", "ann@example.org")])
     store.close()
-    Store.open(database_url).close()  # a second start copies nothing
-    if database_url.startswith("sqlite"):
+    Store.open(empty_database_url).close()  # a second start copies nothing
+    if empty_database_url.startswith("sqlite"):
         copy = tmp_path / "robopref.db.0004"
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
         kept = f"sqlite:///{copy}"
@@ -463,10 +463,10 @@ def test_an_old_schema_is_copied_beside_it_upgraded_and_goes_on(database_url: st
         assert rows(kept, "SELECT batch_id FROM batches") == [("production-001",)]
         assert len(list(tmp_path.glob("robopref.db.*"))) == 1
     else:
-        assert rows(database_url, "SELECT version_num FROM robopref_0004.alembic_version") == [("0004",)]
-        assert rows(database_url, "SELECT batch_id FROM robopref_0004.batches") == [("production-001",)]
+        assert rows(empty_database_url, "SELECT version_num FROM robopref_0004.alembic_version") == [("0004",)]
+        assert rows(empty_database_url, "SELECT batch_id FROM robopref_0004.batches") == [("production-001",)]
         theirs = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'htx_user'"
-        assert rows(database_url, theirs) == [("public",)], "Label Studio may share the database"
+        assert rows(empty_database_url, theirs) == [("public",)], "Label Studio may share the database"
 
 
 def test_a_backup_of_an_earlier_version_is_upgraded_when_it_is_restored(backup: Path, tmp_path: Path) -> None:
