@@ -32,7 +32,7 @@ from ml_backend.reward.train import Trained, train_model
 from ml_backend.reward.weak import seen_an_epoch
 from ml_backend.validation.learning_curve import TARGETS
 from ml_backend.validation.probes import correlations, ground_truth, groups, measures, standardized
-from ml_backend.validation.temperature import Temperatures, calibrated, calibration, slip_of, temperatures
+from ml_backend.validation.temperature import Temperatures, calibrated, calibration, temperatures
 from preference.config import Reward
 from preference.errors import UserError
 from preference.records import Preference, Trajectory
@@ -91,7 +91,7 @@ def validate(
     judged = np.isfinite(differences)  # of fewer than three pairs to learn from, no fold can be left out
     of_pair = np.array([tasks[i] for i in pairs.a])
     apart = trained.model.tasks_apart
-    cooled = calibrated(differences, pairs.label, of_pair, [*crossed, split], reward, apart)
+    cooled, slips = calibrated(differences, pairs.label, of_pair, [*crossed, split], reward, apart)
     divided = temperatures(differences[fitted], pairs.label[fitted], of_pair[fitted], reward, apart)
     hits = [right(own, pairs.label[fold.test]) for fold, own in zip(unseen, found[len(crossed) :], strict=True)]
     return {
@@ -102,9 +102,9 @@ def validate(
         "ties_in_test": int((test.label == 0.5).sum()),
         "cross_validated": accuracy(right(differences[judged], pairs.label[judged]), rng),
         **audited(differences, pairs.label, [(strategies or {}).get(pair_id, "") for pair_id in pairs.pair_ids]),
-        "calibration": calibration(cooled, pairs.label, slip_of(reward)) | {"temperature": divided.shared},
-        "by_task": by_task(cooled, pairs.label, of_pair, divided, reward, rng) if multi else {},
-        "calibration_on_test": calibration(cooled[split.test], test.label, slip_of(reward)),
+        "calibration": calibration(cooled, pairs.label, slips) | {"temperature": divided.shared, "slip": divided.slip},
+        "by_task": by_task(cooled, slips, pairs.label, of_pair, divided, rng) if multi else {},
+        "calibration_on_test": calibration(cooled[split.test], test.label, slips[split.test]),
         "ties": ties(differences, pairs.label),
         "unseen_trajectories": accuracy(np.concatenate([np.zeros(0, bool), *hits]), rng),
         "noise_ceiling": noise_ceiling(preferences, answers, rng),
@@ -302,24 +302,24 @@ def share(hits: np.ndarray) -> dict[str, float]:
 
 def by_task(
     cooled: np.ndarray,
+    slips: np.ndarray,
     labels: np.ndarray,
     tasks: np.ndarray,
     divided: Temperatures,
-    reward: Reward,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, Any]]:
     """Task type → its accuracy, its calibration, and the `temperature` that the model divides its rewards by: above the
     shared one, the model was too sure of this task.
 
     Args:
-        cooled: (N,) as `calibrated` gives them.
+        cooled, slips: (N,) as `calibrated` gives them.
     """
     found = {}
     for task in np.unique(tasks).tolist():
         own = (tasks == task) & np.isfinite(cooled)
         found[task] = {
             "accuracy": accuracy(right(cooled[own], labels[own]), rng),
-            "calibration": calibration(cooled[own], labels[own], slip_of(reward)),
+            "calibration": calibration(cooled[own], labels[own], slips[own]),
             "temperature": float(divided.of(np.array([task]))[0]),
             "shared_temperature": divided.shared,
         }

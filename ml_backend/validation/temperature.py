@@ -20,14 +20,20 @@ HOTTEST = 8.0
 """Factor that a temperature stays within."""
 TEMPERATURE_SD = 0.7
 """Of the prior on the temperature's logarithm."""
+SLIP_WORTH = 10.0
+"""Labels for which `reward.slip` counts where the labels' own share of slips is looked for."""
+LEAST_SLIP = 1e-3
 
 
 @dataclass(frozen=True)
 class Temperatures:
-    """What a model's rewards are divided by (`RewardModel.cool`)."""
+    """What a model's rewards are divided by (`RewardModel.cool`), and how many of the labels are slips."""
 
     shared: float
     """Of task types that have none of their own, and of those that the model does not know."""
+    slip: float
+    """Share of labels that say the opposite however clear the pair is, at most `reward.slip`. A single answer slips
+    more often than the label that several people and an adjudicator resolved."""
     own: dict[str, float] = field(default_factory=dict)
 
     def of(self, tasks: np.ndarray) -> np.ndarray:
@@ -45,13 +51,13 @@ def temperatures(
         differences: (N,) r_a − r_b, by models not trained on the pair.
         tasks: (N,) the task type of each pair.
     """
+    most = reward.slip if reward.reliability == "vote" else 0.0
     if reward.ties == "davidson":
-        return Temperatures(1.0)
-    slip = slip_of(reward)
-    shared = temperature(differences, labels, slip)
+        return Temperatures(1.0, most)
+    shared, slip = temperature_and_slip(differences, labels, most)
     rows = {task: tasks == task for task in apart}
     own = {task: shared * temperature(differences[own] / shared, labels[own], slip) for task, own in rows.items()}
-    return Temperatures(shared, own)
+    return Temperatures(shared, slip, own)
 
 
 def calibrated(
@@ -61,29 +67,25 @@ def calibrated(
     splits: Sequence[Split],
     reward: Reward,
     apart: Sequence[str] = (),
-) -> np.ndarray:
-    """The differences (N,), those of each split's test pairs divided by the temperatures of its other pairs: a pair's
-    label enters neither the weights nor the temperature that it is judged by."""
-    cooled = differences.copy()
+) -> tuple[np.ndarray, np.ndarray]:
+    """The differences (N,), those of each split's test pairs divided by the temperatures of its other pairs, and the
+    slips (N,) found in those others: a pair's label enters nothing that it is judged by."""
+    cooled, slips = differences.copy(), np.zeros(len(differences))
     for split in splits:
         rest = np.concatenate([split.train, split.validation])
         found = temperatures(differences[rest], labels[rest], tasks[rest], reward, apart)
         cooled[split.test] /= found.of(tasks[split.test])
-    return cooled
+        slips[split.test] = found.slip
+    return cooled, slips
 
 
-def slip_of(reward: Reward) -> float:
-    """How often a model trained so expects people to say the opposite."""
-    return reward.slip if reward.reliability == "vote" else 0.0
-
-
-def _by_chance(x: np.ndarray, slip: float) -> dict[str, float]:
+def _by_chance(x: np.ndarray, slip: np.ndarray) -> dict[str, float]:
     """The calibration error of a perfectly calibrated model on so many pairs, `floor` in expectation, and `by_chance`,
     below which it stays in 95 % of such sets: with 33 pairs about 0.15 and 0.22, with 200 0.07 and 0.10, and it takes
     1,000 to stay below 0.05. So a fixed limit would refuse most of them.
     """
     rng = np.random.default_rng(0)
-    first = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-x))
+    first = _first(x, slip)
     errors = [_error(x, (rng.random(len(x)) < first).astype(float), slip)[0] for _ in range(CHANCE_DRAWS)]
     return {"floor": float(np.mean(errors)), "by_chance": float(np.percentile(errors, 95))}
 
@@ -93,20 +95,44 @@ def temperature(differences: np.ndarray, labels: np.ndarray, slip: float) -> flo
     prior on its logarithm keeps it near 1 where labels are few."""
     from scipy.optimize import minimize_scalar
 
-    known = np.isfinite(differences)
-    x, label = differences[known], labels[known]
-
-    def cost(log_t: float) -> float:
-        first = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-np.clip(x / np.exp(log_t), -30, 30)))
-        fit = -np.sum(label * np.log(first) + (1.0 - label) * np.log1p(-first))
-        return float(fit) + 0.5 * (log_t / TEMPERATURE_SD) ** 2
-
-    limit = math.log(HOTTEST)
-    found: Any = minimize_scalar(cost, bounds=(-limit, limit), method="bounded")
+    known, limit = np.isfinite(differences), math.log(HOTTEST)
+    found: Any = minimize_scalar(
+        lambda log_t: _cost(log_t, slip, differences[known], labels[known]), bounds=(-limit, limit), method="bounded"
+    )
     return math.exp(float(found.x))
 
 
-def calibration(differences: np.ndarray, labels: np.ndarray, slip: float = 0.0) -> dict[str, Any]:
+def temperature_and_slip(differences: np.ndarray, labels: np.ndarray, most: float) -> tuple[float, float]:
+    """The same together with the share of labels that are slips, at most `most`: being too sure is the model's fault
+    and is not put down to people. A Beta prior keeps it near `most` where labels are few."""
+    from scipy.optimize import minimize
+
+    if most <= LEAST_SLIP:
+        return temperature(differences, labels, most), most
+    known, limit = np.isfinite(differences), math.log(HOTTEST)
+
+    def cost(v: np.ndarray) -> float:
+        prior = most * math.log(v[1]) + (1.0 - most) * math.log1p(-v[1])
+        return _cost(v[0], v[1], differences[known], labels[known]) - SLIP_WORTH * prior
+
+    bounds = [(-limit, limit), (LEAST_SLIP, most)]
+    found: Any = minimize(cost, np.array([0.0, most]), method="L-BFGS-B", bounds=bounds)
+    return math.exp(float(found.x[0])), float(found.x[1])
+
+
+def _cost(log_t: float, slip: float, x: np.ndarray, label: np.ndarray) -> float:
+    """The labels' negative log-likelihood, and the prior of the temperature."""
+    first = _first(np.clip(x / math.exp(log_t), -30, 30), slip)
+    fit = -np.sum(label * np.log(first) + (1.0 - label) * np.log1p(-first))
+    return float(fit) + 0.5 * (log_t / TEMPERATURE_SD) ** 2
+
+
+def _first(x: np.ndarray, slip: float | np.ndarray) -> np.ndarray:
+    """The probability that the label is A."""
+    return slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-x))
+
+
+def calibration(differences: np.ndarray, labels: np.ndarray, slip: float | np.ndarray = 0.0) -> dict[str, Any]:
     """Is σ(r_a − r_b) a probability? The calibration curve, the expected calibration error (Naeini et al. 2015), over
     bins of equal size, and what a perfectly calibrated model would show (`_by_chance`).
 
@@ -116,19 +142,19 @@ def calibration(differences: np.ndarray, labels: np.ndarray, slip: float = 0.0) 
     Args:
         differences: (N,) r_a − r_b; nan is left out.
         labels: (N,) 1.0 (A), 0.0 (B), 0.5 (tie).
-        slip: How often people say the opposite, as the model was trained to expect.
+        slip: Share of labels that say the opposite however clear the pair is; one, or (N,) one a pair.
     """
     known = np.isfinite(differences)
-    x, label = differences[known], labels[known]
+    x, label, slip = differences[known], labels[known], np.broadcast_to(slip, len(known))[known]
     if not len(x):
         return {"error": math.nan, "bins": [], "pairs": 0, "floor": math.nan, "by_chance": math.nan}
     error, bins = _error(x, label, slip)
     return {"error": error, "bins": bins, "pairs": len(x), **_by_chance(x, slip)}
 
 
-def _error(x: np.ndarray, label: np.ndarray, slip: float) -> tuple[float, list[dict[str, Any]]]:
+def _error(x: np.ndarray, label: np.ndarray, slip: np.ndarray) -> tuple[float, list[dict[str, Any]]]:
     """The expected calibration error and its bins."""
-    confidence = slip + (1.0 - 2.0 * slip) / (1.0 + np.exp(-np.abs(x)))
+    confidence = _first(np.abs(x), slip)
     right = np.where(x >= 0, label, 1.0 - label)
     bins = []
     for rows in np.array_split(np.argsort(confidence, kind="stable"), min(BINS, max(1, len(x) // 5))):

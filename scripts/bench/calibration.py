@@ -4,7 +4,8 @@ on 4,000 pairs that it was not trained on, its expected calibration error is und
 The temperature is fitted to models that were trained on four fifths of the final one's pairs, in units of each one's
 own spread of rewards, and is then applied to that one, so this is to be checked. Simulated pools: 80 trajectories of
 8 actions and 12 state values, a reward that is partly linear and partly not, people who answer by Bradley-Terry (three
-to the standard deviation of the return) with one answer in ten a slip; the default product but for frames.
+to the standard deviation of the return); the default product but for frames. One label in ten is a slip, as
+`reward.slip` assumes, and then none is, as of pairs that several people and an adjudicator resolved.
 Beside it, what one sees: the errors on the test pairs and of all pairs by cross-validation, and what a perfectly
 calibrated model would show on so many.
 """
@@ -12,6 +13,7 @@ calibrated model would show on so many.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 
@@ -22,10 +24,10 @@ from ml_backend.reward.features import Features
 from ml_backend.reward.model import ModelSpec
 from ml_backend.reward.train import PARTS, train_model
 from ml_backend.validation.accuracy import compared, fit_folds
-from ml_backend.validation.temperature import calibrated, calibration, slip_of, temperature, temperatures
+from ml_backend.validation.temperature import calibrated, calibration, temperature, temperature_and_slip, temperatures
 from preference.config import Reward
 
-LABELS, FROM, SEEDS, POOL, FRESH, MOST = (100, 200, 400), 200, 6, 80, 4000, 0.05
+LABELS, SLIPS, FROM, SEEDS, POOL, FRESH, MOST = (100, 200, 400), (0.1, 0.0), 200, 6, 80, 4000, 0.05
 ACTIONS, STATE = 8, 12
 
 
@@ -45,18 +47,18 @@ def draw_pool(rng: np.random.Generator) -> tuple[list[Features], np.ndarray]:
     return features, (found - found.mean()) / found.std()
 
 
-def ask(returns: np.ndarray, count: int, reward: Reward, rng: np.random.Generator) -> Pairs:
+def ask(returns: np.ndarray, count: int, slip: float, rng: np.random.Generator) -> Pairs:
     a = rng.integers(POOL, size=count)
     b = (a + rng.integers(1, POOL, size=count)) % POOL
-    first = slip_of(reward) + (1 - 2 * slip_of(reward)) / (1 + np.exp(-3.0 * (returns[a] - returns[b])))
+    first = slip + (1 - 2 * slip) / (1 + np.exp(-3.0 * (returns[a] - returns[b])))
     label = (rng.random(count) < first).astype(float)
     return Pairs(tuple(f"p{i}" for i in range(count)), a, b, label, np.ones(count))
 
 
-def measure(labels: int, seed: int, reward: Reward) -> dict[str, float]:
+def measure(labels: int, slip: float, seed: int, reward: Reward) -> dict[str, float]:
     rng = np.random.default_rng([seed, labels])
     features, returns = draw_pool(rng)
-    pairs, fresh = ask(returns, labels, reward, rng), ask(returns, FRESH, reward, rng)
+    pairs, fresh = ask(returns, labels, slip, rng), ask(returns, FRESH, slip, rng)
     spec = ModelSpec(
         encoder="none", weights="none", image_size=0, sample_fps=reward.sample_fps, max_frames=reward.max_frames,
         inputs=("actions", "state"), frame_size=0, action_names=tuple(f"a{i}" for i in range(ACTIONS)),
@@ -71,19 +73,24 @@ def measure(labels: int, seed: int, reward: Reward) -> dict[str, float]:
         differences[fold.test] = own
     rewards, _ = train_model(features, pairs, split, spec, reward, seed=seed).model.score(features)
     differences *= float(rewards[compared(pairs)].std())
-    slip, test = slip_of(reward), pairs.take(split.test)
+    test = pairs.take(split.test)
     differences[split.test] = rewards[test.a] - rewards[test.b]
     tasks = np.full(labels, "")
-    divided = temperatures(differences[fitted], pairs.label[fitted], tasks[fitted], reward).shared
-    cooled = calibrated(differences, pairs.label, tasks, [*folds, split], reward)
-    crossed, on_test = calibration(cooled, pairs.label, slip), calibration(cooled[split.test], test.label, slip)
+    divided = temperatures(differences[fitted], pairs.label[fitted], tasks[fitted], reward)
+    cooled, slips = calibrated(differences, pairs.label, tasks, [*folds, split], reward)
+    crossed, on_test = (
+        calibration(cooled, pairs.label, slips),
+        calibration(cooled[split.test], test.label, slips[split.test]),
+    )
     x = rewards[fresh.a] - rewards[fresh.b]
-    best = temperature(x, fresh.label, slip)
+    best, best_slip = temperature_and_slip(x, fresh.label, reward.slip)
     return {
-        "temperature": divided, "best temperature": best,
-        "final": calibration(x / divided, fresh.label, slip)["error"],
-        "without temperature": calibration(x, fresh.label, slip)["error"],
-        "at its best": calibration(x / best, fresh.label, slip)["error"],
+        "temperature": divided.shared, "best temperature": best, "slip": divided.slip,
+        "final": calibration(x / divided.shared, fresh.label, divided.slip)["error"],
+        "slip as assumed": calibration(x / temperature(differences[fitted], pairs.label[fitted], reward.slip),
+                                       fresh.label, reward.slip)["error"],
+        "without temperature": calibration(x, fresh.label, divided.slip)["error"],
+        "at its best": calibration(x / best, fresh.label, best_slip)["error"],
         "cross-validated": crossed["error"], "its floor": crossed["floor"],
         "test pairs": on_test["error"], "their floor": on_test["floor"],
     }  # fmt: skip
@@ -96,13 +103,17 @@ def main() -> None:
     asked = parser.parse_args()
     reward, seeds = Reward(inputs=["actions", "state"], parts=asked.parts), asked.seeds
     rows = []
-    for labels in LABELS:
-        found = [measure(labels, seed, reward) for seed in range(seeds)]
+    for slip, labels in itertools.product(SLIPS, LABELS):
+        found = [measure(labels, slip, seed, reward) for seed in range(seeds)]
         row = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-        rows.append({"labels": labels, **row})
+        rows.append({"labels": labels, "slips": slip, **row})
         error = float(np.std([one["final"] for one in found], ddof=1)) / seeds**0.5 if seeds > 1 else float("nan")
         rows[-1]["standard error of final"] = error
-        print(f"{labels} labels: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
+        print(
+            f"{labels} labels, {slip:.0%} slips: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()),
+            flush=True,
+        )
     met = all(row["final"] < MOST for row in rows if row["labels"] >= FROM)
     target = (
         f"the final model's calibration error on {FRESH:,} fresh pairs is under {MOST} on average from {FROM} labels on"

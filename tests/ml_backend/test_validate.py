@@ -125,7 +125,7 @@ def test_no_test_pair_enters_a_temperature_and_the_figures_are_of_the_model_as_i
     trained.model.cool(shared, apart)
     rewards, _ = trained.model.score(placed)
     test = pairs.take(split.test)
-    of_kept = calibration(rewards[test.a] - rewards[test.b], test.label, reward.slip)
+    of_kept = calibration(rewards[test.a] - rewards[test.b], test.label, figures["calibration"]["slip"])
     assert figures["calibration_on_test"]["error"] == pytest.approx(of_kept["error"], abs=1e-6)
 
 
