@@ -148,12 +148,15 @@ def check_writable(path: Path, what: str, *, whole: Path | None = None) -> None:
     Raises:
         UserError: this user may not write there.
     """
-    wanted = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
-    if os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+    access, mode, letters = os.W_OK, stat.S_IWUSR, "w"
+    if path.is_dir():
+        access, mode, letters = access | os.X_OK, mode | stat.S_IXUSR, "wx"
+    if os.access(path, access, effective_ids=os.access in os.supports_effective_ids):
         return
-    owner, own = path.stat().st_uid, os.geteuid()
-    if owner == own:
-        fix = "Mount it so that it can be written to." if path.is_dir() else f"Allow it: chmod u+w {path}"
+    there, own = path.stat(), os.geteuid()
+    if (owner := there.st_uid) == own:
+        mounted = there.st_mode & mode == mode
+        fix = "Mount it so that it can be written to." if mounted else f"Allow it: chmod u+{letters} {path}"
         raise UserError(f"{what} {path} is read-only.", fix=fix)
     fix = f"Give it to that user (chown --recursive {own} {whole or path}), or run this as its owner."
     raise UserError(f"{what} {path} belongs to user {owner}, and this runs as user {own}, who may not write.", fix=fix)

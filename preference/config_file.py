@@ -57,7 +57,7 @@ def load_config(path: Path) -> Config:
         ConfigError: the file is missing, is not TOML, or has wrong fields; every wrong field is named.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write the mark
     except FileNotFoundError:
         raise ConfigError(f"File not found: {path}.", fix="Run `robopref init`, or name the file with -c.") from None
     except OSError as error:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
 from multiprocessing.forkserver import ensure_running
@@ -45,6 +45,8 @@ P = ParamSpec("P")
 
 LONGEST_END_S = 5.0
 """That a process which is told to end may take for what it is writing."""
+UNGUARDED = 78
+"""Exit code of a process that found itself running the whole script that made it."""
 console = Console(stderr=True)
 """Progress and messages go to stderr, so that `--json` on stdout stays clean."""
 
@@ -164,9 +166,12 @@ def parallel_map(
     Raises:
         ConfigError: Ray is asked for and is not installed, or its cluster cannot be reached.
         DiskFull: there was no space for one of the results.
+        UserError: the script that calls this runs again in each process.
     """
     if not items:
         return
+    if getattr(current_process(), "_inheriting", False):  # it imports the script that made it
+        os._exit(UNGUARDED)
     count = min(workers.processes, len(items))
     if workers.executor == "ray":
         results = _on_ray(function, items, workers.bucket, reads, writes)
@@ -217,14 +222,28 @@ def _in_pool(
         suspects: Filled with the items that have no result because a process was killed.
     """
     pool = ProcessPoolExecutor(count, mp_context=_processes(function.__module__), initializer=_end_tidily)
+    started = pool._processes  # the pool lets go of it when it breaks
     try:
         yield from _as_completed(pool, function, remaining, limit, suspects)
+        if suspects:
+            pool.shutdown()  # then every process has ended
+            _check_guarded(process.exitcode for process in (started or {}).values())
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_guarded(exit_codes: Iterable[int | None]) -> None:
+    """
+    Raises:
+        UserError: a process ended because it found itself running the script that made it.
+    """
+    if UNGUARDED in exit_codes:
+        fix = 'Put what the script does under `if __name__ == "__main__":`.'
+        raise UserError("Each process imports the script that started it, and the script starts them again.", fix=fix)
 
 
 def _processes(module: str) -> BaseContext:

@@ -14,7 +14,7 @@ from labeling_config import STUDIO_VERSION
 from labeling_config.contract import MISSING_CLIP, preference_of
 from ml_backend.reward.encoder_weights import WITHOUT_A_HUB, own_size
 from preference.config_file import outside_protocol
-from preference.errors import EXTRAS, ConfigError, MissingExtra, UserError, explained, installed
+from preference.errors import EXTRAS, MissingExtra, UserError, explained, installed
 from preference.records import AssignmentView
 from preference.workspace import Workspace
 from robopref.init import SCHEMA_NAME, schema_text
@@ -50,7 +50,7 @@ def examine(config_path: Path) -> list[Finding]:
         ]
     try:
         ws = Workspace.open(config_path)
-    except ConfigError as error:
+    except UserError as error:
         return [*findings, Finding("bad", error.message, error.fix)]
     findings.append(Finding("good", f"{config_path} is valid."))
     schema = config_path.parent / SCHEMA_NAME

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preference.artifacts import (
+    check_writable,
     confined,
     keep_private,
     no_formula,
@@ -206,3 +207,22 @@ def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path, re
     os.mkfifo(tmp_path / "answers")
     with pytest.raises(DataError, match="expected a file, found a pipe or a device"):
         read(tmp_path / "answers")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "fix"),
+    [
+        ("folder", 0o555, "chmod u+wx"),
+        ("folder", 0o755, "Mount it"),
+        ("file", 0o444, "chmod u+w "),
+        ("file", 0o644, "Mount it"),
+    ],
+)
+def test_where_we_may_not_write_the_fix_fits_the_reason(tmp_path, monkeypatch, name, mode, fix):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / name).chmod(mode)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # the tests may run as root, who may write anywhere
+    with pytest.raises(UserError, match="is read-only") as refused:
+        check_writable(tmp_path / name, "The work folder")
+    assert fix in refused.value.fix

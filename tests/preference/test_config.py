@@ -88,6 +88,12 @@ def test_the_written_settings_name_every_field_and_keep_lists_of_tables():
     assert read["annotators"]["simulated"] == [{"id": "ann", "teacher": "noisy"}]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path):
+    path = tmp_path / "robopref.toml"
+    path.write_text('name = "mine"', encoding="utf-8-sig")
+    assert load_config(path).name == "mine"
+
+
 def test_init_never_overwrites(tmp_path):
     path = write(tmp_path, "name = 'mine'")
     with pytest.raises(ConfigError, match="already exists"):

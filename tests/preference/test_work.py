@@ -135,6 +135,25 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
+UNGUARDED = """
+from preference.work import Workers, parallel_map
+from sleepy import nap
+list(parallel_map(nap, range(200), workers=Workers(2), description="naps"))
+"""
+
+
+def test_a_script_that_its_own_processes_would_run_again_is_told_so_once(tmp_path):
+    import subprocess
+
+    (tmp_path / "sleepy.py").write_text("def nap(n):\n    return n\n")
+    (tmp_path / "run.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py")], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1 and '`if __name__ == "__main__":`' in done.stderr
+
+
 RAY = """
 import logging, os, signal
 import ray

@@ -271,6 +271,17 @@ def test_ctrl_c_is_calm(tmp_path):
     assert "Stopped" in rest
 
 
+def test_the_doctor_says_beside_its_other_checks_that_the_work_folder_cannot_be_used(tmp_path):
+    from robopref.doctor import examine
+
+    (tmp_path / "file").touch()
+    config = tmp_path / "robopref.toml"
+    config.write_text('work = "file/work"\n')
+    *others, last = examine(config)
+    assert last.level == "bad" and "cannot be created" in last.what
+    assert any(found.what.startswith("ffmpeg") for found in others)
+
+
 def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(label_studio, tmp_path, monkeypatch):
     from importer.studio.client import LabelStudio
     from robopref.doctor import examine
