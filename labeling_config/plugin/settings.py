@@ -22,6 +22,9 @@ for _name in SECRETS:  # a file that NAME_FILE names; Label Studio itself knows 
     if _value := read_secret(_name, os.environ):
         os.environ[_name] = _value
         os.environ.pop(f"{_name}_FILE", None)
+# Label Studio loads nltk, which loads SciPy and scikit-learn where they are installed: a third of the CPU of a start
+# and 50 MB. nltk does without them; Label Studio uses neither. None means "not installed" to whoever imports it.
+sys.modules.setdefault("scipy", None)  # pyright: ignore[reportArgumentType]
 # Label Studio imports its own apps by bare names (core, users, projects), as its start script arranges.
 if (_home := str(Path(_found.origin).parent)) not in sys.path:
     sys.path.insert(0, _home)
@@ -48,6 +51,7 @@ ROOT_URLCONF = "labeling_config.plugin.urls"
 _last_activity = "core.middleware.UpdateLastActivityMiddleware"
 _at = MIDDLEWARE.index(_last_activity) if _last_activity in MIDDLEWARE else len(MIDDLEWARE)
 MIDDLEWARE = [
+    "labeling_config.plugin.slash.SlashMiddleware",
     *MIDDLEWARE[:_at],
     "labeling_config.plugin.middleware.AccessMiddleware",
     "labeling_config.plugin.middleware.CourseMiddleware",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import httpx
 import pytest
@@ -261,6 +261,31 @@ def test_an_annotator_does_their_work(house):
     assert mended.json()["completed_by"] == house.alice.id
 
 
+def test_an_address_without_its_last_slash_is_as_open_and_as_closed_as_with_it(house):
+    """Label Studio's own page leaves it out of two requests about each pair."""
+    asked = f"{house.url}/api/dm/project?project="
+    own = house.alice.session.get(f"{asked}{house.alice.project}")
+    assert own.status_code == 200 and own.json()["task_count"] == len(house.alice.tasks)
+    assert house.alice.session.get(f"{asked}{house.bob.project}").status_code in REFUSED
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("/with", "/with/"), ("/with/", "/with/"), ("/without", "/without"), ("/none", "/none")]
+)
+def test_a_slash_is_added_where_only_the_address_with_one_exists(asked, found):
+    from django.urls import path, set_urlconf
+
+    from labeling_config.plugin.slash import SlashMiddleware
+
+    addresses = ModuleType("addresses")
+    addresses.urlpatterns = [path("with/", print), path("without", print)]
+    set_urlconf(addresses)
+    request = SimpleNamespace(path=f"/behind{asked}", path_info=asked)
+    assert SlashMiddleware(lambda request: request)(request) is request
+    assert (request.path, request.path_info) == (f"/behind{found}", found)
+    set_urlconf(None)
+
+
 def test_what_the_model_thinks_is_hidden_from_annotators(house):
     task = house.alice.tasks[0]
     prediction = {"task": task, "result": contract.result_of("left", 5), "score": 0.123, "model_version": "v1"}
@@ -309,6 +334,12 @@ def test_the_guard_against_private_addresses_stays_but_for_loopback(house):
 def test_the_database_is_in_write_ahead_mode(house):
     header = (house.server.data_dir / "label_studio.sqlite3").read_bytes()[:20]
     assert header[18:20] == b"\x02\x02"  # the file format's read and write version: 2 is WAL
+
+
+def test_the_server_has_loaded_no_scipy(house):
+    process = studio.LabelStudioServer(house.server.data_dir, house.server.document_root).found()
+    loaded = {name for name in ("pandas", "scipy") for m in process.memory_maps() if f"/{name}/" in m.path}
+    assert loaded == {"pandas"}
 
 
 def test_pages_carry_the_script_and_who_is_looking(house):
@@ -372,7 +403,7 @@ def test_the_guidelines_are_open_to_all_with_their_pictures(house):
 
 CHANGED = """
 import django
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from labeling_config.plugin import apps
 
 def gone():
