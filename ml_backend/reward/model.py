@@ -9,8 +9,8 @@ reward, and these add up to the trajectory's.
 
 All K members are one computation: the temporal layer's and the MLP's weights have a leading member axis.
 Normalization is part of the module, so a caller passes values as recorded; steps beyond a trajectory's end are masked
-out everywhere, so that neither padding nor length by itself can change a reward. The convention is Bradley and
-Terry's (1952): P(a ≻ b) = σ(r_a − r_b).
+out everywhere, so that padding cannot change a reward, and length can only through progress (`held`). The convention
+is Bradley and Terry's (1952): P(a ≻ b) = σ(r_a − r_b).
 
 Importing this module imports torch: do it inside the function that needs it.
 """
@@ -83,6 +83,9 @@ class ModelSpec:
     """Whether there is a part that is linear in the steps' inputs beside the network."""
     progress: bool = False
     """Whether the steps' progress counts in the reward."""
+    horizon: tuple[int, ...] = ()
+    """Steps over which progress is counted: those of the longest trajectory, of each of `layout.tasks` where there are
+    some. Empty = over a trajectory's own, as in earlier versions and with segments."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
     outcome_inputs: tuple[str, ...] = ()
@@ -259,11 +262,32 @@ class RewardModel(nn.Module):
         return (found.squeeze(2) - self.offset.unsqueeze(1)).reshape(phi.shape[:-1])
 
     def progress(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
-        """(B, T) of each step, where it counts in the reward; the members' mean, for each of them was taught by other
-        trajectories."""
+        """(B, T) of each step as the reward counts it, where it does; the members' mean, for each of them was taught by
+        other trajectories."""
         if not self.spec.progress or self.outcomes is None:
             return None
-        return self.outcomes(inputs, mask)[..., self.outcomes.names.index(PROGRESS)].mean(dim=0)
+        return self.held(
+            self.outcomes(inputs, mask)[..., self.outcomes.names.index(PROGRESS)].mean(dim=0), inputs, mask
+        )
+
+    def held(self, progress: torch.Tensor, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, T) of (B, T) `progress`: values whose mean over a trajectory's steps is that over the horizon. What ends
+        sooner stays as far as it is until then, and what comes later does not count, so nothing is gained by standing
+        still at the end. In the mean over a trajectory's own steps it would be.
+
+        Each step is partly itself and partly the last one, so the last one is itself: what a stream says of a row.
+        """
+        if not self.spec.horizon:
+            return progress
+        steps = mask.sum(dim=1, keepdim=True)
+        horizon = torch.tensor(self.spec.horizon, dtype=steps.dtype, device=steps.device)
+        longest = horizon.max()
+        if len(self.spec.layout.tasks):  # the longest of all for a task that is not known
+            own = (inputs[:, 0, -len(horizon) :] / TASK_SIZE).round().to(steps.dtype)
+            longest = longest + (own * (horizon - longest)).sum(dim=1, keepdim=True)
+        end = progress.gather(1, torch.minimum(steps, longest) - 1)
+        counts = torch.arange(progress.shape[1], device=steps.device) < longest
+        return end + counts * (progress - end) * (steps / longest)
 
     def _counted(self, progress: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
         """`progress` as the linear part counts it, at the scale of its task. With several tasks nothing else is in that
@@ -278,7 +302,7 @@ class RewardModel(nn.Module):
             outcomes = dict(zip(self.outcomes.names, self.outcomes(inputs, mask).unbind(dim=3), strict=True))
         rewards = self.rewards(self.embed_steps(inputs, mask)) * shares(mask, inputs.dtype)
         if self.linear is not None:
-            progress = outcomes[PROGRESS].mean(dim=0) if self.spec.progress else None
+            progress = self.held(outcomes[PROGRESS].mean(dim=0), inputs, mask) if self.spec.progress else None
             rewards = rewards + self.linear.steps(inputs, mask, self._counted(progress, inputs))
         if self.summary is not None:
             rewards = rewards + self.summary.steps(inputs, mask)
@@ -448,7 +472,7 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def mean_progress(self, features: Sequence[Features]) -> np.ndarray:
-        """(N,) float64, of each trajectory; 0 where it does not count in the reward."""
+        """(N,) float64, of each trajectory as the reward counts it; 0 where it does not."""
 
         def progress(*batch: torch.Tensor) -> torch.Tensor:
             inputs, mask = self.normalize(*batch[:3]), batch[3]

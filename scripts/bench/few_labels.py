@@ -75,7 +75,12 @@ class Given:
         return float(np.mean((rewards[a] > rewards[b]) == (self.truth[a] > self.truth[b])))
 
 
-def drawn(folder: Path, task: str, seed: int, draw: int) -> Given:
+def drawn(folder: Path, task: str, seed: int, draw: int, ends: bool = False, most: int = 0) -> Given:
+    """
+    Args:
+        ends: Whether recordings end when the task is done.
+        most: Steps of each that are seen; 0 = all.
+    """
     from importer.pool.quality import quartiles
     from ml_backend.reward.dataset import Quartiles
 
@@ -89,9 +94,29 @@ def drawn(folder: Path, task: str, seed: int, draw: int) -> Given:
     pairs = with_more(stratified_pairs(computed, COUNTS[-1], rng), stratified_pairs(computed, MOST, rng))[:MOST]
     labels = answers(teacher, pool.returns[own], pairs, np.random.default_rng([seed, draw, 9, len(teacher)]))
     features, ranked = pool.features(), Quartiles(quartiles(computed), np.zeros(len(own), int))
-    mine, others = [features[i] for i in own], [features[i] for i in held]
-    known = successes(pool.arrived[own], pool.states.shape[1])
+    told = successes(pool.arrived, pool.states.shape[1])
+    if ends:
+        features = [until(item, one.done) for item, one in zip(features, told, strict=True)]
+    if most:
+        features, told = zip(*(seen(*one, most) for one in zip(features, told, strict=True)), strict=True)
+    mine, others, known = [features[i] for i in own], [features[i] for i in held], [told[i] for i in own]
     return Given(mine, labels, pairs, ranked, known, others, pool.returns[held], test, seed + 1000 * draw)
+
+
+def until(item: Any, done: int | None) -> Any:
+    """The same up to this step, with at least the first three."""
+    return taken(item, np.arange(len(item) if done is None else max(done + 1, 3)))
+
+
+def seen(item: Any, known: Any, most: int) -> tuple[Any, Any]:
+    """At most so many steps, evenly, and what is known of them."""
+    rows = np.round(np.linspace(0, len(item) - 1, min(most, len(item)))).astype(int)
+    done = None if known.done is None else int(np.searchsorted(rows, min(known.done, len(item) - 1)))
+    return taken(item, rows), replace(known, done=done)
+
+
+def taken(item: Any, rows: np.ndarray) -> Any:
+    return replace(item, frames=item.frames[rows], actions=item.actions[rows], state=item.state[rows])
 
 
 def with_more(first: np.ndarray, others: np.ndarray) -> np.ndarray:

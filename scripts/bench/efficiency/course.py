@@ -200,8 +200,8 @@ def fit(
     reward = Reward(**settings)
     actions, state = (tuple(f"{kind}{i}" for i in range(sizes[kind])) for kind in ("actions", "state"))
     spec = ModelSpec(
-        "none", "none", 112, 2.0, 64, tuple(inputs), sizes["frames"], actions, state, reward.temporal, reward.hidden,
-        reward.members, projection=PROJECTION if sizes["frames"] else 0,
+        "none", "none", 112, 2.0, reward.max_frames, tuple(inputs), sizes["frames"], actions, state, reward.temporal,
+        reward.hidden, reward.members, projection=PROJECTION if sizes["frames"] else 0,
     )  # fmt: skip
     labelled, split = _labelled(pairs, labels, seed)
     labelled = replace(labelled, quartiles=quartiles)
