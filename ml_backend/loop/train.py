@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from importer.pool import read_episode
+from importer.pool.quality import score
 from importer.pool.video import clean_frames
 from ml_backend.loop.features import ENCODERS, OWN_ENCODER, assumed, encode_pool, encoder_settings
 from ml_backend.loop.models import digests, promotion_pairs, why_worse
@@ -39,6 +40,7 @@ from ml_backend.reward.dataset import (
     split_pairs,
 )
 from ml_backend.reward.encoder_weights import EncoderSettings
+from ml_backend.validation.probes import groups
 from preference.artifacts import plain, replacing, told_when_full, write_csv, write_json
 from preference.config import Reward
 from preference.errors import ConfigError, DataError, NotReady
@@ -119,6 +121,15 @@ def fingerprint(
     told += [[t.quartile for t in ws.store.trajectories()]] if learns_quality(reward) else []
     text = json.dumps([*told, *([kinds] if len(set(kinds)) > 1 else [])], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _in_quality(trajectories: Sequence[Trajectory]) -> bool:
+    """Whether the dataset says of some whether they succeeded, and their quality is Robopref's score, which has it."""
+    for rows in groups(trajectories).values():
+        own = [trajectories[row] for row in rows]
+        if any(t.success is not None for t in own) and np.allclose(score(own), [t.quality for t in own]):
+            return True
+    return False
 
 
 def learns_quality(reward: Reward) -> bool:
@@ -216,6 +227,7 @@ def _train(ws: Workspace, preferences: Sequence[Preference], encoder: EncoderSet
     )
     figures["outcomes"] = {name: asdict(one) for name, one in trained.outcomes.items()}
     figures["weak_pairs"] = trained.weak
+    figures["success_counts"] = trained.model.spec.progress and _in_quality(ws.store.trajectories())
     figures["outcomes_by_people"], figures["contradictory"] = outcomes.by_people, outcomes.contradictory
     tuned = _tuned(ws, encoder)
     figures |= {"encoder": spec.encoder, "weights": spec.weights, "encoder_saw_labels": tuned is not None}

@@ -48,9 +48,8 @@ def check(figures: dict[str, Any]) -> list[Check]:
     """The verdict, one check after the other; a figure that could not be measured does not reach its target."""
     accuracy, spearman = figures["ranking_accuracy"], figures["spearman"]
     truth, learned, tiers_learned = figures["ground_truth"], "", ""
-    if figures.get("weak_pairs") and truth == "quality score":
-        learned = ", from which it also learned a little (reward.quality_prior),"
-        tiers_learned = " The two differ in quality, from which it also learned a little (reward.quality_prior)."
+    if truth == "quality score" and (taught := _taught(figures)):
+        learned, tiers_learned = f", {taught},", f" The two differ in quality, {taught}."
     low, high = (_words(accuracy[name]) for name in ("low", "high"))
     checks = [
         _at_least(
@@ -82,6 +81,13 @@ def check(figures: dict[str, Any]) -> list[Check]:
         words += ": it can be gamed." if probe["fires"] else "."
         checks.append(Check(SAID[name], value, HACKING, not probe["fires"], words))
     return checks
+
+
+def _taught(figures: Mapping[str, Any]) -> str:
+    """What the model has learned from the quality that it is held against."""
+    quality = "from which it also learned a little (reward.quality_prior)"
+    success = "a part of which, success, taught it progress (reward.progress_prior)"
+    return " and ".join([quality] * bool(figures.get("weak_pairs")) + [success] * bool(figures.get("success_counts")))
 
 
 def _sure(found: Check, intervals: Sequence[Mapping[str, Any] | None], target: float) -> Check:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from preference_maker import put_preferences
 
-from importer.pool.quality import quartiles
+from importer.pool.quality import quartiles, score
 from ml_backend.loop import models, queue_order, rounds, validate
 from ml_backend.loop import train as stages
 from ml_backend.loop.features import encode_pool, encoder_settings
@@ -149,6 +149,26 @@ def test_a_model_says_what_it_learned_from_the_pools_quality_and_other_quartiles
     third = stages.train(ws)
     with_quartiles(ws, 1)
     assert stages.train(ws).version == third.version and weak(third) == {}
+
+
+def test_a_model_says_that_progress_was_learned_from_the_success_in_roboprefs_own_quality(ws):
+    def says(**changes):
+        ws.config.reward = ws.config.reward.model_copy(update=changes)
+        return json.loads((ws.root / stages.train(ws).path / "validation.json").read_text())["success_counts"]
+
+    def put(success, own=None):
+        made = [replace(t, success=success) for t in ws.store.trajectories()]
+        values = score(made) if own is None else own
+        ranked = zip(made, values, quartiles(values), strict=True)
+        ws.store.put_trajectories([replace(t, quality=float(v), quartile=int(q)) for t, v, q in ranked])
+
+    put(True)
+    assert says()
+    assert not says(progress_prior=False)
+    put(True, own=np.arange(8))
+    assert not says(progress_prior=True), "a quality of the user's own"
+    put(None)
+    assert not says()
 
 
 def test_a_learning_curve_is_fitted_as_its_model_was_whatever_the_file_says_now(ws, monkeypatch):

@@ -197,6 +197,19 @@ def test_a_model_that_learned_from_the_quality_is_not_silently_held_against_it()
         assert "learned" not in check(other)[1].words
 
 
+def test_a_model_whose_progress_was_learned_from_the_success_in_the_quality_says_so():
+    weak = {"pairs": 200, "labels": 10.0, "contradicted": 0.2}
+    words = check(figures(success_counts=True))[1].words
+    assert words == (
+        "Spearman's correlation with the quality score, a part of which, success, taught it progress "
+        "(reward.progress_prior), is 0.70, at least 0.60."
+    )
+    both = check(figures(weak_pairs=weak, success_counts=True))[1].words
+    assert ", from which it also learned a little (reward.quality_prior) and a part of which, success," in both
+    for other in (figures(success_counts=False), figures(success_counts=True, ground_truth="simulator's return")):
+        assert "taught" not in check(other)[1].words
+
+
 def test_tiers_that_the_quality_tells_apart_are_not_silently_a_check_of_a_model_that_learned_from_it():
     def words(**changes):
         (one,) = [c for c in check(figures(tiers={"random_over_expert": 0.1}, **changes)) if "random" in c.what]
@@ -206,6 +219,8 @@ def test_tiers_that_the_quality_tells_apart_are_not_silently_a_check_of_a_model_
     assert words(weak_pairs=weak).endswith("from which it also learned a little (reward.quality_prior).")
     for other in ({"weak_pairs": {}}, {"weak_pairs": weak, "ground_truth": "simulator's return"}):
         assert "learned" not in words(**other)
+    taught = "The two differ in quality, a part of which, success, taught it progress (reward.progress_prior)."
+    assert words(success_counts=True).endswith(taught)
 
 
 def test_a_pool_in_which_every_measure_is_the_same_everywhere_has_its_page(ws, monkeypatch):
