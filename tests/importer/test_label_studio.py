@@ -396,6 +396,15 @@ def test_a_backend_that_is_not_there_is_one_message(ws):
         push(ws, backend_url="http://127.0.0.1:9")
 
 
+def test_who_has_the_port_is_asked_once_for_each_connection(label_studio, monkeypatch):
+    asked = []
+    monkeypatch.setattr("importer.studio.client.check_own", lambda url, *_, **__: asked.append(url))
+    kept, other = (LabelStudio(label_studio.url, label_studio.token, embedded=True) for _ in range(2))
+    for studio in (kept, kept, kept, other):
+        studio.users()
+    assert asked == [label_studio.url] * 2
+
+
 def test_a_personal_access_token_works_too(label_studio, personal_token):
     studio = LabelStudio(label_studio.url, personal_token)
     studio.check()
