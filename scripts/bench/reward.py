@@ -187,15 +187,15 @@ def peer_python(named: str, folder: Path) -> Path | None:
     return python
 
 
-def prepare(folder: Path, encoder: str, quick: bool) -> tuple[Any, Any]:
-    """The pool (made where it is not there), read, and the features of one task's trajectories."""
+def prepare(folder: Path, task: str, encoder: str, quick: bool) -> tuple[Any, Any]:
+    """The task's pool (made where it is not there), read, and the features of its trajectories."""
     from importer.pool.build import build_pool
     from ml_backend.loop.features import encode_pool
     from preference.workspace import Workspace
 
     data = ROOT / "examples" / "pool" if quick else folder / "pool"
     if not (data / "meta" / "info.json").exists():
-        program = [sys.executable, ROOT / "scripts" / "make_sample_pool.py", "--tasks", TASK]
+        program = [sys.executable, ROOT / "scripts" / "make_sample_pool.py", "--tasks", task]
         subprocess.run([*program, "--episodes", str(EPISODES), "--size", str(SIZE), "--out", data], check=True)
     text = f'[[pool.dataset]]\npath = "{data}"\nname = "bench"\n[reward]\nencoder = "{encoder}"\n'
     (folder / "robopref.toml").write_text(text)
@@ -208,11 +208,11 @@ def prepare(folder: Path, encoder: str, quick: bool) -> tuple[Any, Any]:
 class Bench:
     """One task's trajectories, with their features and true returns."""
 
-    def __init__(self, folder: Path, encoder: str, python: Path | None, quick: bool) -> None:
+    def __init__(self, folder: Path, task: str, encoder: str, python: Path | None, quick: bool) -> None:
         from ml_backend.loop.spec import known_outcomes
 
         self.folder, self.python = folder, python
-        self.ws, self.store = prepare(folder, encoder, quick)
+        self.ws, self.store = prepare(folder, task, encoder, quick)
         self.trajectories = [t for t in self.ws.store.trajectories() if t.trajectory_id in self.store]
         self.features = [self.store[t.trajectory_id] for t in self.trajectories]
         steps, fps = [len(item) for item in self.features], self.ws.config.reward.sample_fps
@@ -257,12 +257,14 @@ class Bench:
 
 
 def run(
-    folder: Path, encoder: str, python: Path | None, quick: bool, count: int, seeds: int
+    folder: Path, task: str, encoder: str, python: Path | None, quick: bool, count: int, seeds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Every seed's figures; those that are there are read."""
+    """Every seed's figures, in a folder of the task; those that are there are read."""
     from preference.artifacts import replacing
 
-    bench, found = Bench(folder, encoder, python, quick), {}
+    folder = folder / task
+    folder.mkdir(parents=True, exist_ok=True)
+    bench, found = Bench(folder, task, encoder, python, quick), {}
     where = f"{encoder.replace('/', '-')}-{count}" + ("" if python else "-without-imitation")
     for seed in range(seeds):
         path = folder / f"reward-{where}-{seed}.json"
@@ -286,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="Keeps pool, features and results; default: thrown away.")
     parser.add_argument("--peer-python", default="", help="An interpreter that has imitation.")
+    parser.add_argument("--task", default=TASK, help=f"Of Meta-World; default: {TASK}. --quick has its own.")
     parser.add_argument("--encoder", default=NETWORK, help="timm's name; with ImageNet weights where they can be had.")
     parser.add_argument("--quick", action="store_true", help="The sample pool, 300 labels; imitation only if named.")
     parser.add_argument("--seeds", type=int, help=f"Default: {SEEDS}; with --quick {QUICK['seeds']}.")
@@ -294,11 +297,10 @@ def main() -> None:
     if (seeds := asked.seeds or size["seeds"]) < 2:
         parser.error("--seeds: errors are over seeds, so two at least")
     with tempfile.TemporaryDirectory() as name:
-        folder = asked.folder or Path(name)
+        folder = (asked.folder or Path(name)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        folder = folder.resolve()
         python = None if asked.quick and not asked.peer_python else peer_python(asked.peer_python, folder)
-        found = run(folder, asked.encoder, python, asked.quick, size["pairs"], seeds)
+        found = run(folder, asked.task, asked.encoder, python, asked.quick, size["pairs"], seeds)
     print(f"{'':<50}{'accuracy':>16}{'ours ahead by':>18}{'spearman':>10}   each seed's accuracy")
     figures = {}
     parts = [name for name in found if name.startswith("part")]
@@ -319,7 +321,18 @@ def main() -> None:
     level = parts_best["ours_ahead"] >= -parts_best["ahead_error"]
     met = best["accuracy"] > max(others) and best["spearman"] > 0.85 and level
     target = "ahead of the peers and of the floors, level with the best of its parts, Spearman > 0.85"
-    print(json.dumps({"name": "reward", "quick": asked.quick, "figures": figures, "target": target, "met": bool(met)}))
+    print(
+        json.dumps(
+            {
+                "name": "reward",
+                "task": asked.task,
+                "quick": asked.quick,
+                "figures": figures,
+                "target": target,
+                "met": bool(met),
+            }
+        )
+    )
     sys.exit(0 if met else 1)
 
 

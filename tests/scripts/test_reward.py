@@ -28,13 +28,16 @@ def test_a_run_that_was_killed_goes_on_with_the_next_seed(tmp_path, monkeypatch)
     monkeypatch.setattr(reward, "Bench", Bench)
     monkeypatch.setattr(Bench, "measured", [1])
     with pytest.raises(KeyboardInterrupt):
-        reward.run(tmp_path, "resnet18", None, False, 100, 2)
+        reward.run(tmp_path, "push-v3", "resnet18", None, False, 100, 2)
     Bench.measured.clear()
-    found = reward.run(tmp_path, "resnet18", None, False, 100, 2)
+    found = reward.run(tmp_path, "push-v3", "resnet18", None, False, 100, 2)
     assert Bench.measured == [1]
     assert found == {"ours": [(0.9, 0.95), (0.91, 0.95)], "floor": [(0.5, 0.0), (0.5, 0.0)]}
-    reward.run(tmp_path, "vit_small", None, False, 100, 1)
+    reward.run(tmp_path, "push-v3", "vit_small", None, False, 100, 1)
     assert Bench.measured == [1, 0], "another encoder's figures are its own"
+    Bench.measured.clear()
+    reward.run(tmp_path, "hammer-v3", "vit_small", None, False, 100, 1)
+    assert Bench.measured == [0], "and so are another task's"
 
 
 def test_errors_are_over_seeds():
