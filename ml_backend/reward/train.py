@@ -50,7 +50,7 @@ from ml_backend.reward.outcomes import (
     targets,
     unseen_progress,
 )
-from ml_backend.reward.summary import SummaryReward, learn, measured
+from ml_backend.reward.summary import learn, measured
 from ml_backend.reward.weak import WORTH, WeakPairs, weak_pairs
 from preference.config import Reward
 from preference.errors import NotReady
@@ -147,8 +147,9 @@ def train_model(
     parts, about_parts = _usable_parts(reward, pairs.label[np.concatenate([split.train, split.validation])])
     with _one_thread():
         rng = np.random.default_rng(seed)
-        spec = replace(spec, summary=False, centres=0, radial=0, linear=False, progress=False, horizon=(),
-                       outcomes=())  # fmt: skip
+        spec = replace(spec, summary=False, centres=0, radial=0, linear=False, progress=False, outcomes=())
+        # segments end anywhere: nothing is known of what follows
+        spec = replace(spec, horizon=_horizon(features, spec) if groups is None else ())
         model = RewardModel(spec, torch.Generator().manual_seed(seed))
         model.set_normalization(fit_normalization(features, spec.projection, rng, max(1, len(spec.cameras))))
         weak = weak_pairs(pairs, split, reward.ties, np.random.default_rng([seed, 4])) if "network" in parts else None
@@ -167,44 +168,29 @@ def train_model(
             on_epoch(1)
         model.load_state_dict(state.best)
         model.eval()
-        weights, reliability, unseen = (0.0, 1.0), run.reliability(), run.unseen()
+        reliability, unseen = run.reliability(), run.unseen()
         if "network" in parts:
             reliability = _refit(model, data, split, reward, seed, epochs=state.best_epoch)
+        answers = _answers(pairs, run.labelled, reward, reliability)
+        weights = {"simple": 0.0, "network": 1.0}
         if set(parts) - {"network"}:
-            answers = _answers(pairs, run.labelled, reward, reliability)
-            part, simple = _summary(model, features, run, parts, answers, fold, seed)
-            if "network" in parts:
-                size = ratio(simple, unseen)
-                weights = stack(simple, size * unseen, answers)
-                weights = weights[0], weights[1] * size
-            else:
-                weights = 1.0, 0.0
-            model.combine(part, weights)
-            if reward.ties == "davidson":
-                both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
-                nn.init.constant_(model.log_nu, fit_log_nu(both, pairs.label[run.labelled]))
-            model.spread_rest(features)
-        told = _told_to_reward(known, pairs, split)
-        outcomes, knew = _outcomes(model, features, told, fold, seed)
-        shares: dict[str, float] = {"simple": weights[0], "network": weights[1]}
+            weights = _add_summary(model, features, run, parts, answers, unseen, fold, seed)
+        outcomes, knew = _outcomes(model, features, _told_to_reward(known, pairs, split), fold, seed)
         part = _linear_part(model, reward, parts)
         if part is not None:
-            if part.counts_progress and groups is None:  # segments end anywhere: nothing is known of what follows
-                model.spec = replace(model.spec, horizon=_horizon(features, model.spec))
-            answers, said = _answers(pairs, run.labelled, reward, reliability), pairs.label[run.labelled]
-            labels = np.count_nonzero(said != 0.5) if reward.ties == "drop" else len(said)
-            until = reward.linear_until * (LONGER if part.counts_progress else 1)
-            expected = max(0.0, 1.0 - (labels / until) ** 2)
-            if part.counts_progress and labels < ALONE * reward.linear_until:
-                unseen = np.full(len(unseen), np.nan)
-            used = data.used
-            shares = _add_linear(model, part, run, unseen, fold[used], knew[:, used], answers, expected, seed)
+            weights = _add_linear(model, part, run, unseen, fold[data.used], knew[:, data.used], answers, seed)
         model.centre(features)
-    note = " ".join(filter(None, (about_people, about_parts)))
-    attribution = model.attribution(features)
-    quality = weak.figures() if weak else {}
     return Trained(
-        model, state.epoch, state.best_epoch, state.curves, reliability, shares, attribution, outcomes, quality, note
+        model,
+        state.epoch,
+        state.best_epoch,
+        state.curves,
+        reliability,
+        weights,
+        model.attribution(features),
+        outcomes,
+        weak.figures() if weak else {},
+        " ".join(filter(None, (about_people, about_parts))),
     )
 
 
@@ -294,22 +280,25 @@ def _add_linear(
     fold: np.ndarray,
     knew: np.ndarray,
     answers: Answers,
-    expected: float,
     seed: int,
 ) -> dict[str, float]:
     """Fit the linear part to what the network learned from, weak pairs included, and add it with the weight that the
     answers choose. Not where it tells no trajectories apart, as when all labels are ties and progress does not count.
 
     Args:
-        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory; all nan where the network
-            is not to count.
+        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory.
         fold: (U,) of each trajectory that may be compared.
         knew: (K, U) bool: which member's progress learned from it.
-        expected: Its share before any answer.
 
     Returns:
         Part → its share.
     """
+    reward, label = run.reward, run.pairs.label[run.labelled]
+    labels = np.count_nonzero(label != 0.5) if reward.ties == "drop" else len(label)
+    until = reward.linear_until * (LONGER if part.counts_progress else 1)
+    expected = max(0.0, 1.0 - (labels / until) ** 2)
+    if part.counts_progress and labels < ALONE * reward.linear_until:
+        unseen = np.full(len(unseen), np.nan)
     rows, said = (run.a[run.labelled], run.b[run.labelled]), answers
     if run.weak:
         said = _with_weak(answers, len(run.labelled), run.weak)
@@ -366,23 +355,41 @@ def _with_annotators_told_apart(pairs: Pairs, reward: Reward) -> tuple[Pairs, st
     return replace(pairs, judgments=None), note
 
 
-def _summary(
+def _add_summary(
     model: RewardModel,
     features: Sequence[Features],
     run: Training,
     parts: Sequence[str],
     answers: Answers,
+    unseen: np.ndarray,
     fold: np.ndarray,
     seed: int,
-) -> tuple[SummaryReward, np.ndarray]:
-    """The part on summaries, and (N,) r_a − r_b of the labelled pairs by fits that saw neither trajectory."""
+) -> dict[str, float]:
+    """Fit the part on summaries and add it, with the weight that the answers choose where there is a network too.
+
+    Args:
+        unseen: (N,) r_a − r_b of the labelled pairs by networks that saw neither trajectory.
+
+    Returns:
+        Part → its weight.
+    """
     rng = np.random.default_rng([seed, 1])
     spec, rows = model.spec, run.labelled
     a, b = run.pairs.a[rows], run.pairs.b[rows]
-    compared = np.unique(np.concatenate([a, b]))
     raw = torch.from_numpy(model.summaries(features))
-    part = measured(raw, compared, spec.relative, spec.members, rng, kernel="kernel" in parts)
-    return part, learn(part, part.features(raw), (a, b), answers, fold, rng, linear="linear" in parts)
+    part = measured(raw, np.unique([a, b]), spec.relative, spec.members, rng, kernel="kernel" in parts)
+    simple = learn(part, part.features(raw), (a, b), answers, fold, rng, linear="linear" in parts)
+    weights = 1.0, 0.0
+    if "network" in parts:
+        size = ratio(simple, unseen)
+        weights = stack(simple, size * unseen, answers)
+        weights = weights[0], weights[1] * size
+    model.combine(part, weights)
+    if run.reward.ties == "davidson":
+        both = weights[0] * simple + weights[1] * np.nan_to_num(unseen)
+        nn.init.constant_(model.log_nu, fit_log_nu(both, run.pairs.label[rows]))
+    model.spread_rest(features)
+    return {"simple": weights[0], "network": weights[1]}
 
 
 def _answers(pairs: Pairs, rows: np.ndarray, reward: Reward, reliability: Mapping[str, float]) -> Answers:
