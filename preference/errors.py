@@ -2,6 +2,7 @@
 
     UserError                     a mistake or a state that a person can fix: one clear line, exit code 1
     ├── ConfigError               robopref.toml or an environment variable
+    ├── UsageError                an option or argument of a command that cannot be used
     ├── MissingExtra              a package that `pip install "robopref[EXTRA]"` brings
     ├── DataError                 an input file: names the file, the field, what was found and expected
     ├── StoreError                the database: unreachable, locked, or of another version
@@ -37,6 +38,12 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """robopref.toml or an environment variable holds something that cannot be used."""
+
+    exit_code = 2
+
+
+class UsageError(UserError):
+    """An option or argument of a command is missing or holds something that cannot be used."""
 
     exit_code = 2
 

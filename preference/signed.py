@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preference.errors import UserError
+from preference.errors import UsageError
 from preference.formats import now
 
 
@@ -10,10 +10,10 @@ def signature(by: str, why: str) -> tuple[str, str, str]:
     """(who, the moment now in ISO 8601 and UTC, why).
 
     Raises:
-        UserError: who or why is not said.
+        UsageError: who or why is not said.
     """
     if not by.strip() or not why.strip():
-        raise UserError("Who decides and why is recorded.", fix="Give both --by and --why.")
+        raise UsageError("Who decides and why is recorded.", fix="Give both --by and --why.")
     return by.strip(), now(), why.strip()
 
 

@@ -7,7 +7,7 @@ from preference.records import BatchStatus, Review, ReviewVerdict
 from preference.signed import signature
 from preference.workspace import Workspace
 from qc_reports.changes import changed, noted
-from qc_reports.qc import qc
+from qc_reports.qc import check_exists, qc
 from qc_reports.report.batch_report import BatchReport
 from qc_reports.report.gate import by_hand
 
@@ -28,7 +28,7 @@ def decide(ws: Workspace, batch_id: str, status: BatchStatus, *, by: str, why: s
         UserError: there is no such batch, or who or why is missing.
     """
     who, at, reason = signature(by, why)
-    _check_batch(ws, batch_id)
+    check_exists(ws, batch_id)
     decision = {"status": status, "by": who, "at": at, "why": reason}
     ws.store.put_decision(batch_id, decision)
     if status == "accepted":  # as its answers are now, whatever they were before
@@ -52,7 +52,7 @@ def review(ws: Workspace, batch_id: str, annotator_id: str, verdict: ReviewVerdi
             answers; or who or why is missing.
     """
     who, at, reason = signature(by, why)
-    _check_batch(ws, batch_id)
+    check_exists(ws, batch_id)
     report = qc(ws, batch_id)
     kinds = sorted({flag["kind"] for flag in report.flags if flag["annotator_id"] == annotator_id})
     known = any(r.batch_id == batch_id and r.annotator_id == annotator_id for r in ws.store.reviews())
@@ -106,10 +106,3 @@ def _accept_changes(ws: Workspace, batch_id: str, annotator_id: str, own: dict[s
     others = {key: answer for key, answer in before.answers.items() if key not in theirs}
     ws.store.put_batch_verdict(batch_id, {**others, **own})
     return True
-
-
-def _check_batch(ws: Workspace, batch_id: str) -> None:
-    known = [batch.batch_id for batch in ws.store.batches(calibration=False)]
-    if batch_id not in known:
-        fix = f"Batches: {', '.join(known)}." if known else "No batch has been made yet; run `robopref pairs` first."
-        raise UserError(f"There is no batch {batch_id!r}.", fix=fix)

@@ -49,8 +49,8 @@ def qc(ws: Workspace, batch_id: str) -> BatchReport:
     have the last word.
 
     Raises:
-        NotReady: the batch does not exist, or has no answer yet.
-        UserError: it is a calibration set.
+        NotReady: the batch has no answer yet.
+        UserError: there is no such batch, or it is a calibration set.
     """
     while True:
         decided = _decided_by_people(ws, batch_id)
@@ -92,6 +92,7 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
     judgments = ws.store.judgments(batch_id)
     answers = with_experts(ws, with_clock(ws, join(judgments, views, ws.store.trajectories()), judgments))
     if not answers:
+        check_exists(ws, batch_id)
         raise NotReady(f"Batch {batch_id!r} has no answers.", fix="Run `robopref pull` when annotators have answered.")
     report = _decided(ws, check(ws, batch_id, views, answers, ws.store.reviews(), so_far=so_far))
     report = _reopened(ws, report, judgments, views)
@@ -104,6 +105,17 @@ def check_batch(ws: Workspace, batch_id: str, *, so_far: bool = False) -> Checke
     )
     words = {judgment.assignment_id: judgment.free_text_reason for judgment in judgments}
     return Checked(report, answers, ws.store.pairs(batch_id), words)
+
+
+def check_exists(ws: Workspace, batch_id: str) -> None:
+    """
+    Raises:
+        UserError: there is no such batch; the calibration sets do not count.
+    """
+    known = [batch.batch_id for batch in ws.store.batches(calibration=False)]
+    if batch_id not in known:
+        fix = f"Batches: {', '.join(known)}." if known else "No batch has been made yet; run `robopref pairs` first."
+        raise UserError(f"There is no batch {batch_id!r}.", fix=fix)
 
 
 def check_all(ws: Workspace) -> Checked:

@@ -47,6 +47,7 @@ from release.versions import (
     is_complete,
     labels_of,
     parse_version,
+    released,
     released_before,
 )
 
@@ -120,6 +121,7 @@ def build_release(ws: Workspace, version: str) -> ReleaseResult:
     source = gather(ws)
     name = folder_name(ws.config.name, parsed)
     folder, archive = ws.releases / name, ws.releases / f"{name}.tar.gz"
+    _refuse_older(ws, parsed)
     before = released_before(ws.releases, ws.config.name, parsed)
     changes = _changes(source, before)
     told = [*changes.sentences(), *(_growth(source, before, changes.model_changed) if before else ())]
@@ -141,6 +143,17 @@ def build_release(ws: Workspace, version: str) -> ReleaseResult:
         changes=told,
         suggested=str(changes.suggested),
     )
+
+
+def _refuse_older(ws: Workspace, version: Version) -> None:
+    """
+    Raises:
+        UserError: the version is none of the released ones, and older than the newest of them.
+    """
+    there = released(ws.releases, ws.config.name)
+    newest = max(there, default=version)
+    if version < newest and version not in there:
+        raise UserError(f"Version {version} is older than {newest}, which is released.", fix="Choose a later one.")
 
 
 def _changes(source: Source, before: tuple[Version, Path] | None) -> Changes:

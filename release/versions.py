@@ -17,17 +17,17 @@ from pyarrow import parquet
 from semver import Version
 
 from preference.artifacts import read_csv, read_jsonl
-from preference.errors import DataError, UserError
+from preference.errors import DataError, UsageError, UserError
 
 
 def parse_version(text: str) -> Version:
     """
     Raises:
-        UserError: `text` is not a semantic version. Build metadata (`+...`) is refused too: it does not count in the
+        UsageError: `text` is not a semantic version. Build metadata (`+...`) is refused too: it does not count in the
             order of versions, so two releases could not be told apart by it.
     """
     if not Version.is_valid(text) or "+" in text:
-        raise UserError(
+        raise UsageError(
             f"{text!r} is not a version of the form MAJOR.MINOR.PATCH.", fix="Use one such as 1.2.0 or 1.2.0-rc.1."
         )
     return Version.parse(text)

@@ -22,6 +22,7 @@ from preference.errors import ConfigError, DataError
 from preference.records import ADOPTED, DISAGREES, Annotator, Batch, ModelVersion
 from preference.workspace import Workspace
 from qc_reports.annotators.history import settled_later
+from qc_reports.resolution.disputed import without_third
 from qc_reports.resolve import lost
 
 
@@ -72,7 +73,7 @@ def status(ws: Workspace) -> Status:
         "labels": len(labels),
         "models": len(ws.store.model_versions()),
     }
-    notes = [*outside_protocol(ws.config), *_retests(ws, step)]
+    notes = [*outside_protocol(ws.config), *_retests(ws, step), *_thirds(ws)]
     return Status(step.stage, step.command, step.why, owed(ws), counts, notes)
 
 
@@ -83,6 +84,15 @@ def _retests(ws: Workspace, step: Step) -> list[str]:
         return []
     more = "`robopref certify --retest` gives them more pairs or a second training."
     return [f"Not certified yet: {', '.join(names)}. {more}"]
+
+
+def _thirds(ws: Workspace) -> list[str]:
+    """Labels that are not coming by themselves."""
+    count = len(without_third(ws)) if ws.store.resolved() else 0
+    if not count:
+        return []
+    differ = "Two people differ on a pair" if count == 1 else f"Two people differ on {count} pairs"
+    return [f"{differ}, and nobody certified is left to ask. Certify one more, or `robopref adjudicate --to NAME`."]
 
 
 def owed(ws: Workspace) -> list[Owed]:

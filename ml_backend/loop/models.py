@@ -69,11 +69,12 @@ def promote(ws: Workspace, version: str) -> ModelVersion:
     """Use this version from now on; open tasks get its order, in Label Studio too where that can be reached.
 
     Raises:
-        NotReady: there is no such version, or its file is gone.
+        UserError: there is no such version.
+        NotReady: its file is gone.
     """
     known = {record.version: record for record in ws.store.model_versions()}
     if version not in known:
-        raise NotReady(f"There is no model {version!r}.", fix=f"Known: {', '.join(known) or 'none yet'}.")
+        raise UserError(f"There is no model {version!r}.", fix=f"Known: {', '.join(known) or 'none yet'}.")
     record = replace(known[version], active=True)
     if not (ws.root / record.path / "model.pt").is_file():
         raise NotReady(f"{record.path}/model.pt is gone.", fix="Run `robopref train`.")

@@ -147,7 +147,7 @@ def page_of(ws: Workspace, version: str = "") -> Path:
     """Where the page of the model in use (or a given one) is, or will be.
 
     Raises:
-        NotReady: there is no such model.
+        NotReady, UserError: there is no model, or no such model.
     """
     return confined(ws.root, _record(ws, version).path) / PAGE
 
@@ -157,7 +157,7 @@ def _record(ws: Workspace, version: str) -> ModelVersion:
     record = known.get(version) if version else ws.store.active_model()
     if record is None:
         if known and version:
-            raise NotReady(f"There is no reward model {version!r}.", fix=f"Models: {', '.join(known)}.")
+            raise UserError(f"There is no reward model {version!r}.", fix=f"Models: {', '.join(known)}.")
         raise NotReady("There is no reward model yet.", fix="Run `robopref train` first.")
     return record
 

@@ -82,7 +82,7 @@ def validate(
 
 @app.command(rich_help_panel=LEARN)
 def rank(
-    count: Annotated[int, typer.Option(help="Number of pairs.")] = 50,
+    count: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 50,
     strategy: Annotated[str, typer.Option(help="Default: active.strategy in robopref.toml.")] = "",
     among: Annotated[
         Path | None,

@@ -1,7 +1,7 @@
 """Adjudication: pairs that people dispute go to somebody who decides, and what was decided.
 
-Disputed are pairs that would be discarded as ambiguous, and those on which the most reliable people disagree with the
-rest, as the batches' reports have them.
+Disputed are pairs that would be discarded as ambiguous, those that lack a third opinion, and those on which the most
+reliable people disagree with the rest, as the batches' reports have them.
 """
 
 from __future__ import annotations

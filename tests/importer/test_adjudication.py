@@ -12,7 +12,8 @@ from labeling_config import contract
 from labeling_config.questions import CAUSES, DECISIONS, answers_in, for_adjudication
 from preference.adjudicated import copy_of, decisions
 from preference.errors import UserError
-from qc_reports.resolution.disputed import disputed
+from preference.records import Annotator, Assignment, Batch, Judgment, Pair
+from qc_reports.resolution.disputed import disputed, without_third
 from qc_reports.resolve import resolve_labels
 
 
@@ -39,6 +40,34 @@ def test_ambiguous_pairs_are_asked_once_in_a_project_that_counts_as_no_vote_and_
     assert (queue.title, queue.shows_expert) == ("Adjudication 001 · rosa", False)
     decide(ws, made[0], "A")
     assert set(reasons(ws)) == {"p0", "p1", "p2"}
+
+
+def two_differ(ws):
+    """A pair p9 on which two people differ."""
+    ws.store.put_annotators([Annotator(name, f"{name}@example.org") for name in ("dee", "eli", "fay")])
+    pair = Pair("p9", "t0", "t3", "push", "same", "production", "production-002")
+    own = [Assignment(f"{name}-9", "p9", name, "production-002", 0, "A") for name in ("dee", "eli")]
+    ws.store.put_pairs(Batch("production-002", "production"), [pair], own)
+    ws.store.put_judgments(
+        Judgment(a.assignment_id, a.annotator_id, "p9", said, 4, 9000) for a, said in zip(own, ("A", "B"), strict=True)
+    )
+    assert reasons(ws)["p9"] == (None, "needs_third")
+
+
+def test_a_pair_on_which_two_differ_is_disputed_while_nobody_is_asked(ws):
+    two_differ(ws)
+    assert without_third(ws) == ["p9"] and disputed(ws, []) == ["p0", "p1", "p9"]
+    third = Assignment("fay-9", "p9", "fay", "production-002", 0, "A", third=True)
+    ws.store.put_pairs(Batch("production-002", "production"), [], [third])
+    assert without_third(ws) == [], "somebody is asked"
+
+
+def test_a_pair_that_lacks_a_third_opinion_can_be_decided(ws):
+    two_differ(ws)
+    (made,) = open_adjudication(ws, "rosa", without_third(ws))
+    assert without_third(ws) == [], "an adjudicator has it"
+    decide(ws, made, "B")
+    assert reasons(ws)["p9"] == (0.0, "adjudicated")
 
 
 def test_what_is_decided_is_the_label_and_what_is_not_stays(ws):

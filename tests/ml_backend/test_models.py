@@ -15,7 +15,7 @@ from ml_backend.reward.dataset import Pairs, Split
 from ml_backend.validation.learning_curve import outlook, why_stop
 from preference.artifacts import write_json
 from preference.config import Active
-from preference.errors import NotReady
+from preference.errors import NotReady, UserError
 from robopref.cli import app
 
 
@@ -96,7 +96,7 @@ def test_models_are_listed_promoted_and_rolled_back(ws):
     assert ws.store.active_model().version == "rm-0004"
     assert roll_back(ws).version == "rm-0003"
     assert roll_back(ws).version == "rm-0002"
-    with pytest.raises(NotReady, match=r"no model 'rm-0009'"):
+    with pytest.raises(UserError, match=r"no model 'rm-0009'"):
         promote(ws, "rm-0009")
     ws.store.put_model_version(version(1))
     with pytest.raises(NotReady, match="no model to roll back to"):

@@ -80,6 +80,10 @@ def test_certifying_twice_changes_no_figure(ws):
 
 
 def test_qc_needs_answers(ws):
+    with pytest.raises(UserError, match="no batch 'production-001'") as refused:
+        checks.qc(ws, "production-001")
+    assert "run `robopref pairs` first" in refused.value.fix
+    make_batch(ws, "production-001", PEOPLE)
     with pytest.raises(NotReady, match="has no answers"):
         checks.qc(ws, "production-001")
 

@@ -344,6 +344,13 @@ def test_the_same_inputs_give_the_same_archive_elsewhere_on_another_day_and_rele
     assert {p.name for p in ws.releases.iterdir()} == {p.name for p in built.path.parent.iterdir()}
 
 
+def test_a_version_older_than_the_newest_release_is_refused(built, ws):
+    shutil.copytree(built.path.parent, ws.releases)
+    with pytest.raises(UserError, match=r"Version 0\.9\.0 is older than 1\.0\.0"):
+        build_release(ws, "0.9.0")
+    assert not list(ws.releases.glob("*0.9.0*"))
+
+
 def test_the_notebook_arrives_at_the_released_accuracy_from_the_unpacked_archive_alone(built, tmp_path):
     import nbformat
     from nbclient import NotebookClient
