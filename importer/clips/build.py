@@ -18,6 +18,7 @@ from pathlib import Path
 from importer.clips.index import ClipIndex, Entry
 from importer.clips.plan import Job, plan
 from importer.clips.render import render
+from importer.pool.build import check_paths
 from importer.pool.dataset import files_read, read_episode
 from importer.pool.manifest import Failure, failure_of, write_failures, write_manifest
 from preference.config import Clips, Pool
@@ -57,10 +58,12 @@ def build_clips(ws: Workspace) -> ClipsResult:
 
     Raises:
         NotReady: there is no pool yet.
+        ConfigError: a dataset does not exist, such as one on a disk that is not mounted: its clips stay as they are.
     """
     trajectories = [t for t in ws.store.trajectories() if t.in_pool]
     if not trajectories:
         raise NotReady("There is no pool yet.", fix="Run `robopref pool` first.")
+    check_paths(ws.config)
     result = render_clips(trajectories, ws.config.pool, ws.config.clips, ws.clips, ws.workers, salt=ws.salt)
     done = []
     for t in trajectories:

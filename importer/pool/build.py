@@ -70,7 +70,7 @@ def build_pool(ws: Workspace) -> PoolResult:
     """
     if not ws.config.pool.dataset:
         raise ConfigError(f"{ws.config.file}: no dataset is configured.", fix="Add a [[pool.dataset]] with its path.")
-    _check_paths(ws.config)
+    check_paths(ws.config)
     result = read_pool(ws.config.pool, ws.config.clips, ws.workers)
     write_failures(ws.manifest.with_name("failures.csv"), result.failures)
     if not result.trajectories:
@@ -85,7 +85,7 @@ def build_pool(ws: Workspace) -> PoolResult:
     return replace(result, trajectories=trajectories, notes=[*result.notes, *_telling_ids(trajectories, ws.config)])
 
 
-def _check_paths(config: Config) -> None:
+def check_paths(config: Config) -> None:
     """
     Raises:
         ConfigError: a dataset, or its sidecar file, does not exist.

@@ -29,7 +29,9 @@ def train(
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Train the reward model on the resolved preferences and validate it.
+    """Train the reward model on the resolved preferences, and test it on pairs kept apart.
+
+    `robopref validate` then says whether it can be trusted.
 
     With --finetune, the encoder is first trained on the training pairs by the recipe in [reward.finetune] (default: the
     protocol's), in bfloat16 on a GPU; the model is then trained on its features.

@@ -31,7 +31,7 @@ from importer.pool import build_pool, read_episode, read_pool
 from importer.pool.dataset import open_dataset
 from importer.pool.video import clean_frames, sample_rows
 from preference.config import Clips, Dataset, Pool
-from preference.errors import DataError, UserError
+from preference.errors import ConfigError, DataError, UserError
 from preference.work import HERE
 from preference.workspace import Workspace
 
@@ -305,6 +305,14 @@ def test_a_video_that_vanished_fails_its_clips_and_spares_the_others(tmp_path: P
     assert failure.dataset == "other" and failure.file.endswith(".mp4") and "missing" in failure.reason
     assert "missing" in (ws.clips / "failures.csv").read_text()
     assert [t.trajectory_id for t in ws.store.trajectories() if not t.clip] == ["other-000000"]
+
+
+def test_clips_stay_known_while_the_dataset_is_away(tmp_path: Path) -> None:
+    ws = rendered(tmp_path)
+    (tmp_path / "tiny").rename(tmp_path / "unmounted")
+    with pytest.raises(ConfigError, match="does not exist"):
+        build_clips(ws)
+    assert all(t.clip for t in ws.store.trajectories())
 
 
 def test_a_stream_that_ffmpeg_cannot_decode_is_one_clear_line(tmp_path: Path) -> None:
