@@ -239,6 +239,7 @@ def contract_of(
         "sample_fps": spec.sample_fps,
         "max_frames": spec.max_frames,
         "length": [min(lengths), max(lengths)],
+        "horizon": list(spec.horizon) if spec.progress else [],
         "before_s": clips.before_s,
     }
     for key, names in (("actions", spec.action_names), ("state", spec.state_names)):

@@ -84,8 +84,8 @@ class ModelSpec:
     progress: bool = False
     """Whether the steps' progress counts in the reward."""
     horizon: tuple[int, ...] = ()
-    """Steps over which progress is counted: those of the longest trajectory, of each of `layout.tasks` where there are
-    some. Empty = over a trajectory's own, as in earlier versions and with segments."""
+    """Steps over which progress is counted, within which nearly all trajectories end; of each of `layout.tasks` where
+    there are some. Empty = over a trajectory's own, as in earlier versions and with segments."""
     outcomes: tuple[str, ...] = ()
     """What it says of each step beside the reward: `progress`, `success`."""
     outcome_inputs: tuple[str, ...] = ()

@@ -380,9 +380,9 @@ class Stream:
     The model sees the latest `window` rows, so neither memory nor time grows with the episode. A trajectory's reward is
     a mean over its rows: the mean of what `add` gives follows it, and is the same where a row counts by itself
     (temporal layer `mean`); with neighbours, `add` cannot know the next row yet. Where progress counts, this holds for
-    episodes as long as the longest of training: a shorter one is rewarded as if it stayed at its end until then, so
-    where reaching the goal ends an episode, give the last row's reward for the rest of that time. A model with parts on
-    whole trajectories (`linear`, `kernel`) is refused.
+    episodes of `contract["horizon"]` rows (one number, or one for each of `task_types`): a shorter one is rewarded as
+    if it stayed at its end until then. So where reaching the goal ends an episode, give the last row's reward for the
+    rows that are left. A model with parts on whole trajectories (`linear`, `kernel`) is refused.
     """
 
     def __init__(self, model: RewardModel, window: int, **kind: str) -> None:

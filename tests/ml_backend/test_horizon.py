@@ -142,3 +142,13 @@ def test_where_the_longest_are_sampled_more_sparsely_the_horizon_is_half_as_long
     made, known = recordings()
     longest = max(map(len, made))
     assert fitted(made, known, plan=spec(hidden=8, max_frames=longest)).spec.horizon == (round(1.5 * longest),)
+
+
+def test_a_recording_that_was_left_running_does_not_set_the_horizon():
+    made, known = recordings()
+    longest = max(map(len, made))
+    left_running = [still_frames_added(still_frames_added(made[1])), *made[1:]]
+    assert max(map(len, left_running)) > 2 * longest
+    assert fitted(left_running, known).spec.horizon == (longest,)
+    few = slice(0, 20)  # too few to tell what is usual
+    assert fitted(left_running[few], known[few], count=10).spec.horizon == (len(left_running[0]),)

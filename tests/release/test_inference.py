@@ -15,6 +15,7 @@ from ml_maker import features, spec
 
 from ml_backend.reward.model import RewardModel
 from preference.config import Clips
+from preference.pages import render
 from release.onnx import Example, WholePath, contract_of, export_onnx
 
 COLUMNS = {"camera": "", "actions": [("action", [])], "state": [("observation.state", [])]}
@@ -154,6 +155,26 @@ def test_a_model_with_parts_on_whole_trajectories_refuses_to_stream_in_one_sente
     pool, _ = features(3)
     example = Example("t0", np.zeros((len(pool[0]), 0, 0, 3), np.uint8), pool[0].actions, pool[0].state)
     assert not contract_of(own, pool, Clips(), [example], COLUMNS, {}, name="x", version="1")["additive"]
+
+
+@pytest.mark.parametrize(
+    ("progress", "horizon", "told"),
+    [
+        (True, (9, 14), "over 9, 14 rows (of each task type)"),
+        (True, (9,), "over 9 rows:"),
+        (False, (9,), ""),
+        (True, (), ""),
+    ],
+)
+def test_the_contract_says_over_how_many_rows_progress_counts(progress, horizon, told):
+    """Whoever ends an episode at its goal needs the number: for so long the last row's reward goes on."""
+    pool, _ = features(3)
+    own = replace(spec(), progress=progress, outcomes=("progress",), horizon=horizon)
+    example = Example("t0", np.zeros((len(pool[0]), 0, 0, 3), np.uint8), pool[0].actions, pool[0].state)
+    found = contract_of(own, pool, Clips(), [example], COLUMNS, {}, name="x", version="1")
+    assert found["horizon"] == list(horizon if progress else ())
+    text = render("release", "INPUT_FORMAT.md.jinja", c=found | {"graph": {"inputs": [], "outputs": []}})
+    assert ("Progress counts" in text) == bool(told) and told in text
 
 
 def recorded(folder, robot, sizes, episodes=2):
