@@ -115,7 +115,8 @@ def started(result: Started, as_json: bool) -> None:
             ("success", tallied(found.success))]  # fmt: skip
     table("Found", ["", ""], rows)
     if found.unreadable:
-        say(f"{found.unreadable} episodes cannot be read; the first: {found.first_error}", "yellow")
+        cannot = "1 episode" if found.unreadable == 1 else f"{found.unreadable} episodes"
+        say(f"{cannot} cannot be read; the first: {found.first_error}", "yellow")
     warn(note for note in inspected.notes if note != found.first_error)
     if found.missing:
         say("\nWhat limits the pairs:")

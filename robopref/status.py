@@ -147,7 +147,8 @@ def _people(ws: Workspace) -> Step | None:
     people = len(everybody) - len(experts)
     if experts and people >= ws.config.pairs.overlap:
         return None
-    stage = f"{people} annotators and {'one' if experts else 'no'} expert are named; each pair goes to "
+    who = f"{people} annotator{'s' * (people != 1)} and {'one' if experts else 'no'} expert"
+    stage = f"{who} are named; each pair goes to "
     why = f"Set expert and people under [annotators] in {ws.config.file} first."
     return Step(f"{stage}{ws.config.pairs.overlap} annotators.", "robopref calibration build", why)
 
