@@ -275,19 +275,21 @@ class RewardModel(nn.Module):
         sooner stays as far as it is until then, and what comes later does not count, so nothing is gained by standing
         still at the end. In the mean over a trajectory's own steps it would be.
 
-        Each step is partly itself and partly the last one, so the last one is itself: what a stream says of a row.
+        Each step is partly itself and partly the last one, so the last one up to the horizon is itself: what a stream
+        says of a row. Steps that are not there may also come first, as in a window at an episode's beginning.
         """
         if not self.spec.horizon:
             return progress
-        steps = mask.sum(dim=1, keepdim=True)
+        place = mask.cumsum(dim=1)  # from 1
+        steps = place[:, -1:]
         horizon = torch.tensor(self.spec.horizon, dtype=steps.dtype, device=steps.device)
         longest = horizon.max()
         if len(self.spec.layout.tasks):  # the longest of all for a task that is not known
             own = (inputs[:, 0, -len(horizon) :] / TASK_SIZE).round().to(steps.dtype)
             longest = longest + (own * (horizon - longest)).sum(dim=1, keepdim=True)
-        end = progress.gather(1, torch.minimum(steps, longest) - 1)
-        counts = torch.arange(progress.shape[1], device=steps.device) < longest
-        return end + counts * (progress - end) * (steps / longest)
+        last = mask & (place == torch.minimum(steps, longest))
+        end = (progress * last).sum(dim=1, keepdim=True)
+        return end + (place <= longest) * (progress - end) * (steps / longest)
 
     def _counted(self, progress: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
         """`progress` as the linear part counts it, at the scale of its task. With several tasks nothing else is in that

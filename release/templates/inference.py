@@ -395,7 +395,8 @@ class Stream:
                 "alone."
             )
         self.model, self.kind = model, kind
-        self.rows: deque[tuple[Any, Any, Any]] = deque(maxlen=window)
+        # beyond the horizon a row's progress would not count
+        self.rows: deque[tuple[Any, Any, Any]] = deque(maxlen=min([window, *model.contract.get("horizon", [])]))
 
     def reset(self) -> None:
         """A new episode begins."""

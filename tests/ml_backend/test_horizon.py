@@ -71,6 +71,13 @@ def test_the_mean_over_the_steps_is_that_over_the_horizon(horizon, counted):
     assert model.held(progress, inputs, mask)[0, :3].tolist() == counted
 
 
+def test_steps_that_are_not_there_may_come_first_as_in_a_window_at_an_episodes_beginning():
+    model = RewardModel(spec(hidden=8, progress=True, outcomes=("progress",), horizon=(4,)))
+    progress, inputs = torch.tensor([[9.0, 0.0, 0.5, 1.0]]), torch.zeros(1, 4, model.spec.width)
+    mask = torch.tensor([[False, True, True, True]])
+    assert model.held(progress, inputs, mask)[0, 1:].tolist() == [0.25, 0.625, 1.0]
+
+
 def test_a_trajectory_is_counted_over_the_horizon_of_its_task_and_one_of_an_unknown_task_over_the_longest():
     plan = spec(
         hidden=8, progress=True, outcomes=("progress",), task_types=("a", "b"), task_columns=True, horizon=(2, 4)

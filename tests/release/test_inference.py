@@ -24,13 +24,20 @@ COLUMNS = {"camera": "", "actions": [("action", [])], "state": [("observation.st
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A model of random weights in which each row counts by itself, and that says progress and success."""
-    folder = tmp_path_factory.mktemp("release")
+    return released(tmp_path_factory.mktemp("release"))
+
+
+def released(folder, **plan):
+    """Its ONNX file."""
     generator = torch.Generator().manual_seed(0)
-    described = spec(temporal="mean", hidden=8, members=2)
+    described = spec(temporal="mean", hidden=8, members=2, **plan)
     model = RewardModel(described, generator).eval()
     with torch.no_grad():
         model.action_scale.fill_(1.0)
         model.state_scale.fill_(1.0)
+        if model.linear is not None:
+            model.linear.size.fill_(1.0)
+            model.linear.weight.fill_(5.0)
     model.add_outcomes(model.make_outcomes(("progress", "success"), generator))
     model.eval()
     pool, _ = features(30)
@@ -83,6 +90,17 @@ def test_a_stream_keeps_a_few_rows_and_its_mean_is_the_trajectorys_reward(model,
     assert stream.add(None, one["actions"][0], one["state"][0]) == pytest.approx(said[0])
     with pytest.raises(inference.InputError, match="window is 0"):
         model.stream(window=0)
+
+
+def test_where_progress_counts_a_streams_row_has_its_own_however_wide_the_window_and_long_the_episode(
+    tmp_path, episodes
+):
+    known = released(tmp_path, progress=True, outcomes=("progress", "success"), horizon=(4,))
+    model, one = inference.RewardModel.load(known), episodes[0]
+    assert len(one["actions"]) > 4 == model.contract["horizon"][0]
+    narrow, wide = model.stream(window=1), model.stream(window=50)
+    for a, s in zip(one["actions"], one["state"], strict=True):
+        assert wide.add(None, a, s) == pytest.approx(narrow.add(None, a, s), abs=1e-4)
 
 
 def test_values_beyond_training_are_clipped_reported_and_refused_when_strict(model, path, episodes):
