@@ -15,7 +15,7 @@ from labeling_config.contract import MISSING_CLIP, preference_of
 from ml_backend.reward.encoder_weights import WITHOUT_A_HUB, own_size
 from preference.config_file import outside_protocol
 from preference.errors import EXTRAS, MissingExtra, UserError, explained, installed
-from preference.records import AssignmentView
+from preference.records import SETTLED, AssignmentView
 from preference.workspace import Workspace
 from robopref.init import SCHEMA_NAME, schema_text
 from robopref.studio import SETTINGS
@@ -132,8 +132,9 @@ def _database(ws: Workspace) -> Iterator[Finding]:
     place = store.engine.url.render_as_string(hide_password=True)
     counts = f"{len(store.trajectories())} trajectories, {store.count_judgments()} judgments"
     yield Finding("good", f"Database {place}: {counts}.")
-    if rejections := store.rejections():
-        yield Finding("note", f"{len(rejections)} answers were rejected; the newest: {rejections[-1].reason}.")
+    if rejections := [rejection for rejection in store.rejections() if rejection.reason != SETTLED]:
+        were = "1 answer was" if len(rejections) == 1 else f"{len(rejections)} answers were"
+        yield Finding("note", f"{were} rejected; the newest: {rejections[-1].reason}.")
     yield from _unseen(ws)
     if store.engine.dialect.name == "sqlite" and len(store.annotators()) > 10:
         yield Finding(

@@ -282,6 +282,19 @@ def test_the_doctor_says_beside_its_other_checks_that_the_work_folder_cannot_be_
     assert any(found.what.startswith("ffmpeg") for found in others)
 
 
+def test_the_doctor_counts_closed_training_pairs_as_no_rejections(tmp_path):
+    from preference.records import SETTLED, Rejection
+    from preference.workspace import Workspace
+    from robopref.doctor import examine
+
+    config = tmp_path / "robopref.toml"
+    config.touch()
+    ws = Workspace.open(config)
+    for rejections, said in (([Rejection(1, 1, SETTLED)], []), ([Rejection(2, 2, "skipped: dark")], ["1 answer was"])):
+        ws.store.put_judgments([], rejections)
+        assert [found.what[:12] for found in examine(config) if "rejected" in found.what] == said
+
+
 def test_the_doctor_says_whether_the_plugin_is_there_and_finds_all_it_needs(label_studio, tmp_path, monkeypatch):
     from importer.studio.client import LabelStudio
     from robopref.doctor import examine
