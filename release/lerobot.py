@@ -31,7 +31,7 @@ from ml_backend.loop.spec import features_for
 from ml_backend.reward.model import RewardModel
 from preference.artifacts import confined, read_json, replacing, sha256_of, write_json
 from preference.config import Dataset
-from preference.errors import NotReady, UserError
+from preference.errors import NotReady, UsageError, UserError
 from preference.records import ModelVersion, Trajectory
 from preference.work import progress
 from preference.workspace import Workspace
@@ -94,14 +94,14 @@ def export_lerobot(
 
     Raises:
         NotReady: there is no model, or no pool.
-        UserError: there is no such dataset, it is not a LeRobot dataset, `folder` holds something else, or `best` is
-            no share.
+        UserError: there is no such dataset, it is not a LeRobot dataset, or `folder` holds something else.
+        UsageError: `best` is no share, or `column` is one that `next_reward` fills.
         DataError: a file of the dataset is broken, or has a column of that name.
     """
     if best is not None and not 0.0 < best <= 1.0:
-        raise UserError(f"--best: expected a share above 0 and up to 1, found {best:g}.", fix="0.3 is the best 30 %.")
+        raise UsageError(f"--best: expected a share above 0 and up to 1, found {best:g}.", fix="0.3 is the best 30 %.")
     if next_reward and column in (NEXT, KEPT):
-        raise UserError(f"--column and --next-reward both name {column}.", fix="Name another one with --column.")
+        raise UsageError(f"--column and --next-reward both name {column}.", fix="Name another one with --column.")
     chosen = _dataset(ws, dataset)
     trajectories = [t for t in ws.store.trajectories() if t.dataset == chosen.name and not t.adopted]
     if not trajectories:

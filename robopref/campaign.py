@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from importer.pairs.annotators import certified_ids
 from importer.pairs.plan import HOURLY, RESERVE
 from ml_backend.validation.learning_curve import TARGETS, Needed, accuracy_of, labels_for
-from preference.errors import UserError
+from preference.errors import UsageError
 from preference.formats import interval
 from preference.records import ModelVersion
 from preference.workspace import Workspace
@@ -69,16 +69,16 @@ def campaign(
         wage: Per hour.
 
     Raises:
-        UserError: an argument out of range.
+        UsageError: an argument out of range.
     """
     from qc_reports.planning import crew, overlap_table
 
     kind, tasks = _kind(ws)
     target = target or TARGETS[kind]
     if not 0.5 < target < 1.0:
-        raise UserError(f"--target: expected an accuracy between 0.5 and 1, found {target:g}.", fix="Try 0.75.")
+        raise UsageError(f"--target: expected an accuracy between 0.5 and 1, found {target:g}.", fix="Try 0.75.")
     if people < 0 or pairs < 0 or (wage is not None and wage <= 0):
-        raise UserError("--people, --pairs and --wage: expected numbers above 0.", fix="Leave out what is not known.")
+        raise UsageError("--people, --pairs and --wage: expected numbers above 0.", fix="Leave out what is not known.")
     models = ws.store.model_versions()
     needed, basis = _pairs(target, kind, tasks, labels_for(target, models)) if not pairs else ((pairs, pairs), "given")
     certified = certified_ids(ws)

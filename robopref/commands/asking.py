@@ -61,9 +61,9 @@ def plan(
     target: Annotated[
         float, typer.Option(help="Accuracy on held-out pairs; default: 0.75, or 0.65 with several task types.")
     ] = 0.0,
-    people: Annotated[int, typer.Option(min=0, help="Annotators; default: those certified, or those named.")] = 0,
-    pairs: Annotated[int, typer.Option(min=0, help="Labelled pairs; default: what the target takes.")] = 0,
-    wage: Annotated[float | None, typer.Option(min=0, help="Per hour, in any currency: shows costs.")] = None,
+    people: Annotated[int, typer.Option(help="Annotators; default: those certified, or those named.")] = 0,
+    pairs: Annotated[int, typer.Option(help="Labelled pairs; default: what the target takes.")] = 0,
+    wage: Annotated[float | None, typer.Option(help="Per hour, in any currency: shows costs.")] = None,
     config: ConfigPath = DEFAULT,
     json: Json = False,
 ) -> None:

@@ -82,7 +82,7 @@ def test_a_person_holds_and_accepts_with_reasons_and_the_last_word_holds(config)
 
 
 def test_what_is_not_said_is_asked_for(config):
-    robopref(config, "batch", "accept", "production-001", "--by", "maria", code=1)
+    robopref(config, "batch", "accept", "production-001", "--by", "maria", code=2)
     robopref(config, "batch", "review", "eve", "--by", "maria", "--why", "x", code=2)
     robopref(config, "batch", "hold", "production-007", "--by", "maria", "--why", "x", code=1)
     assert listed(config)["decisions"] == []

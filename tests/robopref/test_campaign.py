@@ -74,4 +74,4 @@ def test_the_command_shows_a_table_or_json(planned_batch):
     assert shown.exit_code == 0 and "500 to 2000" in shown.output and "cost" in shown.output
     found = json.loads(CliRunner().invoke(app, ["plan", "--pairs", "300", "--json", "-c", file]).stdout)
     assert found["pairs"] == [300, 300]
-    assert CliRunner().invoke(app, ["plan", "--target", "2", "-c", file]).exit_code == 1
+    assert CliRunner().invoke(app, ["plan", "--target", "2", "-c", file]).exit_code == 2

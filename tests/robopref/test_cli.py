@@ -271,6 +271,22 @@ def test_ctrl_c_is_calm(tmp_path):
     assert "Stopped" in rest
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan", "--target", "5"],
+        ["plan", "--people", "-1"],
+        ["export", "lerobot", "out", "--best", "2"],
+        ["rank", "--count", "0"],
+        ["batch", "accept", "production-001"],
+        ["release", "--version", "banana"],
+    ],
+)
+def test_an_option_that_cannot_be_used_is_wrong_usage(tmp_path, command):
+    (tmp_path / "robopref.toml").touch()
+    assert robopref(*command, cwd=tmp_path).returncode == 2
+
+
 def test_the_doctor_says_beside_its_other_checks_that_the_work_folder_cannot_be_used(tmp_path):
     from robopref.doctor import examine
 
