@@ -51,10 +51,9 @@ def temperatures(
         differences: (N,) r_a − r_b, by models not trained on the pair.
         tasks: (N,) the task type of each pair.
     """
-    most = reward.slip if reward.reliability == "vote" else 0.0
     if reward.ties == "davidson":
-        return Temperatures(1.0, most)
-    shared, slip = temperature_and_slip(differences, labels, most)
+        return Temperatures(1.0, reward.slip)
+    shared, slip = temperature_and_slip(differences, labels, reward.slip)
     rows = {task: tasks == task for task in apart}
     own = {task: shared * temperature(differences[own] / shared, labels[own], slip) for task, own in rows.items()}
     return Temperatures(shared, slip, own)

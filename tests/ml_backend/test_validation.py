@@ -74,6 +74,9 @@ def test_labels_without_slips_are_not_taken_for_those_of_people_who_slip():
         found = calibration(cooled, labels, slips)
         assert slips == pytest.approx(share, abs=0.05) and (slips <= Reward().slip).all()
         assert found["error"] < found["by_chance"], share
+        tasks = np.full(400, "")
+        from_answers = temperatures(x, labels, tasks, Reward(reliability="crowd_bt"))
+        assert from_answers == temperatures(x, labels, tasks, Reward()), "the labels are the same"
         if not share:
             assert calibration(x, labels, Reward().slip)["error"] > found["by_chance"], (
                 "clear pairs would be at most .9"
