@@ -308,7 +308,7 @@ def test_one_bad_dataset_spares_the_others(tmp_path: Path) -> None:
 
 def test_a_bad_input_survives_the_way_out_of_a_worker_process() -> None:
     error = pickle.loads(pickle.dumps(BadInput("a.mp4", "video", "is broken", fix="Mend it.")))  # noqa: S301
-    assert (str(error), error.file) == ("a.mp4, video: is broken Mend it.", "a.mp4")
+    assert (str(error), error.file) == ("a.mp4, video: is broken. Mend it.", "a.mp4")
 
 
 # -- the manifest and the stage ------------------------------------------------------------------------------------
