@@ -18,7 +18,6 @@ from screen_maker import (
     SEEN,
     annotations,
     answer_by_api,
-    log_in,
     make_project,
     open_stream,
     sign_in,
@@ -312,7 +311,8 @@ def test_a_pair_that_somebody_else_has_open_is_waited_for(page, label_studio):
     with annotator_session(label_studio.url, label_studio.username, label_studio.password) as manager:
         taken = manager.post(f"{label_studio.url}/api/dm/actions/?id=next_task&project={project}", json={})
         assert taken.status_code == 200
-    log_in(page, label_studio, email)
+    sign_in(page, label_studio, email)
+    page.goto(f"{label_studio.url}/robopref/next")
     page.get_by_text("Somebody else has your next pair open").wait_for()
     answer_by_api(label_studio, email, task_ids(label_studio, project))
 

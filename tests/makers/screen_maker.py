@@ -89,8 +89,8 @@ def log_in(page, server, email):
     page.goto(f"{server.url}/user/login/")
     page.fill("[name=email]", email)
     page.fill("[name=password]", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "/user/login" not in url)
+    page.locator("[name=password]").press("Enter")  # whatever has the focus: the page makes a frame of its own
+    page.wait_for_url(lambda url: "/user/login" not in url, wait_until="commit")
 
 
 def open_stream(page, server, project):

@@ -24,7 +24,7 @@ from ml_backend.validation.temperature import (
 )
 from ml_backend.validation.verdict import check, verdict_of
 from preference.config import Reward
-from preference.errors import DataError, NotReady
+from preference.errors import DataError, NotReady, UserError
 from preference.formats import figure
 from robopref.summary import validation
 
@@ -279,7 +279,7 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, 
             assert violations(shown) == [], screen
             assert not too_wide(shown), screen
     assert validate_model(ws, record.version).verdict == found.verdict
-    with pytest.raises(NotReady, match=r"no reward model 'rm-0009'\. Models: rm-0001"):
+    with pytest.raises(UserError, match=r"no reward model 'rm-0009'\. Models: rm-0001"):
         validate_model(ws, "rm-0009")
     (folder / "split.json").write_text("{")
     with pytest.raises(DataError, match=r"split\.json is not JSON"):
