@@ -85,12 +85,16 @@ def sign_in(page, server, email, password=PASSWORD):
 
 
 def log_in(page, server, email):
-    """On the login page, which leads to their next pair."""
+    """On the login page, which leads to their next pair. If it leads elsewhere, the failure shows every answer on the
+    way: in two whole runs it once led back to the login page, and nobody knows why."""
+    replies = []
+    page.on("response", lambda reply: replies.append((reply.status, reply.url, reply.headers.get("location"))))
     page.goto(f"{server.url}/user/login/")
     page.fill("[name=email]", email)
     page.fill("[name=password]", PASSWORD)
-    page.locator("[name=password]").press("Enter")  # whatever has the focus: the page makes a frame of its own
-    page.wait_for_url(lambda url: "/user/login" not in url, wait_until="commit")
+    with page.expect_navigation(wait_until="commit"):
+        page.locator("[name=password]").press("Enter")
+    assert "/user/login" not in page.url, replies
 
 
 def open_stream(page, server, project):
