@@ -272,6 +272,7 @@ def test_validating_writes_the_figures_and_one_page_that_needs_nothing_else(ws, 
     assert not re.search(r"<script|(src|href)=.https?:", page)
     assert page.count("<svg role") == 6
     assert record.version in page
+    assert f"{100 * written['calibration']['slip']:.0f} % are taken to have the wrong label" in page
     with chromium.new_context(**SCREENS["desktop light"]) as context:
         shown = context.new_page()
         shown.goto(page_of(ws).as_uri())
