@@ -286,11 +286,14 @@ class LabelStudio:
         query = task_filter("updated_at", "greater_or_equal", "Datetime", since) if since else None
         if tasks is not None:
             query = task_filter("id", "in_list", "List", list(tasks))
-        for page in self._pages(project_id, ANNOTATION_FIELDS, query):
+        for page in self._pages(project_id, ANNOTATION_FIELDS, query, fields="all"):
             yield [StudioTask(int(task["id"]), task["updated_at"], task["annotations"]) for task in page]
 
-    def _pages(self, project_id: int, fields: str, query: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
-        params: dict[str, Any] = {"project": project_id, "fields": "all", "resolve_uri": "false", "include": fields}
+    def _pages(
+        self, project_id: int, include: str, query: dict[str, Any] | None, fields: str = "task_only"
+    ) -> Iterator[list[dict[str, Any]]]:
+        """`fields`: "all" with annotations and what Label Studio counts of them, which takes it half as long again."""
+        params: dict[str, Any] = {"project": project_id, "fields": fields, "resolve_uri": "false", "include": include}
         params |= {"page_size": PAGE} | ({"query": json.dumps(query)} if query else {})
         number, seen, total = 1, 0, 1
         while seen < total:

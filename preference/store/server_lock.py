@@ -5,6 +5,7 @@ The server lets go of it when the connection ends, however it ends; nothing has 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 import sqlalchemy as sa
@@ -50,10 +51,14 @@ class ServerLock:
             return False
 
     def release(self) -> None:
+        """Once it has returned, anybody may take it: at its connection's end the server lets go only a little later."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()  # ends the session: the lock must not go back into the pool with it
-            connection.close()
+        if connection is None:
+            return
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # whatever ails it, it ends now
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+        connection.invalidate()  # ends the session: where that failed, the lock must not go back into the pool with it
+        connection.close()
 
 
 def server_lock_taken(database: Database, name: str) -> bool:

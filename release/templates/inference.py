@@ -328,6 +328,13 @@ class RewardModel:
             self._task(kind[0])
         return feeds, rows, leading[1], batched
 
+    def horizon(self, task: str = "") -> int:
+        """Rows over which progress counts: a shorter episode is rewarded as if it stayed at its end until then. 0 where
+        progress does not count, the longest where the model does not know the task."""
+        rows = self.contract.get("horizon") or [0]
+        number = known_task(task, self.contract["task_types"]) if len(rows) > 1 else 0
+        return rows[number] if number >= 0 else max(rows)
+
     def _task(self, task: str) -> int:
         """Its number; -1, with a warning, where the model does not know it."""
         known = self.contract["task_types"]
@@ -380,9 +387,9 @@ class Stream:
     The model sees the latest `window` rows, so neither memory nor time grows with the episode. A trajectory's reward is
     a mean over its rows: the mean of what `add` gives follows it, and is the same where a row counts by itself
     (temporal layer `mean`); with neighbours, `add` cannot know the next row yet. Where progress counts, this holds for
-    episodes of `contract["horizon"]` rows (one number, or one for each of `task_types`): a shorter one is rewarded as
-    if it stayed at its end until then. So where reaching the goal ends an episode, give the last row's reward for the
-    rows that are left. A model with parts on whole trajectories (`linear`, `kernel`) is refused.
+    episodes of `RewardModel.horizon(task)` rows: a shorter one is rewarded as if it stayed at its end until then. So
+    where reaching the goal ends an episode, give the last row's reward for the rows that are left, as `reward_wrapper`
+    does. A model with parts on whole trajectories (`linear`, `kernel`) is refused.
     """
 
     def __init__(self, model: RewardModel, window: int, **kind: str) -> None:
@@ -438,9 +445,13 @@ def reward_wrapper(
             rows the reward is that of the row before.
         window, kind: As in `RewardModel.stream`; `kind` is `task` and `robot`, where the model knows several.
 
-    info["robopref"] has everything that `Stream.add` gives.
+    Where the environment ends an episode (`terminated`, not `truncated`) before the model's horizon, its last step also
+    gets the last row's reward for each step that is left: otherwise finishing would pay less than staying just short of
+    the goal. info["robopref"] has everything that `Stream.add` gives.
     """
     import gymnasium
+
+    horizon = model.horizon(kind.get("task", "")) * every
 
     class Rewarded(gymnasium.Wrapper):
         def __init__(self) -> None:
@@ -462,7 +473,8 @@ def reward_wrapper(
             self.steps += 1
             self.observation, own, terminated, truncated, info = self.env.step(action)
             told = {**info, "env_reward": own, "robopref": self.said}
-            return self.observation, self.said["reward"], terminated, truncated, told
+            counted = 1 + (max(horizon - self.steps, 0) if terminated else 0)
+            return self.observation, self.said["reward"] * counted, terminated, truncated, told
 
     return Rewarded()
 

@@ -125,12 +125,11 @@ def guess(accounts, truth, what, *, hinted=False):
     if hinted:
         wrong = np.random.default_rng(7).random(len(labels)) > RIGHT
         x = np.hstack([x, (labels ^ wrong)[:, None]])
+    first = np.array([n == 0 for n, _, _ in tasks])
     if what == "which one is better":
-        return attack(with_history(x, labels, accounts), labels)
-    if what != "repeats":
-        return attack(x, labels)
-    rows, groups = matched([(n, place) for n, place, _ in tasks], labels)
-    return attack(x[rows], labels[rows], groups)
+        x = with_history(x, labels, accounts)
+    rows = matched([(n, place) for n, place, _ in tasks], labels) if what == "repeats" else np.arange(len(labels))
+    return attack(x[rows], labels[rows], first[rows])
 
 
 def test_every_task_was_read_with_both_of_its_clips(ws, read):

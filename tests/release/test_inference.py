@@ -161,6 +161,41 @@ def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
             assert [row[1] for row in found][::every] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("ends", ["terminated", "truncated"])
+@pytest.mark.parametrize(("horizon", "task", "rows"), [([9], "", 9), ([3], "", 3), ([9, 14], "two", 14), ([], "", 0)])
+def test_an_episode_that_ends_at_its_goal_gets_the_rewards_of_the_rows_that_are_left(
+    model, episodes, ends, horizon, task, rows
+):
+    gymnasium = pytest.importorskip("gymnasium", reason="gymnasium comes with robopref[sim]")
+    counts = inference.RewardModel(
+        model.session, {**model.contract, "horizon": horizon, "task_types": ["one", "two"] if task else ["one"]}
+    )
+    assert counts.horizon(task) == rows and counts.horizon("never seen") == max([0, *horizon])
+    one, taken = episodes[0], 5
+
+    class Short(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-10, 10, (3,))
+        action_space = gymnasium.spaces.Box(-10, 10, (2,))
+
+        def reset(self, **_):
+            self.place = 0
+            return one["state"][0], {}
+
+        def step(self, action):
+            self.place += 1
+            last = self.place == taken
+            return one["state"][self.place], 0.0, last and ends == "terminated", last and ends == "truncated", {}
+
+    for every in (1, 2):
+        env = inference.reward_wrapper(Short(), counts, lambda seen: (None, seen), every=every, task=task)
+        env.reset()
+        found = [env.step(action) for action in one["actions"][:taken]]
+        left = max(rows * every - taken, 0) if ends == "terminated" else 0
+        row = found[-1][4]["robopref"]["reward"]
+        assert [step[1] for step in found[:-1]] == [step[4]["robopref"]["reward"] for step in found[:-1]]
+        assert found[-1][1] == pytest.approx(row * (1 + left))
+
+
 def test_a_model_with_parts_on_whole_trajectories_refuses_to_stream_in_one_sentence(model):
     """Such a part is about the end of a trajectory; row by row it was added again and again."""
     whole = inference.RewardModel(model.session, {**model.contract, "additive": False})
