@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from preference.errors import StoreError
 from preference.store.database import Database, translated
@@ -55,7 +56,7 @@ class ServerLock:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with contextlib.suppress(sa.exc.SQLAlchemyError):  # whatever ails it, it ends now
+        with contextlib.suppress(SQLAlchemyError):  # whatever ails it, it ends now
             connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
         connection.invalidate()  # ends the session: where that failed, the lock must not go back into the pool with it
         connection.close()
