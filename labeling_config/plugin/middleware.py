@@ -39,6 +39,21 @@ class _Middleware:
         return self.get_response(request)
 
 
+class StrangerMiddleware(_Middleware):
+    """Strangers get no session.
+
+    Label Studio gives them a new one with every reply, files included. The login page asks for some when it is shown
+    already; what arrived after the reply to the login took that one's session away, and whoever had signed in stood
+    before the login page again.
+    """
+
+    def __call__(self, request: Any) -> Any:
+        response = super().__call__(request)
+        if not request.user.is_authenticated:
+            request.session.modified = False
+        return response
+
+
 class AccessMiddleware(_Middleware):
     """Managers pass. Annotators pass where `routes.ROUTES` allows it. Strangers get Label Studio's login."""
 

@@ -53,6 +53,7 @@ _at = MIDDLEWARE.index(_last_activity) if _last_activity in MIDDLEWARE else len(
 MIDDLEWARE = [
     "labeling_config.plugin.slash.SlashMiddleware",
     *MIDDLEWARE[:_at],
+    "labeling_config.plugin.middleware.StrangerMiddleware",
     "labeling_config.plugin.middleware.AccessMiddleware",
     "labeling_config.plugin.middleware.CourseMiddleware",
     "labeling_config.plugin.middleware.ScriptMiddleware",

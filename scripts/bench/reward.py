@@ -12,7 +12,8 @@ validation pairs, from which ours learns as well. imitation 1.0.1 trains its Bas
 trajectory as 32 evenly spaced steps, because it compares fragments of one length only; it runs in an environment of its
 own (`--peer-python`; made beside the pool where none is named). The linear model sees each trajectory's mean inputs.
 Our decay and slip were chosen on this task with four other seeds, the learning rate on the sample pool; the peers' are
-tuned here. Errors are standard errors over seeds.
+tuned here. Errors are standard errors over seeds. `clear pairs` is the accuracy on pairs that differ by more than 0.1
+standard deviations of the return: in some tasks half of the pairs differ by less, and this teacher tosses a coin.
 
 Each seed's result is kept in the folder: a run that was killed goes on.
 """
@@ -41,6 +42,8 @@ STEPS, FULL = 32, "frames, actions, state"
 HELP = [(rate, *help) for rate in (1e-3, 3e-4) for help in ((0.0, 0.0), (0.1, 1e-2), (0.1, 1e-3))]
 """Learning rate, slip and weight decay that imitation may choose from."""
 BETA, MISTAKE = 3.0, 0.1
+CLEAR = 0.1
+"""Standard deviations of the return: of pairs that differ by less, at most 57 % are answered right."""
 PARTS = ("linear", "kernel", "network")
 """Of the reward; each is also measured alone."""
 PEER = "imitation==1.0.1"
@@ -88,8 +91,9 @@ def noisy_pairs(truth: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, n
     return a, b, np.where(rng.random(count) < MISTAKE, ~right, right).astype(float)
 
 
-def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float, float]:
-    """Accuracy on noise-free pairs that were not asked, and Spearman's correlation over the pool."""
+def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float, ...]:
+    """Accuracy on noise-free pairs that were not asked, Spearman's correlation over the pool, and accuracy on those of
+    the pairs that differ by more than `CLEAR`."""
     from scipy.stats import spearmanr
 
     rng = np.random.default_rng([seed, 1])
@@ -98,8 +102,9 @@ def judge(rewards: np.ndarray, truth: np.ndarray, a: np.ndarray, b: np.ndarray, 
     kept = np.array([(i, j) for i, j in drawn if i != j and frozenset((i, j)) not in asked][:HELD_OUT])
     first, second = kept.T
     right = (rewards[first] > rewards[second]) == (truth[first] > truth[second])
+    clear = np.abs(truth[first] - truth[second]) > CLEAR * truth.std()
     statistic: Any = spearmanr(rewards, truth)
-    return float(right.mean()), float(statistic.statistic)
+    return float(right.mean()), float(statistic.statistic), float(right[clear].mean())
 
 
 def fragments(features: Any, progress: list[np.ndarray]) -> list[Any]:
@@ -225,8 +230,8 @@ class Bench:
             blind: "frames, actions",
         }
 
-    def measure(self, count: int, seed: int) -> dict[str, tuple[float, float]]:
-        """What learned from `count` pairs → its accuracy and Spearman's correlation."""
+    def measure(self, count: int, seed: int) -> dict[str, tuple[float, ...]]:
+        """What learned from `count` pairs → what `judge` finds."""
         from ml_backend.reward.dataset import Pairs, index_quartiles, split_pairs
 
         a, b, label = noisy_pairs(self.truth, count, seed)
@@ -258,7 +263,7 @@ class Bench:
 
 def run(
     folder: Path, task: str, encoder: str, python: Path | None, quick: bool, count: int, seeds: int
-) -> dict[str, list[tuple[float, float]]]:
+) -> dict[str, list[tuple[float, ...]]]:
     """Every seed's figures, in a folder of the task; those that are there are read."""
     from preference.artifacts import replacing
 
@@ -267,7 +272,7 @@ def run(
     bench, found = Bench(folder, task, encoder, python, quick), {}
     where = f"{encoder.replace('/', '-')}-{count}" + ("" if python else "-without-imitation")
     for seed in range(seeds):
-        path = folder / f"reward-{where}-{seed}.json"
+        path = folder / f"figures-{where}-{seed}.json"
         if not path.exists():
             figures = bench.measure(count, seed)
             with replacing(path) as temporary:
@@ -301,21 +306,20 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         python = None if asked.quick and not asked.peer_python else peer_python(asked.peer_python, folder)
         found = run(folder, asked.task, asked.encoder, python, asked.quick, size["pairs"], seeds)
-    print(f"{'':<50}{'accuracy':>16}{'ours ahead by':>18}{'spearman':>10}   each seed's accuracy")
+    print(f"{'':<50}{'accuracy':>16}{'ours ahead by':>18}{'spearman':>10}{'clear pairs':>13}   each seed's accuracy")
     figures = {}
     parts = [name for name in found if name.startswith("part")]
     found["best of its parts"] = found[max(parts, key=lambda name: mean_error([row[0] for row in found[name]])[0])]
     mine = np.array(found[FULL])[:, 0]
     for label, rows in found.items():
-        each, spearman = np.array(rows).T
+        each, spearman, clear = np.array(rows).T
         (accuracy, error), (ahead, unsure) = mean_error(each), mean_error(mine - each)
         cells = f"{accuracy:.3f} ± {error:.3f}", f"{ahead:+.3f} ± {unsure:.3f}"
         seen = " ".join(f"{value:.3f}" for value in each)
-        print(f"{label:<50}{cells[0]:>16}{cells[1]:>18}{spearman.mean():>10.3f}   {seen}")
+        print(f"{label:<50}{cells[0]:>16}{cells[1]:>18}{spearman.mean():>10.3f}{clear.mean():>13.3f}   {seen}")
         found_here = {"accuracy": accuracy, "error": error, "ours_ahead": ahead, "ahead_error": unsure}
-        figures[label] = {k: round(v, 4) for k, v in found_here.items()} | {
-            "spearman": round(float(spearman.mean()), 4)
-        }
+        found_here |= {"spearman": float(spearman.mean()), "clear_pairs": float(clear.mean())}
+        figures[label] = {name: round(value, 4) for name, value in found_here.items()}
     best, parts_best = figures[FULL], figures["best of its parts"]
     others = [row["accuracy"] for name, row in figures.items() if name.startswith(("floor", "linear", "imitation"))]
     level = parts_best["ours_ahead"] >= -parts_best["ahead_error"]

@@ -322,6 +322,18 @@ def test_creating_an_annotator_twice_gives_the_same_one(house, personal_token):
     assert create_annotator(house.url, personal_token, house.bob.email, PASSWORD) == house.bob.id
 
 
+def test_strangers_get_no_session_so_nothing_that_arrives_late_ends_the_one_of_a_login(house):
+    """The login page still loads files when somebody with a password manager has signed in already."""
+    server, paths = house.server, ("/", "/user/login/", "/heidi-tips", "/robopref/plugin.css")
+    strangers = [httpx.get(f"{server.url}{path}") for path in paths]
+    assert [reply.cookies.get("sessionid") for reply in strangers] == [None] * len(strangers)
+    with annotator_session(server.url, house.alice.email, PASSWORD) as session:
+        assert session.get("/user/login/").url.path != "/user/login/", "signed in, it leads on"
+        session.get("/logout/")
+        assert "sessionid" not in session.cookies
+        assert session.get("/user/login/").url.path == "/user/login/"
+
+
 def test_the_guard_against_private_addresses_stays_but_for_loopback(house):
     private = {"project": house.alice.project, "url": "http://10.0.0.5:9090"}
     refused = house.manager.post(f"{house.url}/api/ml/", json=private)

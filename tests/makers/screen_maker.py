@@ -86,7 +86,7 @@ def sign_in(page, server, email, password=PASSWORD):
 
 def log_in(page, server, email):
     """On the login page, which leads to their next pair. If it leads elsewhere, the failure shows every answer on the
-    way: in two whole runs it once led back to the login page, and nobody knows why."""
+    way."""
     replies = []
     page.on("response", lambda reply: replies.append((reply.status, reply.url, reply.headers.get("location"))))
     page.goto(f"{server.url}/user/login/")

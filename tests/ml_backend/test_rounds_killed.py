@@ -11,6 +11,8 @@ from process_maker import runs_killed
 from preference.records import Judgment
 from preference.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path

@@ -37,6 +37,7 @@ bootstrap = 30
 bootstrap = 200
 [reward]
 encoder = "tf_efficientnet_lite0"
+image_size = 112
 sample_fps = 0.5
 members = 2
 epochs = 10
@@ -307,6 +308,7 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path, monkeypatch):
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_clips_are_rendered_stops_everything_calmly(tmp_path, empty_studio):
     """As a terminal sends it: to the whole foreground group, worker processes included."""
     root = tmp_path / "demo"

@@ -28,7 +28,7 @@ from importer.studio.pull import pull
 from labeling_config.contract import result_of
 from robopref.studio import LabelStudioServer
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def proxy(studio):
 
 
 ON_SQLITE = pytest.param("sqlite", marks=pytest.mark.xdist_group("faults on SQLite"))
-ON_POSTGRESQL = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.xdist_group("faults on PostgreSQL")])
+ON_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.xdist_group("faults on PostgreSQL"))
 
 
 @pytest.fixture(scope="module", params=[ON_SQLITE, ON_POSTGRESQL])
@@ -94,7 +94,6 @@ def test_the_loop_runs_by_itself(loop):
     assert {one.annotator_id for one in loop.ws.store.reviews()} >= {QUICK}
 
 
-@pytest.mark.slow
 def test_the_worker_is_killed_at_random_moments(loop, kills):
     """In turn its working process, which the supervisor restarts, and both, which systemd restarts."""
     rng = random.Random(11)
@@ -113,7 +112,6 @@ def test_the_worker_is_killed_at_random_moments(loop, kills):
     loop.check()
 
 
-@pytest.mark.slow
 def test_the_service_is_killed_at_random_moments(loop, kills):
     rng = random.Random(12)
     for _ in range(kills):
@@ -126,7 +124,6 @@ def test_the_service_is_killed_at_random_moments(loop, kills):
     loop.check()
 
 
-@pytest.mark.slow
 def test_label_studio_is_killed_at_random_moments(loop, studio, kills):
     rng = random.Random(13)
     for _ in range(kills):
@@ -138,7 +135,6 @@ def test_label_studio_is_killed_at_random_moments(loop, studio, kills):
     loop.check()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [500, 503, "lost", "slow"])
 def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
     """500, nothing at all, a 500 after the deed was done, two seconds late: what the worker wants of it."""
@@ -152,7 +148,6 @@ def test_label_studio_answers_wrongly_or_late_for_a_while(loop, proxy, trouble):
     loop.check()
 
 
-@pytest.mark.slow
 def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
     url = loop.ws.store.engine.url
     if url.get_backend_name() == "sqlite":
@@ -172,7 +167,6 @@ def test_the_database_is_locked_for_longer_than_the_service_waits(loop):
     loop.check()
 
 
-@pytest.mark.slow
 def test_a_model_file_is_cut_short(loop):
     assert loop.goes_on(), loop.logs()
     assert until(loop.ws.store.active_model)
@@ -187,7 +181,6 @@ def test_a_model_file_is_cut_short(loop):
     assert (active.version != broken.version, damage(loop.ws, active)) == (True, "")
 
 
-@pytest.mark.slow
 def test_two_workers_share_nothing_and_the_second_takes_over(loop):
     second = loop.new_worker("second").start()
     try:
@@ -215,7 +208,6 @@ for module in (importer.pairs.batches, preference.formats):
 """
 
 
-@pytest.mark.slow
 def test_the_clock_is_set_back(loop, studio, tmp_path):
     """By four hundred days, for the worker and the service; and Label Studio's answers of then carry such stamps."""
     assert loop.goes_on(), loop.logs()

@@ -68,6 +68,7 @@ def test_a_folder_in_use_is_left_alone(label_studio):
     assert answers(label_studio.url)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_server_and_the_next_start_has_the_same_credentials(made_before, tmp_path, label_studio):
     process, url = run_elsewhere(made_before, tmp_path / "docs")
     assert answers(url)
