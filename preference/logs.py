@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from preference.formats import printable
-from preference.work import console
+from preference.work import console, output
 
 LogFormat = Literal["text", "json"]
 HEADER = "X-Request-ID"
@@ -64,14 +64,14 @@ def tell(log: logging.Logger, message: str, *, level: int = logging.INFO, **fiel
 
 
 def set_up(form: LogFormat) -> None:
-    """Log to stderr in this form. With `json`, everything else that this process says there is such a line, too."""
+    """Log to stderr in this form. With `json`, everything else that this process says is such a line, too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("robopref").setLevel(logging.INFO)
     logging.captureWarnings(True)
     if form == "json":
-        console.file = _Lines(logging.getLogger("robopref.console"))
+        console.file = output.file = _Lines(logging.getLogger("robopref.console"))
         sys.excepthook = _log_crash
 
 

@@ -48,7 +48,9 @@ LONGEST_END_S = 5.0
 UNGUARDED = 78
 """Exit code of a process that found itself running the whole script that made it."""
 console = Console(stderr=True)
-"""Progress and messages go to stderr, so that `--json` on stdout stays clean."""
+"""Progress, warnings and errors go to stderr, so that results on stdout stay clean."""
+output = Console()
+"""Results for people, on stdout, so that they can be piped and kept."""
 
 
 def terminal(text: object) -> str:

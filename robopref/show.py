@@ -1,6 +1,6 @@
 """Results as a person reads them, or as one JSON object for a script.
 
-Text goes to stderr and JSON to stdout, so that a script can read one without the other.
+Both go to stdout; progress, warnings and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 
 from preference.artifacts import plain, read_json, to_json
 from preference.errors import UserError
 from preference.formats import UNKNOWN, UNPRINTABLE, figure
 from preference.records import Batch, ModelVersion, Trajectory, by_stratum
-from preference.work import console, terminal
+from preference.work import console, output, remark, terminal
 from preference.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,21 +43,21 @@ def print_json(value: Any) -> None:
     sys.stdout.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(value)))
 
 
-def say(text: str, colour: str = "") -> None:
-    """A sentence for a person."""
-    console.print(f"[{colour}]{terminal(text)}[/]" if colour else terminal(text), highlight=False, soft_wrap=True)
+def say(text: str, colour: str = "", to: Console = output) -> None:
+    """A sentence of a result, for a person."""
+    to.print(f"[{colour}]{terminal(text)}[/]" if colour else terminal(text), highlight=False, soft_wrap=True)
 
 
 def warn(sentences: Iterable[str]) -> None:
     for sentence in dict.fromkeys(sentences):
-        say(sentence, "yellow")
+        remark(sentence)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], to: Console = output) -> None:
     drawn = Table(*columns, title=terminal(title), title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
         drawn.add_row(*(terminal(cell) for cell in row))
-    console.print(drawn)
+    to.print(drawn)
 
 
 def counted(counts: Mapping[str, Any]) -> str:
@@ -120,7 +121,8 @@ def started(result: Started, as_json: bool) -> None:
     warn(note for note in inspected.notes if note != found.first_error)
     if found.missing:
         say("\nWhat limits the pairs:")
-        warn(f"- {sentence}" for sentence in found.missing)
+        for sentence in found.missing:
+            say(f"- {sentence}", "yellow")
     say(f"\nCheck the entry at the end of {result.path}, and name the expert and the people under [annotators]. Next:")
     say("  robopref pool\n  robopref clips")
 
@@ -141,19 +143,21 @@ def inspection(result: Inspection, as_json: bool) -> None:
         print_json(_inspected(result))
         return
     rate = f", {result.fps:.4g} rows per second" if math.isfinite(result.fps) else ""
-    say(f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.")
+    say(
+        f"{result.path}: {result.format}, {result.episodes} episodes{rate}; the first is {result.first_id}.", to=console
+    )
     columns = [[c.name, c.dtype, c.width, ", ".join(c.names[:8]) + (" …" if len(c.names) > 8 else "")]
                for c in result.columns]  # fmt: skip
-    table("\nColumns, one value per row", ["column", "type", "numbers", "names"], columns)
-    say(f"\nCameras: {', '.join(result.cameras) or 'none'}")
-    say(f"Per episode: {', '.join(result.labels) or 'nothing'}\n")
+    table("\nColumns, one value per row", ["column", "type", "numbers", "names"], columns, to=console)
+    say(f"\nCameras: {', '.join(result.cameras) or 'none'}", to=console)
+    say(f"Per episode: {', '.join(result.labels) or 'nothing'}\n", to=console)
     roles = []
     for role in result.roles:
         place = role.place or ("from the data" if role.found else UNKNOWN)
         roles.append([role.name, place, role.found or UNKNOWN, "guessed" if role.guessed and role.place else ""])
-    table("What Robopref uses", ["role", "column", "in the first episode", ""], roles)
+    table("What Robopref uses", ["role", "column", "in the first episode", ""], roles, to=console)
     warn(result.notes)
-    say("\nFor robopref.toml:")
+    say("\nFor robopref.toml:", to=console)
     sys.stdout.write(result.toml)
 
 
@@ -335,7 +339,7 @@ def verified(result: VerifyResult, as_json: bool) -> None:
         say(f"{result.path}: all {result.files} files are as released.{digest}")
     else:
         for problem in result.problems:
-            console.print(f"[red]✗[/] {terminal(problem)}", highlight=False, soft_wrap=True)
+            output.print(f"[red]✗[/] {terminal(problem)}", highlight=False, soft_wrap=True)
     if not result.ok:
         raise UserError(f"{result.path} differs from what was released: {_problems(len(result.problems))}.")
 
@@ -348,7 +352,7 @@ def findings(results: Sequence[Finding], as_json: bool) -> None:
         marks = {"good": "[green]✓[/]", "note": "[yellow]•[/]", "bad": "[red]✗[/]"}
         for finding in results:
             text = terminal(f"{finding.what} {finding.fix}".strip())
-            console.print(f"{marks[finding.level]} {text}", highlight=False, soft_wrap=True)
+            output.print(f"{marks[finding.level]} {text}", highlight=False, soft_wrap=True)
     if bad := sum(finding.level == "bad" for finding in results):
         raise UserError(f"{_problems(bad)} found.")
 

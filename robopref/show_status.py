@@ -24,7 +24,8 @@ def status(found: Status, as_json: bool) -> None:
     if found.owed:
         rows = [[who.annotator_id, who.role, who.project, who.answered, who.open] for who in found.owed]
         table("\nOpen answers", ["annotator", "role", "project in Label Studio", "answered", "open"], rows)
-    warn(found.notes)
+    for note in found.notes:
+        say(note, "yellow")
     say(f"\n{found.stage}")
     then(found.next, found.why, as_json)
 

@@ -11,6 +11,7 @@ import typer
 
 from preference.errors import needs
 from preference.records import Activity
+from preference.work import remark
 from preference.workspace import Workspace
 from robopref import show
 from robopref.app import DEFAULT, LEARN, ConfigPath, Json, Stages, app
@@ -173,7 +174,7 @@ def _turn(ws: Workspace, doing: str) -> Iterator[None]:
         now = ws.store.activity()
         holder = f"Waiting for another process: {now.doing}." if now else "Waiting for another process to finish."
         if holder != said:
-            show.say(holder)
+            remark(holder)
             said = holder
         return now
 

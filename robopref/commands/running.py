@@ -12,6 +12,7 @@ import typer
 
 from preference.errors import needs
 from preference.logs import set_up
+from preference.work import remark
 from preference.workspace import Workspace
 from robopref import show, show_status
 from robopref.app import DEFAULT, RUN, ConfigPath, Json, app
@@ -222,7 +223,7 @@ def backup(
             every_h=every,
             keep=keep,
             on_done=lambda result: show.backed_up(result, json),
-            on_trouble=lambda error: show.say(str(error), "yellow"),
+            on_trouble=remark,
         )
     show.backed_up(back_up(config, file, studio, force=force), json)
 

@@ -32,11 +32,15 @@ def init(
     Example: `robopref init ../datasets/my_lerobot_dataset`
     """
     if schema:
-        show.say(f"Wrote {write_schema(config.parent)}.")
+        written = write_schema(config.parent)
+        show.print_json({"path": written}) if json else show.say(f"Wrote {written}.")
     elif dataset:
         show.started(start(config, dataset), json)
     else:
         made = write_config(config)
+        if json:
+            show.print_json({"path": made})
+            return
         show.say(f"Wrote {made}. Next: name your dataset under [[pool.dataset]], then run `robopref pool`.")
 
 

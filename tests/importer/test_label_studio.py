@@ -548,7 +548,7 @@ def test_push_says_who_gets_what_and_pull_counts_what_webhooks_brought(ws, tmp_p
     )
 
     def said(command):
-        return CliRunner().invoke(app, [command, "--config", str(tmp_path / "robopref.toml")]).stderr
+        return CliRunner().invoke(app, [command, "--config", str(tmp_path / "robopref.toml")]).output
 
     pushed = said("push")
     assert "1 accounts, 1 projects and 2 tasks made" in pushed and "credentials.json" in pushed

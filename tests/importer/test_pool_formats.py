@@ -129,7 +129,7 @@ def test_the_real_g1_dataset_gives_three_clips_and_one_sentence_about_97_missing
     assert "97 episodes" in sentence
     assert len((tmp_path / "work" / "pool" / "failures.csv").read_text().splitlines()) == 98
     clips = subprocess.run([robopref, "clips"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert clips.returncode == 0 and "3 clips rendered" in clips.stderr
+    assert clips.returncode == 0 and "3 clips rendered" in clips.stdout
     assert len(list((tmp_path / "work" / "clips").glob("*.mp4"))) == 3
 
 

@@ -11,13 +11,14 @@ from preference import logs
 SPEAK = """
 import logging, sys, warnings
 from preference import logs
-from preference.work import console, remark
+from preference.work import console, output, remark
 logs.set_up(sys.argv[1])
 log = logging.getLogger("robopref.test")
 with logs.request("r-1"):
     logs.tell(log, "stored", task=12, who="eve\\nINFO forged \\x1b[2J")
 remark("a remark [with] brackets\\nin two lines")
 console.print("[bold]bold[/]")
+output.print("a result")
 logging.getLogger("waitress").warning("queue depth is %d", 3)
 warnings.warn("old")
 log.debug("not said")
@@ -28,6 +29,7 @@ raise RuntimeError("a crash")
 def spoken(form):
     done = subprocess.run([sys.executable, "-c", SPEAK, form], capture_output=True, text=True)
     assert done.returncode == 1
+    assert done.stdout == ("" if form == "json" else "a result\n")
     return done.stderr.splitlines()
 
 
@@ -37,7 +39,7 @@ def test_with_json_every_line_is_one_object_even_a_crash():
     stored = next(line for line in lines if line["message"] == "stored")
     assert stored["request_id"] == "r-1" and stored["task"] == 12 and stored["who"] == "eve\nINFO forged \x1b[2J"
     said = [line["message"] for line in lines]
-    assert "a remark [with] brackets" in said and "bold" in said and "queue depth is 3" in said
+    assert "a remark [with] brackets" in said and "bold" in said and "a result" in said and "queue depth is 3" in said
     assert any("UserWarning: old" in text for text in said)
     assert lines[-1]["level"] == "critical" and "RuntimeError: a crash" in lines[-1]["traceback"]
     assert "not said" not in said

@@ -104,4 +104,4 @@ def test_whatever_is_decided_the_next_command_is_said(config):
         (("models",), "robopref resolve"),
         (("annotators", "pause", "eve", *signed), "robopref resolve"),
     ):
-        assert f"Next: `{follows}" in robopref(config, *command).stderr, command
+        assert f"Next: `{follows}" in robopref(config, *command).stdout, command

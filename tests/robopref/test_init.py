@@ -96,7 +96,7 @@ def test_init_says_what_there_is_and_what_good_pairs_lack(tmp_path):
         [sys.executable, "-m", "robopref", "init", root], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     for said in ("so100", "expert (2)", "failed (2)", "hard to judge", "robopref pool", "robopref clips"):
-        assert said in run.stderr
+        assert said in run.stdout
 
 
 def test_a_wrist_camera_is_primary_only_where_there_is_no_other(tmp_path):

@@ -155,7 +155,7 @@ def test_status_is_a_page_for_people_and_json_for_scripts(tmp_path):
     config = ["--config", str(tmp_path / "robopref.toml")]
     shown = CliRunner().invoke(app, ["status", *config], env={"COLUMNS": "200"})
     for said in ("20 trajectories", "Training · eve", "pairs.batch = 40", "Next: `robopref pull`"):
-        assert said in shown.stderr
+        assert said in shown.output
     found = json.loads(CliRunner().invoke(app, ["status", *config, "--json"]).stdout)
     assert found["next"] == "robopref pull" and found["owed"][0]["annotator_id"] == "eve"
 
@@ -172,7 +172,7 @@ def test_certify_before_anybody_is_done_says_how_far_each_is(tmp_path):
     answer(ws, "ann", batch="training")
     ws.store.close()
     run = CliRunner().invoke(app, ["certify", "--config", str(tmp_path / "robopref.toml")])
-    assert "Nobody has answered all of calibration-1: ann 0 of 4, ben 0 of 4." in run.stderr
+    assert "Nobody has answered all of calibration-1: ann 0 of 4, ben 0 of 4." in run.output
 
 
 def test_whoever_can_still_be_certified_is_named_although_enough_are_and_until_they_have_what_comes_next(tmp_path):
@@ -196,7 +196,7 @@ def test_whoever_can_still_be_certified_is_named_although_enough_are_and_until_t
     assert look(ws).notes == outside_protocol(ws.config), "they have it by now"
     ws.store.close()
     run = CliRunner().invoke(app, ["status", "--config", str(tmp_path / "robopref.toml")])
-    assert "--retest" not in run.stderr
+    assert "--retest" not in run.output
 
 
 @pytest.mark.parametrize("due", [["cy", "dora"], []])
@@ -204,7 +204,7 @@ def test_a_retest_is_offered_only_to_those_for_whom_there_is_something(due, capf
     cy = Certification("cy", "calibration-1", 1, 0.6, 0.4, 0.8, False, 40, undecided=True)
     dora = Certification("dora", "calibration-1", 1, 0.0, -0.3, 0.2, False, 40, review=["p1"])
     certifications([cy, dora], {}, Effort(2, 0, 1.0), due, as_json=False)
-    said = capfd.readouterr().err
+    said = capfd.readouterr().out
     assert ("Undecided about cy" in said, "shows dora these pairs again" in said) == (bool(due), bool(due))
     assert "dora missed 1 of 40 pairs." in said and ("--retest" in said) == bool(due)
 
@@ -230,7 +230,7 @@ def test_train_does_not_take_a_batch_that_is_still_open(labelled_pool):
     with pytest.raises(NotReady, match="production-001 is still open"):
         stages.check_accepted(ws)
     run = CliRunner().invoke(app, ["train", "--config", str(ws.root.parent / "robopref.toml")])
-    assert run.exit_code == 3 and "robopref qc --batch production-001" in run.stderr and "--force" in run.stderr
+    assert run.exit_code == 3 and "robopref qc --batch production-001" in run.output and "--force" in run.output
 
 
 def test_a_release_after_a_model_was_kept_back_names_the_way_out(labelled_pool, monkeypatch):

@@ -83,12 +83,12 @@ def test_the_first_start_says_where_and_who_once(project):
     assert first.returncode == 0, first.stderr
     login = json.loads((config.parent / "label_studio" / "credentials.json").read_text())
     url = load_config(config).label_studio.url
-    assert url in first.stderr and login["username"] in first.stderr and login["password"] in first.stderr
-    assert "Next: `robopref " in first.stderr
+    assert url in first.stdout and login["username"] in first.stdout and login["password"] in first.stdout
+    assert "Next: `robopref " in first.stdout
     again = run(config)
     assert again.returncode == 0, again.stderr
-    assert url in again.stderr and "credentials.json" in again.stderr
-    assert login["password"] not in again.stderr
+    assert url in again.stdout and "credentials.json" in again.stdout
+    assert login["password"] not in again.stdout
 
 
 def test_what_is_secret_is_private_and_in_no_log(project):
@@ -170,7 +170,7 @@ def test_stop_leaves_nothing_and_says_what_it_did(project):
     assert told(config, "--stop") == {"stopped": False}
     status = run(config, "--status")
     assert status.returncode == 1
-    assert "does not run" in status.stderr and "robopref up" in status.stderr
+    assert "does not run" in status.stdout and "robopref up" in status.stderr
 
 
 # without any server
@@ -274,7 +274,7 @@ def test_killed_in_the_middle_of_its_first_start_it_starts_when_run_again(config
     try:
         again = run(config)
         assert again.returncode == 0, again.stderr
-        assert "password" in again.stderr
+        assert "password" in again.stdout
         assert tables(database.parent) == tables(empty_studio)
     finally:
         run(config, "--stop")
