@@ -1,7 +1,8 @@
 """What all commands share: the application, how errors are reported, and common options.
 
 Every command opens the workspace that robopref.toml describes, calls one public function and shows its result on
-stdout: as text for a person, or with `--json` as one JSON object for a script. Progress, warnings and errors go to stderr.
+stdout: as text for a person, or with `--json` as one JSON object for a script. Progress, warnings and errors go to
+stderr.
 
 Exit codes: 0 done · 1 an error, or some items failed · 2 wrong usage or configuration, or a missing package · 3 an
 earlier stage has to run first · 130 interrupted.
