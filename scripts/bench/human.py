@@ -8,6 +8,10 @@ Everybody has the same inputs, slip, and training labels; peers choose penalty o
 cross-validation (linear, kernel, network) or by evidence (Gaussian process). The kernel model and the Gaussian process
 see the summaries that ours sees. No answer at all: the product has no model then, and the floors are what there is.
 
+`--rounds` replays active rounds over the answers that exist: the first 20 in random order, then 20 at a time, which the
+default rule, the protocol's plain rule or chance choose among those that are left. It claims that the default rule is
+with 100 answers where chance is with all of them, and with 40 where chance is with 100.
+
 The answers are kept outside the repository (`--data`).
 """
 
@@ -33,6 +37,11 @@ COUNTS = (25, 50, 100, 200, 0)
 """0 = all."""
 TARGETS = {50: 0.92, 100: 0.925, 200: 0.93, 0: 0.94}
 OURS = "robopref"
+FIRST, EACH = 20, 20
+"""Answers before the first round, and of each."""
+RULES = ("uniform", "v_optimal", "smallest_difference")
+REPLAYED = {100: 0, 40: 100}
+"""Answers of the default rule → of chance, as good as which it is to be; 0 = all."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class Task:
     def label(self) -> np.ndarray:
         return self.door.label[self.rows]
 
+    @property
+    def segments(self) -> list[Any]:
+        """Features of the pool."""
+        return [self.door.features[row] for row in self.pool.tolist()]
+
 
 def read(folder: Path) -> Door:
     """The data as the folder's README describes them."""
@@ -110,7 +124,12 @@ def read(folder: Path) -> Door:
 
 
 def ours(task: Task, parts: Sequence[str]) -> np.ndarray:
-    """The product's model at its defaults; every label given is for training, so none is kept back as a test."""
+    return learn(task, parts)[0].score(list(task.door.features))[0]
+
+
+def learn(task: Task, parts: Sequence[str]) -> tuple[Any, Any]:
+    """The product's model at its defaults, and the pairs that it learned from; every label given is for training, so
+    none is kept back as a test."""
     from ml_backend.reward.dataset import SHARES, Pairs, Split
     from ml_backend.reward.model import ModelSpec
     from ml_backend.reward.train import train_model
@@ -129,10 +148,8 @@ def ours(task: Task, parts: Sequence[str]) -> np.ndarray:
     pairs = Pairs(tuple(map(str, range(n))), a, b, task.label, np.ones(n))
     stop = round(n * SHARES[1] / (SHARES[0] + SHARES[1]))
     split = Split(np.arange(stop, n), np.arange(stop), np.zeros(0, int))
-    pool = [door.features[row] for row in task.pool.tolist()]
     groups = door.episode[task.pool].tolist()
-    trained = train_model(pool, pairs, split, spec, reward, seed=task.seed, groups=groups)
-    return trained.model.score(list(door.features))[0]
+    return train_model(task.segments, pairs, split, spec, reward, seed=task.seed, groups=groups).model, pairs
 
 
 METHODS: dict[str, Callable[[Task], np.ndarray]] = {
@@ -172,12 +189,16 @@ def hits(door: Door, rewards: np.ndarray, test: np.ndarray) -> np.ndarray:
     return right((rewards[door.a] - rewards[door.b])[test], door.label[test])
 
 
+def pool_of(door: Door, rows: np.ndarray) -> np.ndarray:
+    """Segments of the episodes that these answers are about."""
+    return np.flatnonzero(np.isin(door.episode, np.unique(door.episode[np.concatenate([door.a[rows], door.b[rows]])])))
+
+
 def measure(door: Door, methods: list[str], counts: tuple[int, ...], count: int) -> dict[str, dict[int, np.ndarray]]:
     """Method → answers → (splits,) accuracy; floors at -1."""
     found: dict[str, dict[int, list[float]]] = {name: {} for name in [*methods, *FLOORS]}
     for number, (rows, test) in enumerate(splits(door, count)):
-        trained = np.unique(door.episode[np.concatenate([door.a[rows], door.b[rows]])])
-        pool = np.flatnonzero(np.isin(door.episode, trained))
+        pool = pool_of(door, rows)
         for name in FLOORS:
             found[name].setdefault(-1, []).append(float(hits(door, FLOORS[name](door), test).mean()))
         for answers in counts:
@@ -187,6 +208,69 @@ def measure(door: Door, methods: list[str], counts: tuple[int, ...], count: int)
                 found[name].setdefault(answers, []).append(accuracy)
             print(f"split {number}, {len(task.rows)} answers: {found[methods[0]][answers][-1]:.3f}", file=sys.stderr)
     return {name: {n: np.array(each) for n, each in own.items()} for name, own in found.items()}
+
+
+def once(door: Door, rows: np.ndarray) -> np.ndarray:
+    """The first answer about each pair of two segments."""
+    keys = [frozenset(pair) for pair in zip(door.a[rows].tolist(), door.b[rows].tolist(), strict=True)]
+    return rows[[len(key) == 2 and keys.index(key) == place for place, key in enumerate(keys)]]
+
+
+def replay(door: Door, rows: np.ndarray, test: np.ndarray, seed: int, rule: str) -> dict[int, float]:
+    """Answers → accuracy, after each round in which `rule` chose among `rows`, each about another pair."""
+    pool, found = pool_of(door, rows), {}
+    known, left = rows[:FIRST], rows[FIRST:]
+    while True:
+        task = Task(door, known, pool, seed)
+        model, pairs = learn(task, Reward().parts)
+        rewards = model.score(list(door.features))[0]
+        found[len(known)] = float(hits(door, rewards, test).mean())
+        if not len(left):
+            return found
+        chosen = left[:EACH] if rule == "uniform" else choose(task, model, pairs, left, rule)
+        known, left = np.concatenate([known, chosen]), left[~np.isin(left, chosen)]
+
+
+def choose(task: Task, model: Any, pairs: Any, left: np.ndarray, rule: str) -> np.ndarray:
+    """Those of the answers `left` that a round would have asked for."""
+    from ml_backend.ranking import PoolScores, fit_design, rank_pairs
+    from preference.config import Active
+
+    names = tuple(map(str, task.pool))
+    plan = fit_design(model, task.segments, pairs, Reward().slip, task.seed)
+    scores = PoolScores(names, ("door",) * len(names), model.score(task.segments)[1],
+                        model.last_layer(task.segments), design=plan)  # fmt: skip
+    asked, among = ([(str(task.door.a[row]), str(task.door.b[row])) for row in rows] for rows in (task.rows, left))
+    row_of = {frozenset(key): row for key, row in zip(among, left.tolist(), strict=True)}
+    active, rng = Active(), np.random.default_rng([task.seed, len(left)])
+    chosen = rank_pairs(scores, EACH, strategy=rule, asked=list(map(frozenset, asked)), audit=active.audit,
+                        within_sd=active.within_sd, rng=rng, among=among)  # fmt: skip
+    return np.array([row_of[frozenset(choice.trajectories)] for choice in chosen])
+
+
+def rounds(door: Door, count: int) -> None:
+    """Replay them over `count` splits, print what came of it, and end with the exit code."""
+    found: dict[str, list[dict[int, float]]] = {rule: [] for rule in RULES}
+    for number, (rows, test) in enumerate(splits(door, count)):
+        rows = once(door, rows)
+        for rule in RULES:
+            found[rule].append(replay(door, rows, test, number, rule))
+            print(f"split {number}, {rule}: {len(rows)} answers", file=sys.stderr)
+    shared = [n for n in found["uniform"][0] if all(n in course for course in found["uniform"])]
+    print(f"{'answers':<16}" + "".join(f"{n:>8}" for n in shared) + f"{'all':>8}")
+    for rule, courses in found.items():
+        cells = [np.mean([course[n] for course in courses]) for n in shared]
+        print(f"{rule:<16}" + "".join(f"{cell:>8.3f}" for cell in [*cells, np.mean([c[max(c)] for c in courses])]))
+    figures, met = {}, True
+    for few, many in REPLAYED.items():
+        by_chance = np.array([course[many or max(course)] for course in found["uniform"]])
+        gain, error = interval(np.array([course[few] for course in found["v_optimal"]]) - by_chance)
+        print(f"v_optimal with {few} against chance with {many or 'all'}: {gain:+.3f} ± {error:.3f}")
+        figures[f"{few} against {many or 'all'}"] = [round(gain, 4), round(error, 4)]
+        met &= bool(gain >= 0)
+    target = "with 100 answers level with chance's all, with 40 with chance's 100"
+    print(json.dumps({"name": "human_rounds", "figures": figures, "target": target, "met": met}))
+    sys.exit(0 if met else 1)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -206,9 +290,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Three splits, 50 answers and all.")
     parser.add_argument("--answers", type=int, nargs="+", default=list(COUNTS), help="How many; 0 = all.")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--rounds", action="store_true", help="Replay active rounds instead.")
     asked = parser.parse_args()
     counts, number = ((50, 0), 3) if asked.quick else (tuple(asked.answers), SPLITS)
     door = read(asked.data)
+    if asked.rounds:
+        rounds(door, number)
     found = measure(door, asked.methods, counts, number)
     print(f"{'answers':<32}" + "".join(f"{answers or 'all':>16}" for answers in counts))
     figures: dict[str, Any] = {}

@@ -2,7 +2,23 @@
 
 import numpy as np
 import pytest
-from human import PEERS, SEGMENT, Door, Task, hits, splits
+from human import (
+    EACH,
+    FIRST,
+    METHODS,
+    PEERS,
+    RULES,
+    SEGMENT,
+    Door,
+    Task,
+    choose,
+    hits,
+    learn,
+    once,
+    pool_of,
+    replay,
+    splits,
+)
 
 from ml_backend.reward.features import Features
 
@@ -34,9 +50,20 @@ def test_no_episode_of_the_test_is_learned_from(door):
 def test_segments_are_those_that_people_saw_and_peers_learn_from_answers(door):
     assert len(door.features) == 80 and all(len(item) == SEGMENT for item in door.features)
     rows, test = splits(door, 1)[0]
-    learned = np.unique(door.episode[np.concatenate([door.a[rows], door.b[rows]])])
-    task = Task(door, rows[:100], np.flatnonzero(np.isin(door.episode, learned)), 0)
-    from human import METHODS
-
+    task = Task(door, rows[:100], pool_of(door, rows), 0)
     for name in PEERS[:3]:
         assert hits(door, METHODS[name](task), test).mean() > 0.8, name
+
+
+def test_a_replayed_round_asks_for_answers_that_exist_and_for_none_twice(door):
+    rows, test = splits(door, 1)[0]
+    rows = once(door, rows)
+    assert len({frozenset((door.a[row], door.b[row])) for row in rows}) == len(rows)
+    known, left = rows[:FIRST], rows[FIRST:80]
+    task = Task(door, known, pool_of(door, rows), 0)
+    model, pairs = learn(task, ["network"])
+    for rule in RULES[1:]:
+        chosen = choose(task, model, pairs, left, rule)
+        assert len(set(chosen.tolist())) == EACH and set(chosen.tolist()) <= set(left.tolist())
+        assert set(chosen.tolist()) != set(left[:EACH].tolist())
+    assert list(replay(door, rows[:50], test, 0, "uniform")) == [20, 40, 50]
