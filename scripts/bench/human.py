@@ -9,8 +9,8 @@ cross-validation (linear, kernel, network) or by evidence (Gaussian process). Th
 see the summaries that ours sees. No answer at all: the product has no model then, and the floors are what there is.
 
 `--rounds` replays active rounds over the answers that exist: the first 20 in random order, then 20 at a time, which the
-default rule, the protocol's plain rule or chance choose among those that are left. It claims that the default rule is
-with 100 answers where chance is with all of them, and with 40 where chance is with 100.
+default rule, the protocol's plain rule or chance choose among those that are left. The target: the default rule is with
+100 answers where chance is with all of them, and with 40 where chance is with 100. It is missed (docs/reward_model.md).
 
 The answers are kept outside the repository (`--data`).
 """
