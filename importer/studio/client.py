@@ -292,7 +292,7 @@ class LabelStudio:
     def _pages(
         self, project_id: int, include: str, query: dict[str, Any] | None, fields: str = "task_only"
     ) -> Iterator[list[dict[str, Any]]]:
-        """`fields`: "all" with annotations and what Label Studio counts of them, which takes it half as long again."""
+        """`fields`: "all" with annotations and what Label Studio counts of them, which takes it longer."""
         params: dict[str, Any] = {"project": project_id, "fields": fields, "resolve_uri": "false", "include": include}
         params |= {"page_size": PAGE} | ({"query": json.dumps(query)} if query else {})
         number, seen, total = 1, 0, 1

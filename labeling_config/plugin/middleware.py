@@ -42,9 +42,9 @@ class _Middleware:
 class StrangerMiddleware(_Middleware):
     """Strangers get no session.
 
-    Label Studio gives them a new one with every reply, files included. The login page asks for some when it is shown
-    already; what arrived after the reply to the login took that one's session away, and whoever had signed in stood
-    before the login page again.
+    Label Studio gives them a new one with every reply, files included. The login page still loads files while people
+    can sign in already. A reply that arrived after that to the login replaced its session, and they saw the login page
+    again.
     """
 
     def __call__(self, request: Any) -> Any:

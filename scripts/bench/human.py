@@ -256,7 +256,8 @@ def rounds(door: Door, count: int) -> None:
         for rule in RULES:
             found[rule].append(replay(door, rows, test, number, rule))
             print(f"split {number}, {rule}: {len(rows)} answers", file=sys.stderr)
-    shared = [n for n in found["uniform"][0] if all(n in course for course in found["uniform"])]
+    every = [course for courses in found.values() for course in courses]
+    shared = [n for n in every[0] if all(n in course for course in every)]
     print(f"{'answers':<16}" + "".join(f"{n:>8}" for n in shared) + f"{'all':>8}")
     for rule, courses in found.items():
         cells = [np.mean([course[n] for course in courses]) for n in shared]

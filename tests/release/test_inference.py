@@ -129,13 +129,11 @@ def test_a_provider_that_is_not_there_is_one_clear_error(path, model):
         inference.RewardModel.load(path, providers=["TPUExecutionProvider"])
 
 
-def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
+def replayed(one, steps, ends="terminated"):
+    """A gymnasium environment that shows the states of an episode, whatever is done, and ends after so many steps."""
     gymnasium = pytest.importorskip("gymnasium", reason="gymnasium comes with robopref[sim]")
-    one = episodes[0]
 
     class Replay(gymnasium.Env):
-        """The states of an episode, whatever is done."""
-
         observation_space = gymnasium.spaces.Box(-10, 10, (3,))
         action_space = gymnasium.spaces.Box(-10, 10, (2,))
 
@@ -145,11 +143,16 @@ def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
 
         def step(self, action):
             self.place += 1
-            last = self.place == len(one["state"]) - 1
-            return one["state"][self.place], 7.0, last, False, {"own": 1}
+            over = {how: self.place == steps and how == ends for how in ("terminated", "truncated")}
+            return one["state"][self.place], 7.0, *over.values(), {"own": 1}
 
+    return Replay()
+
+
+def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
+    one, steps = episodes[0], len(episodes[0]["state"]) - 1
     for every in (1, 2):
-        env = inference.reward_wrapper(Replay(), model, lambda seen: (None, seen), every=every)
+        env = inference.reward_wrapper(replayed(one, steps), model, lambda seen: (None, seen), every=every)
         for _ in range(2):
             env.reset()
             found = [env.step(action) for action in one["actions"][:-1]]
@@ -166,28 +169,14 @@ def test_a_gymnasium_environment_gets_the_models_reward(model, episodes):
 def test_an_episode_that_ends_at_its_goal_gets_the_rewards_of_the_rows_that_are_left(
     model, episodes, ends, horizon, task, rows
 ):
-    gymnasium = pytest.importorskip("gymnasium", reason="gymnasium comes with robopref[sim]")
     counts = inference.RewardModel(
         model.session, {**model.contract, "horizon": horizon, "task_types": ["one", "two"] if task else ["one"]}
     )
     assert counts.horizon(task) == rows and counts.horizon("never seen") == max([0, *horizon])
     one, taken = episodes[0], 5
-
-    class Short(gymnasium.Env):
-        observation_space = gymnasium.spaces.Box(-10, 10, (3,))
-        action_space = gymnasium.spaces.Box(-10, 10, (2,))
-
-        def reset(self, **_):
-            self.place = 0
-            return one["state"][0], {}
-
-        def step(self, action):
-            self.place += 1
-            last = self.place == taken
-            return one["state"][self.place], 0.0, last and ends == "terminated", last and ends == "truncated", {}
-
     for every in (1, 2):
-        env = inference.reward_wrapper(Short(), counts, lambda seen: (None, seen), every=every, task=task)
+        show = replayed(one, taken, ends)
+        env = inference.reward_wrapper(show, counts, lambda seen: (None, seen), every=every, task=task)
         env.reset()
         found = [env.step(action) for action in one["actions"][:taken]]
         left = max(rows * every - taken, 0) if ends == "terminated" else 0

@@ -1,5 +1,8 @@
 """The benchmark on people's answers keeps what it tests on apart, and its peers learn."""
 
+import json
+
+import human
 import numpy as np
 import pytest
 from human import (
@@ -17,6 +20,7 @@ from human import (
     once,
     pool_of,
     replay,
+    rounds,
     splits,
 )
 
@@ -67,3 +71,18 @@ def test_a_replayed_round_asks_for_answers_that_exist_and_for_none_twice(door):
         assert len(set(chosen.tolist())) == EACH and set(chosen.tolist()) <= set(left.tolist())
         assert set(chosen.tolist()) != set(left[:EACH].tolist())
     assert list(replay(door, rows[:50], test, 0, "uniform")) == [20, 40, 50]
+
+
+@pytest.mark.parametrize(("by_40", "by_100", "met"), [(0.9, 0.95, True), (0.9, 0.94, False), (0.89, 0.95, False)])
+def test_replayed_rounds_are_held_against_what_chance_has_with_more_answers(
+    door, monkeypatch, capsys, by_40, by_100, met
+):
+    courses = {"uniform": {20: 0.8, 40: 0.85, 100: 0.9}, "v_optimal": {20: 0.8, 40: by_40, 100: by_100},
+               "smallest_difference": {20: 0.8, 40: 0.8, 100: 0.8}}  # fmt: skip
+    monkeypatch.setattr(human, "replay", lambda *told: courses[told[-1]] | {262 + told[-2]: 0.95})
+    with pytest.raises(SystemExit) as end:
+        rounds(door, 2)
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["met"] is met and end.value.code == (0 if met else 1)
+    assert report["figures"]["100 against all"][0] == pytest.approx(by_100 - 0.95, abs=1e-4)
+    assert report["figures"]["40 against 100"][0] == pytest.approx(by_40 - 0.9, abs=1e-4)
