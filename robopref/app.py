@@ -10,7 +10,9 @@ earlier stage has to run first · 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,6 +30,8 @@ class Stages(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
         garbage.look_seldom()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: not every terminal knows a ✓
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -18,7 +18,7 @@ from ml_backend.reward.encoder_weights import NETWORK, packaged_file
 from preference.artifacts import read_json, write_json, write_text
 from preference.config import CONFIG_NAME
 from preference.errors import UserError
-from preference.work import console, terminal
+from preference.work import console, output, terminal
 from preference.workspace import Workspace
 from robopref.studio import DATA_FOLDER
 from robopref.summary import summarize, tell
@@ -275,7 +275,7 @@ def _say_where(ws: Workspace, manager: dict[str, str]) -> None:
     places = {a.batch_id: f"{url}/projects/{a.project_id}/data?labeling=1" for a in own}
     practice = f"practise on {pairs[TRAINING]} pairs, which show the expert's answer after yours:\n"
     practice = f"{practice}  {places[TRAINING]}\nthen " if TRAINING in places else ""
-    console.print(
+    output.print(
         f"\n[bold]Your turn:[/] {practice}get certified on {pairs['calibration-1']} pairs:\n"
         f"  {places['calibration-1']}\n"
         f"  Sign in as {GUEST}, password {credentials(ws)[GUEST]}\n"

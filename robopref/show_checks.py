@@ -106,7 +106,8 @@ def judgments_file(report: BatchReport, out: Path | None, as_json: bool) -> None
         alpha = interval(report.alpha["value"], report.alpha["low"], report.alpha["high"])
         say(f"Krippendorff's alpha is {alpha}.")
     say(f"Resolved: {counted(report.resolved)}.")
-    warn(flag["sentence"] for flag in report.flags)
+    for flag in report.flags:
+        say(flag["sentence"], "yellow")
     if out:
         say(f"Report: {out / 'report.html'}")
 
@@ -137,7 +138,7 @@ def decided(ws: Workspace, batch_id: str, report: BatchReport | None, as_json: b
     if report is not None:
         quality(ws, report, as_json)
         pending = report.left_out["pending"]
-        if pending and report.status == "accepted":
+        if pending and not as_json and report.status == "accepted":
             say(f"Left out until `robopref batch review`: {', '.join(pending)}.", "yellow")
         return
     batch = next(batch for batch in ws.store.batches() if batch.batch_id == batch_id)

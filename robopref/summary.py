@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from preference.artifacts import read_json
 from preference.formats import figure
 from preference.records import by_stratum
-from preference.work import console, terminal
+from preference.work import output, terminal
 from preference.workspace import Workspace
 from robopref.show import counted
 
@@ -103,9 +103,9 @@ def tell(summary: dict[str, Any], root: Path) -> None:
         f"Release: {summary['release']['path']}",
         f"{sum(summary['seconds'].values()):.0f} seconds. All figures: {root / 'summary.json'}",
     ]
-    console.print("\n[bold]What happened[/]")
+    output.print("\n[bold]What happened[/]")
     for line in lines:
-        console.print(f"• {terminal(line)}", highlight=False, soft_wrap=True)
+        output.print(f"• {terminal(line)}", highlight=False, soft_wrap=True)
 
 
 def _answer(validated: dict[str, Any]) -> str:

@@ -328,11 +328,11 @@ class RewardModel:
             self._task(kind[0])
         return feeds, rows, leading[1], batched
 
-    def horizon(self, task: str = "") -> int:
+    def horizon(self, task: str | None = "") -> int:
         """Rows over which progress counts: a shorter episode is rewarded as if it stayed at its end until then. 0 where
         progress does not count, the longest where the model does not know the task."""
         rows = self.contract.get("horizon") or [0]
-        number = known_task(task, self.contract["task_types"]) if len(rows) > 1 else 0
+        number = known_task(str(task or ""), self.contract["task_types"]) if len(rows) > 1 else 0
         return rows[number] if number >= 0 else max(rows)
 
     def _task(self, task: str) -> int:
@@ -446,8 +446,9 @@ def reward_wrapper(
         window, kind: As in `RewardModel.stream`; `kind` is `task` and `robot`, where the model knows several.
 
     Where the environment ends an episode (`terminated`, not `truncated`) before the model's horizon, its last step also
-    gets the last row's reward for each step that is left: otherwise finishing would pay less than staying just short of
-    the goal. info["robopref"] has everything that `Stream.add` gives.
+    gets the last row's reward for each step that is left: without a discount, finishing pays no less than waiting at
+    the goal until the horizon. A fall that ends the episode is paid the same way. Let the environment truncate at the
+    horizon, since steps after it are rewarded, too. info["robopref"] has everything that `Stream.add` gives.
     """
     import gymnasium
 

@@ -145,13 +145,11 @@ def annotators_refresh(annotator: Person, config: ConfigPath = DEFAULT, json: Js
 
 
 def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json: bool) -> None:
-    """Hand the open pairs over, and say what became of them."""
+    """Hand the open pairs over, and then say what became of them: whoever reads this may have gone."""
     from importer.studio import push as studio
     from importer.studio.hand_over import hand_over
     from ml_backend.loop.queue_order import publish
 
-    if not as_json:
-        show.say(f"{annotator}: {away}.")
     result = hand_over(ws)
     if result.moved:
         studio.push(ws, scores=publish(ws))
@@ -159,6 +157,7 @@ def _tell(ws: Workspace, away: str, annotator: str, left_out: list[str], as_json
         show.print_json({"annotator": annotator, "away": away, "moved": result.moved, "dropped": result.dropped,
                          "left_out": left_out})  # fmt: skip
         return
+    show.say(f"{annotator}: {away}.")
     show.say(f"{result.moved} open pairs went to others; {result.dropped} were dropped (repeats, and pairs that "
              "everybody certified has seen).")  # fmt: skip
     if left_out:

@@ -41,7 +41,7 @@ FIRST, EACH = 20, 20
 """Answers before the first round, and of each."""
 RULES = ("uniform", "v_optimal", "smallest_difference")
 REPLAYED = {100: 0, 40: 100}
-"""Answers of the default rule → of chance, as good as which it is to be; 0 = all."""
+"""Answers of the default rule → of chance, which should be no better with these; 0 = all."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,8 @@ def choose(task: Task, model: Any, pairs: Any, left: np.ndarray, rule: str) -> n
     active, rng = Active(), np.random.default_rng([task.seed, len(left)])
     chosen = rank_pairs(scores, EACH, strategy=rule, asked=list(map(frozenset, asked)), audit=active.audit,
                         within_sd=active.within_sd, rng=rng, among=among)  # fmt: skip
-    return np.array([row_of[frozenset(choice.trajectories)] for choice in chosen])
+    found = np.array([row_of[frozenset(choice.trajectories)] for choice in chosen], dtype=int)
+    return np.concatenate([found, left[~np.isin(left, found)][: EACH - len(found)]])  # a rule may know fewer
 
 
 def rounds(door: Door, count: int) -> None:
@@ -258,10 +259,14 @@ def rounds(door: Door, count: int) -> None:
             print(f"split {number}, {rule}: {len(rows)} answers", file=sys.stderr)
     every = [course for courses in found.values() for course in courses]
     shared = [n for n in every[0] if all(n in course for course in every)]
-    print(f"{'answers':<16}" + "".join(f"{n:>8}" for n in shared) + f"{'all':>8}")
+    print(f"{'answers':<20}" + "".join(f"{n:>8}" for n in shared) + f"{'all':>8}")
     for rule, courses in found.items():
         cells = [np.mean([course[n] for course in courses]) for n in shared]
-        print(f"{rule:<16}" + "".join(f"{cell:>8.3f}" for cell in [*cells, np.mean([c[max(c)] for c in courses])]))
+        print(f"{rule:<20}" + "".join(f"{cell:>8.3f}" for cell in [*cells, np.mean([c[max(c)] for c in courses])]))
+    for n in shared:
+        chosen, by_chance = (np.array([course[n] for course in found[rule]]) for rule in ("v_optimal", "uniform"))
+        gain, error = interval(chosen - by_chance)
+        print(f"v_optimal with {n} against chance with as many: {gain:+.3f} ± {error:.3f}")
     figures, met = {}, True
     for few, many in REPLAYED.items():
         by_chance = np.array([course[many or max(course)] for course in found["uniform"]])
@@ -291,7 +296,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Three splits, 50 answers and all.")
     parser.add_argument("--answers", type=int, nargs="+", default=list(COUNTS), help="How many; 0 = all.")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--rounds", action="store_true", help="Replay active rounds instead.")
+    parser.add_argument("--rounds", action="store_true", help="Replay active rounds instead, of robopref alone.")
     asked = parser.parse_args()
     counts, number = ((50, 0), 3) if asked.quick else (tuple(asked.answers), SPLITS)
     door = read(asked.data)

@@ -43,7 +43,7 @@ HELP = [(rate, *help) for rate in (1e-3, 3e-4) for help in ((0.0, 0.0), (0.1, 1e
 """Learning rate, slip and weight decay that imitation may choose from."""
 BETA, MISTAKE = 3.0, 0.1
 CLEAR = 0.1
-"""Standard deviations of the return: of pairs that differ by less, at most 57 % are answered right."""
+"""Standard deviations of the return: of pairs that differ by less, at most 56 % are answered right."""
 PARTS = ("linear", "kernel", "network")
 """Of the reward; each is also measured alone."""
 PEER = "imitation==1.0.1"

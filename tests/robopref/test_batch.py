@@ -1,13 +1,16 @@
 """`robopref batch` from the command line: who decided what, why, and what follows from it."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
+from importer.studio import hand_over
 from preference.records import Annotator, Assignment, Batch, Judgment, Pair, Trajectory
 from preference.workspace import Workspace
+from robopref import show
 from robopref.cli import app
 
 WORDS = ("A", "B", "equal")
@@ -105,3 +108,20 @@ def test_whatever_is_decided_the_next_command_is_said(config):
         (("annotators", "pause", "eve", *signed), "robopref resolve"),
     ):
         assert f"Next: `{follows}" in robopref(config, *command).stdout, command
+
+
+def test_a_decision_as_json_is_one_object_whatever_waits_for_a_review(config):
+    robopref(config, "qc", "--batch", "production-001")
+    signed = ("--by", "maria", "--why", "watched them all")
+    found = json.loads(robopref(config, "batch", "accept", "production-001", *signed, "--json").stdout)
+    assert found["status"] == "accepted" and found["left_out"]["pending"] == ["eve"]
+    assert "Left out until" in robopref(config, "batch", "accept", "production-001", *signed).stdout
+
+
+def test_open_pairs_are_handed_over_before_anything_is_said(config, monkeypatch):
+    """Whoever reads may go away, and then saying something ends the command."""
+    done = []
+    monkeypatch.setattr(hand_over, "hand_over", lambda ws: done.append(ws) or hand_over.HandedOver())
+    monkeypatch.setattr(show, "say", lambda *_: sys.exit(1))
+    robopref(config, "annotators", "pause", "eve", "--by", "maria", "--why", "ill", code=1)
+    assert len(done) == 1

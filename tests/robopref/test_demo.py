@@ -152,7 +152,7 @@ def test_the_last_words_say_where_to_learn_and_where_to_be_tested(finished, caps
     root, *_ = finished
     ws = Workspace.open(root / "robopref.toml")
     _say_where(ws, {"username": "manager", "password": "secret"})
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert f"practise on {TRAINING} pairs" in said
     assert f"then get certified on {TEST} pairs:\n  {ws.config.label_studio.url}/projects/" in said
     ws.store.close()

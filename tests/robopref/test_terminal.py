@@ -4,6 +4,7 @@ import json
 
 import pytest
 from paths import ROOT
+from typer.testing import CliRunner
 
 from ml_backend.reward.encoder_weights import WITHOUT_A_HUB
 from preference.errors import UserError
@@ -67,3 +68,9 @@ def test_errors_are_safe(capfd, monkeypatch):
         app(["pull"])
     said = capfd.readouterr().err
     assert harmless(said) and "[red]bad" in said
+
+
+def test_a_terminal_that_knows_no_tick_gets_an_escape(tmp_path):
+    (tmp_path / "robopref.toml").write_text("")
+    run = CliRunner(charset="latin-1").invoke(app, ["doctor", "--config", str(tmp_path / "robopref.toml")])
+    assert isinstance(run.exception, SystemExit) and "\\u2713 Robopref" in run.stdout
